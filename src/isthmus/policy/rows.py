@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold on the network, and what hosts say of it: the rows of the south store, as values.
+
+Desired rows are written by the deriver alone; observed rows by the host that they name. The two never share a
+row. One port is O(1) rows and no row holds a list that grows with the network. `SEGMENT` columns are the scope
+by which a host filters what it reads. Every desired row has `origin`, the north reference it comes from.
+
+Columns are the attributes: ``str``, ``int``, ``bool``; ``tuple[str, ...]`` is an OVSDB set (kept sorted);
+``X | None`` is a set of at most one. `store/` maps them and `TABLES` is the source of the store's schema.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all rows. `KEY` are the columns whose values are unique together (an OVSDB index)."""
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(str(getattr(self, column)) for column in self.KEY)
+
+
+class Deriver(Row, frozen=True, kw_only=True):
+    """One row: who may write desired rows. Taking over increments `generation`; every derived transaction
+    begins with a ``wait`` on it, which is the fence."""
+
+    TABLE = "Deriver"
+    KEY = ("name",)
+    name: str = "deriver"
+    generation: int = 0
+    holder: str = ""
+
+
+class PhysicalNetwork(Row, frozen=True, kw_only=True):
+    """Desired. An underlay. `transports`: vxlan, nvgre, in order of preference."""
+
+    TABLE = "Physical_Network"
+    KEY = ("name",)
+    name: str
+    transports: tuple[str, ...] = ()
+    mtu_bytes: int = 1500
+    origin: str = ""
+
+
+class Segment(Row, frozen=True, kw_only=True):
+    """Desired. One broadcast domain. `vsid` is the VXLAN VNI and the NVGRE TNI (RFC 7348, RFC 7637)."""
+
+    TABLE = "Segment"
+    KEY = ("id",)
+    id: str
+    physical_network: str
+    transport: str = "overlay"
+    vsid: int = 0
+    mtu_bytes: int = 1450
+    unknown_destinations: str = "drop"
+    origin: str = ""
+
+
+class Subnet(Row, frozen=True, kw_only=True):
+    """Desired. A prefix on a segment. `host_routes` are ``prefix next-hop`` pairs (RFC 3442)."""
+
+    TABLE = "Subnet"
+    KEY = ("segment", "prefix")
+    segment: str
+    prefix: str
+    gateway: str | None = None
+    dhcp: bool = True
+    dns: tuple[str, ...] = ()
+    host_routes: tuple[str, ...] = ()
+    lease_s: int = 86400
+    origin: str = ""
+
+
+class Router(Row, frozen=True, kw_only=True):
+    """Desired. A routing domain: `rdid` is its number (1 .. 2^24 - 1), `mac` that of its ports everywhere."""
+
+    TABLE = "Router"
+    KEY = ("id",)
+    id: str
+    rdid: int
+    mac: str
+    origin: str = ""
+
+
+class RouterPort(Row, frozen=True, kw_only=True):
+    """Desired. A router's leg in a segment. `addresses` are ``address/length``."""
+
+    TABLE = "Router_Port"
+    KEY = ("router", "segment")
+    router: str
+    segment: str
+    addresses: tuple[str, ...] = ()
+    kind: str = "internal"
+    origin: str = ""
+
+
+class Port(Row, frozen=True, kw_only=True):
+    """Desired. Something with a MAC address on a segment.
+
+    `id` is the networkInterface's resourceId in lower case (what ``external_ids:iface-id`` names), `profile_id`
+    its instanceId in lower case (what a Hyper-V port profile names; OVS hosts accept it as iface-id as well).
+    `addresses` are plain addresses of both families. `hosts`: who may claim it, empty for any. `dns` overrides
+    the subnet's. `revision` is the intent's etag: a host reports which revision it has applied.
+    """
+
+    TABLE = "Port"
+    KEY = ("id",)
+    id: str
+    segment: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    kind: str = "vm"
+    profile_id: str = ""
+    dns: tuple[str, ...] = ()
+    revision: str = ""
+    origin: str = ""
+
+
+class Host(Row, frozen=True, kw_only=True):
+    """Desired. A host that may speak. `certificate_name` is the CN of its certificate."""
+
+    TABLE = "Host"
+    KEY = ("id",)
+    id: str
+    certificate_name: str
+    kind: str = "ovs"
+    origin: str = ""
+
+
+class HostStatus(Row, frozen=True, kw_only=True):
+    """Observed. `encapsulations` is in order of preference and therefore comma-separated text, not a set;
+    `heartbeat` is seconds since the epoch, written every 30 s."""
+
+    TABLE = "Host_Status"
+    KEY = ("host",)
+    host: str
+    provider_addresses: tuple[str, ...] = ()
+    encapsulations: str = ""
+    version: str = ""
+    switch_version: str = ""
+    capabilities: tuple[str, ...] = ()
+    ports: int = 0
+    problems: tuple[str, ...] = ()
+    heartbeat: int = 0
+
+
+class Claim(Row, frozen=True, kw_only=True):
+    """Observed. `host` has `port` on its switch. `state` is active or standby; among active claims the highest
+    `sequence` wins, then the lowest host name."""
+
+    TABLE = "Claim"
+    KEY = ("port", "host")
+    port: str
+    host: str
+    segment: str
+    provider_address: str
+    state: str = "active"
+    sequence: int = 0
+
+
+class PortStatus(Row, frozen=True, kw_only=True):
+    """Observed. What became of `revision` of `port` on `host`: `state` is up or error, `code` one of
+    MS-NCNBI section A.9's."""
+
+    TABLE = "Port_Status"
+    KEY = ("port", "host")
+    port: str
+    host: str
+    segment: str
+    revision: str = ""
+    state: str = "up"
+    code: str = "Success"
+    detail: str = ""
+    changed_us: int = 0
+    """Microseconds since the epoch at which the host's switch had it."""
+
+
+TABLES: tuple[type[Row], ...] = (
+    Deriver,
+    PhysicalNetwork,
+    Segment,
+    Subnet,
+    Router,
+    RouterPort,
+    Port,
+    Host,
+    HostStatus,
+    Claim,
+    PortStatus,
+)
+
+DESIRED: tuple[type[Row], ...] = (
+    PhysicalNetwork,
+    Segment,
+    Subnet,
+    Router,
+    RouterPort,
+    Port,
+    Host,
+)
+"""What the deriver writes."""
