@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The incremental engine: derived tables that follow their inputs, at the cost of the change.
+
+A derivation is a list of *units*. A unit stands over a table: for each row there it is one pure function call,
+``run(row, read) -> items``, whose items are rows of derived tables. The engine records which rows and
+which index entries each call read; when one of them changes, only the calls that read it run again, and the
+difference of their items goes on to the units further down the list, and out.
+
+Guarantees:
+- After `settle`, every table holds exactly what running all units from nothing would give (property-tested, and
+  sampled at run time by `audit`).
+- Calls run are those over a changed row and those that read something that changed; nothing else.
+- Several calls may give the same row; it stays until the last of them takes it back. If they disagree on its
+  value, the call earliest in (unit, key) order wins and `conflicts` names the row.
+
+Rules for units: read rows by key, or an index whose entries are few; whatever grows with the network is a unit
+per member. A unit may give rows only of tables that no unit at or above it stands over or reads.
+
+It leaves to others where inputs come from and where outputs go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, TypeVar, cast
+
+Key = Hashable
+Table = type
+Row = TypeVar("Row")
+
+_NOTHING: AbstractSet[Key] = frozenset()
+
+
+class Item(NamedTuple):
+    """One derived row: `value` is an instance of `table`, or any value when the table is only a name."""
+
+    table: Table
+    key: Key
+    value: object
+
+
+class Index(NamedTuple):
+    """Finds rows of `table` by what `of` gives for them. Must be a pure function of key and row."""
+
+    table: Table
+    name: str
+    of: Callable[[Key, object], Iterable[Key]]
+
+
+class Change(NamedTuple):
+    """What became of one row between two calls of `settle`; None is absent."""
+
+    key: Key
+    old: object | None
+    new: object | None
+
+
+class Unit(NamedTuple):
+    """`run` is called for each row of `over`. Make it with `unit`."""
+
+    name: str
+    over: Table
+    run: Callable[[Any, Read], Iterable[Item]]
+    """Any: one list holds units over different tables; `unit` checks that function and table fit."""
+
+
+def unit(over: type[Row], run: Callable[[Row, Read], Iterable[Item]]) -> Unit:
+    """A unit over a table, named after its function; the row carries its own key."""
+    return Unit(run.__name__, over, run)
+
+
+class _Rows:
+    """One table: its rows, its indexes, and who read what."""
+
+    __slots__ = (
+        "changed",
+        "derived_by",
+        "disputed",
+        "indexes",
+        "more",
+        "readers",
+        "units",
+        "values",
+    )
+
+    def __init__(self) -> None:
+        self.values: dict[Key, object] = {}
+        self.readers: dict[Key, set[_Call]] = {}
+        self.indexes: list[_Entries] = []
+        self.units: list[int] = []
+        self.changed: dict[Key, object | None] = {}
+        self.derived_by: dict[Key, _Call] = {}
+        # Rows that more than one call gives: all their givers and what each gives; and those they disagree on.
+        self.more: dict[Key, dict[_Call, object]] = {}
+        self.disputed: set[Key] = set()
+
+
+class _Entries:
+    """One index: entry → keys of rows, and who read which entry."""
+
+    __slots__ = ("keys", "of", "readers")
+
+    def __init__(self, of: Callable[[Key, object], Iterable[Key]]) -> None:
+        self.of = of
+        self.keys: dict[Key, set[Key]] = {}
+        self.readers: dict[Key, set[_Call]] = {}
+
+
+class _Call(NamedTuple):
+    level: int
+    key: Key
+
+
+_Noted = list[tuple[dict[Key, set[_Call]], Key]]
+
+
+class Read:
+    """What a unit sees of the tables; it remembers what was asked."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get(self, table: type[Row], key: Key) -> Row | None:
+        """The row, or None."""
+        rows = self._engine._tables[table]
+        self._engine._note(rows.readers, key)
+        return cast("Row | None", rows.values.get(key))
+
+    def find(self, index: Index, entry: Key) -> AbstractSet[Key]:
+        """Keys of the rows under `entry`. Do not change the set; sort it where order matters."""
+        entries = self._engine._by_index[index]
+        self._engine._note(entries.readers, entry)
+        return entries.keys.get(entry, _NOTHING)
+
+
+class Engine:
+    """Tables, units, and the propagation between them. Not thread-safe; holds no clock and does no I/O."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        indexes: Sequence[Index] = (),
+        tables: Iterable[Table] = (),
+    ) -> None:
+        self._units = tuple(units)
+        self._tables: dict[Table, _Rows] = {}
+        self._by_index: dict[Index, _Entries] = {}
+        for table in (
+            *tables,
+            *(unit.over for unit in units),
+            *(index.table for index in indexes),
+        ):
+            self._tables.setdefault(table, _Rows())
+        for index in indexes:
+            entries = self._by_index[index] = _Entries(index.of)
+            self._tables[index.table].indexes.append(entries)
+        for level, unit in enumerate(self._units):
+            self._tables[unit.over].units.append(level)
+        self._dirty: list[set[Key]] = [set() for _ in self._units]
+        self._given: dict[_Call, list[tuple[_Rows, Key]]] = {}
+        self._reads: dict[_Call, _Noted] = {}
+        self._level = -1
+        self._noted: _Noted = []
+        self._reader = Read(self)
+        self.failures: dict[tuple[str, Key], Exception] = {}
+        """Calls that raised when last run: what they gave before stands."""
+        self.calls = 0
+        """How many unit calls have run since the beginning."""
+
+    def put(self, table: Table, key: Key, value: object | None) -> None:
+        """Set an input row; None removes it. Takes effect at `settle`."""
+        self._store(self._tables[table], key, value)
+
+    def rows(self, table: type[Row]) -> Mapping[Key, Row]:
+        """The live rows of a table."""
+        return cast("Mapping[Key, Row]", self._tables[table].values)
+
+    def entry(self, index: Index, entry: Key) -> AbstractSet[Key]:
+        """Keys of the rows under an index entry, outside any unit."""
+        return self._by_index[index].keys.get(entry, _NOTHING)
+
+    def settle(self) -> None:
+        """Run what must run until nothing is dirty. Cost: the calls affected."""
+        for level, dirty in enumerate(self._dirty):
+            self._level = level
+            while dirty:
+                self._call(level, dirty.pop())
+        self._level = -1
+
+    def changes(self, table: Table) -> list[Change]:
+        """What changed in a table since the last time it was asked, and forget it."""
+        rows = self._tables[table]
+        changed, rows.changed = rows.changed, {}
+        found = []
+        for key, old in changed.items():
+            new = rows.values.get(key)
+            if new != old:
+                found.append(Change(key, old, new))
+        return found
+
+    def conflicts(self) -> set[tuple[Table, Key]]:
+        """Derived rows on whose value several calls disagree."""
+        return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}
+
+    def giver(self, table: Table, key: Key) -> tuple[str, Key] | None:
+        """The unit and the key of the call that gave a derived row."""
+        call = self._tables[table].derived_by.get(key)
+        return None if call is None else (self._units[call.level].name, call.key)
+
+    def given(self, unit: str, key: Key) -> Iterator[Item]:
+        """What one call gave, for people who ask why."""
+        level = next(n for n, candidate in enumerate(self._units) if candidate.name == unit)
+        names = {id(rows): table for table, rows in self._tables.items()}
+        for rows, item_key in self._given.get(_Call(level, key), ()):
+            yield Item(names[id(rows)], item_key, rows.values.get(item_key))
+
+    def audit(self, choose: Callable[[Sequence[_Call]], Iterable[_Call]]) -> list[str]:
+        """Run the chosen calls again without effect; name those whose items differ from what is held.
+
+        Only right after `settle`. The caller's `choose` picks the sample, so that the engine needs no randomness.
+        """
+        wrong = []
+        for call in choose(list(self._given)):
+            unit = self._units[call.level]
+            value = self._tables[unit.over].values.get(call.key)
+            self._noted = []
+            again = [] if value is None else list(unit.run(value, self._reader))
+            held = {(id(rows), key) for rows, key in self._given[call]}
+            if held != {(id(self._tables[item.table]), item.key) for item in again} or any(
+                self._value_of(call, self._tables[item.table], item.key) != item.value
+                for item in again
+            ):
+                wrong.append(f"{unit.name} {call.key!r}")
+        return wrong
+
+    def _value_of(self, call: _Call, rows: _Rows, key: Key) -> object | None:
+        more = rows.more.get(key)
+        return rows.values.get(key) if more is None else more.get(call)
+
+    def _note(self, readers: dict[Key, set[_Call]], key: Key) -> None:
+        self._noted.append((readers, key))
+
+    def _call(self, level: int, key: Key) -> None:
+        call = _Call(level, key)
+        unit = self._units[level]
+        value = self._tables[unit.over].values.get(key)
+        noted: _Noted = []
+        self._noted = noted
+        self.calls += 1
+        self.failures.pop((unit.name, key), None)
+        try:
+            items = () if value is None else tuple(unit.run(value, self._reader))
+        except Exception as error:  # a unit may hold any bug; one row must not hold back the others
+            self.failures[unit.name, key] = error
+            self._remember_reads(call, noted)
+            return
+        before = self._given.pop(call, ())
+        after: dict[tuple[int, Key], tuple[_Rows, Key]] = {}
+        for table, item_key, item_value in items:
+            rows = self._tables[table]
+            after[id(rows), item_key] = (rows, item_key)
+            self._give(call, rows, item_key, item_value)
+        for rows, item_key in before:
+            if (id(rows), item_key) not in after:
+                self._take(call, rows, item_key)
+        if after:
+            self._given[call] = list(after.values())
+        self._remember_reads(call, noted)
+
+    def _remember_reads(self, call: _Call, noted: _Noted) -> None:
+        before = self._reads.get(call)
+        if before == noted:
+            return
+        for readers, key in before or ():
+            known = readers.get(key)
+            if known is not None:
+                known.discard(call)
+                if not known:
+                    del readers[key]
+        for readers, key in noted:
+            readers.setdefault(key, set()).add(call)
+        if noted:
+            self._reads[call] = noted
+        else:
+            self._reads.pop(call, None)
+
+    def _give(self, call: _Call, rows: _Rows, key: Key, value: object) -> None:
+        owner = rows.derived_by.get(key)
+        more = rows.more.get(key)
+        if owner is None or (owner == call and more is None):
+            rows.derived_by[key] = call
+            self._store(rows, key, value)
+            return
+        if more is None:
+            more = rows.more[key] = {owner: rows.values[key]}
+        more[call] = value
+        if rows.values[key] != value or key in rows.disputed:
+            self._elect(rows, key)
+
+    def _take(self, call: _Call, rows: _Rows, key: Key) -> None:
+        more = rows.more.get(key)
+        if more is None:
+            del rows.derived_by[key]
+            self._store(rows, key, None)
+            return
+        del more[call]
+        if key in rows.disputed:
+            self._elect(rows, key)
+        elif rows.derived_by[key] == call:
+            rows.derived_by[key] = next(iter(more))
+        if len(more) == 1:
+            del rows.more[key]
+
+    def _elect(self, rows: _Rows, key: Key) -> None:
+        """Among givers that disagree, the earliest in (unit, key) order decides, whatever order they came in."""
+        more = rows.more[key]
+        winner = min(more, key=lambda call: (call.level, repr(call.key)))
+        rows.derived_by[key] = winner
+        value = more[winner]
+        if any(other != value for other in more.values()):
+            rows.disputed.add(key)
+        else:
+            rows.disputed.discard(key)
+        self._store(rows, key, value)
+
+    def _store(self, rows: _Rows, key: Key, value: object | None) -> None:
+        old = rows.values.get(key)
+        if old == value:
+            return
+        if value is None:
+            del rows.values[key]
+        else:
+            rows.values[key] = value
+        rows.changed.setdefault(key, old)
+        for level in rows.units:
+            self._mark(level, key)
+        for call in rows.readers.get(key, ()):
+            self._mark(*call)
+        for entries in rows.indexes:
+            self._reindex(entries, key, old, value)
+
+    def _reindex(self, entries: _Entries, key: Key, old: object | None, new: object | None) -> None:
+        before = set() if old is None else set(entries.of(key, old))
+        after = set() if new is None else set(entries.of(key, new))
+        for entry in before - after:
+            keys = entries.keys[entry]
+            keys.discard(key)
+            if not keys:
+                del entries.keys[entry]
+            self._mark_all(entries.readers.get(entry, ()))
+        for entry in after - before:
+            entries.keys.setdefault(entry, set()).add(key)
+            self._mark_all(entries.readers.get(entry, ()))
+
+    def _mark_all(self, calls: Iterable[_Call]) -> None:
+        for call in calls:
+            self._mark(*call)
+
+    def _mark(self, level: int, key: Key) -> None:
+        if level <= self._level:
+            raise RuntimeError(
+                f"unit {self._units[level].name!r} depends on what {self._units[self._level].name!r} gives:"
+                " list it further down"
+            )
+        self._dirty[level].add(key)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's promises, on a small derivation with every kind of dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.derive.engine import Change, Engine, Index, Item, Read, unit
+
+
+class Town(NamedTuple):
+    name: str
+    land: str
+    souls: int
+
+
+class Land(NamedTuple):
+    name: str
+    ruler: str
+
+
+class Placed(NamedTuple):
+    """Derived: one a town, with its ruler."""
+
+    town: str
+    ruler: str
+
+
+class Crowd(NamedTuple):
+    """Derived: one a land that has a town of more than ten souls; several towns may give it."""
+
+    land: str
+
+
+class Census(NamedTuple):
+    land: str
+    towns: tuple[str, ...]
+    crowded: bool
+
+
+def _land_of(_key: object, row: object) -> Iterator[str]:
+    assert isinstance(row, Town)
+    yield row.land
+
+
+BY_LAND = Index(Town, "land", _land_of)
+
+
+def place(town: Town, read: Read) -> Iterator[Item]:
+    land = read.get(Land, town.land)
+    yield Item(Placed, town.name, Placed(town.name, land.ruler if land else "nobody"))
+    if town.souls > 10:
+        yield Item(Crowd, town.land, Crowd(town.land))
+
+
+def count(land: Land, read: Read) -> Iterator[Item]:
+    towns = tuple(sorted(map(str, read.find(BY_LAND, land.name))))
+    crowded = read.get(Crowd, land.name) is not None
+    yield Item(Census, land.name, Census(land.name, towns, crowded))
+
+
+def build() -> Engine:
+    return Engine([unit(Town, place), unit(Land, count)], [BY_LAND], [Placed, Crowd, Census])
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+lands = st.sampled_from(["x", "y", "z"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just(Town), names, st.none() | st.builds(Town, names, lands, st.integers(0, 20))
+        ),
+        st.tuples(st.just(Land), lands, st.none() | st.builds(Land, lands, st.sampled_from("pq"))),
+        st.just(None),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_incremental_equals_from_nothing(
+    script: list[tuple[type, str, Town | Land | None] | None],
+) -> None:
+    engine, inputs, seen = build(), {}, {Placed: {}, Crowd: {}, Census: {}}  # type: ignore[var-annotated]  # filled below
+    for step in script:
+        if step is None:
+            engine.settle()
+            continue
+        table, key, value = step
+        value = value if value is None else value._replace(name=key)
+        inputs[table, key] = value
+        engine.put(table, key, value)
+    engine.settle()
+    fresh = build()
+    for (table, key), value in inputs.items():
+        fresh.put(table, key, value)
+    fresh.settle()
+    for table in (Placed, Crowd, Census):
+        assert engine.rows(table) == fresh.rows(table)
+        for change in engine.changes(table):
+            seen[table][change.key] = change.new
+        assert {k: v for k, v in seen[table].items() if v is not None} == fresh.rows(table)
+    assert engine.audit(lambda calls: calls) == []
+
+
+@given(st.integers(2, 60))
+def test_calls_run_depend_on_the_change_and_not_on_the_size(size: int) -> None:
+    engine = build()
+    for n in range(size):
+        engine.put(Land, f"land{n}", Land(f"land{n}", "p"))
+        engine.put(Town, f"town{n}", Town(f"town{n}", f"land{n}", 3))
+    engine.settle()
+    before = engine.calls
+    engine.put(Town, "town0", Town("town0", "land1", 3))
+    engine.settle()
+    assert engine.calls - before == 3  # the town, the land it left, the land it came to
+    before = engine.calls
+    engine.put(Town, "town0", Town("town0", "land1", 4))
+    engine.settle()
+    assert engine.calls - before == 1  # nothing that anyone else read has changed
+
+
+def test_a_row_stays_until_its_last_giver_takes_it_back() -> None:
+    engine = build()
+    engine.put(Town, "a", Town("a", "x", 11))
+    engine.put(Town, "b", Town("b", "x", 12))
+    engine.settle()
+    engine.put(Town, "a", None)
+    engine.settle()
+    assert engine.rows(Crowd) == {"x": Crowd("x")}
+    assert engine.giver(Crowd, "x") == ("place", "b")
+    engine.put(Town, "b", None)
+    engine.settle()
+    assert engine.rows(Crowd) == {}
+
+
+def test_givers_that_disagree_are_named_and_the_earliest_wins() -> None:
+    def first(town: Town, read: Read) -> Iterator[Item]:
+        yield Item(Crowd, "one", Crowd(town.land))
+
+    engine = Engine([unit(Town, first)], tables=[Crowd])
+    engine.put(Town, "b", Town("b", "y", 1))
+    engine.put(Town, "a", Town("a", "x", 1))
+    engine.settle()
+    assert engine.rows(Crowd) == {"one": Crowd("x")}
+    assert engine.conflicts() == {(Crowd, "one")}
+    engine.put(Town, "a", None)
+    engine.settle()
+    assert engine.rows(Crowd) == {"one": Crowd("y")}
+    assert engine.conflicts() == set()
+
+
+def test_changes_give_old_and_new_once() -> None:
+    engine = build()
+    engine.put(Land, "x", Land("x", "p"))
+    engine.put(Town, "a", Town("a", "x", 1))
+    engine.settle()
+    assert engine.changes(Placed) == [Change("a", None, Placed("a", "p"))]
+    assert engine.changes(Placed) == []
+    engine.put(Land, "x", Land("x", "q"))
+    engine.settle()
+    assert engine.changes(Placed) == [Change("a", Placed("a", "p"), Placed("a", "q"))]
+
+
+def test_a_unit_that_feeds_one_above_it_is_refused() -> None:
+    engine = Engine([unit(Land, count), unit(Town, place)], [BY_LAND], [Placed, Crowd, Census])
+    engine.put(Land, "x", Land("x", "p"))
+    engine.put(Town, "a", Town("a", "x", 11))
+    with pytest.raises(RuntimeError, match="list it further down"):
+        engine.settle()
+
+
+def test_an_audit_finds_a_call_that_no_longer_gives_what_it_gave() -> None:
+    answers = iter(["p", "q"])
+
+    def fickle(town: Town, read: Read) -> Iterator[Item]:
+        yield Item(Placed, town.name, Placed(town.name, next(answers)))
+
+    engine = Engine([unit(Town, fickle)], tables=[Placed])
+    engine.put(Town, "a", Town("a", "x", 1))
+    engine.settle()
+    assert engine.audit(lambda calls: calls) == ["fickle 'a'"]
+
+
+def test_a_call_that_raises_keeps_what_it_gave_and_holds_back_nobody() -> None:
+    def picky(town: Town, read: Read) -> Iterator[Item]:
+        if town.souls < 0:
+            raise ValueError("fewer than nobody")
+        yield Item(Placed, town.name, Placed(town.name, town.land))
+
+    engine = Engine([unit(Town, picky)], tables=[Placed])
+    engine.put(Town, "a", Town("a", "x", 1))
+    engine.settle()
+    engine.put(Town, "a", Town("a", "y", -1))
+    engine.put(Town, "b", Town("b", "y", 1))
+    engine.settle()
+    assert engine.rows(Placed) == {"a": Placed("a", "x"), "b": Placed("b", "y")}
+    assert [key for key in engine.failures] == [("picky", "a")]
+    engine.put(Town, "a", None)
+    engine.settle()
+    assert engine.rows(Placed) == {"b": Placed("b", "y")} and not engine.failures
