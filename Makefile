@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The same commands for people and for .ci/run. `make help` lists them.
+# DRY_RUN=1 (or --dry-run) says what a target would install and change, and changes nothing.
+# ARGS="..." goes to pytest, to the demo, to the benchmarks or to `isthmus lab up`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+python := .venv/bin/python
+
+# make puts its one-letter options into the first word of MAKEFLAGS; n is --dry-run. The lines that start with "+" are
+# run then as well, so each of them must honour $(dry).
+dry := $(if $(filter-out 0 no false,$(DRY_RUN))$(findstring n,$(firstword -$(MAKEFLAGS))),--dry-run)
+
+.PHONY: help setup demo test test-long check bench docs lab clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+setup: ## install the packages of the distribution that are missing (as root), and Isthmus in .venv
+	+@packaging/setup $(dry)
+
+demo: ## three hosts, two tenants, real packets: see what Isthmus does, and that it does it (as root)
+	+@packaging/setup --quiet $(dry)
+ifdef dry
+	+@echo "demo: would make network namespaces, start Open vSwitch, the stores, a controller and agents in them, and remove all of it at its end"
+else
+	@$(python) -m isthmus_lab.demo $(ARGS)
+endif
+
+test: ## all tests but the long ones: on values, then with packets in network namespaces (as root)
+	+@packaging/setup --quiet $(dry)
+	+@packaging/run-tests $(dry) -- $(ARGS)
+
+test-long: ## the tests that take long, among them a real guest in QEMU (as root)
+	+@packaging/setup --quiet --long $(dry)
+	+@packaging/run-tests --long $(dry) -- $(ARGS)
+
+check: ## format, lint, types, import contracts, generated documents, rules of the tree
+	+@packaging/setup --quiet $(dry)
+ifdef dry
+	+@echo "check: would read the tree, and change only the checkers' caches in it"
+else
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m mypy --strict src tests $(wildcard bench)
+	.venv/bin/lint-imports
+	$(if $(wildcard packaging/generate-docs),packaging/generate-docs --check)
+	packaging/check-tree
+endif
+
+bench: ## the benchmarks beside OVN; writes bench/results.json (as root, takes long)
+	+@packaging/setup --quiet --bench $(dry)
+ifdef dry
+	+@echo "bench: would make network namespaces, start Isthmus and then OVN in them, write bench/results.json, and remove the rest at its end"
+else
+	@$(python) -m bench $(ARGS)
+endif
+
+docs: ## write the generated documents anew
+	+@packaging/setup --quiet $(dry)
+ifdef dry
+	+@echo "docs: would write the generated documents under docs/ anew"
+else
+	$(if $(wildcard packaging/generate-docs),packaging/generate-docs)
+endif
+
+lab: ## a cloud on this machine, to try things on: isthmus lab up (as root)
+	+@packaging/setup --quiet $(dry)
+ifdef dry
+	+@echo "lab: would make network namespaces and start Open vSwitch, the stores, a controller and agents in them, until: .venv/bin/isthmus lab down"
+else
+	@.venv/bin/isthmus lab up $(ARGS)
+endif
+
+clean: ## remove .venv, caches and build products from this folder; packages of the distribution stay
+	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame holds what it says: pinned versions, dry runs, rules that catch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.+!]+ \\")
+HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
+
+COMMANDS_WITH_DRY_RUN = ("setup", "demo", "test", "test-long", "check", "bench", "docs", "lab")
+
+
+def hashes_by_name() -> dict[str, int]:
+    """How many files of each package constraints.txt allows."""
+    counts: dict[str, int] = {}
+    name = ""
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if pin := PIN.fullmatch(line):
+            name = normalised(pin["name"])
+            counts[name] = 0
+        elif HASH.fullmatch(line):
+            counts[name] += 1
+        else:
+            pytest.fail(f"constraints.txt: neither a pin nor a hash: {line!r}")
+    return counts
+
+
+def normalised(requirement: str) -> str:
+    """The package's name of a requirement, as PEP 503 spells it."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found, requirement
+    return re.sub(r"[-_.]+", "-", found.group()).lower()
+
+
+def requirements() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lists = [
+        project["build-system"]["requires"],
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+    ]
+    return {normalised(requirement) for names in lists for requirement in names}
+
+
+def test_constraints_hold_names_versions_and_hashes_only() -> None:
+    assert all(count > 0 for count in hashes_by_name().values())
+
+
+def test_every_requirement_is_pinned_with_its_hashes() -> None:
+    assert requirements() - hashes_by_name().keys() == set()
+
+
+def frame_in(folder: Path) -> Path:
+    """A copy of what `make` needs, without .venv, as in a fresh clone."""
+    tree = folder / "tree"
+    tree.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    shutil.copytree(ROOT / "packaging", tree / "packaging")
+    return tree
+
+
+def bare_machine(folder: Path) -> dict[str, str]:
+    """The environment of a machine that has no package yet and notes whoever tries to change it."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for program in ("apt-get", "ip", "ovs-vsctl", "systemctl", "pip", "python3"):
+        write_program(programs / program, f'echo "$0 $*" >>{folder / "changes"}; exit 1')
+    write_program(programs / "dpkg-query", "exit 0")
+    kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    return {**kept, "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("how", ["DRY_RUN=1", "--dry-run"])
+@pytest.mark.parametrize("command", COMMANDS_WITH_DRY_RUN)
+def test_a_dry_run_says_what_it_would_install_and_changes_nothing(
+    tmp_path: Path, command: str, how: str
+) -> None:
+    tree, environment = frame_in(tmp_path), bare_machine(tmp_path)
+    before = contents(tree)
+
+    said = subprocess.run(
+        ["make", command, how],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "would install with apt-get" in said
+    assert "openvswitch-switch" in said
+    assert ("ovn-central" in said) == (command == "bench")
+    assert ("qemu-system-x86" in said) == (command == "test-long")
+    assert f"would install {len(hashes_by_name())} packages" in said
+    assert contents(tree) == before
+    assert not (tmp_path / "changes").exists()
+
+
+def test_nothing_is_installed_where_all_packages_are_there(tmp_path: Path) -> None:
+    environment = bare_machine(tmp_path)
+    wanted = subprocess.run(
+        [ROOT / "packaging" / "install-packages", "--dry-run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = [line.split()[0] for line in wanted.splitlines() if line.startswith("  ")]
+    assert "iproute2" in names
+    # busybox serves for busybox-static, which it excludes.
+    there = ["busybox" if name == "busybox-static" else name for name in names]
+    lines = "".join(f"installed {name}\\n" for name in there)
+    write_program(tmp_path / "programs" / "dpkg-query", f"printf '{lines}'")
+
+    second = subprocess.run(
+        [ROOT / "packaging" / "install-packages"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert second == "packages: nothing to install\n"
+    assert not (tmp_path / "changes").exists()
+
+
+def test_help_names_every_command() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    described = re.findall(r"^  make (\S+) +\S", said, re.MULTILINE)
+    assert sorted(described) == sorted(phony[1].split())
+
+
+def check_tree(folder: Path, files: dict[str, str]) -> tuple[int, list[str]]:
+    """What packaging/check-tree says of a work tree of these files: exit status, lines."""
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, ROOT / "packaging" / "check-tree", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+LICENCE = "# SPDX-License-Identifier: Apache-2.0\n"
+
+
+def test_a_tree_in_order_passes(tmp_path: Path) -> None:
+    files = {
+        "src/one.py": LICENCE + "\n" * 599,
+        "run": "#!/bin/sh\n" + LICENCE,
+        "README.md": "text\n",
+    }
+    assert check_tree(tmp_path, files) == (0, ["tree: in order"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("src/one.py", "x = 1\n", "src/one.py:1: the line 'SPDX"),
+        ("bare", "#!/bin/sh\n", "bare:1: the line 'SPDX"),
+        ("src/one.py", LICENCE + "\n" * 600, "src/one.py: 601 lines"),
+        ("a.txt", "https://" + "pypi" + ".org\n", "a.txt:1: names the download host"),
+    ],
+)
+def test_a_broken_rule_of_the_tree_is_named_with_its_place(
+    tmp_path: Path, name: str, text: str, complaint: str
+) -> None:
+    status, lines = check_tree(tmp_path, {name: text})
+    assert status == 1
+    assert lines[0].replace("'# SPDX", "'SPDX").startswith(complaint)
+    assert lines[1:] == ["tree: 1 rules broken"]
+
+
+EMPTY_HOUSE = {
+    f"src/{name}": ""
+    for name in (
+        "isthmus/__init__.py",
+        "isthmus/agent/__init__.py",
+        "isthmus/api/__init__.py",
+        "isthmus/cli/__init__.py",
+        "isthmus/controller/__init__.py",
+        "isthmus/derive/__init__.py",
+        "isthmus/derive/intent_units.py",
+        "isthmus/intent/__init__.py",
+        "isthmus/policy/__init__.py",
+        "isthmus/store/__init__.py",
+        "isthmus/store/north.py",
+        "isthmus/switches/__init__.py",
+        "isthmus/switches/ovs/__init__.py",
+        "isthmus/switches/ovs/arp.py",
+        "isthmus/switches/ovs/apply.py",
+        "isthmus/switches/ovs/program.py",
+        "isthmus/wire/__init__.py",
+        "isthmus_lab/__init__.py",
+        "isthmus_lab/hosts.py",
+    )
+}
+
+
+def broken_contracts(folder: Path, files: dict[str, str]) -> list[str]:
+    """The import contracts that an otherwise empty house breaks when these files are in it."""
+    for name, text in {**EMPTY_HOUSE, **files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [linter, "--no-cache", "--config", ROOT / ".importlinter"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Contracts" in done.stdout, done.stdout + done.stderr
+    return re.findall(r"^(.*) BROKEN$", done.stdout, re.MULTILINE)
+
+
+DOWNWARDS = "Imports go downwards only"
+HOSTS = "A host never sees what tenants asked for"
+PURE = "Pure rooms know no I/O, clock, chance or log"
+LAB = "The lab knows the wire and the REST contract only"
+
+
+@pytest.mark.parametrize(
+    ("files", "broken"),
+    [
+        ({}, []),
+        ({"src/isthmus/wire/x.py": "import isthmus.intent\n"}, [DOWNWARDS]),
+        ({"src/isthmus/utils.py": ""}, [DOWNWARDS]),
+        ({"src/isthmus/agent/x.py": "import isthmus.intent\n"}, [HOSTS]),
+        ({"src/isthmus/agent/x.py": "import isthmus.derive.intent_units\n"}, [HOSTS]),
+        (
+            {
+                "src/isthmus/agent/x.py": "import isthmus.store.north\n",
+                "src/isthmus/store/north.py": "import isthmus.intent\n",
+            },
+            [HOSTS],
+        ),
+        ({"src/isthmus/wire/x.py": "import socket\n"}, [PURE]),
+        (
+            {
+                "src/isthmus/switches/ovs/program.py": "import isthmus.switches.ovs.arp\n",
+                "src/isthmus/switches/ovs/arp.py": "from time import monotonic\n",
+            },
+            [PURE],
+        ),
+        ({"src/isthmus/switches/ovs/apply.py": "import asyncio\n"}, []),
+        ({"src/isthmus_lab/hosts.py": "import isthmus.api, isthmus.wire\n"}, []),
+        ({"src/isthmus_lab/hosts.py": "import isthmus.store.north\n"}, [LAB]),
+        (
+            {
+                "src/isthmus_lab/hosts.py": "import isthmus.api\n",
+                "src/isthmus/api/__init__.py": "import isthmus.store\n",
+            },
+            [],
+        ),
+    ],
+)
+def test_the_house_keeps_its_rooms_apart(
+    tmp_path: Path, files: dict[str, str], broken: list[str]
+) -> None:
+    assert broken_contracts(tmp_path, files) == broken
