@@ -76,5 +76,9 @@ else
 endif
 
 clean: ## remove .venv, caches and build products from this folder; packages of the distribution stay
+ifdef dry
+	+@echo "clean: would remove .venv, caches and build products from this folder"
+else
 	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+endif

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.+!]+ \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
-COMMANDS_WITH_DRY_RUN = ("setup", "demo", "test", "test-long", "check", "bench", "docs", "lab")
+COMMANDS_THAT_INSTALL = ("setup", "demo", "test", "test-long", "check", "bench", "docs", "lab")
 
 
 def hashes_by_name() -> dict[str, int]:
@@ -96,7 +96,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("how", ["DRY_RUN=1", "--dry-run"])
-@pytest.mark.parametrize("command", COMMANDS_WITH_DRY_RUN)
+@pytest.mark.parametrize("command", COMMANDS_THAT_INSTALL)
 def test_a_dry_run_says_what_it_would_install_and_changes_nothing(
     tmp_path: Path, command: str, how: str
 ) -> None:
@@ -119,6 +119,14 @@ def test_a_dry_run_says_what_it_would_install_and_changes_nothing(
     assert f"would install {len(hashes_by_name())} packages" in said
     assert contents(tree) == before
     assert not (tmp_path / "changes").exists()
+
+
+@pytest.mark.parametrize("how", ["DRY_RUN=1", "--dry-run"])
+def test_a_dry_run_of_clean_removes_nothing(tmp_path: Path, how: str) -> None:
+    tree = frame_in(tmp_path)
+    (tree / ".venv").mkdir()
+    subprocess.run(["make", "clean", how], cwd=tree, capture_output=True, check=True)
+    assert (tree / ".venv").exists()
 
 
 def test_nothing_is_installed_where_all_packages_are_there(tmp_path: Path) -> None:
