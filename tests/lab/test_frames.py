@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that the lab builds are what scapy reads, and what scapy builds is read."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import ARP, GRE, Ether
+from scapy.layers.vxlan import VXLAN
+
+from isthmus.addresses import Mac, parse_mac
+from isthmus_lab import frames
+
+ONE, TWO = parse_mac("02:00:00:00:00:01"), parse_mac("02:00:00:00:00:02")
+
+
+def test_a_udp_frame_has_right_lengths_and_checksums() -> None:
+    packet = frames.udp("10.0.0.1", "10.0.0.2", (1000, 9), b"odd")
+    read = Ether(frames.ethernet(TWO, ONE, frames.ETHERTYPE_IPV4, packet))
+    assert (read.src, read.dst) == ("02:00:00:00:00:01", "02:00:00:00:00:02")
+    assert (read[IP].src, read[IP].dst, read[UDP].sport, read[UDP].dport) == (
+        *("10.0.0.1", "10.0.0.2"),
+        *(1000, 9),
+    )
+    checksums = read[IP].chksum, read[UDP].chksum
+    del read[IP].chksum, read[UDP].chksum
+    again = Ether(bytes(read))
+    assert (again[IP].chksum, again[UDP].chksum) == checksums
+    assert bytes(again[UDP].payload) == b"odd"
+
+
+def test_an_echo_request_is_one() -> None:
+    read = ICMP(frames.echo_request(7, 9, b"12345678"))
+    assert (read.type, read.id, read.seq, bytes(read.payload)) == (8, 7, 9, b"12345678")
+    checksum = read.chksum
+    del read.chksum
+    assert ICMP(bytes(read)).chksum == checksum
+
+
+def test_a_gratuitous_arp_asks_for_its_own_address() -> None:
+    read = Ether(frames.gratuitous_arp(ONE, "10.0.0.1"))
+    assert read.dst == "ff:ff:ff:ff:ff:ff"
+    assert (read[ARP].op, read[ARP].psrc, read[ARP].pdst) == (1, "10.0.0.1", "10.0.0.1")
+    assert read[ARP].hwsrc == "02:00:00:00:00:01"
+
+
+@pytest.mark.parametrize("encapsulation", ["vxlan", "nvgre"])
+def test_a_tunnelled_frame_is_read_by_scapy_and_by_us(encapsulation: str) -> None:
+    inner = frames.ethernet(TWO, ONE, 0x88B5, b"inside")
+    frame = frames.tunnelled(encapsulation, 5001, inner, (ONE, "172.31.0.1"), (TWO, "172.31.0.2"))
+    read = Ether(frame)
+    assert (read[IP].src, read[IP].dst) == ("172.31.0.1", "172.31.0.2")
+    if encapsulation == "vxlan":
+        assert (read[UDP].dport, read[VXLAN].vni, read[VXLAN].flags) == (4789, 5001, 8)
+        assert bytes(read[VXLAN].payload) == inner
+    else:
+        assert (read[GRE].proto, read[GRE].key) == (0x6558, 5001 << 8)
+        assert bytes(read[GRE].payload) == inner
+    assert frames.read_tunnelled(frame) == frames.Tunnelled(
+        encapsulation, "172.31.0.1", "172.31.0.2", 5001, inner
+    )
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\0" * 60,
+        frames.gratuitous_arp(ONE, "10.0.0.1"),
+        bytes(Ether() / IP() / UDP(dport=53)),
+    ],
+)
+def test_what_carries_no_frame_is_not_read_as_a_tunnel(frame: bytes) -> None:
+    assert frames.read_tunnelled(frame) is None
+
+
+def test_checksum_of_rfc_1071() -> None:
+    # RFC 1071 section 3: the words 0001 f203 f4f5 f6f7 add up to ddf2.
+    assert frames.checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xDDF2 ^ 0xFFFF
+
+
+def test_a_provider_mac_is_local_and_unicast() -> None:
+    from isthmus_lab.state import HostSpec
+
+    mac = HostSpec("h1", "172.31.0.1").provider_mac
+    assert mac == Mac(0x0250AC1F0001)

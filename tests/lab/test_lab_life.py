@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab comes up, and whatever happens to it or its owner, nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from isthmus.errors import Invalid, NotFound, Unavailable
+from isthmus_lab import namespaces
+from isthmus_lab.daemon import Daemon, marked_processes, start_process
+from isthmus_lab.lab import Lab, end_abandoned
+from isthmus_lab.state import HostSpec
+from tests.lab.remains import machine_links, remains_of, unique_name
+
+pytestmark = pytest.mark.system
+
+HOSTS = [HostSpec("h1", "172.31.0.1"), HostSpec("h2", "172.31.0.2")]
+
+OWNER = """
+import sys, time
+from isthmus_lab.lab import Lab
+from isthmus_lab.state import HostSpec
+print("starting", flush=True)
+with Lab(sys.argv[1]) as lab:
+    lab.up([HostSpec("h1", "172.31.0.1"), HostSpec("h2", "172.31.0.2")])
+    lab.add_guest("a1", "02:00:00:00:00:01", "p1")
+    print("up", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    chosen = unique_name()
+    yield chosen
+    Lab(chosen).down()
+
+
+def owner_of(name: str, until: str) -> subprocess.Popen[str]:
+    """Another process that has a lab, as soon as it prints `until`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == until:
+            return process
+    raise AssertionError(f"the owner ended before it printed {until!r}")
+
+
+def finished(process: subprocess.Popen[str]) -> int:
+    code = process.wait(20)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+def test_a_lab_that_ends_leaves_nothing(name: str) -> None:
+    links = machine_links()
+    with Lab(name) as lab:
+        lab.up(HOSTS)
+        lab.add_guest("a1", "02:00:00:00:00:01", "p1")
+        assert set(remains_of(name)) == {"namespaces", "processes", "files", "mounts"}
+        assert machine_links() == links
+    assert remains_of(name) == {}
+    assert machine_links() == links
+
+
+def test_taking_down_an_absent_lab_is_success(name: str) -> None:
+    lab = Lab(name)
+    lab.down()
+    lab.down()
+    assert remains_of(name) == {}
+
+
+def test_hosts_reach_each_other_on_the_underlay(name: str) -> None:
+    with Lab(name) as lab:
+        lab.up(HOSTS)
+        with namespaces.entered(lab.host("h1").namespace):
+            ping = ["ping", "-q", "-c", "2", "-i", "0.05", "-W", "1", "172.31.0.2"]
+            assert subprocess.run(ping, stdout=subprocess.DEVNULL).returncode == 0
+        known = lab.host("h1").switch.appctl("tnl/neigh/show")
+        assert "172.31.0.2" in known and "02:50:ac:1f:00:02" in known
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_its_owner_ends_the_lab(name: str, number: signal.Signals) -> None:
+    process = owner_of(name, "up")
+    assert remains_of(name) != {}
+    process.send_signal(number)
+    assert finished(process) != 0
+    assert remains_of(name) == {}
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.08, 0.15, 0.25, 0.4])
+def test_ctrl_c_while_it_starts_leaves_nothing(name: str, after_s: float) -> None:
+    process = owner_of(name, "starting")
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    assert finished(process) != 0
+    assert remains_of(name) == {}
+
+
+def test_what_a_killed_owner_left_is_ended_by_whoever_asks(name: str) -> None:
+    process = owner_of(name, "up")
+    process.kill()
+    finished(process)
+    assert set(remains_of(name)) == {"namespaces", "processes", "files", "mounts"}
+    assert name in end_abandoned()
+    assert remains_of(name) == {}
+
+
+def test_a_lab_takes_over_from_a_killed_owner(name: str) -> None:
+    process = owner_of(name, "up")
+    process.kill()
+    finished(process)
+    with Lab(name) as lab:
+        lab.up(HOSTS[:1])
+        assert namespaces.existing(f"is-{name}-") == [f"is-{name}-h1", f"is-{name}-underlay"]
+
+
+def test_a_lab_of_a_living_owner_is_not_touched(name: str) -> None:
+    with Lab(name) as lab:
+        lab.up(HOSTS[:1])
+        assert name not in end_abandoned()
+        with pytest.raises(Unavailable, match="is up already, by process"):
+            Lab(name).up(HOSTS)
+        assert lab.host("h1").switch.vsctl("list-br").split() == ["br-phy"]
+
+
+def test_a_lab_that_stays_is_found_again(name: str) -> None:
+    Lab(name).up(HOSTS, stay=True)
+    found = Lab.opened(name)
+    assert sorted(found.hosts) == ["h1", "h2"]
+    found.add_guest("a1", "02:00:00:00:00:01", "p1")
+    assert Lab.opened(name).guest("a1").state.port == "p1"
+    found.down()
+    with pytest.raises(NotFound, match="isthmus lab up"):
+        Lab.opened(name)
+
+
+def test_only_processes_with_the_mark_are_ended(name: str) -> None:
+    with Lab(name) as lab:
+        lab.up(HOSTS[:1])
+        stranger = subprocess.Popen(["sleep", "60"])
+        ours = start_process(["sleep", "60"], run_directory=lab.run_directory)
+        assert ours.pid in set(marked_processes(lab.run_directory))
+        stale = Daemon("x", ("true",), lab.run_directory, Path(lab.run_directory / "x.pid"), Path())
+        stale.pid_file.write_text(str(stranger.pid))
+        stale.kill()
+        lab.down()
+        assert ours.wait(5) == -signal.SIGTERM
+        assert ours.stdout is not None
+        ours.stdout.close()
+        assert stranger.poll() is None
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_failed_start_says_why_and_leaves_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "ovs-vswitchd"
+    broken.write_text("#!/bin/sh\necho it is broken\nexit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Unavailable, match="it is broken"):
+        Lab(name).up(HOSTS[:1])
+    assert remains_of(name) == {}
+
+
+@pytest.mark.parametrize("wrong", ["a-b", "", "A", "x" * 17, "../x"])
+def test_a_name_that_could_mean_two_labs_is_refused(wrong: str) -> None:
+    with pytest.raises(Invalid, match="cannot name a lab"):
+        Lab(wrong)
