@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intent as stored, and what a request would change: the values between the REST API and the north store.
+"""Intent as stored, and what a request would change: the values between the REST API and the north
+store.
 
-A resource, child or not, is one `Stored` row. Its `key` is its reference in lower case, which is how it is found;
-`ref` keeps the client's letter case. A request is turned by `planning` into a `Plan` by pure code that sees the
-store through a `View`. Whoever applies a plan must apply all of it or nothing, and only while every etag in
-`reads` is still the stored one; else it makes a new plan from fresh data. What must be unique is an `Allocation`;
-applying a plan fails when another resource holds the same one.
+A resource, child or not, is one `Stored` row. Its `key` is its reference in lower case, which is
+how it is found; `ref` keeps the client's letter case. A request is turned by `planning` into a
+`Plan` by pure code that sees the store through a `View`. Whoever applies a plan must apply all of
+it or nothing, and only while every etag in `reads` is still the stored one; else it makes a new
+plan from fresh data. What must be unique is an `Allocation`; applying a plan fails when another
+resource holds the same one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 Json = object
-"""A decoded JSON value: str, int, float, bool, None, list[Json] or dict[str, Json]. Narrow with isinstance."""
+"""A decoded JSON value: str, int, float, bool, None, list[Json] or dict[str, Json]. Narrow with
+isinstance."""
 
 JsonObject = Mapping[str, Json]
 
@@ -32,8 +35,8 @@ class Allocation(NamedTuple):
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One resource at rest. `properties` is canonical JSON text of the writable and allocated fields only:
-    read-only views (back references, states, usage) are made when it is rendered."""
+    """One resource at rest. `properties` is canonical JSON text of the writable and allocated
+    fields only: read-only views (back references, states, usage) are made when it is rendered."""
 
     key: str
     ref: str
@@ -84,10 +87,10 @@ class View(Protocol):
         ...
 
     def free(self, scope: str, ranges: Sequence[tuple[int, int]]) -> int | None:
-        """A number in the inclusive `ranges` that nobody holds in `scope` (values of such a scope are
-        integers as text: addresses and MACs too), lowest first for a single controller; None if there is none.
-        The same number is not proposed twice while a plan that took it may still be on its way.
-        """
+        """A number in the inclusive `ranges` that nobody holds in `scope` (values of such a scope
+        are integers as text: addresses and MACs too), lowest first for a single controller; None if
+        there is none. The same number is not proposed twice while a plan that took it may still be
+        on its way."""
         ...
 
     def held(self, scope: str, first: int, last: int) -> int:
@@ -95,12 +98,22 @@ class View(Protocol):
         ...
 
 
+class Outcome(NamedTuple):
+    """What one request of a batch is answered with."""
+
+    status: int
+    ref: str
+    """Key of the resource to answer with; empty for none."""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What one request (or one batch) changes, all or nothing.
 
-    `inserts` are new; `updates` keep their identity in the store; `replaces` are deleted and inserted anew in the
-    same transaction under the same key, which the store refuses when something requires them: that is how "may
-    not change while in use" holds against concurrent writers; `deletes` likewise are refused while required.
+    `inserts` are new; `updates` keep their identity in the store; `replaces` are deleted and
+    inserted anew in the same transaction under the same key, which the store refuses when something
+    requires them: that is how "may not change while in use" holds against concurrent writers;
+    `deletes` likewise are refused while required. A row below a replaced or deleted one is replaced
+    or deleted too, so that no row loses its parent.
     """
 
     inserts: tuple[Stored, ...] = ()
@@ -111,9 +124,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """key → etag of everything that the checks relied upon."""
     status: int = 200
     ref: str = ""
-    """The resource to answer with; empty for none."""
+    """Key of the resource to answer with; empty for none."""
     in_use_code: str = "ResourceInUse"
     """The code of the 409 when the store refuses a delete or a replacement."""
+    outcomes: tuple[Outcome, ...] = ()
+    """One for each request, in their order."""
 
 
 class Ids(Protocol):

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""credentials: how the controller and devices prove who they are (MS-NCNBI section B.2)."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from isthmus.errors import Invalid
+from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, required
+from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.versions import V2, V6_1
+
+if TYPE_CHECKING:
+    from isthmus.intent.drafts import Draft
+
+
+class CredentialType(enum.StrEnum):
+    """Spelled as Microsoft's controller answers; the specification's schema has
+    ``usernamePassword``."""
+
+    USERNAME_PASSWORD = "UsernamePassword"
+    X509_CERTIFICATE = "X509Certificate"
+    SNMP_COMMUNITY_STRING = "SnmpCommunityString"
+    GROUP_MANAGED_SERVICE_ACCOUNT = "GroupManagedServiceAccount"
+    X509_CERTIFICATE_SUBJECT_NAME = "X509CertificateSubjectName"
+
+
+# RFC 4514 section 2: a distinguished name is a list of type=value
+_COMMON_NAME = re.compile(r"(?:^|[,+;])\s*CN\s*=\s*(?:\"([^\"]+)\"|([^,+;]+))", re.IGNORECASE)
+
+
+class Credential(Resource, frozen=True, kw_only=True):
+    """What a server's connection, or a device, is reached with. The value is never shown again."""
+
+    type: Annotated[CredentialType, required("What kind of credential `value` is.")]
+    user_name: Annotated[
+        str | None, Field("Account name, with a domain if there is one; for UsernamePassword.")
+    ] = None
+    value: Annotated[
+        str,
+        Field(
+            "Password, certificate thumbprint, community string or subject name.",
+            Rules(required=MISSING, access=Access.WRITE_ONLY),
+        ),
+    ]
+
+    def settled(self, draft: Draft) -> Credential:
+        match self.type:
+            case CredentialType.GROUP_MANAGED_SERVICE_ACCOUNT:
+                raise Invalid(
+                    "Group managed service accounts cannot be written: use another type.",
+                    code="OperationNotSupported",
+                    target=draft.at("type"),
+                )
+            case CredentialType.USERNAME_PASSWORD if not self.user_name:
+                raise Invalid(
+                    "userName is missing: a UsernamePassword credential needs an account name.",
+                    code=MISSING,
+                    target=draft.at("user_name"),
+                )
+            case CredentialType.X509_CERTIFICATE_SUBJECT_NAME:
+                return self._by_subject_name(draft)
+            case _:
+                return self
+
+    def _by_subject_name(self, draft: Draft) -> Credential:
+        if draft.version < V6_1:
+            raise Invalid(
+                f"X509CertificateSubjectName needs API version {V6_1} or newer in the URI.",
+                target=draft.at("type"),
+            )
+        if "=" not in self.value:
+            return self
+        found = _COMMON_NAME.search(self.value)
+        if found is None:
+            raise Invalid(
+                "The subject name has no CN: write CN=<name>, or the name alone.",
+                code="CommonNameExtractionFailed",
+                target=draft.at("value"),
+            )
+        return msgspec.structs.replace(self, value=(found.group(1) or found.group(2)).strip())
+
+
+KIND = Kind(
+    name="credentials",
+    model=Credential,
+    section="B.2",
+    in_use_code="InUseCredentialCannotBeDeleted",
+    back_references=(BackReference("networks", (), "Virtual networks that encrypt with it.", V2),),
+)

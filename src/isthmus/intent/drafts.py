@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A resource while it is being written: what a kind's own rules see and may ask for.
+
+`Resource.settled` is given one. Everything that it reads through the draft is fenced, everything
+that it allocates becomes part of the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from heapq import nsmallest
+from typing import TypeVar
+
+from isthmus.errors import Conflict
+from isthmus.intent.fields import Resource, wire_name
+from isthmus.intent.kinds import Kind
+from isthmus.intent.model import Allocation, Stored, View
+from isthmus.intent.overlay import Overlay
+from isthmus.intent.versions import Version
+
+R = TypeVar("R", bound=Resource)
+
+NAMED = 5
+"""How many resources an in-use message names."""
+
+
+class Draft:
+    """One resource of a request. Lives for one plan."""
+
+    __slots__ = (
+        "_overlay",
+        "_previous",
+        "allocations",
+        "key",
+        "kind",
+        "mentions",
+        "old",
+        "parent",
+        "path",
+        "ref",
+        "replacing",
+        "requires",
+        "tree",
+        "version",
+    )
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        kind: Kind,
+        ref: str,
+        *,
+        old: Stored | None,
+        previous: Resource | None,
+        parent: str | None,
+        path: str,
+        version: Version,
+        replacing: bool,
+        tree: Collection[str],
+    ) -> None:
+        self._overlay = overlay
+        self._previous = previous
+        self.kind = kind
+        self.ref = ref
+        self.key = ref.lower()
+        self.old = old
+        """The stored row that this one takes the place of."""
+        self.parent = parent
+        """Key of the parent; its row is already the new one."""
+        self.path = path
+        self.version = version
+        self.replacing = replacing
+        self.tree = tree
+        """Keys of all stored rows that this request writes anew."""
+        self.allocations: set[Allocation] = set()
+        self.requires: set[str] = set()
+        self.mentions: set[str] = set()
+
+    def before(self, model: type[R]) -> R | None:
+        """The stored properties; None when the resource is new."""
+        return self._previous if isinstance(self._previous, model) else None
+
+    def at(self, attribute: str) -> str:
+        """The JSON path of one of its fields."""
+        return f"{self.path}properties.{wire_name(self.kind.model, attribute)}"
+
+    def read(self, key: str) -> Stored | None:
+        """Another resource, whose change until the plan is applied will refuse the plan."""
+        return self._overlay.read(key)
+
+    def collection(self, kind: str) -> Iterable[Stored]:
+        """All resources of a top-level kind, not fenced: `require` the one that is relied upon."""
+        return self._overlay.collection(kind)
+
+    def children(self, key: str, kind: str) -> Sequence[Stored]:
+        """Children of another resource; fenced when that resource is."""
+        return self._overlay.children(key, kind)
+
+    def free(self, scope: str, ranges: Sequence[tuple[int, int]]) -> int | None:
+        """A number of the inclusive ranges that nobody holds, the earlier ranges first."""
+        return self._overlay.free(scope, ranges)
+
+    def held(self, scope: str, first: int, last: int) -> int:
+        """How many numbers of the inclusive range are held."""
+        return self._overlay.held(scope, first, last)
+
+    def holder(self, scope: str, number: int) -> str | None:
+        """Key of another resource that holds the number."""
+        holder = self._overlay.holder(Allocation(scope, str(number)))
+        return None if holder == self.key else holder
+
+    def allocate(self, scope: str, number: int) -> None:
+        """Hold the number as long as the resource exists or until it is written without it."""
+        self.allocations.add(Allocation(scope, str(number)))
+
+    def require(self, key: str) -> None:
+        """The resource `key` must not vanish while this one exists."""
+        self.requires.add(key)
+
+    def users(self) -> list[str]:
+        """Keys of the resources outside that require this one or something below it."""
+        below = f"{self.key}/"
+        own = [key for key in self.tree if key == self.key or key.startswith(below)]
+        return requirers(self._overlay, own, self.tree)
+
+    def replace_unless_used(self, code: str, attribute: str, rule: str) -> None:
+        """Let the change of `attribute` happen only while nothing requires this resource. The store
+        is told to delete and insert it, which it refuses should something require it by then.
+        Raises Conflict."""
+        if self.old is None:
+            return
+        users = self.users()
+        if users:
+            raise Conflict(
+                f"{rule} {self.ref} is used by {named(self._overlay, users)}.",
+                code=code,
+                target=self.at(attribute),
+            )
+        self.replacing = True
+
+
+def requirers(view: View, keys: Iterable[str], inside: Collection[str]) -> list[str]:
+    """Keys of what requires one of `keys`, but for those in `inside`; in no order."""
+    found = []
+    for key in keys:
+        for referrer in view.referrers(key):
+            if referrer not in inside:
+                row = view.get(referrer)
+                if row is not None and key in row.requires:
+                    found.append(referrer)
+    return found
+
+
+def named(view: View, keys: Collection[str]) -> str:
+    """The first few of `keys`, spelled as references, for a message."""
+    distinct = set(keys)
+    first = nsmallest(NAMED, distinct)
+    refs = [row.ref if (row := view.get(key)) else key for key in first]
+    more = len(distinct) - len(first)
+    return ", ".join(refs) + (f" and {more} more" if more else "")

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""macPools: where dynamic MAC addresses come from (MS-NCNBI section B.9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from isthmus.addresses import is_multicast_mac, parse_mac
+from isthmus.errors import Invalid
+from isthmus.intent.fields import MISSING, Field, Resource, Rules, decode
+from isthmus.intent.kinds import Computed, Kind
+from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.values import MacAddress
+
+if TYPE_CHECKING:
+    from isthmus.intent.drafts import Draft
+
+SCOPE = "mac"
+"""Of the allocations: all MAC addresses of network interfaces, static and dynamic, are unique
+together."""
+
+_CODE = "InvalidMacAddressForMacPool"
+_ADDRESS = MacAddress(dashes=True, code=_CODE)
+
+
+class MacPool(Resource, frozen=True, kw_only=True):
+    """A range of MAC addresses. It cannot be changed, and not deleted while an interface has one of
+    it."""
+
+    start_mac_address: Annotated[
+        str,
+        _ADDRESS,
+        Field("First address of the range.", Rules(required=MISSING, immutable=_CODE)),
+    ]
+    end_mac_address: Annotated[
+        str,
+        _ADDRESS,
+        Field("Last address of the range.", Rules(required=MISSING, immutable=_CODE)),
+    ]
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """First and last address."""
+        return parse_mac(self.start_mac_address), parse_mac(self.end_mac_address)
+
+    def settled(self, draft: Draft) -> MacPool:
+        first, last = self.numbers
+        if not 0 < first <= last:
+            raise Invalid(
+                f"{self.start_mac_address} to {self.end_mac_address} is no range: begin above"
+                " 00-00-00-00-00-00 and end at or above the beginning.",
+                code=_CODE,
+                target=draft.at("end_mac_address"),
+            )
+        # the group bit is in the first byte: where that byte changes, a range runs through group
+        # addresses
+        if is_multicast_mac(parse_mac(self.start_mac_address)) or first >> 40 != last >> 40:
+            raise Invalid(
+                f"{self.start_mac_address} to {self.end_mac_address} contains multicast addresses:"
+                " choose one even"
+                " first byte for both.",
+                code="MacPoolContainsMulticastAddresses",
+                target=draft.at("start_mac_address"),
+            )
+        return self
+
+
+def _usage(stored: Stored, view: View) -> Json:
+    first, last = decode(stored, MacPool).numbers
+    return {
+        "numberOfMacAddresses": last - first + 1,
+        # the capital letters are the specification's
+        "numberofMacAddressesAllocated": view.held(SCOPE, first, last),
+    }
+
+
+_COUNT: Json = {"type": "integer", "minimum": 0}
+
+KIND = Kind(
+    name="macPools",
+    model=MacPool,
+    section="B.9",
+    computed=(
+        Computed(
+            "usage",
+            _usage,
+            {
+                "type": "object",
+                "properties": {
+                    "numberOfMacAddresses": _COUNT,
+                    "numberofMacAddressesAllocated": _COUNT,
+                },
+            },
+            "How many addresses there are, and how many are in use.",
+        ),
+    ),
+)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""networkInterfaces and their ipConfigurations: the ports of virtual machines (MS-NCNBI section
+B.11).
+
+One interface is one port on one segment: all its ipConfigurations name the same subnet. A port on
+several segments is several interfaces.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from isthmus.addresses import Mac, is_multicast_mac, mac_digits
+from isthmus.errors import Conflict, Invalid
+from isthmus.intent.fields import Field, Member, Resource, Rules, decode, required
+from isthmus.intent.ip_assignment import assign
+from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.mac_pools import SCOPE, MacPool
+from isthmus.intent.port_settings import PortSettings, check_offered
+from isthmus.intent.references import Reference, key_of
+from isthmus.intent.values import IpAddress, MacAddress, NotOffered
+from isthmus.intent.versions import V4, V5
+from isthmus.intent.virtual_networks import DhcpOptions
+
+if TYPE_CHECKING:
+    from isthmus.intent.drafts import Draft
+
+
+class MacAllocation(enum.StrEnum):
+    """Who chooses the MAC address."""
+
+    STATIC = "Static"
+    DYNAMIC = "Dynamic"
+
+
+class IpAllocation(enum.StrEnum):
+    """Who chooses the IP address."""
+
+    STATIC = "Static"
+    DYNAMIC = "Dynamic"
+    UNMANAGED = "Unmanaged"
+
+
+class NetworkInterface(Resource, frozen=True, kw_only=True):
+    """A port of a virtual machine. Hosts find it by its instanceId (or, on Linux, its resourceId
+    too)."""
+
+    private_mac_address: Annotated[
+        str | None,
+        MacAddress(),
+        Field("MAC address of the port; required if Static, given out of macPools if Dynamic."),
+    ] = None
+    private_mac_allocation_method: Annotated[
+        MacAllocation | None,
+        Field(
+            "If left out: Static when privateMacAddress is given, else Dynamic.",
+            Rules(immutable="PrivateMacAllocationMethodCannotBeUpdated"),
+        ),
+    ] = None
+    is_host_virtual_network_interface: Annotated[
+        bool,
+        Field(
+            "Whether it belongs to the host itself; then it cannot be in a virtual network.",
+            Rules(immutable="IsHostVirtualNetworkInterfaceCannotBeUpdated"),
+        ),
+    ] = False
+    is_primary: Annotated[
+        bool,
+        Field(
+            "Whether it is the first interface of its machine.",
+            Rules(immutable="PrimaryNicPropertyCannotBeUpdated"),
+        ),
+    ] = True
+    is_multitenant_stack: Annotated[
+        bool, Field("Whether the guest keeps several tenants apart. Information only.")
+    ] = False
+    internal_dns_name_label: Annotated[
+        str | None, Field("Name of the machine for internal DNS. Information until there is one.")
+    ] = None
+    dns_settings: Annotated[
+        DhcpOptions | None, Field("DNS servers instead of the virtual network's.")
+    ] = None
+    port_settings: Annotated[
+        PortSettings | None, Field("Guards, limits and hardware hints of the port.")
+    ] = None
+    security_tags: Annotated[
+        tuple[()],
+        NotOffered("security tags", as_list=True),
+        Field("Not offered.", Rules(since=V5)),
+    ] = ()
+
+    def settled(self, draft: Draft) -> NetworkInterface:
+        if self.dns_settings is not None and self.dns_settings.dns_servers and not self.is_primary:
+            raise Invalid(
+                "Only an interface with isPrimary true can have DNS servers.",
+                code="OnlyPrimaryNetworkInterfaceCanHaveDnsSettings",
+                target=draft.at("dns_settings"),
+            )
+        if self.port_settings is not None:
+            check_offered(self.port_settings, draft.at("port_settings"))
+        method = self.private_mac_allocation_method
+        if method is None:
+            given = self.private_mac_address is not None
+            method = MacAllocation.STATIC if given else MacAllocation.DYNAMIC
+        static = method is MacAllocation.STATIC
+        address = self._static_mac(draft) if static else _dynamic_mac(draft)
+        draft.allocate(SCOPE, int(address, 16))
+        return msgspec.structs.replace(
+            self, private_mac_address=address, private_mac_allocation_method=method
+        )
+
+    def _static_mac(self, draft: Draft) -> str:
+        digits, target = self.private_mac_address, draft.at("private_mac_address")
+        if digits is None:
+            raise Invalid(
+                "privateMacAddress is missing: give it, or let privateMacAllocationMethod be"
+                " Dynamic.",
+                code="PrivateMacAddressMissing",
+                target=target,
+            )
+        number = int(digits, 16)
+        if number == 0 or is_multicast_mac(Mac(number)):
+            raise Invalid(
+                f"{digits} is no address of one interface: it is zero or has the group bit set.",
+                code="InvalidPrivateMacAddress",
+                target=target,
+            )
+        holder = draft.holder(SCOPE, number)
+        if holder is not None:
+            raise Conflict(
+                f"{digits} is the MAC address of {holder} already: choose another, or Dynamic.",
+                code="InvalidPrivateMacAddress",
+                target=target,
+            )
+        return digits
+
+    def check_children(self, kind: str, children: Sequence[Member]) -> None:
+        first: IpConfiguration | None = None
+        primaries = 0
+        for member in children:
+            config = member.value
+            assert isinstance(config, IpConfiguration)
+            if first is not None and key_of(config.subnet) != key_of(first.subnet):
+                raise Invalid(
+                    f"{config.subnet} is not {first.subnet}: an interface is one port on one"
+                    " segment, so all its"
+                    " ipConfigurations name the same subnet. Use one interface for each.",
+                    code="NetworkMismatch",
+                    target=member.at("subnet"),
+                )
+            if self.is_host_virtual_network_interface and config.is_virtual:
+                raise Invalid(
+                    "A host's own interface cannot be in a virtual network.",
+                    code="HostVirtualNetworkInterfaceCannotConnectToVirtualNetwork",
+                    target=member.at("subnet"),
+                )
+            primaries += config.is_primary is True
+            if primaries > 1:
+                raise Invalid(
+                    "Only one ipConfiguration of an interface can have isPrimary true.",
+                    target=member.at("is_primary"),
+                )
+            first = first or config
+
+
+def _dynamic_mac(draft: Draft) -> str:
+    """The address that a stored interface has, else a free one of the pools."""
+    before = draft.before(NetworkInterface)
+    if before is not None and before.private_mac_address is not None:
+        _keep_pool(draft)
+        return before.private_mac_address
+    pools = [(row, decode(row, MacPool).numbers) for row in draft.collection("macPools")]
+    number = draft.free(SCOPE, [numbers for _, numbers in pools])
+    if number is None:
+        raise Conflict(
+            "No macPools has a free MAC address: add one, or give a Static privateMacAddress.",
+            code="PrivateMacAddressMissing",
+            target=draft.at("private_mac_address"),
+        )
+    # the pool cannot go while it has addresses out
+    draft.require(next(row.key for row, (first, last) in pools if first <= number <= last))
+    return mac_digits(Mac(number))
+
+
+def _keep_pool(draft: Draft) -> None:
+    for key in draft.old.requires if draft.old is not None else ():
+        if key.startswith("/macpools/"):
+            draft.require(key)
+
+
+class IpConfiguration(Resource, frozen=True, kw_only=True):
+    """An address of a port."""
+
+    subnet: Annotated[
+        str,
+        Reference(("virtualNetworks/subnets", "logicalNetworks/subnets")),
+        required("The subnet that the address is in.", "SubnetIsRequired"),
+    ]
+    private_ip_address: Annotated[
+        str | None,
+        IpAddress("InvalidPrivateIPAddressFormat"),
+        Field("The address; required if Static, chosen and kept by the controller if Dynamic."),
+    ] = msgspec.field(default=None, name="privateIPAddress")
+    private_ip_allocation_method: Annotated[
+        IpAllocation | None,
+        Field(
+            "If left out: Static when privateIPAddress is given, else Dynamic. Unmanaged: on"
+            " logical subnets of"
+            " networks without virtualization only.",
+            Rules(immutable="PrivateIpAllocationMethodCannotBeUpdated"),
+        ),
+    ] = msgspec.field(default=None, name="privateIPAllocationMethod")
+    is_primary: Annotated[
+        bool | None, Field("Whether this is the address that DNS knows.", Rules(since=V4))
+    ] = None
+    access_control_list: Annotated[
+        None, NotOffered("access control lists"), Field("Not offered.")
+    ] = None
+    public_ip_address: Annotated[None, NotOffered("public IP addresses"), Field("Not offered.")] = (
+        msgspec.field(default=None, name="publicIPAddress")
+    )
+    load_balancer_backend_address_pools: Annotated[
+        tuple[()], NotOffered("load balancers", as_list=True), Field("Not offered.")
+    ] = ()
+    load_balancer_inbound_nat_rules: Annotated[
+        tuple[()], NotOffered("load balancers", as_list=True), Field("Not offered.")
+    ] = ()
+    service_insertion: Annotated[None, NotOffered("service insertion"), Field("Not offered.")] = (
+        None
+    )
+    learned_ip: Annotated[
+        None, NotOffered("learned IP addresses"), Field("Not offered.", Rules(since=V5))
+    ] = None
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is in a virtual network (else in a logical one)."""
+        return self.subnet.startswith("/virtualNetworks/")
+
+    def settled(self, draft: Draft) -> IpConfiguration:
+        method = self.private_ip_allocation_method
+        if method is None:
+            given = self.private_ip_address is not None
+            method = IpAllocation.STATIC if given else IpAllocation.DYNAMIC
+        before = draft.before(IpConfiguration)
+        kept = None
+        if before is not None and key_of(before.subnet) == key_of(self.subnet):
+            kept = before.private_ip_address
+        match method:
+            case IpAllocation.STATIC if self.private_ip_address is None:
+                raise Invalid(
+                    "privateIPAddress is missing: give it, or let privateIPAllocationMethod be"
+                    " Dynamic.",
+                    code="PrivateIPAddressMissing",
+                    target=draft.at("private_ip_address"),
+                )
+            case IpAllocation.STATIC:
+                address = assign(draft, key_of(self.subnet), self.private_ip_address)
+            case IpAllocation.DYNAMIC:
+                address = assign(draft, key_of(self.subnet), None, kept)
+            case IpAllocation.UNMANAGED:
+                address = assign(draft, key_of(self.subnet), None, unmanaged=True)
+        return msgspec.structs.replace(
+            self, private_ip_address=address, private_ip_allocation_method=method
+        )
+
+
+KIND = Kind(
+    name="networkInterfaces",
+    model=NetworkInterface,
+    section="B.11",
+    in_use_code="NicInUse",
+    has_state=True,
+    located=Located("server", False, "The host on whose switch the port is."),
+    back_references=(
+        BackReference("serviceInsertionElements", (), "Service insertion that it is part of."),
+    ),
+    children=(
+        Kind(
+            name="networkInterfaces/ipConfigurations",
+            model=IpConfiguration,
+            section="B.11",
+            in_use_code="NicInUse",
+        ),
+    ),
+)

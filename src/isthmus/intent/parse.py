@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request body to canonical values (MS-NCNBI sections A.5 and B.99): keys in any letter case,
+strings for numbers and booleans, nulls as absent, read-only and unknown fields ignored.
+
+What is judged here is the body alone. What needs the stored state (is a required field missing, or
+kept from before?) is planning's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from isthmus.errors import Invalid
+from isthmus.intent.fields import as_given, read_fields
+from isthmus.intent.kinds import Kind
+from isthmus.intent.model import Json
+from isthmus.intent.paths import checked_id
+from isthmus.intent.values import inside, is_nothing, shown, text_of, wrong_type
+from isthmus.intent.versions import LATEST, Version
+
+_GUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z")
+_ETAG = re.compile(r'(?:W/)?"?([^"]*)"?\Z', re.IGNORECASE)
+
+_ENVELOPE = ("resourceId", "instanceId", "etag", "tags", "resourceMetadata", "properties")
+_ENVELOPE_NAMES = {name.lower(): name for name in _ENVELOPE} | {name: name for name in _ENVELOPE}
+
+CHILDREN_LIMIT = 10_000
+"""Children of one kind in one request; a request that large is refused rather than planned for
+minutes."""
+
+
+@dataclass(slots=True)
+class Parsed:
+    """One resource of a request body, its children below it."""
+
+    kind: Kind
+    path: str
+    """JSON path of the object, ending in a dot if not empty: what error targets begin with."""
+    resource_id: str = ""
+    instance_id: str = ""
+    """The client's choice, if it is a GUID."""
+    etag: str = ""
+    tags: bytes = b"{}"
+    metadata: bytes = b"{}"
+    values: dict[str, object] = field(default_factory=dict)
+    """Canonical values by attribute: only what the body gives."""
+    children: dict[Kind, list[Parsed]] = field(default_factory=dict)
+
+
+def bare_etag(text: str) -> str:
+    """``W/"<guid>"``, with or without its dress, to the bare text in lower case."""
+    match = _ETAG.match(text.strip())
+    return (match.group(1) if match else text).lower()
+
+
+def parse(kind: Kind, body: Json, *, version: Version = LATEST, path: str = "") -> Parsed:
+    """Read the body of a PUT. Raises Invalid, its target the JSON path of the field in canonical
+    spelling."""
+    if not isinstance(body, dict):
+        raise Invalid(
+            f"{shown(body)} is not an object.",
+            code="InvalidRequestFormat",
+            target=path.rstrip(".") or None,
+        )
+    parsed, properties = Parsed(kind, path), None
+    name: str | None = None
+    try:
+        for sent, value in body.items():
+            name = _ENVELOPE_NAMES.get(sent) or _ENVELOPE_NAMES.get(sent.lower())
+            if name == "properties":
+                properties = value
+            elif name is not None and value is not None:
+                _read_envelope(parsed, name, value)
+    except Invalid as error:
+        raise inside(error, f"{path}{name}") from error
+    if properties is not None:
+        _read_properties(parsed, properties, version)
+    return parsed
+
+
+def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
+    if name == "resourceId":
+        parsed.resource_id = checked_id(value) if value != "" else ""
+    elif name == "instanceId":
+        # what is no GUID is not honoured, and not refused: the field is read-only (section A.5)
+        match = _GUID.match(value.lower()) if isinstance(value, str) else None
+        parsed.instance_id = match.group(1) if match else ""
+    elif name == "etag":
+        parsed.etag = bare_etag(text_of(value))
+    else:
+        if is_nothing(value):
+            return
+        if not isinstance(value, dict):
+            raise wrong_type(value, "an object")
+        if name == "tags":
+            parsed.tags = as_given(value)
+        else:
+            parsed.metadata = as_given(value)
+
+
+def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None:
+    where = f"{parsed.path}properties"
+    if is_nothing(properties):
+        return
+    if not isinstance(properties, dict):
+        raise inside(wrong_type(properties, "an object"), where)
+    projection = parsed.kind.projection(version)
+    try:
+        parsed.values = read_fields(projection.readers, properties)
+    except Invalid as error:
+        raise inside(error, where) from error
+    if projection.children:
+        for sent, value in properties.items():
+            child = projection.children.get(sent) or projection.children.get(sent.lower())
+            if child is not None and not is_nothing(value):
+                here = f"{where}.{child.collection}"
+                parsed.children[child] = list(_read_children(child, value, version, here))
+
+
+def _read_children(kind: Kind, value: Json, version: Version, where: str) -> Iterator[Parsed]:
+    elements = value if isinstance(value, list) else [value]
+    if len(elements) > CHILDREN_LIMIT:
+        raise Invalid(f"{len(elements)} are too many: at most {CHILDREN_LIMIT}.", target=where)
+    seen: dict[str, int] = {}
+    for index, element in enumerate(elements):
+        child = parse(kind, element, version=version, path=f"{where}[{index}].")
+        # MS-NCNBI section A.5: an embedded child must say its resourceId
+        if not child.resource_id:
+            raise Invalid(
+                f"Every one of {kind.collection} needs a resourceId, unique among its siblings.",
+                code="RequiredParamMissing",
+                target=f"{child.path}resourceId",
+            )
+        first = seen.setdefault(child.resource_id.lower(), index)
+        if first != index:
+            raise Invalid(
+                f"{shown(child.resource_id)} is already the resourceId of {where}[{first}].",
+                code="InvalidResourceName",
+                target=f"{child.path}resourceId",
+            )
+        yield child

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to plans: PUT, DELETE and batches of them, as MS-NCNBI sections A.2 and A.4 say.
+
+Pure: the store is seen through a `View`, identifiers come from `Ids`, and what is to be done comes
+back as a `Plan`. A plan that the store refuses because something it relied upon has changed is
+simply made again.
+
+- PUT creates or fully replaces, children included: a child list that is missing is an empty one.
+- A write changes the etag of what is written, of all below it and of all above it, not of siblings
+  nor of what refers to it.
+- What is absent when it is deleted is a success (204).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from isthmus.errors import Invalid, IsthmusError, NotFound
+from isthmus.intent.fields import Member
+from isthmus.intent.model import Ids, Json, Outcome, Plan, Stored, View
+from isthmus.intent.overlay import Overlay
+from isthmus.intent.parse import Parsed, parse
+from isthmus.intent.paths import Target, checked_id, find, resolve
+from isthmus.intent.preconditions import check_match, check_put
+from isthmus.intent.registry import KINDS
+from isthmus.intent.values import join
+from isthmus.intent.versions import LATEST, Version
+from isthmus.intent.writing import TreeWriter, remove_all, stored_tree
+
+
+class Put(msgspec.Struct, frozen=True, kw_only=True):
+    """Create or replace. `path` is as in `paths.resolve`."""
+
+    path: str
+    body: Json
+    create_only: bool = False
+    """If-None-Match: ``*``."""
+    expected_etag: str | None = None
+    """If-Match: ``*`` or an etag with or without ``W/"..."``; None or empty for none."""
+    request_id: str = ""
+    operation_id: str = ""
+
+
+class Delete(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete, with all below."""
+
+    path: str
+    expected_etag: str | None = None
+
+
+def plan_put(
+    view: View,
+    ids: Ids,
+    path: str,
+    body: Json,
+    *,
+    create_only: bool = False,
+    expected_etag: str | None = None,
+    request_id: str = "",
+    operation_id: str = "",
+    version: Version = LATEST,
+    body_etag_is_precondition: bool = True,
+) -> Plan:
+    """Plan a PUT: status 201 when it creates, else 200.
+
+    `body_etag_is_precondition`: an ``etag`` in the body that differs from the stored one is refused
+    when there is no If-Match (section A.4; Microsoft's controller seems to). Raises Invalid,
+    Conflict, NotFound (of the parent or the collection), PreconditionFailed.
+    """
+    request = Put(
+        path=path,
+        body=body,
+        create_only=create_only,
+        expected_etag=expected_etag or None,
+        request_id=request_id,
+        operation_id=operation_id,
+    )
+    overlay = Overlay(view)
+    outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
+    return overlay.plan((outcome,), code)
+
+
+def plan_delete(view: View, ids: Ids, path: str, *, expected_etag: str | None = None) -> Plan:
+    """Plan a DELETE: status 200, or 204 for what does not exist. Raises Invalid (a singleton),
+    Conflict (something requires it), NotFound (no such collection), PreconditionFailed."""
+    overlay = Overlay(view)
+    outcome, code = _delete(overlay, ids, Delete(path=path, expected_etag=expected_etag or None))
+    return overlay.plan((outcome,), code)
+
+
+def plan_batch(
+    view: View,
+    ids: Ids,
+    requests: Iterable[Put | Delete],
+    *,
+    version: Version = LATEST,
+    body_etag_is_precondition: bool = True,
+) -> Plan:
+    """Plan many requests as one change, all or nothing; each sees what those before it do.
+    `Plan.outcomes` has their answers. The target of an error begins with the request's index:
+    ``[3].properties.subnet``."""
+    overlay = Overlay(view)
+    outcomes: list[Outcome] = []
+    code = "ResourceInUse"
+    try:
+        for request in requests:
+            if isinstance(request, Put):
+                outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
+            else:
+                outcome, code = _delete(overlay, ids, request)
+            outcomes.append(outcome)
+    except IsthmusError as error:
+        error.target = join(f"[{len(outcomes)}]", error.target)
+        raise
+    return overlay.plan(outcomes, code if len(outcomes) == 1 else "ResourceInUse")
+
+
+def _put(
+    overlay: Overlay, ids: Ids, request: Put, version: Version, body_etag: bool
+) -> tuple[Outcome, str]:
+    target = _resource(request.path)
+    kind, old = target.kind, find(overlay, target)
+    check_put(target.ref, old, request.create_only, request.expected_etag or None)
+    ancestors = _ancestors(overlay, target)
+    parsed = parse(kind, request.body, version=version)
+    _check_identity(target, parsed)
+    if body_etag and parsed.etag and not request.expected_etag and old is not None:
+        check_match(target.ref, old, parsed.etag, "the etag in the body")
+    etag, tree = ids.guid(), stored_tree(overlay, kind, old)
+    if tree:
+        _clear(overlay, tree, parsed, target)
+    status = 201 if old is None else 200
+    value = TreeWriter(overlay, ids, version, etag, tree).write(
+        parsed,
+        _spelled(ancestors, target, parsed),
+        parent=target.parent,
+        position=_position(overlay, target, old),
+        request_id=request.request_id,
+        operation_id=request.operation_id,
+        status=status,
+    )
+    if ancestors:
+        siblings = overlay.children(ancestors[-1].key, kind.name)
+        members = [
+            Member("", r.resource_id, value if r.key == target.key else kind.decoded(r))
+            for r in siblings
+        ]
+        KINDS[ancestors[-1].kind].decoded(ancestors[-1]).check_children(kind.name, members)
+        _touch(overlay, ancestors, etag)
+    return Outcome(status, target.key), kind.in_use_code
+
+
+def _delete(overlay: Overlay, ids: Ids, request: Delete) -> tuple[Outcome, str]:
+    target = _resource(request.path)
+    kind = target.kind
+    if kind.singleton:
+        raise Invalid(
+            f"{target.ref} always exists; it can be changed but not deleted.",
+            code="OperationNotSupported",
+            target=target.ref,
+        )
+    old = overlay.get(target.key)
+    if old is None:
+        return Outcome(204, ""), kind.in_use_code
+    check_match(old.ref, old, request.expected_etag or None, "If-Match")
+    ancestors = _ancestors(overlay, target)
+    remove_all(overlay, stored_tree(overlay, kind, old).values(), {}, kind.in_use_code)
+    if ancestors:
+        _touch(overlay, ancestors, ids.guid())
+    return Outcome(200, ""), kind.in_use_code
+
+
+def _resource(path: str) -> Target:
+    target = resolve(path)
+    if target.is_collection:
+        raise Invalid(
+            f"{target.ref} is a collection: name one resource in it.",
+            code="OperationNotSupported",
+            target=target.ref,
+        )
+    if target.kind.singleton and target.resource_id.lower() != target.kind.singleton.lower():
+        raise NotFound(
+            f"The only one of {target.kind.name} is {target.kind.singleton}.", target=target.ref
+        )
+    return target
+
+
+def _ancestors(overlay: Overlay, target: Target) -> list[Stored]:
+    """The rows above, the root first; the plan relies on all of them: one writer per tree (section
+    A.6)."""
+    parts, found = target.key.split("/"), []
+    for end in range(3, len(parts), 2):
+        key = "/".join(parts[:end])
+        row = overlay.read(key)
+        if row is None:
+            raise NotFound(f"{key} does not exist, so it can have nothing below it.", target=key)
+        found.append(row)
+    return found
+
+
+def _check_identity(target: Target, parsed: Parsed) -> None:
+    checked_id(target.resource_id)
+    if parsed.resource_id and parsed.resource_id.lower() != target.resource_id.lower():
+        raise Invalid(
+            f"The body's resourceId is {parsed.resource_id}, the path's {target.resource_id}: they"
+            " must be equal.",
+            code="InvalidResourceName",
+            target="resourceId",
+        )
+
+
+def _spelled(ancestors: list[Stored], target: Target, parsed: Parsed) -> str:
+    """The reference of a new resource: its parent's as stored, and its id as the body spells it."""
+    above = ancestors[-1].ref if ancestors else ""
+    return f"{above}/{target.kind.collection}/{parsed.resource_id or target.resource_id}"
+
+
+def _position(overlay: Overlay, target: Target, old: Stored | None) -> int:
+    if old is not None or target.parent is None:
+        return old.position if old is not None else 0
+    siblings = overlay.children(target.parent, target.kind.name)
+    return max((row.position for row in siblings), default=-1) + 1
+
+
+def _clear(overlay: Overlay, tree: dict[str, Stored], parsed: Parsed, target: Target) -> None:
+    """Take away what is stored and not in the request, and lift the rest."""
+    kept = set(_keys(parsed, target.key))
+    gone = [row for key, row in tree.items() if key not in kept]
+    if gone:
+        remove_all(overlay, gone, tree)
+    for key, row in tree.items():
+        if key in kept:
+            overlay.lift(row)
+
+
+def _keys(parsed: Parsed, key: str) -> Iterable[str]:
+    yield key
+    for kind, children in parsed.children.items():
+        for child in children:
+            yield from _keys(child, f"{key}/{kind.collection}/{child.resource_id}".lower())
+
+
+def _touch(overlay: Overlay, ancestors: list[Stored], etag: str) -> None:
+    for row in ancestors:
+        overlay.put(msgspec.structs.replace(row, etag=etag))

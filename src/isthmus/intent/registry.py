@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All kinds of resources. A new kind is a file beside this one, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from isthmus.intent import (
+    credentials,
+    logical_networks,
+    mac_pools,
+    network_interfaces,
+    servers,
+    virtual_network_manager,
+    virtual_networks,
+)
+from isthmus.intent.kinds import Kind
+
+ROOTS: tuple[Kind, ...] = (
+    credentials.KIND,
+    logical_networks.KIND,
+    mac_pools.KIND,
+    network_interfaces.KIND,
+    servers.KIND,
+    virtual_network_manager.KIND,
+    virtual_networks.KIND,
+)
+"""The kinds that stand at the root, by name."""
+
+
+def _with_children(kinds: Iterable[Kind]) -> Iterator[Kind]:
+    for kind in kinds:
+        yield kind
+        yield from _with_children(kind.children)
+
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _with_children(ROOTS)}
+"""Every kind by its name: ``virtualNetworks/subnets``."""
+
+ROOT_BY_WORD: dict[str, Kind] = {kind.name.lower(): kind for kind in ROOTS}
+
+OFFERED: tuple[str, ...] = tuple(kind.name for kind in ROOTS)
+"""What error messages list."""
+
+CAPABILITIES: tuple[str, ...] = tuple(
+    sorted({s.rules.extension for kind in KINDS.values() for s in kind.fields} - {""})
+)
+"""Named extensions of the resources, as discovery lists them."""

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""virtualNetworks and their subnets (MS-NCNBI section B.17)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from isthmus.errors import Conflict, Invalid
+from isthmus.intent import virtual_network_manager
+from isthmus.intent.addressing import overlapping, prefix, space
+from isthmus.intent.fields import (
+    MISSING,
+    Access,
+    Field,
+    Member,
+    Part,
+    Resource,
+    Rules,
+    decode,
+    internal,
+    required,
+)
+from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.logical_networks import LogicalNetwork
+from isthmus.intent.references import Reference, key_of
+from isthmus.intent.routes import Route, check_routes
+from isthmus.intent.values import (
+    Integer,
+    IpAddress,
+    IpPrefix,
+    Many,
+    NotOffered,
+)
+from isthmus.intent.versions import V2, V3, V5
+
+if TYPE_CHECKING:
+    from isthmus.intent.drafts import Draft
+
+HIGHEST_RDID = 2**24 - 1
+LONGEST_SUBNET = 30
+"""Prefix length of the smallest virtual subnet: the distributed router and one guest."""
+
+MANY_DNS_SERVERS = Many(IpAddress(), limit=9, code="DnsServerCountLimitReached")
+"""MS-NCNBI section F: nine DNS servers."""
+
+
+class AddressSpace(Part, frozen=True, kw_only=True):
+    """The prefixes that subnets are cut from."""
+
+    address_prefixes: Annotated[
+        tuple[Annotated[str, IpPrefix()], ...], required("At least one prefix, none overlapping.")
+    ]
+
+
+class DhcpOptions(Part, frozen=True, kw_only=True):
+    """What DHCP tells guests."""
+
+    dns_servers: Annotated[
+        tuple[str, ...], MANY_DNS_SERVERS, Field("DNS servers, at most nine.")
+    ] = ()
+
+
+class VirtualNetwork(Resource, frozen=True, kw_only=True):
+    """A tenant's network: an address space of its own, and one routing domain. Other tenants may
+    use the same addresses."""
+
+    address_space: Annotated[AddressSpace, required("The prefixes of the network.")]
+    logical_network: Annotated[
+        str,
+        Reference(("logicalNetworks",), code="InvalidLogicalNetworkReference"),
+        Field(
+            "The logical network that carries it; its networkVirtualizationEnabled must be True.",
+            Rules(required=MISSING, immutable="InvalidLogicalNetworkReference"),
+        ),
+    ]
+    dhcp_options: Annotated[DhcpOptions | None, Field("What DHCP tells guests.")] = None
+    unbilled_address_ranges: Annotated[
+        str | None,
+        Field(
+            "Prefixes whose traffic is not billed, separated by commas. Kept as information.",
+            Rules(since=V2),
+        ),
+    ] = None
+    encryption_credential: Annotated[
+        None, NotOffered("encrypted virtual networks"), Field("Not offered.")
+    ] = None
+    virtual_network_peerings: Annotated[
+        tuple[()],
+        NotOffered("virtual network peerings", as_list=True),
+        Field("Not offered.", Rules(since=V3)),
+    ] = ()
+    rdid: Annotated[int, internal("Number of the routing domain.")] = 0
+
+    def settled(self, draft: Draft) -> VirtualNetwork:
+        self._check_prefixes(draft)
+        _check_ranges(self.unbilled_address_ranges, draft)
+        carrier = draft.read(key_of(self.logical_network))
+        if carrier is None or not decode(carrier, LogicalNetwork).network_virtualization_enabled:
+            raise Invalid(
+                f"{self.logical_network} has networkVirtualizationEnabled False: virtual networks"
+                " need one that"
+                " has it True.",
+                code="InvalidLogicalNetworkReference",
+                target=draft.at("logical_network"),
+            )
+        rdid = self.rdid or draft.free("rdid", ((1, HIGHEST_RDID),))
+        if rdid is None:
+            raise Conflict(f"All {HIGHEST_RDID} routing domains are in use.", target=draft.ref)
+        draft.allocate("rdid", rdid)
+        return msgspec.structs.replace(self, rdid=rdid)
+
+    def _check_prefixes(self, draft: Draft) -> None:
+        prefixes = self.address_space.address_prefixes
+        target = f"{draft.at('address_space')}.addressPrefixes"
+        if not prefixes:
+            raise Invalid(
+                "An address space needs at least one prefix.", code=MISSING, target=target
+            )
+        clash = overlapping(prefixes)
+        if clash is not None:
+            other, own = clash
+            raise Invalid(
+                f"{prefixes[own]} overlaps {prefixes[other]}.",
+                code="InvalidIPPrefix",
+                target=f"{target}[{own}]",
+            )
+
+    def check_children(self, kind: str, children: Sequence[Member]) -> None:
+        subnets = [
+            (m, m.value.address_prefix) for m in children if isinstance(m.value, VirtualSubnet)
+        ]
+        clash = overlapping([text for _, text in subnets])
+        if clash is not None:
+            (other, theirs), (member, ours) = (subnets[position] for position in clash)
+            raise Invalid(
+                f"{ours} of {member.resource_id} overlaps {theirs} of {other.resource_id}.",
+                code="InvalidIPPrefix",
+                target=member.at("address_prefix"),
+            )
+
+
+def _check_ranges(ranges: str | None, draft: Draft) -> None:
+    for text in ranges.split(",") if ranges else ():
+        try:
+            IpPrefix().read(text)
+        except Invalid as error:
+            raise Invalid(
+                error.message,
+                code="InvalidUnbilledAddressRange",
+                target=draft.at("unbilled_address_ranges"),
+            ) from error
+
+
+class VirtualSubnet(Resource, frozen=True, kw_only=True):
+    """One segment of a virtual network. Its lowest address is the distributed router's."""
+
+    address_prefix: Annotated[
+        str,
+        IpPrefix(),
+        required(
+            "Its prefix, inside the address space; IPv4, /30 or larger. It cannot change while in"
+            " use."
+        ),
+    ]
+    routes: Annotated[
+        tuple[Route, ...],
+        Field(
+            "Routes that DHCP gives to guests beside the default route (RFC 3442).",
+            Rules(extension="subnetHostRoutes"),
+        ),
+    ] = ()
+    access_control_list: Annotated[
+        None, NotOffered("access control lists"), Field("Not offered.")
+    ] = None
+    route_table: Annotated[None, NotOffered("route tables"), Field("Not offered.")] = None
+    service_insertion: Annotated[None, NotOffered("service insertion"), Field("Not offered.")] = (
+        None
+    )
+    dual_stack_subnet: Annotated[
+        None, NotOffered("dual-stack subnets"), Field("Not offered.", Rules(since=V3))
+    ] = None
+    encryption_enabled: Annotated[
+        None,
+        NotOffered("encrypted subnets", accepts=("false", "0")),
+        Field("Not offered; false is taken."),
+    ] = None
+    virtual_subnet_id: Annotated[
+        int,
+        Integer(as_text=True),
+        Field(
+            "The VSID: VXLAN network identifier and NVGRE tenant network identifier in one.",
+            Rules(access=Access.READ_ONLY, since=V2),
+        ),
+    ] = 0
+
+    def settled(self, draft: Draft) -> VirtualSubnet:
+        before = draft.before(VirtualSubnet)
+        if before is not None and before.address_prefix != self.address_prefix:
+            rule = "Its prefix cannot change."
+            draft.replace_unless_used("InUseSubnetCannotBeUpdated", "address_prefix", rule)
+        self._check_prefix(draft)
+        check_routes(self.routes, self.address_prefix, draft.at("routes"))
+        vsid = self.virtual_subnet_id or _new_vsid(draft)
+        draft.allocate("vsid", vsid)
+        return msgspec.structs.replace(self, virtual_subnet_id=vsid)
+
+    def _check_prefix(self, draft: Draft) -> None:
+        own, target = prefix(self.address_prefix), draft.at("address_prefix")
+        if own.version != 4:
+            raise Invalid(
+                f"{own} is an IPv6 prefix: this controller has IPv4 virtual subnets only.",
+                code="OperationNotSupported",
+                target=target,
+            )
+        if own.prefixlen > LONGEST_SUBNET:
+            raise Invalid(
+                f"{own} is too small: the router and one guest need a /{LONGEST_SUBNET}.",
+                code="InvalidIPPrefix",
+                target=target,
+            )
+        parent = draft.read(draft.parent or "")
+        assert parent is not None, "a child is written after its parent"
+        prefixes = decode(parent, VirtualNetwork).address_space.address_prefixes
+        mine = space(self.address_prefix)
+        if not any(
+            s.family == mine.family and s.network <= mine.network and mine.last <= s.last
+            for s in map(space, prefixes)
+        ):
+            raise Invalid(
+                f"{own} is outside the virtual network's address space {', '.join(prefixes)}.",
+                code="InvalidIPPrefix",
+                target=target,
+            )
+
+
+def _new_vsid(draft: Draft) -> int:
+    first, last = virtual_network_manager.vsid_range(draft.read(virtual_network_manager.KEY))
+    vsid = draft.free("vsid", ((first, last),))
+    if vsid is None:
+        raise Conflict(
+            f"All virtual subnet ids from {first} to {last} are in use: widen virtualSubnetIdRange"
+            " of"
+            " /virtualNetworkManager/configuration.",
+            code="InvalidVsidRangeValues",
+            target=draft.ref,
+        )
+    return vsid
+
+
+_SUBNETS = Kind(
+    name="virtualNetworks/subnets",
+    model=VirtualSubnet,
+    section="B.17",
+    in_use_code="InUseSubnetCannotBeDeleted",
+    back_references=(
+        BackReference(
+            "ipConfigurations",
+            ("networkInterfaces/ipConfigurations",),
+            "Addresses of network interfaces in it.",
+        ),
+        BackReference("learnedIpAddresses", (), "Learned addresses in it.", V5),
+    ),
+)
+
+KIND = Kind(
+    name="virtualNetworks",
+    model=VirtualNetwork,
+    section="B.17",
+    in_use_code="VnetInUse",
+    has_state=True,
+    children=(_SUBNETS,),
+)

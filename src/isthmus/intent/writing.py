@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing one resource with all below it onto an `Overlay`: the full replace of MS-NCNBI section
+A.2.
+
+Children that the request does not name go away, those that it names keep their identity. Identity,
+etags and references are settled here, the same for every kind; the rules of a kind are in its
+`Resource.settled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from isthmus.errors import Conflict, Invalid
+from isthmus.intent.drafts import Draft, named, requirers
+from isthmus.intent.fields import Member, Resource, build, encode
+from isthmus.intent.kinds import Kind
+from isthmus.intent.model import Allocation, Ids, Stored
+from isthmus.intent.overlay import Overlay
+from isthmus.intent.parse import Parsed
+from isthmus.intent.references import key_of
+from isthmus.intent.registry import KINDS
+from isthmus.intent.values import join
+from isthmus.intent.versions import Version
+
+
+def stored_tree(overlay: Overlay, kind: Kind, row: Stored | None) -> dict[str, Stored]:
+    """`row` and everything below it, by key, parents first."""
+    if row is None:
+        return {}
+    found = {row.key: row}
+    for child in kind.children:
+        for below in overlay.children(row.key, child.name):
+            found.update(stored_tree(overlay, child, below))
+    return found
+
+
+def remove_all(
+    overlay: Overlay, rows: Collection[Stored], kept: Mapping[str, Stored], code: str = ""
+) -> None:
+    """Take rows away, of which no parent outlives its children. Raises Conflict when something
+    outside `rows` and `kept` requires one: with `code`, else that of the kind in use."""
+    inside = {row.key for row in rows} | kept.keys()
+    for row in rows:
+        users = requirers(overlay, (row.key,), inside)
+        if users:
+            raise Conflict(
+                f"{row.ref} cannot be deleted: it is used by {named(overlay, users)}. Delete or"
+                " change these first.",
+                code=code or KINDS[row.kind].in_use_code,
+                target=row.ref,
+            )
+    for row in rows:
+        overlay.remove(row.key)
+
+
+class TreeWriter:
+    """Writes one request's resources; all get the same etag (section A.4)."""
+
+    def __init__(
+        self, overlay: Overlay, ids: Ids, version: Version, etag: str, tree: Mapping[str, Stored]
+    ) -> None:
+        self._overlay = overlay
+        self._ids = ids
+        self._version = version
+        self._etag = etag
+        self._tree = tree
+        """The stored rows that this request writes anew, or takes away."""
+
+    def write(
+        self,
+        parsed: Parsed,
+        ref: str,
+        *,
+        parent: str | None,
+        position: int,
+        replacing: bool = False,
+        request_id: str = "",
+        operation_id: str = "",
+        status: int = 0,
+    ) -> Resource:
+        """Put `parsed` and its children under `ref`; what is stored there already keeps its
+        spelling."""
+        kind, old = parsed.kind, self._tree.get(key_of(ref))
+        ref = old.ref if old is not None else ref
+        previous = kind.decoded(old) if old is not None else None
+        draft = Draft(
+            self._overlay,
+            kind,
+            ref,
+            old=old,
+            previous=previous,
+            parent=parent,
+            path=parsed.path,
+            version=self._version,
+            replacing=replacing,
+            tree=self._tree,
+        )
+        value = self._settled(parsed, draft, previous)
+        instance_id = self._instance_id(old, parsed)
+        draft.allocations.add(Allocation("instance", instance_id))
+        row = Stored(
+            key=draft.key,
+            ref=ref,
+            kind=kind.name,
+            resource_id=ref.rpartition("/")[2],
+            instance_id=instance_id,
+            etag=self._etag,
+            parent=parent,
+            position=position,
+            properties=encode(value),
+            tags=parsed.tags,
+            metadata=parsed.metadata,
+            requires=frozenset(draft.requires),
+            mentions=frozenset(draft.mentions),
+            allocations=frozenset(draft.allocations),
+            request_id=request_id,
+            operation_id=operation_id,
+            status=status,
+        )
+        self._overlay.put(row, replacing=draft.replacing)
+        self._write_children(parsed, value, row, draft.replacing)
+        return value
+
+    def _write_children(
+        self, parsed: Parsed, value: Resource, row: Stored, replacing: bool
+    ) -> None:
+        for kind, children in parsed.children.items():
+            members = []
+            for position, child in enumerate(children):
+                written = self.write(
+                    child,
+                    f"{row.ref}/{kind.collection}/{child.resource_id}",
+                    parent=row.key,
+                    position=position,
+                    replacing=replacing,
+                )
+                members.append(Member(child.path, child.resource_id, written))
+            value.check_children(kind.name, members)
+
+    def _settled(self, parsed: Parsed, draft: Draft, previous: Resource | None) -> Resource:
+        kind, values = parsed.kind, parsed.values
+        projection = kind.projection(self._version)
+        if previous is not None:
+            for attribute in projection.carried:
+                if attribute not in values:
+                    values[attribute] = getattr(previous, attribute)
+        for spec in projection.required:
+            if values.get(spec.attribute) is None:
+                raise Invalid(
+                    f"{spec.wire} is missing: {spec.description}",
+                    code=spec.rules.required,
+                    target=draft.at(spec.attribute),
+                )
+        value = build(kind.model, values)
+        if previous is not None:
+            _check_immutable(draft, previous, value)
+        if kind.referring:
+            self._refer(draft, value)
+        return value.settled(draft)
+
+    def _refer(self, draft: Draft, value: Resource) -> None:
+        for spec in draft.kind.referring:
+            inner = getattr(value, spec.attribute)
+            if inner is None:
+                continue
+            for found in spec.type.mentions(inner):
+                key = key_of(found.ref)
+                if self._overlay.get(key) is None:
+                    raise Invalid(
+                        f"{found.ref} does not exist.",
+                        code=found.code,
+                        target=join(draft.at(spec.attribute), found.path),
+                    )
+                (draft.requires if found.requires else draft.mentions).add(key)
+
+    def _instance_id(self, old: Stored | None, parsed: Parsed) -> str:
+        if old is not None:
+            return old.instance_id
+        wanted = parsed.instance_id
+        # section A.5: a GUID that the client chose is honoured when it is unused
+        if wanted and self._overlay.holder(Allocation("instance", wanted)) is None:
+            return wanted
+        return self._ids.guid()
+
+
+def _check_immutable(draft: Draft, previous: Resource, value: Resource) -> None:
+    for spec in draft.kind.immutable:
+        was, wanted = getattr(previous, spec.attribute), getattr(value, spec.attribute)
+        if was == wanted:
+            continue
+        if not (spec.type.can_mention() and key_of(was) == key_of(wanted)):
+            raise Invalid(
+                f"{spec.wire} of {draft.ref} is {was} and cannot become {wanted}: it is fixed when"
+                " the resource is"
+                " created.",
+                code=spec.rules.immutable,
+                target=draft.at(spec.attribute),
+            )
