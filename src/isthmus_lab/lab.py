@@ -20,13 +20,14 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import FrameType, TracebackType
 
 import msgspec
 
+from isthmus.addresses import mac_text, parse_mac
 from isthmus.errors import NotFound, Unavailable
 from isthmus_lab import namespaces, processes, state
 from isthmus_lab.daemon import Daemon, end_all
@@ -51,7 +52,8 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.guests: dict[str, Guest] = {}
         self._state = LabState(name)
-        self._handlers: dict[signal.Signals, object] = {}
+        self._made = False
+        self._restore = ExitStack()
 
     @classmethod
     def opened(cls, name: str = "lab", directory: Path = state.RUN_DIRECTORY) -> Lab:
@@ -80,9 +82,10 @@ class Lab:
         owner = None if stay else state.this_process()
         fresh = LabState(self.name, owner=owner, hosts=tuple(hosts))
         with state.locked(self.run_directory.parent.parent):
-            self._refuse_if_up()
+            self.refuse_if_up()
             self.down()
             state.save(self.run_directory, fresh)
+            self._made = True
         try:
             if not stay:
                 atexit.register(self._down_at_exit, os.getpid())
@@ -111,10 +114,21 @@ class Lab:
             self.hosts.clear()
             self.guests.clear()
 
+    def refuse_if_up(self) -> None:
+        """Raises Unavailable when a lab of this name is up, unless its owner is dead."""
+        found = state.load(self.run_directory)
+        if found is not None and (found.owner is None or state.is_alive(found.owner)):
+            whose = "" if found.owner is None else f", by process {found.owner.pid}"
+            raise Unavailable(
+                f"lab {self.name!r} is up already{whose};"
+                f" to end it: isthmus lab down --name {self.name}"
+            )
+
     def __enter__(self) -> Lab:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
-                self._handlers[number] = signal.signal(number, _leave)
+                before = signal.signal(number, _leave)
+                self._restore.callback(signal.signal, number, before)
         return self
 
     def __exit__(
@@ -124,11 +138,10 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.down()
+            if self._made:
+                self.down()
         finally:
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
-            self._handlers.clear()
+            self._restore.close()
 
     # -- guests ----------------------------------------------------------------------------------
 
@@ -138,7 +151,7 @@ class Lab:
         """
         if name in self.guests or name in self.hosts:
             raise Unavailable(f"the lab has a {name} already")
-        guest = self._guest(GuestState(name, mac, port))
+        guest = self._guest(GuestState(name, mac_text(parse_mac(mac)), port))
         self.guests[name] = guest
         self._save()
         guest.create()
@@ -244,15 +257,15 @@ class Lab:
         daemon.start()
         return daemon
 
-    # -- inside ----------------------------------------------------------------------------------
+    def save_logs(self, destination: Path) -> None:
+        """Copy the lab's logs and state, for a reader after its end."""
+        for path in sorted(self.run_directory.rglob("*")):
+            if path.suffix in (".log", ".json"):
+                copy = destination / path.relative_to(self.run_directory)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
 
-    def _refuse_if_up(self) -> None:
-        found = state.load(self.run_directory)
-        if found is not None and (found.owner is None or state.is_alive(found.owner)):
-            whose = "" if found.owner is None else f", by process {found.owner.pid}"
-            raise Unavailable(
-                f"lab {self.name!r} is up already{whose}; to end it: isthmus lab down"
-            )
+    # -- inside ----------------------------------------------------------------------------------
 
     def _adopt(self, found: LabState) -> None:
         self._state = found

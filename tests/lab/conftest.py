@@ -13,8 +13,11 @@ from isthmus_lab.state import HostSpec
 from tests.lab import handmade
 from tests.lab.remains import remains_of, unique_name
 
-TUNNELS = {frozenset(("h1", "h2")): "vxlan", frozenset(("h1", "h3")): "nvgre"}
-TUNNELS[frozenset(("h2", "h3"))] = "nvgre"
+TUNNELS = {
+    frozenset(("h1", "h2")): "vxlan",
+    frozenset(("h1", "h3")): "nvgre",
+    frozenset(("h2", "h3")): "nvgre",
+}
 
 PLACES = {"a1": "h1", "a2": "h1", "b1": "h2", "c1": "h3"}
 
@@ -30,7 +33,7 @@ def lab() -> Iterator[Lab]:
             guest = made.add_guest(name, f"02:00:00:00:00:{number:02x}", f"port-{name}")
             made.plug(guest, made.host(PLACES[name]))
             guest.set_address(f"10.0.0.{number}", 24)
-        handmade.program(made, TUNNELS)
+        handmade.Hand(made, TUNNELS).program()
         yield made
     assert remains_of(made.name) == {}
 

@@ -65,10 +65,10 @@ def test_a_live_move_keeps_the_configuration_and_loses_next_to_nothing(
     with EchoStream(b1, a1.addresses()[0]) as stream:
         assert stream.wait_for_answers(10, 2)
         lab.move(a1, lab.host("h3"))
-        handmade.program(lab, TUNNELS)
+        handmade.Hand(lab, TUNNELS).program()
         assert stream.wait_for_answers(50, 2)
         lab.move(a1, lab.host("h1"), live=False)
-        handmade.program(lab, TUNNELS)
+        handmade.Hand(lab, TUNNELS).program()
         assert stream.wait_for_answers(50, 2)
     assert stream.report.longest_gap_s < 2
     assert a1.run(["ip", "-4", "address", "show", "eth0"]) == before
@@ -96,7 +96,7 @@ def test_a_stream_notes_what_was_lost_and_how_long(lab: Lab, a1: Guest, b1: Gues
         assert stream.wait_for_answers(20, 2)
         lab.host("h2").switch.ofctl("del-flows", "br-int")
         assert not stream.wait_for_answers(20, 0.4)
-        handmade.program(lab, TUNNELS)
+        handmade.Hand(lab, TUNNELS).program()
         assert stream.wait_for_answers(20, 2)
     assert 30 <= len(stream.report.lost) <= 100
     assert 0.3 < stream.report.longest_gap_s < 1.5
@@ -130,7 +130,7 @@ def test_a_guest_gets_everything_by_dhcp(lab: Lab, tmp_path: Path) -> None:
     clients = [lab.add_guest(f"d{n}", f"02:00:00:00:01:{n:02x}", f"port-d{n}") for n in (1, 2)]
     for client, host in zip(clients, ("h1", "h3"), strict=True):
         lab.plug(client, lab.host(host))
-    handmade.program(lab, TUNNELS)
+    handmade.Hand(lab, TUNNELS).program()
 
     leases = [exchange.finish() for exchange in [client.start_dhcp() for client in clients]]
 
@@ -160,7 +160,7 @@ def test_a_guest_gets_everything_by_dhcp(lab: Lab, tmp_path: Path) -> None:
         lab.remove_guest(client)
     daemon.terminate()
     daemon.wait(5)
-    handmade.program(lab, TUNNELS)
+    handmade.Hand(lab, TUNNELS).program()
 
 
 def test_without_a_dhcp_server_the_clients_words_are_shown(

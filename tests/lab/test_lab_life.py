@@ -134,8 +134,8 @@ def test_a_lab_of_a_living_owner_is_not_touched(name: str) -> None:
     with Lab(name) as lab:
         lab.up(HOSTS[:1])
         assert name not in end_abandoned()
-        with pytest.raises(Unavailable, match="is up already, by process"):
-            Lab(name).up(HOSTS)
+        with Lab(name) as second, pytest.raises(Unavailable, match="is up already, by process"):
+            second.up(HOSTS)
         assert lab.host("h1").switch.vsctl("list-br").split() == ["br-phy"]
 
 
