@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protocols as pure codecs without I/O: bytes to values, values to bytes."""
