@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cloud on one machine: hosts, guests, and the processes of Isthmus between them.
 
-A lab belongs to a process, which it does not outlive, unless it is told to stay (``isthmus lab
-up``)::
+A lab belongs to the process that made it, and ends with it, unless it is released (as ``isthmus lab
+up`` does)::
 
     with Lab("trial") as lab:
         lab.up([HostSpec("h1", "172.31.0.1"), HostSpec("h2", "172.31.0.2")])
@@ -52,7 +52,7 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.guests: dict[str, Guest] = {}
         self._state = LabState(name)
-        self._made = False
+        self._owned = False
         self._restore = ExitStack()
 
     @classmethod
@@ -72,23 +72,21 @@ class Lab:
 
     # -- up and down -----------------------------------------------------------------------------
 
-    def up(self, hosts: Sequence[HostSpec], *, stay: bool = False) -> None:
+    def up(self, hosts: Sequence[HostSpec]) -> None:
         """Make the underlay and the hosts, with their switches running and connected.
 
-        Unless `stay`, the lab ends with this process. What a dead owner left of a lab of this name
-        is removed first; one that is alive is not touched. Raises Unavailable; then nothing is
-        left.
+        The lab is this process's until it is released. What a dead owner left of a lab of this
+        name is removed first; one that is alive is not touched. Raises Unavailable; then nothing
+        is left.
         """
-        owner = None if stay else state.this_process()
-        fresh = LabState(self.name, owner=owner, hosts=tuple(hosts))
+        fresh = LabState(self.name, owner=state.this_process(), hosts=tuple(hosts))
         with state.locked(self.run_directory.parent.parent):
             self.refuse_if_up()
             self.down()
             state.save(self.run_directory, fresh)
-            self._made = True
+            self._owned = True
         try:
-            if not stay:
-                atexit.register(self._down_at_exit, os.getpid())
+            atexit.register(self._down_at_exit, os.getpid())
             self._adopt(fresh)
             self.underlay.create()
             for host in self.hosts.values():
@@ -97,6 +95,13 @@ class Lab:
         except BaseException:
             self.down()
             raise
+
+    def release(self) -> None:
+        """Let the lab outlive this process, until somebody takes it down."""
+        self._state = msgspec.structs.replace(self._state, owner=None)
+        self._save()
+        self._owned = False
+        atexit.unregister(self._down_at_exit)
 
     def down(self) -> None:
         """End the lab: its processes, namespaces and files, and nothing else. Absent is success.
@@ -138,7 +143,7 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._made:
+            if self._owned:
                 self.down()
         finally:
             self._restore.close()

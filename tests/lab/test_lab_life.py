@@ -139,8 +139,10 @@ def test_a_lab_of_a_living_owner_is_not_touched(name: str) -> None:
         assert lab.host("h1").switch.vsctl("list-br").split() == ["br-phy"]
 
 
-def test_a_lab_that_stays_is_found_again(name: str) -> None:
-    Lab(name).up(HOSTS, stay=True)
+def test_a_lab_that_was_released_is_found_again(name: str) -> None:
+    with Lab(name) as lab:
+        lab.up(HOSTS)
+        lab.release()
     found = Lab.opened(name)
     assert sorted(found.hosts) == ["h1", "h2"]
     found.add_guest("a1", "02:00:00:00:00:01", "p1")

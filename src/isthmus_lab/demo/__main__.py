@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -91,15 +89,17 @@ def demonstrate(report: Report, *, keep: bool) -> int:
     checks = planned()
     total = len(checks) + (not keep)
     lab = Lab(NAME)
-    cloud = Cloud(lab, stay=keep)
+    cloud = Cloud(lab)
     try:
         lab.refuse_if_up()
-        with _kept_if_whole(lab) if keep else lab:
+        with lab:
             report.run(checks, cloud)
             if report.failed:
                 logs = Path(tempfile.mkdtemp(prefix="isthmus-demo-"))
                 lab.save_logs(logs)
                 report.say(f"\nThe logs were saved in {logs}")
+            if keep:
+                lab.release()
     finally:
         if cloud.north is not None:
             cloud.north.close()
@@ -112,15 +112,6 @@ def demonstrate(report: Report, *, keep: bool) -> int:
         report.say(f"failed: {claim}")
     report.say(f"demo: {report.passed} of {total} checks passed")
     return 0 if report.passed == total else 1
-
-
-@contextmanager
-def _kept_if_whole(lab: Lab) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        lab.down()
-        raise
 
 
 def nothing_left(cloud: Cloud) -> str:

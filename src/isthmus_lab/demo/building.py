@@ -40,7 +40,7 @@ def checks() -> list[Check]:
 
 def start_hosts(cloud: Cloud) -> str:
     start = time.monotonic()
-    cloud.lab.up(HOSTS, stay=cloud.stay)
+    cloud.lab.up(HOSTS)
     return f"{len(HOSTS)} hosts in {time.monotonic() - start:.1f} s; {cloud.lab.run_directory}"
 
 
@@ -62,7 +62,7 @@ def put_tenants(cloud: Cloud) -> str:
     for tenant in TENANTS:
         body = resources.virtual_network(ADDRESS_SPACE, list(SUBNETS.items()), DNS)
         cloud.rest.put(f"/virtualNetworks/{tenant}", body)
-    first, second = (_interfaces(tenant) for tenant in TENANTS)
+    first, second = (interfaces(tenant) for tenant in TENANTS)
     for reference, body in first:
         cloud.rest.put(reference, body)
     cloud.rest.batch(second)
@@ -107,6 +107,17 @@ def see_reports(cloud: Cloud) -> str:
     return f"configurationState of {count} interfaces is Success"
 
 
+def interfaces(tenant: str) -> list[tuple[str, Resource]]:
+    """A networkInterface for each guest of the tenant, with its address; the MAC is not said."""
+    return [
+        (
+            f"/networkInterfaces/{tenant}-{name}",
+            resources.network_interface(_subnet(f"{tenant}-{name}", place.subnet), place.address),
+        )
+        for name, place in PLACES.items()
+    ]
+
+
 def short_name(guest: Guest) -> str:
     """``web1`` of ``red-web1``."""
     return guest.name.partition("-")[2]
@@ -120,16 +131,6 @@ def new_guest(cloud: Cloud, name: str, subnet: str, host: str) -> Guest:
     lease = guest.dhcp()
     expect(lease.address == cloud.address(guest), f"{name} to lease what REST says", lease)
     return guest
-
-
-def _interfaces(tenant: str) -> list[tuple[str, Resource]]:
-    return [
-        (
-            f"/networkInterfaces/{tenant}-{name}",
-            resources.network_interface(_subnet(f"{tenant}-{name}", place.subnet), place.address),
-        )
-        for name, place in PLACES.items()
-    ]
 
 
 def _subnet(guest: str, subnet: str) -> str:

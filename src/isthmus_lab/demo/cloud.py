@@ -86,8 +86,6 @@ class Cloud:
     """The lab, and what the checks keep about it. `north` is set once the controller is started."""
 
     lab: Lab
-    stay: bool = False
-    """Whether the lab outlives the demonstration."""
     north: Northbound | None = None
     addresses: dict[str, str] = field(default_factory=dict)
     """Of each guest, by its name in the lab, as REST gave it."""
