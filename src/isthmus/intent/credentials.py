@@ -12,6 +12,7 @@ import msgspec
 from isthmus.errors import Invalid
 from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, required
 from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.values import Secret
 from isthmus.intent.versions import V2, V6_1
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Credential(Resource, frozen=True, kw_only=True):
     ] = None
     value: Annotated[
         str,
+        Secret(),
         Field(
             "Password, certificate thumbprint, community string or subject name.",
             Rules(required=MISSING, access=Access.WRITE_ONLY),
@@ -88,7 +90,6 @@ class Credential(Resource, frozen=True, kw_only=True):
 KIND = Kind(
     name="credentials",
     model=Credential,
-    section="B.2",
     in_use_code="InUseCredentialCannotBeDeleted",
     back_references=(BackReference("networks", (), "Virtual networks that encrypt with it.", V2),),
 )

@@ -69,8 +69,6 @@ class Kind:
 
     name: str
     model: type[Resource]
-    section: str
-    """Where MS-NCNBI says what it is."""
     children: tuple[Kind, ...] = ()
     singleton: str = ""
     in_use_code: str = "ResourceInUse"

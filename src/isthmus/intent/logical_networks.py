@@ -199,7 +199,6 @@ _COUNT: Json = {"type": "integer", "minimum": 0}
 _POOLS = Kind(
     name="logicalNetworks/subnets/ipPools",
     model=IpPool,
-    section="B.8",
     in_use_code="InUseIpPoolCannotBeDeleted",
     computed=(
         Computed(
@@ -221,7 +220,6 @@ _POOLS = Kind(
 _SUBNETS = Kind(
     name="logicalNetworks/subnets",
     model=LogicalSubnet,
-    section="B.8",
     in_use_code="InUseSubnetCannotBeDeleted",
     children=(_POOLS,),
     back_references=(
@@ -241,7 +239,6 @@ _SUBNETS = Kind(
 KIND = Kind(
     name="logicalNetworks",
     model=LogicalNetwork,
-    section="B.8",
     children=(_SUBNETS,),
     back_references=(
         BackReference("virtualNetworks", ("virtualNetworks",), "Virtual networks on it."),

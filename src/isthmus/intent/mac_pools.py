@@ -79,7 +79,6 @@ _COUNT: Json = {"type": "integer", "minimum": 0}
 KIND = Kind(
     name="macPools",
     model=MacPool,
-    section="B.9",
     computed=(
         Computed(
             "usage",

@@ -272,7 +272,6 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
 KIND = Kind(
     name="networkInterfaces",
     model=NetworkInterface,
-    section="B.11",
     in_use_code="NicInUse",
     has_state=True,
     located=Located("server", False, "The host on whose switch the port is."),
@@ -283,7 +282,6 @@ KIND = Kind(
         Kind(
             name="networkInterfaces/ipConfigurations",
             model=IpConfiguration,
-            section="B.11",
             in_use_code="NicInUse",
         ),
     ),

@@ -114,7 +114,6 @@ class Server(Resource, frozen=True, kw_only=True):
 KIND = Kind(
     name="servers",
     model=Server,
-    section="B.13",
     in_use_code="InUseServerCannotBeDeleted",
     has_state=True,
     located=Located(
@@ -124,5 +123,5 @@ KIND = Kind(
         BackReference("virtualServers", (), "Virtual servers on it."),
         BackReference("virtualSwitches", (), "Virtual switches on it."),
     ),
-    children=(Kind(name="servers/networkInterfaces", model=PhysicalInterface, section="B.13"),),
+    children=(Kind(name="servers/networkInterfaces", model=PhysicalInterface),),
 )

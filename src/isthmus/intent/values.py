@@ -121,6 +121,20 @@ class Text(ValueType):
 
 
 @dataclass(frozen=True, slots=True)
+class Secret(ValueType):
+    """Text that no error message repeats."""
+
+    def read(self, value: Json) -> str:
+        try:
+            return text_of(value)
+        except Invalid:
+            raise wrong_type(None, "text (what was sent is not repeated here)") from None
+
+    def schema(self) -> JsonObject:
+        return {"type": "string", "format": "password"}
+
+
+@dataclass(frozen=True, slots=True)
 class Integer(ValueType):
     """A number of a range, also as text; `as_text` is the wire form of some fields (vlanID,
     virtualSubnetId)."""
@@ -314,27 +328,22 @@ class Many(ValueType):
 class NotOffered(ValueType):
     """A field of the standard whose subject this controller does not have.
 
-    Empty values and `accepts` (the standard's defaults, lower case) are taken, anything else is
-    refused: policy that would not be enforced must not be accepted. `as_list` fields are rendered
-    as empty lists.
+    Empty values (`or_false`: and false) are taken, anything else is refused: policy that would not
+    be enforced must not be accepted. `as_list` fields are rendered as empty lists.
     """
 
     subject: str
     as_list: bool = False
-    accepts: tuple[str, ...] = ()
+    or_false: bool = False
 
     def read(self, value: Json) -> tuple[()] | None:
-        if not (is_nothing(value) or str(value).lower() in self.accepts):
+        if not (_says_nothing(value) or (self.or_false and str(value).lower() == "false")):
             # imported here because the registry imports every kind, and every kind this module
             from isthmus.intent.registry import OFFERED
 
-            instead = (
-                f" Leave it out, or send {self.accepts[0]!r}." if self.accepts else " Leave it out."
-            )
             raise Invalid(
-                f"{shown(value)} asks for {self.subject}, which this controller does not have: its"
-                " resources are"
-                f" {', '.join(OFFERED)}.{instead}",
+                f"{shown(value)} asks for {self.subject}, which this controller does not have:"
+                f" leave it out. Its resources are {', '.join(OFFERED)}.",
                 code="OperationNotSupported",
             )
         return () if self.as_list else None
@@ -343,7 +352,9 @@ class NotOffered(ValueType):
         return []
 
     def schema(self) -> JsonObject:
-        return {"type": "array", "maxItems": 0} if self.as_list else {"type": "null"}
+        if self.as_list:
+            return {"type": "array", "maxItems": 0}
+        return {"enum": [None, False]} if self.or_false else {"type": "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,3 +371,10 @@ class NotSent(ValueType):
 
     def schema(self) -> JsonObject:
         return {"type": "null"}
+
+
+def _says_nothing(value: Json) -> bool:
+    """Nothing, or an object that says nothing: ``{"resourceRef": null}``."""
+    if isinstance(value, dict):
+        return all(is_nothing(inner) for inner in value.values())
+    return is_nothing(value)

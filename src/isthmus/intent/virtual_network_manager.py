@@ -124,6 +124,5 @@ def vsid_range(stored: Stored | None) -> tuple[int, int]:
 KIND = Kind(
     name="virtualNetworkManager",
     model=VirtualNetworkManager,
-    section="B.18",
     singleton="configuration",
 )

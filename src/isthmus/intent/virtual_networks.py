@@ -184,7 +184,7 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
     ] = None
     encryption_enabled: Annotated[
         None,
-        NotOffered("encrypted subnets", accepts=("false", "0")),
+        NotOffered("encrypted subnets", or_false=True),
         Field("Not offered; false is taken."),
     ] = None
     virtual_subnet_id: Annotated[
@@ -253,7 +253,6 @@ def _new_vsid(draft: Draft) -> int:
 _SUBNETS = Kind(
     name="virtualNetworks/subnets",
     model=VirtualSubnet,
-    section="B.17",
     in_use_code="InUseSubnetCannotBeDeleted",
     back_references=(
         BackReference(
@@ -268,7 +267,6 @@ _SUBNETS = Kind(
 KIND = Kind(
     name="virtualNetworks",
     model=VirtualNetwork,
-    section="B.17",
     in_use_code="VnetInUse",
     has_state=True,
     children=(_SUBNETS,),

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from tests.intent.cloud import Cloud, founded
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return founded()
