@@ -65,7 +65,7 @@ class MemoryStore:
 
     def held(self, scope: str, first: int, last: int) -> int:
         numbers = self._numbers.get(scope, [])
-        return bisect_left(numbers, last + 1) - bisect_left(numbers, first)
+        return max(0, bisect_left(numbers, last + 1) - bisect_left(numbers, first))
 
     # Writing
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.errors import Invalid, IsthmusError
+from isthmus.errors import Invalid, IsthmusError, NotFound
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.parse import Parsed, bare_etag, parse
 from isthmus.intent.registry import KINDS, ROOTS
-from isthmus.intent.versions import V1, VERSIONS, Version
+from isthmus.intent.versions import V1, VERSIONS, Version, parse_version
+from tests.intent.bodies import BODIES
 
 
 def values(kind: str, **properties: Json) -> dict[str, object]:
@@ -294,50 +295,51 @@ def test_a_field_of_a_newer_version_is_not_seen_in_an_older_one() -> None:
     assert parse(KINDS["networkInterfaces/ipConfigurations"], body, version=V1).values == {}
 
 
-JSON: st.SearchStrategy[Json] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from(
-        ["10.0.0.0/24", "fd00::/64", "10.0.0.4", "/virtualNetworks/v/subnets/s", "\ud800"]
-    ),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=10,
-)
+@pytest.mark.parametrize("sent", [{"k": "\ud800"}, "x", ["x"]])
+def test_tags_that_could_not_be_stored_are_refused(sent: Json) -> None:
+    for name in ("tags", "resourceMetadata"):
+        with pytest.raises(Invalid) as caught:
+            parse(KINDS["servers"], {name: sent})
+        assert (caught.value.code, caught.value.target) == ("InvalidRequestFormat", name)
 
 
-def _names() -> list[str]:
-    names = {
-        "resourceId",
-        "instanceId",
-        "etag",
-        "tags",
-        "resourceMetadata",
-        "properties",
-        "resourceRef",
-    }
-    for kind in KINDS.values():
-        names |= {spec.wire for spec in kind.fields} | {kind.collection}
-    return sorted(names)
+@pytest.mark.parametrize("sent", ["\ud800", True, ["x"], {}])
+def test_text_is_text_that_has_a_utf_8_form(sent: Json) -> None:
+    error = refusal("servers", vendor=sent)
+    assert (error.code, error.target) == ("InvalidRequestFormat", "properties.vendor")
 
 
-NEARLY: st.SearchStrategy[Json] = st.recursive(
-    JSON,
-    lambda inner: (
-        st.dictionaries(st.sampled_from(_names()), inner, max_size=4) | st.lists(inner, max_size=2)
-    ),
-    max_leaves=12,
-)
+def test_a_body_is_an_object_and_so_are_its_properties_and_children() -> None:
+    bodies: tuple[tuple[Json, str | None], ...] = (
+        ([], None),
+        ({"properties": 5}, "properties"),
+        ({"properties": {"subnets": ["x"]}}, "properties.subnets[0]"),
+    )
+    for body, target in bodies:
+        with pytest.raises(Invalid) as caught:
+            parse(KINDS["virtualNetworks"], body)
+        assert (caught.value.code, caught.value.target) == ("InvalidRequestFormat", target)
+
+
+def test_a_number_may_be_a_name_and_empty_text_nothing() -> None:
+    assert values("servers", model=7, connections="") == {"model": "7", "connections": ()}
+    assert values("logicalNetworks/subnets", vlanID="", addressPrefix="") == {}
+
+
+@pytest.mark.parametrize("token", ["v1", "V3.1", "v7.1", "V4"])
+def test_a_version_token_is_read_in_any_letter_case(token: str) -> None:
+    assert str(parse_version(token)) == token.lower()
+
+
+def test_an_unknown_version_is_not_found() -> None:
+    with pytest.raises(NotFound, match="v99"):
+        parse_version("v99")
 
 
 @given(
     kind=st.sampled_from(ROOTS),
     version=st.sampled_from(VERSIONS),
-    body=JSON | st.dictionaries(st.sampled_from(_names()), NEARLY),
+    body=BODIES,
 )
 def test_whatever_is_sent_is_read_or_refused_and_nothing_else(
     kind: Kind, version: Version, body: Json

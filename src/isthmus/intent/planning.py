@@ -50,6 +50,9 @@ class Delete(msgspec.Struct, frozen=True, kw_only=True):
     expected_etag: str | None = None
 
 
+Request = Put | Delete
+
+
 def plan_put(
     view: View,
     ids: Ids,
@@ -93,7 +96,7 @@ def plan_delete(view: View, ids: Ids, path: str, *, expected_etag: str | None = 
 def plan_batch(
     view: View,
     ids: Ids,
-    requests: Iterable[Put | Delete],
+    requests: Iterable[Request],
     *,
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,

@@ -14,7 +14,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import NamedTuple, TypeGuard
+from typing import ClassVar, NamedTuple, TypeGuard
 
 from isthmus.addresses import mac_digits, parse_address, parse_mac, parse_prefix
 from isthmus.errors import Detail, Invalid
@@ -38,6 +38,9 @@ class ValueType:
     """One JSON type of the wire. Immutable."""
 
     __slots__ = ()
+
+    empty_is_absent: ClassVar[bool] = True
+    """Whether empty text is as good as null: clients fill in forms."""
 
     def read(self, value: Json) -> object:
         """The canonical value. Raises Invalid."""
@@ -113,6 +116,8 @@ def is_nothing(value: Json) -> bool:
 class Text(ValueType):
     """Any text."""
 
+    empty_is_absent = False
+
     def read(self, value: Json) -> str:
         return text_of(value)
 
@@ -122,7 +127,9 @@ class Text(ValueType):
 
 @dataclass(frozen=True, slots=True)
 class Secret(ValueType):
-    """Text that no error message repeats."""
+    """Text that no error message repeats. It may be empty (MS-NCNBI section B.2)."""
+
+    empty_is_absent = False
 
     def read(self, value: Json) -> str:
         try:
@@ -288,6 +295,7 @@ class Many(ValueType):
     """A list. One bare element stands for a list of one, as PowerShell unrolls arrays of one
     element."""
 
+    empty_is_absent = False
     item: ValueType
     limit: int = 10_000
     code: str = "InvalidParameterValue"

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenAPI and the reference follow from the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from isthmus.intent.docs import markdown
+from isthmus.intent.model import Json
+from isthmus.intent.openapi import document, resource_schema
+from isthmus.intent.registry import CAPABILITIES, KINDS, OFFERED
+from tests.intent.cloud import Cloud, interface
+
+
+def test_the_kinds_of_this_issue_are_offered_and_no_other() -> None:
+    assert OFFERED == (
+        "credentials",
+        "logicalNetworks",
+        "macPools",
+        "networkInterfaces",
+        "servers",
+        "virtualNetworkManager",
+        "virtualNetworks",
+    )
+    assert CAPABILITIES == ("subnetHostRoutes",)
+
+
+def test_every_kind_has_its_paths_and_a_singleton_no_delete() -> None:
+    paths = document("1")["paths"]
+    assert isinstance(paths, dict)
+    assert len(paths) == 2 * len(KINDS) - 1
+    pool = "/networking/{version}/logicalNetworks/{logicalNetworkId}/subnets/{subnetId}/ipPools"
+    assert set(paths[pool]) == {"parameters", "get"}
+    assert set(paths[pool + "/{ipPoolId}"]) == {"parameters", "get", "put", "delete"}
+    singleton = paths["/networking/{version}/virtualNetworkManager/configuration"]
+    assert set(singleton) == {"parameters", "get", "put"}
+
+
+def _references(value: Json) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from _references(inner)
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _references(inner)
+
+
+def test_every_reference_of_the_document_is_resolved() -> None:
+    whole = document("1", paths={"/networking/discovery": {}}, schemas={"Discovery": {}})
+    components = whole["components"]
+    assert isinstance(components, dict)
+    names = {f"#/components/schemas/{name}" for name in components["schemas"]}
+    used = set(_references(whole))
+    assert used <= names
+    assert "#/components/schemas/Reference" in used
+    assert "/networking/discovery" in msgspec.json.encode(whole).decode()
+
+
+def test_schemas_say_what_is_read_only_secret_needed_and_new() -> None:
+    secret = resource_schema(KINDS["credentials"])["properties"]
+    assert isinstance(secret, dict)
+    value = secret["properties"]["properties"]["value"]
+    assert (value["writeOnly"], value["format"]) == (True, "password")
+    assert secret["properties"]["required"] == ["type", "value"]
+    subnet = resource_schema(KINDS["virtualNetworks/subnets"])["properties"]
+    assert isinstance(subnet, dict)
+    fields = subnet["properties"]["properties"]
+    assert fields["virtualSubnetId"]["readOnly"] is True
+    assert fields["virtualSubnetId"]["x-isthmus-since"] == "v2"
+    assert fields["routes"]["x-isthmus-extension"] == "subnetHostRoutes"
+    assert "rdid" not in str(resource_schema(KINDS["virtualNetworks"]))
+
+
+def test_every_property_of_an_answer_is_in_its_schema(cloud: Cloud) -> None:
+    cloud.put("/networkInterfaces/n", {**interface(), "portSettings": {}})
+    cloud.put("/servers/h", {"networkInterfaces": [{"resourceId": "p"}]})
+    for row in cloud.store.rows.values():
+        schema = resource_schema(KINDS[row.kind])["properties"]
+        assert isinstance(schema, dict)
+        answer = cloud.get(row.ref)
+        assert answer.keys() <= schema.keys()
+        assert isinstance(answer["properties"], dict)
+        assert answer["properties"].keys() <= schema["properties"]["properties"].keys()
+
+
+def test_the_reference_has_a_table_for_every_kind_and_a_row_for_every_field() -> None:
+    text = markdown()
+    for kind in KINDS.values():
+        section = text.partition(f"\n## {kind.name}\n")[2].partition("\n## ")[0]
+        for spec in kind.fields:
+            assert (f"\n| {spec.wire} |" in section) is (spec.attribute != "rdid"), spec
+    assert (
+        "| addressSpace.addressPrefixes | list: prefix | required (`RequiredParamMissing`) |"
+        in text
+    )
+    assert "| routes[].nextHop | IP address | required (`MissingNextHopIpAddress`) |" in text
