@@ -14,8 +14,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from isthmus.addresses import Mac, parse_mac
 from isthmus.errors import Unavailable
 from isthmus_lab import dhcp, frames, links, namespaces
@@ -54,12 +52,12 @@ class Guest:
     @property
     def nic(self) -> str:
         """The link that carries its frames now."""
-        return f"nic{self.state.nic}"
+        return self.state.link
 
     @property
     def host_interface(self) -> str:
         """The switch's end of that link, on the host."""
-        return f"{self.name}.{self.state.nic}"
+        return self.state.host_interface
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -162,7 +160,3 @@ class Guest:
             namespace=self.namespace,
             log=self.directory / f"{Path(command[0]).name}.log",
         )
-
-    def renumbered(self) -> GuestState:
-        """The state after one more plug."""
-        return msgspec.structs.replace(self.state, nic=self.state.nic + 1)

@@ -29,7 +29,7 @@ import msgspec
 
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.errors import NotFound, Unavailable
-from isthmus_lab import namespaces, processes, state
+from isthmus_lab import namespaces, prerequisites, processes, state
 from isthmus_lab.daemon import Daemon, end_all
 from isthmus_lab.guest import Guest
 from isthmus_lab.host import Host, start_switches
@@ -79,6 +79,8 @@ class Lab:
         name is removed first; one that is alive is not touched. Raises Unavailable; then nothing
         is left.
         """
+        if problem := prerequisites.missing():
+            raise Unavailable(problem)
         fresh = LabState(self.name, owner=state.this_process(), hosts=tuple(hosts))
         with state.locked(self.run_directory.parent.parent):
             self.refuse_if_up()
@@ -181,8 +183,7 @@ class Lab:
             raise Unavailable(
                 f"guest {guest.name} is on {guest.state.host}: move it, or unplug it first"
             )
-        self._renumber(guest, host)
-        guest.add_nic(host.switch)
+        self._connect(guest, host)
         guest.use_nic()
 
     def unplug(self, guest: Guest) -> None:
@@ -199,22 +200,17 @@ class Lab:
         traffic changes over and the guest is announced by gratuitous ARP, then the old port goes.
         Else the old port goes first.
         """
-        if guest.state.host is None or guest.state.host == host.name:
+        old = guest.state
+        if old.host is None or old.host == host.name:
             self.plug(guest, host)
             return
-        old_host, old_nic, old_interface = (
-            self.host(guest.state.host),
-            guest.nic,
-            guest.host_interface,
-        )
         if not live:
-            self._disconnect(old_host, old_interface)
-        self._renumber(guest, host)
-        guest.add_nic(host.switch)
-        guest.use_nic(before=old_nic if live else None)
+            self.unplug(guest)
+        self._connect(guest, host)
+        guest.use_nic(before=old.link if live else None)
         guest.announce()
         if live:
-            self._disconnect(old_host, old_interface)
+            self._disconnect(self.host(old.host), old.host_interface)
 
     def host(self, name: str) -> Host:
         if name not in self.hosts:
@@ -284,8 +280,16 @@ class Lab:
         directory = self.run_directory / "guests" / guest.name
         return Guest(guest, self.namespace(guest.name), directory, self.run_directory)
 
-    def _renumber(self, guest: Guest, host: Host) -> None:
-        guest.state = msgspec.structs.replace(guest.renumbered(), host=host.name)
+    def _connect(self, guest: Guest, host: Host) -> None:
+        """One more cable to the guest, not in use yet. If it fails, all is as before."""
+        before = guest.state
+        guest.state = msgspec.structs.replace(before, host=host.name, nic=before.nic + 1)
+        try:
+            guest.add_nic(host.switch)
+        except BaseException:
+            host.remove_link(guest.host_interface)
+            guest.state = before
+            raise
         self._save()
 
     def _disconnect(self, host: Host, interface: str) -> None:

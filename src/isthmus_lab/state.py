@@ -83,6 +83,16 @@ class GuestState(msgspec.Struct, frozen=True):
         checked_node_name(self.name)
         parse_mac(self.mac)
 
+    @property
+    def link(self) -> str:
+        """The guest's end of the cable that carries its frames now."""
+        return f"nic{self.nic}"
+
+    @property
+    def host_interface(self) -> str:
+        """The switch's end of that cable, on the host."""
+        return f"{self.name}.{self.nic}"
+
 
 class Owner(msgspec.Struct, frozen=True):
     """The process that a lab must not outlive. `started` (clock ticks since boot) tells it from a

@@ -43,6 +43,8 @@ class Switch:
         self.namespace = namespace
         self.database_socket = directory / "db.sock"
         self.control_socket = directory / "vswitchd.ctl"
+        self.bridge_wait_s = 10.0
+        """How long an agent may take to make its bridge."""
 
     # -- start, in steps: every step but the waits returns at once, so that hosts start side by side
 
@@ -107,17 +109,19 @@ class Switch:
 
     # -- ports -----------------------------------------------------------------------------------
 
-    def add_port(self, interface: str, port: str, mac: str, *, timeout_s: float = 10.0) -> None:
+    def add_port(self, interface: str, port: str, mac: str) -> None:
         """Put `interface` into ``br-int`` as the port `port`, as hypervisors do, and wait until it
         forwards.
 
-        Waits for the agent to make the bridge. Raises Unavailable after `timeout_s`.
+        Waits for the agent to make the bridge. Raises Unavailable when there is none in time.
         """
+        wait_until(
+            lambda: INTEGRATION_BRIDGE in self.vsctl("list-br").split(),
+            self.bridge_wait_s,
+            lambda: f"{self.namespace} has no {INTEGRATION_BRIDGE}: does its agent run?",
+        )
         self.vsctl(
-            f"--timeout={max(1, round(timeout_s))}",
-            *("wait-until", "Bridge", INTEGRATION_BRIDGE),
-            *("--", "add-port", INTEGRATION_BRIDGE, interface),
-            *("--", "set", "Interface", interface),
+            *("add-port", INTEGRATION_BRIDGE, interface, "--", "set", "Interface", interface),
             f"external_ids:iface-id={port}",
             f'external_ids:attached-mac="{mac}"',
             "external_ids:iface-status=active",

@@ -188,3 +188,12 @@ def test_a_broadcast_reaches_all_guests(lab: Lab, a1: Guest) -> None:
     finally:
         for capture in captures:
             capture.__exit__(None, None, None)
+
+
+def test_a_guest_that_cannot_be_plugged_stays_where_it_was(lab: Lab, a1: Guest, a2: Guest) -> None:
+    lab.host("h3").switch.bridge_wait_s = 0.2
+    lab.host("h3").switch.vsctl("del-br", "br-int")
+    with pytest.raises(Unavailable, match=r"h3 has no br-int: does its agent run\?"):
+        lab.move(a1, lab.host("h3"))
+    assert a1.state.host == "h1"
+    assert ping(a1, a2.addresses()[0]).lost == 0

@@ -182,6 +182,17 @@ def test_a_failed_start_says_why_and_leaves_nothing(
     assert remains_of(name) == {}
 
 
+def test_a_machine_without_open_vswitch_is_told_what_to_install(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        Unavailable, match=r"not installed: ovs-vswitchd, .*, udhcpc; .* make setup"
+    ):
+        Lab(name).up(HOSTS)
+    assert remains_of(name) == {}
+
+
 @pytest.mark.parametrize("wrong", ["a-b", "", "A", "x" * 17, "../x"])
 def test_a_name_that_could_mean_two_labs_is_refused(wrong: str) -> None:
     with pytest.raises(Invalid, match="cannot name a lab"):

@@ -6,8 +6,6 @@ Exit status 0 when every check passed, 1 when one did not, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +14,7 @@ import typer
 from rich.console import Console
 
 from isthmus.errors import IsthmusError
-from isthmus_lab import namespaces
+from isthmus_lab import namespaces, prerequisites
 from isthmus_lab.daemon import marked_processes
 from isthmus_lab.demo import building, isolation, reachability, resilience
 from isthmus_lab.demo.check import Check, expect
@@ -25,7 +23,6 @@ from isthmus_lab.demo.report import Report
 from isthmus_lab.lab import Lab
 
 NAME = "demo"
-TOOLS = ("ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "ip", "ping")
 
 
 def planned() -> list[Check]:
@@ -46,8 +43,7 @@ def main(
     if dry_run:
         describe(report)
         raise typer.Exit(0)
-    problem = missing()
-    if problem:
+    if problem := prerequisites.missing():
         report.say(f"demo: {problem}")
         raise typer.Exit(1)
     try:
@@ -58,16 +54,6 @@ def main(
     except IsthmusError as error:
         report.say(f"demo: {error.message}")
         raise typer.Exit(1) from None
-
-
-def missing() -> str:
-    """What this machine lacks, or nothing."""
-    if os.geteuid() != 0:
-        return "it makes network namespaces and needs root: sudo make demo"
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if not shutil.which("udhcpc") and not shutil.which("busybox"):
-        absent.append("udhcpc")
-    return f"not installed: {', '.join(absent)}; make setup installs it" if absent else ""
 
 
 def describe(report: Report) -> None:
