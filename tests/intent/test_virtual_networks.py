@@ -135,6 +135,8 @@ def test_a_network_that_breaks_a_rule_is_refused(
         ({"a": "10.0.0.0/7"}, "InvalidIPPrefix", 0),
         ({"a": "10.0.0.0/31"}, "InvalidIPPrefix", 0),
         ({"a": "fd00::/64"}, "OperationNotSupported", 0),
+        ({"a": "127.0.0.0/24"}, "AddressPrefixInRestrictedAddressSpace", 0),
+        ({"a": "10.1.0.0/16", "b": "160.0.0.0/4"}, "AddressPrefixInRestrictedAddressSpace", 1),
         ({"a": "10.1.0.0/16", "b": "10.2.0.0/16", "c": "10.1.9.0/24"}, "InvalidIPPrefix", 2),
     ],
 )
@@ -220,6 +222,7 @@ def test_guests_can_be_given_routes(cloud: Cloud) -> None:
         ({"destination": "172.16.0.1/12", "nextHop": "10.0.1.9"}, "InvalidRouteAddressPrefix"),
         ({"destination": "fd00::/64", "nextHop": "10.0.1.9"}, "InvalidRouteAddressPrefix"),
         ([route, route], "RouteConflict"),
+        ([route] * 26, "RouteCountLimitReached"),
     ):
         properties: Json = {"addressPrefix": "10.0.1.0/24", "routes": wrong}
         assert cloud.refused(SUBNET, properties).code == code

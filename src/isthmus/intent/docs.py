@@ -5,22 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from isthmus.intent.address_values import IpAddress, IpPrefix, MacAddress
 from isthmus.intent.fields import Access, FieldSpec, Nested, Part, fields_of
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.references import Reference
+from isthmus.intent.refusals import NotOffered
 from isthmus.intent.registry import CAPABILITIES, KINDS
-from isthmus.intent.values import (
-    Boolean,
-    Choice,
-    Integer,
-    IpAddress,
-    IpPrefix,
-    MacAddress,
-    Many,
-    NotOffered,
-    ValueType,
-)
+from isthmus.intent.values import Boolean, Choice, Integer, Many, ValueType
 from isthmus.intent.versions import V1, Version
 
 _HEAD = "| property | type | rules | meaning |\n|---|---|---|---|"

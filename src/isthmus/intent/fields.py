@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Declaring a resource: a frozen struct whose annotations say everything about its fields.
 
-    private_mac_address: Annotated[str | None, MacAddress(), Field("MAC address of the virtual
-    machine.")] = None
+    private_mac_address: Annotated[str | None, MacAddress(), Field("MAC of the port.")] = None
 
 The annotated type (or the plain Python type: str, int, bool, an enumeration, a tuple, another
 `Part`) gives how a value is read and written; `Field` gives what it means and who may change it.

@@ -25,7 +25,8 @@ from isthmus.intent.fields import (
     writers,
 )
 from isthmus.intent.model import Json, JsonObject, Stored, View
-from isthmus.intent.values import NotSent, ValueType
+from isthmus.intent.refusals import NotSent
+from isthmus.intent.values import ValueType
 from isthmus.intent.versions import V1, Version
 
 

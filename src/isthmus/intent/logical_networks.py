@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
+from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
 from isthmus.intent.fields import Field, Member, Resource, decode, required
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.refusals import NotOffered
 from isthmus.intent.routes import Route, check_routes
-from isthmus.intent.values import Boolean, Integer, IpAddress, IpPrefix, NotOffered
+from isthmus.intent.values import Boolean, Integer
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from isthmus.addresses import is_multicast_mac, parse_mac
 from isthmus.errors import Invalid
+from isthmus.intent.address_values import MacAddress
 from isthmus.intent.fields import MISSING, Field, Resource, Rules, decode
 from isthmus.intent.kinds import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.values import MacAddress
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft

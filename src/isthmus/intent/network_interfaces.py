@@ -16,13 +16,14 @@ import msgspec
 
 from isthmus.addresses import Mac, is_multicast_mac, mac_digits
 from isthmus.errors import Conflict, Invalid
+from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import Field, Member, Resource, Rules, decode, required
 from isthmus.intent.ip_assignment import assign
 from isthmus.intent.kinds import BackReference, Kind, Located
 from isthmus.intent.mac_pools import SCOPE, MacPool
 from isthmus.intent.port_settings import PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
-from isthmus.intent.values import IpAddress, MacAddress, NotOffered
+from isthmus.intent.refusals import NotOffered
 from isthmus.intent.versions import V4, V5
 from isthmus.intent.virtual_networks import DhcpOptions
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """If-Match, If-None-Match and the etag inside a body: the table of MS-NCNBI section A.4.
 
-PUT,    If-Match *      absent 412, exists 200        PUT,    If-None-Match *   absent 201, exists
-412 PUT,    If-Match "x"    absent 412, exists 200 or 412 DELETE, If-Match "x"    absent 204, exists
-200 or 412
+PUT,    no condition      absent 201, exists 200
+PUT,    If-Match: *       absent 412, exists 200
+PUT,    If-Match: "x"     absent 412, exists 200 or 412
+PUT,    If-None-Match: *  absent 201, exists 412
+DELETE, no condition, *   absent 204, exists 200
+DELETE, If-Match: "x"     absent 204, exists 200 or 412
 """
 
 from __future__ import annotations

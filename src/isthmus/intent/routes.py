@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from isthmus.errors import Invalid
+from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, space
 from isthmus.intent.fields import Part, required
-from isthmus.intent.values import IpAddress, IpPrefix
 
 
 class Route(Part, frozen=True, kw_only=True):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Invalid
+from isthmus.intent.address_values import IpAddress
 from isthmus.intent.credentials import CredentialType
 from isthmus.intent.fields import Field, Part, Resource, Rules, required
 from isthmus.intent.kinds import BackReference, Kind, Located
 from isthmus.intent.references import Reference
-from isthmus.intent.values import Boolean, Integer, IpAddress
+from isthmus.intent.values import Boolean, Integer
 from isthmus.intent.versions import V2, V3
 
 if TYPE_CHECKING:

@@ -13,10 +13,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import ClassVar, NamedTuple, TypeGuard
 
-from isthmus.addresses import mac_digits, parse_address, parse_mac, parse_prefix
 from isthmus.errors import Detail, Invalid
 from isthmus.intent.model import Json, JsonObject
 
@@ -231,66 +229,6 @@ class Choice(ValueType):
 
 
 @dataclass(frozen=True, slots=True)
-class MacAddress(ValueType):
-    """A unicast MAC address: 12 upper-case hexadecimal digits, in pairs with dashes if `dashes`."""
-
-    dashes: bool = False
-    code: str = "InvalidPrivateMacAddress"
-
-    def read(self, value: Json) -> str:
-        try:
-            digits = mac_digits(parse_mac(text_of(value)))
-        except ValueError as error:
-            raise Invalid(f"{error}.", code=self.code) from error
-        return "-".join(digits[i : i + 2] for i in range(0, 12, 2)) if self.dashes else digits
-
-    def schema(self) -> JsonObject:
-        pattern = "^[A-F0-9]{2}(-[A-F0-9]{2}){5}$" if self.dashes else "^[A-F0-9]{12}$"
-        return {"type": "string", "pattern": pattern}
-
-
-@dataclass(frozen=True, slots=True)
-class IpAddress(ValueType):
-    """An IPv4 or IPv6 address in canonical text."""
-
-    code: str = "InvalidIPAddress"
-
-    def read(self, value: Json) -> str:
-        try:
-            address = parse_address(text_of(value))
-        except ValueError as error:
-            raise Invalid(f"{shown(value)} is not an IP address.", code=self.code) from error
-        if isinstance(address, IPv6Address) and address.scope_id is not None:
-            raise Invalid(f"{shown(value)} has a scope; write the address alone.", code=self.code)
-        return str(address)
-
-    def schema(self) -> JsonObject:
-        return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
-
-
-@dataclass(frozen=True, slots=True)
-class IpPrefix(ValueType):
-    """A CIDR prefix in canonical text. Host bits must be zero: ``10.0.0.5/24`` is more often a
-    mistake than a wish."""
-
-    code: str = "InvalidIPPrefix"
-
-    def read(self, value: Json) -> str:
-        text = text_of(value)
-        if "/" not in text or "%" in text:
-            raise Invalid(
-                f"{shown(value)} is not a prefix: write it as 10.0.0.0/24.", code=self.code
-            )
-        try:
-            return str(parse_prefix(text))
-        except ValueError as error:
-            raise Invalid(f"{shown(value)} is not a prefix: {error}.", code=self.code) from error
-
-    def schema(self) -> JsonObject:
-        return {"type": "string", "description": "CIDR notation, host bits zero"}
-
-
-@dataclass(frozen=True, slots=True)
 class Many(ValueType):
     """A list. One bare element stands for a list of one, as PowerShell unrolls arrays of one
     element."""
@@ -330,59 +268,3 @@ class Many(ValueType):
 
     def can_mention(self) -> bool:
         return self.item.can_mention()
-
-
-@dataclass(frozen=True, slots=True)
-class NotOffered(ValueType):
-    """A field of the standard whose subject this controller does not have.
-
-    Empty values (`or_false`: and false) are taken, anything else is refused: policy that would not
-    be enforced must not be accepted. `as_list` fields are rendered as empty lists.
-    """
-
-    subject: str
-    as_list: bool = False
-    or_false: bool = False
-
-    def read(self, value: Json) -> tuple[()] | None:
-        if not (_says_nothing(value) or (self.or_false and str(value).lower() == "false")):
-            # imported here because the registry imports every kind, and every kind this module
-            from isthmus.intent.registry import OFFERED
-
-            raise Invalid(
-                f"{shown(value)} asks for {self.subject}, which this controller does not have:"
-                f" leave it out. Its resources are {', '.join(OFFERED)}.",
-                code="OperationNotSupported",
-            )
-        return () if self.as_list else None
-
-    def write(self, value: object) -> Json:
-        return []
-
-    def schema(self) -> JsonObject:
-        if self.as_list:
-            return {"type": "array", "maxItems": 0}
-        return {"enum": [None, False]} if self.or_false else {"type": "null"}
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent(ValueType):
-    """A field that the request's API version does not know and must not send."""
-
-    code: str
-    since: str
-
-    def read(self, value: Json) -> object:
-        raise Invalid(
-            f"This field needs API version {self.since} or newer in the URI.", code=self.code
-        )
-
-    def schema(self) -> JsonObject:
-        return {"type": "null"}
-
-
-def _says_nothing(value: Json) -> bool:
-    """Nothing, or an object that says nothing: ``{"resourceRef": null}``."""
-    if isinstance(value, dict):
-        return all(is_nothing(inner) for inner in value.values())
-    return is_nothing(value)

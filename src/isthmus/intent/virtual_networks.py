@@ -10,12 +10,14 @@ import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent import virtual_network_manager
+from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import overlapping, prefix, space
 from isthmus.intent.fields import (
     MISSING,
     Access,
     Field,
     Member,
+    Nested,
     Part,
     Resource,
     Rules,
@@ -26,14 +28,9 @@ from isthmus.intent.fields import (
 from isthmus.intent.kinds import BackReference, Kind
 from isthmus.intent.logical_networks import LogicalNetwork
 from isthmus.intent.references import Reference, key_of
+from isthmus.intent.refusals import NotOffered
 from isthmus.intent.routes import Route, check_routes
-from isthmus.intent.values import (
-    Integer,
-    IpAddress,
-    IpPrefix,
-    Many,
-    NotOffered,
-)
+from isthmus.intent.values import Integer, Many
 from isthmus.intent.versions import V2, V3, V5
 
 if TYPE_CHECKING:
@@ -45,6 +42,18 @@ LONGEST_SUBNET = 30
 
 MANY_DNS_SERVERS = Many(IpAddress(), limit=9, code="DnsServerCountLimitReached")
 """MS-NCNBI section F: nine DNS servers."""
+
+
+RESTRICTED = tuple(
+    space(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+"""IPv4 addresses that mean something else to every guest (RFC 6890): this network, loopback,
+link-local (where metadata and DNS will be), multicast, reserved."""
+
+MANY_ROUTES = Many(Nested(Route), limit=25, code="RouteCountLimitReached")
+"""At most nine bytes each, so that they and a default route fit into one DHCP option of 255 bytes
+(RFC 3442)."""
 
 
 class AddressSpace(Part, frozen=True, kw_only=True):
@@ -167,6 +176,7 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
     ]
     routes: Annotated[
         tuple[Route, ...],
+        MANY_ROUTES,
         Field(
             "Routes that DHCP gives to guests beside the default route (RFC 3442).",
             Rules(extension="subnetHostRoutes"),
@@ -221,10 +231,17 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
                 code="InvalidIPPrefix",
                 target=target,
             )
+        mine = space(self.address_prefix)
+        if any(s.network <= mine.last and mine.network <= s.last for s in RESTRICTED):
+            raise Invalid(
+                f"{own} holds addresses that guests cannot use: loopback, link-local, multicast or"
+                " reserved ones.",
+                code="AddressPrefixInRestrictedAddressSpace",
+                target=target,
+            )
         parent = draft.read(draft.parent or "")
         assert parent is not None, "a child is written after its parent"
         prefixes = decode(parent, VirtualNetwork).address_space.address_prefixes
-        mine = space(self.address_prefix)
         if not any(
             s.family == mine.family and s.network <= mine.network and mine.last <= s.last
             for s in map(space, prefixes)
