@@ -234,7 +234,7 @@ def flow_modify_strict(flow: Flow, xid: int) -> bytes:
 
 
 def flow_delete_strict(flow: Flow, xid: int) -> bytes:
-    """Delete the flow with the same table, priority and match, if it exists. Its cookie is ignored."""
+    """Delete the flow with this table, priority and match, whatever its cookie, if there is one."""
     return _flow_mod(FlowCommand.DELETE_STRICT, flow, 0, b"", xid)
 
 
