@@ -91,6 +91,9 @@ class MeterFlag(IntEnum):
 ATOMIC_ORDERED = 3
 """Bundle flags: all or nothing, in the order given."""
 
+_OF_ANY_VERSION = (Type.HELLO, Type.ERROR)
+"""What may be sent before a version is agreed (section 6.3.1)."""
+
 HEADER = Struct(">BBHI")
 _BUNDLE = Struct(">BBHIIHH")
 _FLOW_MOD = Struct(">BBHIQQBBHHHIIIHHHH")
@@ -155,9 +158,11 @@ class Framer:
         start, end = 0, len(data)
         while end - start >= 8:
             version, kind, length, xid = HEADER.unpack_from(data, start)
-            if length < 8:
+            if length < 8 or (version != VERSION and kind not in _OF_ANY_VERSION):
                 self._rest = b""
-                raise Malformed(f"an OpenFlow message says that it is {length} bytes long")
+                raise Malformed(
+                    f"an OpenFlow message of version {version}, type {kind}, {length} bytes long"
+                )
             if start + length > end:
                 break
             yield Message(version, kind, xid, data[start + 8 : start + length])

@@ -8,7 +8,7 @@ away. Each time it has connected it calls `on_connected`: the switch may be a ne
 reads it again.
 
 Requests raise Unavailable while there is no connection, when it is lost under them, and when no
-answer comes in `ANSWER_S`; the connection is then given up, and what became of the request is not
+answer comes in `answer_s`; the connection is then given up, and what became of the request is not
 known. Malformed is raised for an answer that cannot be read, Broken for an error in answer to a
 question.
 
@@ -59,10 +59,12 @@ class Connection:
         *,
         on_connected: Callable[[], None],
         on_packet_in: Callable[[PacketIn], None],
+        answer_s: float = ANSWER_S,
     ) -> None:
         """`path` is the management socket. The callbacks run in the event loop: keep them quick."""
         self.counters = Counters()
         self._path = path
+        self._answer_s = answer_s
         self._on_connected = on_connected
         self._on_packet_in = on_packet_in
         self._session: Session | None = None
@@ -192,12 +194,11 @@ class Connection:
 
     async def _answer(self, session: Session, answered: asyncio.Future[None]) -> None:
         try:
-            await asyncio.wait_for(answered, ANSWER_S)
+            await asyncio.wait_for(answered, self._answer_s)
         except TimeoutError:
-            session.abort(f"the switch did not answer in {ANSWER_S:g} s")
-            raise Unavailable(
-                f"the switch at {self._path} did not answer in {ANSWER_S:g} s"
-            ) from None
+            why = f"the switch at {self._path} did not answer in {self._answer_s:g} s"
+            session.abort(why)
+            raise Unavailable(why) from None
 
     def _current(self) -> Session:
         if self._session is None:

@@ -97,6 +97,8 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._framer.feed(data):
+                if self._transport is None or self._transport.is_closing():
+                    break  # given up at an earlier message
                 self._receive(message)
         except Malformed as error:
             self._counters.malformed += 1
