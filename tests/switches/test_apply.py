@@ -16,7 +16,7 @@ from isthmus.switches.ovs.connection import Connection
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow, Meter
-from tests.switches.real_switch import BRIDGE, RealSwitch, connected
+from tests.switches.real_switch import RealSwitch, connected
 
 T = TypeVar("T")
 
@@ -192,13 +192,3 @@ def test_bundles_of_two_appliers_at_once_do_not_meet(switch: RealSwitch) -> None
         return await installed(connection)
 
     assert run(switch, steps) == {*first, *second}
-
-
-def test_no_bundle_stays_open(switch: RealSwitch) -> None:
-    async def steps(connection: Connection) -> None:
-        for _ in range(200):
-            await apply(connection, [NO_PREREQUISITE, NO_SUCH_METER])
-        assert await apply(connection, good(1)) == ()
-
-    run(switch, steps)
-    assert switch.ofctl("dump-flows", BRIDGE, "--no-stats").count("actions") == 1

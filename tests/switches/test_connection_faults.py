@@ -188,6 +188,33 @@ def test_a_bundle_that_fails_without_a_culprit_is_halved_until_it_is_found(tmp_p
     assert committed == [flow.cookie for flow in good]
 
 
+def test_a_bundle_of_which_a_member_is_refused_is_discarded(tmp_path: Path) -> None:
+    controls: list[tuple[int, int]] = []
+
+    def part(message: of.Message) -> bytes | None:
+        bundle = int.from_bytes(message.body[:4], "big")
+        if message.type == of.Type.BUNDLE_CONTROL:
+            controls.append((bundle, message.body[5]))
+        elif message.type == of.Type.BUNDLE_ADD and message.body[23] == BAD.cookie:
+            return error(message.xid, 4, 9)
+        return None
+
+    async def steps() -> None:
+        async with scripted(tmp_path / "s", part), running(tmp_path / "s") as connection:
+            await until(lambda: connection.connected)
+            good = of.Flow(0, 1, b"", b"", 1)
+            assert await apply(connection, [good, BAD]) == (Refusal(BAD, "OFPBMC_BAD_PREREQ"),)
+
+    asyncio.run(steps())
+    first, second = sorted({bundle for bundle, _ in controls})
+    assert controls == [
+        (first, of.Bundle.OPEN_REQUEST),
+        (first, of.Bundle.DISCARD_REQUEST),
+        (second, of.Bundle.OPEN_REQUEST),
+        (second, of.Bundle.COMMIT_REQUEST),
+    ]
+
+
 def test_a_switch_that_has_no_room_for_bundles_is_unavailable(tmp_path: Path) -> None:
     def part(message: of.Message) -> bytes | None:
         return error(message.xid, 17, 5) if message.type == of.Type.BUNDLE_CONTROL else None

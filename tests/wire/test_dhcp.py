@@ -177,20 +177,25 @@ def test_an_option_in_parts_is_put_together() -> None:
     assert request.client_id == b"a" * 200 + b"b" * 100
 
 
-def test_overloaded_fields_are_read_after_the_options() -> None:
+@pytest.mark.parametrize(
+    ("overload", "host_name", "vendor_class"),
+    [(1, b"name", b"abcd"), (2, None, b"abef"), (3, b"name", b"abcdef")],
+)
+def test_overloaded_fields_are_read_after_the_options(
+    overload: int, host_name: bytes | None, vendor_class: bytes
+) -> None:
     file = bytes([12, 4]) + b"name" + bytes([60, 2]) + b"cd\xff"
     sname = bytes([60, 2]) + b"ef\xff"
     request = dhcp.parse(
         asked(
             ("message-type", "discover"),
-            ("dhcp-option-overload", 3),
+            ("dhcp-option-overload", overload),
             ("vendor_class_id", b"ab"),
             file=file.ljust(128, b"\0"),
             sname=sname.ljust(64, b"\0"),
         )
     )
-    assert request.host_name == b"name"
-    assert request.vendor_class == b"abcdef"
+    assert (request.host_name, request.vendor_class) == (host_name, vendor_class)
 
 
 def test_without_overload_the_file_field_holds_no_options() -> None:

@@ -53,6 +53,12 @@ def test_checksums_are_those_of_scapy(
     assert packet == bytes(theirs)
 
 
+def test_a_udp_checksum_of_zero_is_sent_as_ones() -> None:
+    blank = eth.build_udp(eth.Udp(68, 67, b"\0\0"), SOURCE, DESTINATION)
+    datagram = eth.build_udp(eth.Udp(68, 67, blank[6:8]), SOURCE, DESTINATION)
+    assert datagram[6:8] == b"\xff\xff"
+
+
 @given(macs, macs, addresses, addresses, st.sampled_from((1, 2)))
 def test_arp_goes_through_scapy_both_ways(
     sender_mac: Mac, target_mac: Mac, sender: IPv4Address, target: IPv4Address, operation: int
