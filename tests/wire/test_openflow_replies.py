@@ -23,7 +23,7 @@ from isthmus.wire.openflow_replies import (
     speaks_our_version,
 )
 from tests.wire.every_flow import every_flow
-from tests.wire.test_openflow_fuzz import a_packet_in, flow_stats_entry
+from tests.wire.switch_messages import a_packet_in, flow_stats_entry
 
 
 def message(kind: of.Type, body: bytes, version: int = of.VERSION) -> of.Message:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from isthmus.wire import oxm
 from isthmus.wire.malformed import Malformed
-from isthmus.wire.openflow import Flow
-from isthmus.wire.openflow_text import flow_text
 from isthmus.wire.openflow_values import match_text
 
 
@@ -89,9 +87,3 @@ def test_fields_that_we_do_not_know_are_passed_over() -> None:
 def test_entries_that_are_cut_short_are_malformed(data: str) -> None:
     with pytest.raises(Malformed):
         list(oxm.entries(bytes.fromhex(data)))
-
-
-def test_actions_that_we_do_not_use_are_shown_as_unknown() -> None:
-    push_vlan = bytes.fromhex("0004001000000000 0011000881000000")
-    text = flow_text(Flow(0, 1, b"", push_vlan, 0))
-    assert text == "cookie=0x0,table=0,priority=1 actions=unknown(action 17: 81000000)"
