@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Link-layer and network addresses as values: parsing at the border, plain types inside.
 
-A MAC address is an ``int`` of 48 bits (`Mac`); inside the south store and on every screen it is text with
-colons in lower case, on the MS-NCNBI wire it is 12 upper-case hex digits. IP addresses and prefixes are the
-standard library's `ipaddress` values while they are computed with, canonical text (RFC 5952) at rest.
+A MAC address is an ``int`` of 48 bits (`Mac`); inside the south store and on every screen it is
+text with colons in lower case, on the MS-NCNBI wire it is 12 upper-case hex digits. IP addresses
+and prefixes are the standard library's `ipaddress` values while they are computed with, canonical
+text (RFC 5952) at rest.
 """
 
 from __future__ import annotations

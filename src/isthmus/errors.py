@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one tree of errors.
 
-Each has a stable code (MS-NCNBI section A.8 names where one exists), an HTTP status, and says what was refused,
-the value, the rule, and what to do. `target` is the reference or field that the error is about.
+Each has a stable code (MS-NCNBI section A.8 names where one exists), an HTTP status, and says what
+was refused, the value, the rule, and what to do. `target` is the reference or field that the error
+is about.
 """
 
 from __future__ import annotations

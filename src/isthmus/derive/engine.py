@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The incremental engine: derived tables that follow their inputs, at the cost of the change.
 
-A derivation is a list of *units*. A unit stands over a table: for each row there it is one pure function call,
-``run(row, read) -> items``, whose items are rows of derived tables. The engine records which rows and
-which index entries each call read; when one of them changes, only the calls that read it run again, and the
-difference of their items goes on to the units further down the list, and out.
+A derivation is a list of *units*. A unit stands over a table: for each row there it is one pure
+function call, ``run(row, read) -> items``, whose items are rows of derived tables. The engine
+records which rows and which index entries each call read; when one of them changes, only the calls
+that read it run again, and the difference of their items goes on to the units further down the
+list, and out.
 
 Guarantees:
-- After `settle`, every table holds exactly what running all units from nothing would give (property-tested, and
-  sampled at run time by `audit`).
+- After `settle`, every table holds exactly what running all units from nothing would give
+  (property-tested, and sampled at run time by `audit`).
 - Calls run are those over a changed row and those that read something that changed; nothing else.
-- Several calls may give the same row; it stays until the last of them takes it back. If they disagree on its
-  value, the call earliest in (unit, key) order wins and `conflicts` names the row.
+- Several calls may give the same row; it stays until the last of them takes it back. If they
+  disagree on its value, the call earliest in (unit, key) order wins and `conflicts` names the row.
 
-Rules for units: read rows by key, or an index whose entries are few; whatever grows with the network is a unit
-per member. A unit may give rows only of tables that no unit at or above it stands over or reads.
+Rules for units: read rows by key, or an index whose entries are few; whatever grows with the
+network is a unit per member. A unit may give rows only of tables that no unit at or above it stands
+over or reads.
 
 It leaves to others where inputs come from and where outputs go.
 """
@@ -33,7 +35,9 @@ _NOTHING: AbstractSet[Key] = frozenset()
 
 
 class Item(NamedTuple):
-    """One derived row: `value` is an instance of `table`, or any value when the table is only a name."""
+    """One derived row: `value` is an instance of `table`, or any value when the table is only a
+    name.
+    """
 
     table: Table
     key: Key
@@ -62,7 +66,8 @@ class Unit(NamedTuple):
     name: str
     over: Table
     run: Callable[[Any, Read], Iterable[Item]]
-    """Any: one list holds units over different tables; `unit` checks that function and table fit."""
+    """Any: one list holds units over different tables; `unit` checks that function and table fit.
+    """
 
 
 def unit(over: type[Row], run: Callable[[Row, Read], Iterable[Item]]) -> Unit:
@@ -91,7 +96,8 @@ class _Rows:
         self.units: list[int] = []
         self.changed: dict[Key, object | None] = {}
         self.derived_by: dict[Key, _Call] = {}
-        # Rows that more than one call gives: all their givers and what each gives; and those they disagree on.
+        # Rows that more than one call gives: all their givers and what each gives; and those they
+        # disagree on.
         self.more: dict[Key, dict[_Call, object]] = {}
         self.disputed: set[Key] = set()
 
@@ -137,7 +143,9 @@ class Read:
 
 
 class Engine:
-    """Tables, units, and the propagation between them. Not thread-safe; holds no clock and does no I/O."""
+    """Tables, units, and the propagation between them. Not thread-safe; holds no clock and does no
+    I/O.
+    """
 
     def __init__(
         self,
@@ -218,9 +226,11 @@ class Engine:
             yield Item(names[id(rows)], item_key, rows.values.get(item_key))
 
     def audit(self, choose: Callable[[Sequence[_Call]], Iterable[_Call]]) -> list[str]:
-        """Run the chosen calls again without effect; name those whose items differ from what is held.
+        """Run the chosen calls again without effect; name those whose items differ from what is
+        held.
 
-        Only right after `settle`. The caller's `choose` picks the sample, so that the engine needs no randomness.
+        Only right after `settle`. The caller's `choose` picks the sample, so that the engine needs
+        no randomness.
         """
         wrong = []
         for call in choose(list(self._given)):
@@ -315,7 +325,9 @@ class Engine:
             del rows.more[key]
 
     def _elect(self, rows: _Rows, key: Key) -> None:
-        """Among givers that disagree, the earliest in (unit, key) order decides, whatever order they came in."""
+        """Among givers that disagree, the earliest in (unit, key) order decides, whatever order
+        they came in.
+        """
         more = rows.more[key]
         winner = min(more, key=lambda call: (call.level, repr(call.key)))
         rows.derived_by[key] = winner
@@ -362,7 +374,7 @@ class Engine:
     def _mark(self, level: int, key: Key) -> None:
         if level <= self._level:
             raise RuntimeError(
-                f"unit {self._units[level].name!r} depends on what {self._units[self._level].name!r} gives:"
-                " list it further down"
+                f"unit {self._units[level].name!r} depends on what"
+                f" {self._units[self._level].name!r} gives: list it further down"
             )
         self._dirty[level].add(key)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold on the network, and what hosts say of it: the rows of the south store, as values.
 
-Desired rows are written by the deriver alone; observed rows by the host that they name. The two never share a
-row. One port is O(1) rows and no row holds a list that grows with the network. `SEGMENT` columns are the scope
-by which a host filters what it reads. Every desired row has `origin`, the north reference it comes from.
+Desired rows are written by the deriver alone; observed rows by the host that they name. The two
+never share a row. One port is O(1) rows and no row holds a list that grows with the network.
+`SEGMENT` columns are the scope by which a host filters what it reads. Every desired row has
+`origin`, the north reference it comes from.
 
-Columns are the attributes: ``str``, ``int``, ``bool``; ``tuple[str, ...]`` is an OVSDB set (kept sorted);
-``X | None`` is a set of at most one. `store/` maps them and `TABLES` is the source of the store's schema.
+Columns are the attributes: ``str``, ``int``, ``bool``; ``tuple[str, ...]`` is an OVSDB set (kept
+sorted); ``X | None`` is a set of at most one. `store/` maps them and `TABLES` is the source of the
+store's schema.
 """
 
 from __future__ import annotations
@@ -23,13 +25,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     KEY: ClassVar[tuple[str, ...]]
 
     @property
-    def key(self) -> tuple[str, ...]:
+    def key(self) -> str | tuple[str, ...]:
+        """What the row is found by: the value of its one key column, or a tuple of them."""
+        if len(self.KEY) == 1:
+            return str(getattr(self, self.KEY[0]))
         return tuple(str(getattr(self, column)) for column in self.KEY)
 
 
 class Deriver(Row, frozen=True, kw_only=True):
-    """One row: who may write desired rows. Taking over increments `generation`; every derived transaction
-    begins with a ``wait`` on it, which is the fence."""
+    """One row: who may write desired rows. Taking over increments `generation`; every derived
+    transaction begins with a ``wait`` on it, which is the fence.
+    """
 
     TABLE = "Deriver"
     KEY = ("name",)
@@ -50,7 +56,9 @@ class PhysicalNetwork(Row, frozen=True, kw_only=True):
 
 
 class Segment(Row, frozen=True, kw_only=True):
-    """Desired. One broadcast domain. `vsid` is the VXLAN VNI and the NVGRE TNI (RFC 7348, RFC 7637)."""
+    """Desired. One broadcast domain. `vsid` is the VXLAN VNI and the NVGRE TNI (RFC 7348, RFC
+    7637).
+    """
 
     TABLE = "Segment"
     KEY = ("id",)
@@ -79,7 +87,9 @@ class Subnet(Row, frozen=True, kw_only=True):
 
 
 class Router(Row, frozen=True, kw_only=True):
-    """Desired. A routing domain: `rdid` is its number (1 .. 2^24 - 1), `mac` that of its ports everywhere."""
+    """Desired. A routing domain: `rdid` is its number (1 .. 2^24 - 1), `mac` that of its ports
+    everywhere.
+    """
 
     TABLE = "Router"
     KEY = ("id",)
@@ -104,10 +114,11 @@ class RouterPort(Row, frozen=True, kw_only=True):
 class Port(Row, frozen=True, kw_only=True):
     """Desired. Something with a MAC address on a segment.
 
-    `id` is the networkInterface's resourceId in lower case (what ``external_ids:iface-id`` names), `profile_id`
-    its instanceId in lower case (what a Hyper-V port profile names; OVS hosts accept it as iface-id as well).
-    `addresses` are plain addresses of both families. `hosts`: who may claim it, empty for any. `dns` overrides
-    the subnet's. `revision` is the intent's etag: a host reports which revision it has applied.
+    `id` is the networkInterface's resourceId in lower case (what ``external_ids:iface-id`` names),
+    `profile_id` its instanceId in lower case (what a Hyper-V port profile names; OVS hosts accept
+    it as iface-id as well). `addresses` are plain addresses of both families. `hosts`: who may
+    claim it, empty for any. `dns` overrides the subnet's. `revision` is the intent's etag: a host
+    reports which revision it has applied.
     """
 
     TABLE = "Port"
@@ -135,9 +146,21 @@ class Host(Row, frozen=True, kw_only=True):
     origin: str = ""
 
 
+class Probe(Row, frozen=True, kw_only=True):
+    """One row: a number that any controller may raise. A host answers in its `Heartbeat` once it
+    has programmed all that it had seen before; that is how one waits for the last host.
+    """
+
+    TABLE = "Probe"
+    KEY = ("name",)
+    name: str = "probe"
+    number: int = 0
+
+
 class HostStatus(Row, frozen=True, kw_only=True):
-    """Observed. `encapsulations` is in order of preference and therefore comma-separated text, not a set;
-    `heartbeat` is seconds since the epoch, written every 30 s."""
+    """Observed. What peers need to know of a host. `encapsulations` is in order of preference and
+    therefore comma-separated text, not a set.
+    """
 
     TABLE = "Host_Status"
     KEY = ("host",)
@@ -147,14 +170,27 @@ class HostStatus(Row, frozen=True, kw_only=True):
     version: str = ""
     switch_version: str = ""
     capabilities: tuple[str, ...] = ()
+
+
+class Heartbeat(Row, frozen=True, kw_only=True):
+    """Observed. That a host lives, apart from `HostStatus` so that peers need not hear it. `at_s`
+    is seconds since the epoch, written every 30 s; `problems` are sentences for the operator.
+    """
+
+    TABLE = "Heartbeat"
+    KEY = ("host",)
+    host: str
+    at_s: int = 0
+    probe: int = 0
     ports: int = 0
+    flows: int = 0
     problems: tuple[str, ...] = ()
-    heartbeat: int = 0
 
 
 class Claim(Row, frozen=True, kw_only=True):
-    """Observed. `host` has `port` on its switch. `state` is active or standby; among active claims the highest
-    `sequence` wins, then the lowest host name."""
+    """Observed. `host` has `port` on its switch. `state` is active or standby; among active claims
+    the highest `sequence` wins, then the lowest host name.
+    """
 
     TABLE = "Claim"
     KEY = ("port", "host")
@@ -167,8 +203,9 @@ class Claim(Row, frozen=True, kw_only=True):
 
 
 class PortStatus(Row, frozen=True, kw_only=True):
-    """Observed. What became of `revision` of `port` on `host`: `state` is up or error, `code` one of
-    MS-NCNBI section A.9's."""
+    """Observed. What became of `revision` of `port` on `host`: `state` is up or error, `code` one
+    of MS-NCNBI section A.9's.
+    """
 
     TABLE = "Port_Status"
     KEY = ("port", "host")
@@ -183,6 +220,28 @@ class PortStatus(Row, frozen=True, kw_only=True):
     """Microseconds since the epoch at which the host's switch had it."""
 
 
+class Query(Row, frozen=True, kw_only=True):
+    """A question of a controller to `host`: it answers in `Answer` and forgets it at `deadline_s`,
+    seconds since the epoch. `question` is a word and its arguments: ``port <id>``."""
+
+    TABLE = "Query"
+    KEY = ("id",)
+    id: str
+    host: str
+    question: str
+    deadline_s: int
+
+
+class Answer(Row, frozen=True, kw_only=True):
+    """Observed. What `host` says to the `Query` of the same id; `result` is a JSON object."""
+
+    TABLE = "Answer"
+    KEY = ("id",)
+    id: str
+    host: str
+    result: str
+
+
 TABLES: tuple[type[Row], ...] = (
     Deriver,
     PhysicalNetwork,
@@ -192,9 +251,13 @@ TABLES: tuple[type[Row], ...] = (
     RouterPort,
     Port,
     Host,
+    Probe,
     HostStatus,
+    Heartbeat,
     Claim,
     PortStatus,
+    Query,
+    Answer,
 )
 
 DESIRED: tuple[type[Row], ...] = (

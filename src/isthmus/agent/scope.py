@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host reads of the south store: what its own ports need, and nothing else.
+
+In scope are the segments of the local ports and every segment that a router joins to one of them.
+The scope grows with what has been read: a port names its segment, the segment's leg its router, the
+router's other legs further segments. It is derived by units like everything else, so following it
+costs O(change).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from isthmus.derive.engine import Engine, Index, Item, Key, Read, unit
+from isthmus.policy.rows import (
+    Claim,
+    Deriver,
+    Heartbeat,
+    Host,
+    HostStatus,
+    PhysicalNetwork,
+    Port,
+    PortStatus,
+    Probe,
+    Router,
+    RouterPort,
+    Row,
+    Segment,
+    Subnet,
+)
+from isthmus.switches.ovs.facts import LocalPort
+from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT
+
+Clause = tuple[str, str, str]
+"""An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
+
+Conditions = Mapping[type[Row], tuple[Clause, ...]]
+"""By table; an empty tuple asks for no row, an absent table for all."""
+
+UNREAD: tuple[type[Row], ...] = (Deriver, PhysicalNetwork)
+
+
+class Unresolved(NamedTuple):
+    """An interface whose port is not known: it is asked for by name."""
+
+    iface_id: str
+
+
+class LocalSegment(NamedTuple):
+    segment: str
+
+
+class InScope(NamedTuple):
+    segment: str
+
+
+class RouterInScope(NamedTuple):
+    router: str
+
+
+def _profile_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Port)
+    return (row.profile_id,) if row.profile_id else ()
+
+
+def _router_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, RouterPort)
+    return (row.router,)
+
+
+PORTS_BY_PROFILE = Index(Port, "profile", _profile_of)
+LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
+
+
+def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
+    """Over LocalPort: the segment of its port, or that it is unknown."""
+    port = read.get(Port, local.iface_id)
+    if port is None:
+        for key in sorted(read.find(PORTS_BY_PROFILE, local.iface_id), key=repr):
+            port = read.get(Port, key)
+    if port is None:
+        yield Item(Unresolved, local.iface_id, Unresolved(local.iface_id))
+    else:
+        yield Item(LocalSegment, port.segment, LocalSegment(port.segment))
+        yield Item(InScope, port.segment, InScope(port.segment))
+
+
+def join(local: LocalSegment, read: Read) -> Iterator[Item]:
+    """Over LocalSegment: the routers that it is attached to."""
+    for key in read.find(LEGS_BY_SEGMENT, local.segment):
+        leg = read.get(RouterPort, key)
+        if leg is not None:
+            yield Item(RouterInScope, leg.router, RouterInScope(leg.router))
+
+
+def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
+    """Over RouterInScope: every segment that the router reaches."""
+    for key in read.find(LEGS_BY_ROUTER, joined.router):
+        leg = read.get(RouterPort, key)
+        if leg is not None:
+            yield Item(InScope, leg.segment, InScope(leg.segment))
+
+
+UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
+INDEXES = (PORTS_BY_PROFILE, LEGS_BY_ROUTER)
+TABLES: tuple[type, ...] = (Unresolved, LocalSegment, InScope, RouterInScope)
+
+
+def conditions(engine: Engine, host: str) -> Conditions:
+    """The conditional monitor (ovsdb-server(7) 4.1.12) for the scope that the engine holds."""
+    segments = sorted(row.segment for row in engine.rows(InScope).values())
+    routers = sorted(row.router for row in engine.rows(RouterInScope).values())
+    names = sorted(row.iface_id for row in engine.rows(Unresolved).values())
+    of_segment: tuple[Clause, ...] = tuple(("segment", "==", name) for name in segments)
+    return {
+        Segment: tuple(("id", "==", name) for name in segments),
+        Subnet: of_segment,
+        Router: tuple(("id", "==", name) for name in routers),
+        RouterPort: (*of_segment, *(("router", "==", name) for name in routers)),
+        Port: (
+            *of_segment,
+            *((column, "==", name) for name in names for column in ("id", "profile_id")),
+        ),
+        Claim: (*of_segment, ("host", "==", host)),
+        PortStatus: (("host", "==", host),),
+        Heartbeat: (("host", "==", host),),
+        **dict.fromkeys(UNREAD, ()),
+    }
+
+
+READ: tuple[type[Row], ...] = (
+    *(Segment, Subnet, Router, RouterPort, Port, Host, Probe),
+    *(HostStatus, Heartbeat, Claim, PortStatus),
+)
+"""The tables that a host monitors; those without a condition grow with hosts alone."""

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's own switch data base (ovs-vswitchd.conf.db(5)): what is plugged, and our bridge and
+tunnels.
+
+What we make carries ``external_ids:isthmus``; everything else in the data base is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+from isthmus.switches.ovs.facts import LocalPort
+from isthmus.wire.ovsdb import Operation, RowId, insert, mutate, named, update
+
+OURS = {"isthmus": "1"}
+
+
+class Interface(msgspec.Struct, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Interface"
+    name: str = ""
+    type: str = ""
+    ofport: int | None = None
+    error: str | None = None
+    external_ids: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class SwitchPort(msgspec.Struct, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Port"
+    name: str = ""
+    interfaces: frozenset[RowId] = frozenset()
+    external_ids: dict[str, str] = {}
+
+
+class Bridge(msgspec.Struct, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Bridge"
+    name: str = ""
+    datapath_type: str = ""
+    fail_mode: str | None = None
+    ports: frozenset[RowId] = frozenset()
+    external_ids: dict[str, str] = {}
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "Open_vSwitch"
+    ovs_version: str | None = None
+    bridges: frozenset[RowId] = frozenset()
+
+
+ROWS = (Interface, SwitchPort, Bridge, Switch)
+
+Replica = Mapping[type, Mapping[RowId, msgspec.Struct]]
+"""What the connection to the switch holds, by row type."""
+
+
+class Tunnel(NamedTuple):
+    """One of our tunnel interfaces. The far end and the key come from flows."""
+
+    encapsulation: str
+    name: str
+    type: str
+
+
+TUNNELS = (
+    Tunnel("vxlan", "isthmus-vxlan", "vxlan"),
+    # RFC 7637: NVGRE is GRE with a key; the flow writes VSID and FlowID into it.
+    Tunnel("nvgre", "isthmus-nvgre", "gre"),
+)
+
+
+def _table(replica: Replica, row_type: type) -> Mapping[RowId, msgspec.Struct]:
+    return replica.get(row_type, {})
+
+
+def find_bridge(replica: Replica, name: str) -> tuple[RowId, Bridge] | None:
+    for row_id, row in _table(replica, Bridge).items():
+        if isinstance(row, Bridge) and row.name == name:
+            return row_id, row
+    return None
+
+
+def interfaces(replica: Replica, bridge: Bridge) -> Iterator[Interface]:
+    """All interfaces of a bridge."""
+    for port_id in bridge.ports:
+        port = _table(replica, SwitchPort).get(port_id)
+        for interface_id in port.interfaces if isinstance(port, SwitchPort) else ():
+            interface = _table(replica, Interface).get(interface_id)
+            if isinstance(interface, Interface):
+                yield interface
+
+
+def local_ports(replica: Replica, bridge_name: str) -> dict[str, LocalPort]:
+    """The plugged interfaces by iface-id in lower case.
+
+    Of two that name one port, the one with the lowest OpenFlow port counts: it was there first.
+    """
+    found = find_bridge(replica, bridge_name)
+    ports: dict[str, LocalPort] = {}
+    for interface in interfaces(replica, found[1]) if found else ():
+        name = interface.external_ids.get("iface-id", "").lower()
+        ofport = interface.ofport
+        if not name or ofport is None or ofport <= 0:
+            continue
+        if name not in ports or ofport < ports[name].ofport:
+            ports[name] = LocalPort(name, ofport)
+    return ports
+
+
+def tunnel_ports(replica: Replica, bridge_name: str) -> dict[str, int]:
+    """OpenFlow ports of our tunnel interfaces that the switch has opened, by encapsulation."""
+    found = find_bridge(replica, bridge_name)
+    by_name = {i.name: i.ofport for i in (interfaces(replica, found[1]) if found else ())}
+    return {
+        tunnel.encapsulation: ofport
+        for tunnel in TUNNELS
+        if (ofport := by_name.get(tunnel.name)) is not None and ofport > 0
+    }
+
+
+def interface_errors(replica: Replica, bridge_name: str) -> dict[str, str]:
+    """What the switch says is wrong with an interface, by its name."""
+    found = find_bridge(replica, bridge_name)
+    return {i.name: i.error for i in (interfaces(replica, found[1]) if found else ()) if i.error}
+
+
+def needed_operations(
+    replica: Replica,
+    *,
+    bridge_name: str,
+    datapath_type: str,
+    encapsulations: Sequence[str],
+) -> list[Operation]:
+    """What makes the bridge and the tunnels be as they must; empty when they are.
+
+    The bridge fails secure (ovs-vswitchd.conf.db(5), Bridge fail_mode): without flows it passes
+    nothing.
+    """
+    switches = [(i, r) for i, r in _table(replica, Switch).items() if isinstance(r, Switch)]
+    if not switches:
+        return []
+    found = find_bridge(replica, bridge_name)
+    have = {i.name for i in interfaces(replica, found[1])} if found else set()
+    missing = [t for t in TUNNELS if t.encapsulation in encapsulations and t.name not in have]
+    operations: list[Operation] = []
+    for tunnel in missing:
+        options = {"remote_ip": "flow", "key": "flow"}
+        operations += _port(tunnel.name, tunnel.type, options)
+    new_ports = [named(_row_name("port", tunnel.name)) for tunnel in missing]
+    if found is None:
+        operations += _port(bridge_name, "internal", {})
+        bridge = Bridge(
+            name=bridge_name,
+            datapath_type=datapath_type,
+            fail_mode="secure",
+            ports=frozenset([named(_row_name("port", bridge_name)), *new_ports]),
+            external_ids=OURS,
+        )
+        operations.append(insert(Bridge.TABLE, bridge, _row_name("bridge", bridge_name)))
+        operations.append(
+            mutate(
+                Switch.TABLE,
+                switches[0][0],
+                [("bridges", "insert", frozenset([named(_row_name("bridge", bridge_name))]))],
+            )
+        )
+    elif new_ports:
+        operations.append(
+            mutate(Bridge.TABLE, found[0], [("ports", "insert", frozenset(new_ports))])
+        )
+    if found is not None and found[1].fail_mode != "secure":
+        operations.append(update(Bridge.TABLE, found[0], Bridge(fail_mode="secure"), ["fail_mode"]))
+    return operations
+
+
+def _row_name(kind: str, name: str) -> str:
+    """A name for a row within one transaction: RFC 7047 allows letters, digits and underscores."""
+    return f"{kind}_{''.join(c if c.isalnum() else '_' for c in name)}"
+
+
+def _port(name: str, kind: str, options: dict[str, str]) -> list[Operation]:
+    interface = Interface(name=name, type=kind, options=options, external_ids=OURS)
+    port = SwitchPort(
+        name=name,
+        interfaces=frozenset([named(_row_name("interface", name))]),
+        external_ids=OURS,
+    )
+    return [
+        insert(Interface.TABLE, interface, _row_name("interface", name)),
+        insert(SwitchPort.TABLE, port, _row_name("port", name)),
+    ]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the units of a host's program read beside the policy, and what they tell each other.
+
+`ThisHost` and `LocalPort` are inputs, from the host's own switch. The rest is derived on the way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from isthmus.addresses import Mac
+
+THIS = "this"
+"""Key of the one `ThisHost` row."""
+
+
+class ThisHost(NamedTuple):
+    """Who we are. `encapsulations` in order of preference; `tunnel_ports` the OpenFlow port of
+    each.
+    """
+
+    host: str
+    provider_address: int
+    encapsulations: tuple[str, ...]
+    tunnel_ports: tuple[tuple[str, int], ...]
+
+
+class LocalPort(NamedTuple):
+    """An interface of the integration bridge that names a port. `iface_id` in lower case is its
+    key.
+    """
+
+    iface_id: str
+    ofport: int
+
+
+class Reach(NamedTuple):
+    """How another host is reached, by its provider address; no encapsulation if there is none in
+    common.
+    """
+
+    host: str
+    provider_address: int
+    encapsulation: str
+    detail: str
+
+
+class Location(NamedTuple):
+    """Which of the hosts that claim a port has it, and the provider addresses of all the others."""
+
+    port: str
+    host: str
+    provider_address: int
+    others: tuple[int, ...]
+    superseded: bool
+    """We hold the port too, but another host has won it."""
+
+
+class Ground(NamedTuple):
+    """A segment as the data plane knows it. `router_mac` is None where no router is attached."""
+
+    segment: str
+    vsid: int
+    domain: int
+    router_mac: Mac | None
+
+
+class LocalMember(NamedTuple):
+    segment: str
+    port: str
+    ofport: int
+
+
+class RemoteMember(NamedTuple):
+    segment: str
+    provider_address: int
+
+
+class Problem(NamedTuple):
+    """Why a local port does not work, or not with everyone. `code` is one of MS-NCNBI section
+    A.9's.
+    """
+
+    port: str
+    code: str
+    detail: str
+
+
+class Meter(NamedTuple):
+    """A packet-rate limit; its id is the OpenFlow port of the port that it limits."""
+
+    id: int
+    rate_pps: int
+    burst: int

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where ports are, and how their hosts are reached.
+
+Claims are believed when their host exists and `Port.hosts` is empty or names it. Among believed
+active claims the highest sequence wins, then the lowest host name; with no active one, the same
+among standby claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+
+from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.rows import Claim, Host, HostStatus, Port
+from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Reach, ThisHost
+
+
+def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Claim)
+    return (row.port,)
+
+
+CLAIMS_BY_PORT = Index(Claim, "port", _claimed_port)
+
+
+def is_believed(claim: Claim, port: Port, host: Host | None) -> bool:
+    """Whether peers act on a claim."""
+    return host is not None and (not port.hosts or claim.host in port.hosts)
+
+
+def winner(claims: Sequence[Claim]) -> Claim | None:
+    """The believed claim that has the port: active before standby, highest sequence, lowest host
+    name.
+    """
+    return min(claims, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+
+
+def local_port(port: Port, read: Read) -> LocalPort | None:
+    """The interface that names the port by its id, or by its profile id."""
+    return read.get(LocalPort, port.id) or (
+        read.get(LocalPort, port.profile_id) if port.profile_id else None
+    )
+
+
+def locate(port: Port, read: Read) -> Iterator[Item]:
+    """Over Port: gives its Location, if any host has it."""
+    this = read.get(ThisHost, THIS)
+    if this is None:
+        return
+    believed = []
+    for key in read.find(CLAIMS_BY_PORT, port.id):
+        claim = read.get(Claim, key)
+        if claim is not None and is_believed(claim, port, read.get(Host, claim.host)):
+            believed.append(claim)
+    local = local_port(port, read)
+    if local is None:
+        # Our own claim of a port that has left us is on its way out.
+        believed = [claim for claim in believed if claim.host != this.host]
+    elif (not port.hosts or this.host in port.hosts) and not any(
+        claim.host == this.host or claim.state == "active" for claim in believed
+    ):
+        # Ours at once: the claim is still on its way to the store.
+        others = _addresses(believed)
+        yield Item(
+            Location, port.id, Location(port.id, this.host, this.provider_address, others, False)
+        )
+        return
+    best = winner(believed)
+    if best is not None:
+        others = _addresses([claim for claim in believed if claim is not best])
+        superseded = local is not None and best.host != this.host
+        address = int(IPv4Address(best.provider_address))
+        yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
+
+
+def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
+    return tuple(sorted(int(IPv4Address(claim.provider_address)) for claim in claims))
+
+
+def choose_encapsulation(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
+    """The best that both speak: lowest sum of both preferences, then the name: both ends agree."""
+    common = [name for name in ours if name in theirs]
+    return min(common, key=lambda name: (ours.index(name) + theirs.index(name), name), default=None)
+
+
+def reach(status: HostStatus, read: Read) -> Iterator[Item]:
+    """Over HostStatus: gives the Reach of every other host that exists, by provider address."""
+    this = read.get(ThisHost, THIS)
+    if this is None or status.host == this.host or read.get(Host, status.host) is None:
+        return
+    theirs = [name for name in status.encapsulations.split(",") if name]
+    chosen = choose_encapsulation(this.encapsulations, theirs)
+    detail = (
+        ""
+        if chosen
+        else f"{this.host} speaks {', '.join(this.encapsulations)} and {status.host}"
+        f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
+    )
+    for text in status.provider_addresses:
+        address = int(IPv4Address(text))
+        yield Item(Reach, address, Reach(status.host, address, chosen or "", detail))

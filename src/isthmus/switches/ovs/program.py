@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy → program of an Open vSwitch host: the units, in the order in which they feed each other.
+
+Inputs: the south rows of the segments that the host's own ports can reach, `ThisHost` and
+`LocalPort`. Outputs: `Programmed` (flows), `Meter`, and `Problem` (what is wrong with a local
+port).
+"""
+
+from __future__ import annotations
+
+from isthmus.derive.engine import unit
+from isthmus.policy.rows import (
+    Claim,
+    Host,
+    HostStatus,
+    Port,
+    Router,
+    RouterPort,
+    Segment,
+    Subnet,
+)
+from isthmus.switches.ovs.facts import (
+    Ground,
+    LocalMember,
+    LocalPort,
+    Location,
+    Meter,
+    Problem,
+    Reach,
+    RemoteMember,
+    ThisHost,
+)
+from isthmus.switches.ovs.ground import (
+    LEGS_BY_SEGMENT,
+    LOCAL_MEMBERS,
+    REMOTE_MEMBERS,
+    ground,
+    leg_flows,
+    router_flows,
+    segment_flows,
+)
+from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
+from isthmus.switches.ovs.pipeline import Programmed
+from isthmus.switches.ovs.ports import local_flows, mismatch, place
+from isthmus.switches.ovs.tunnels import fixed_flows, tunnel
+
+UNITS = (
+    unit(ThisHost, fixed_flows),
+    unit(Segment, ground),
+    unit(HostStatus, reach),
+    unit(Reach, tunnel),
+    unit(Router, router_flows),
+    unit(RouterPort, leg_flows),
+    unit(Port, locate),
+    unit(Port, local_flows),
+    unit(Port, place),
+    unit(RemoteMember, mismatch),
+    unit(Ground, segment_flows),
+)
+
+INDEXES = (CLAIMS_BY_PORT, LEGS_BY_SEGMENT, LOCAL_MEMBERS, REMOTE_MEMBERS)
+
+TABLES: tuple[type, ...] = (
+    *(Claim, Host, Subnet, LocalPort, Location, Ground, LocalMember),
+    *(Reach, Meter, Problem, Programmed),
+)
