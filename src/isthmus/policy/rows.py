@@ -116,9 +116,9 @@ class Port(Row, frozen=True, kw_only=True):
 
     `id` is the networkInterface's resourceId in lower case (what ``external_ids:iface-id`` names),
     `profile_id` its instanceId in lower case (what a Hyper-V port profile names; OVS hosts accept
-    it as iface-id as well). `addresses` are plain addresses of both families. `hosts`: who may
-    claim it, empty for any. `dns` overrides the subnet's. `revision` is the intent's etag: a host
-    reports which revision it has applied.
+    it as iface-id as well). `addresses` are plain addresses of both families, and `dhcp_address`
+    the one that DHCP gives. `hosts`: who may claim it, empty for any. `dns` overrides the subnet's.
+    `revision` is the intent's etag: a host reports which revision it has applied.
     """
 
     TABLE = "Port"
@@ -127,6 +127,7 @@ class Port(Row, frozen=True, kw_only=True):
     segment: str
     mac: str
     addresses: tuple[str, ...] = ()
+    dhcp_address: str = ""
     hosts: tuple[str, ...] = ()
     kind: str = "vm"
     profile_id: str = ""
