@@ -31,6 +31,9 @@ from isthmus.wire.ethernet import (
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 _DEFAULT = IPv4Network("0.0.0.0/0")
 
+SERVER_MAC = Mac(0x020000000001)
+"""Source of answers on a segment without a router, whose MAC address it would else be."""
+
 
 def answer_frame(
     frame: bytes, port: Port, segment: Segment, subnet: Subnet, server_mac: Mac

@@ -15,14 +15,13 @@ from typing import NamedTuple
 from isthmus.derive.engine import Engine, Index, Item, Key, Read, unit
 from isthmus.policy.rows import (
     Claim,
-    Deriver,
     Heartbeat,
     Host,
     HostStatus,
-    PhysicalNetwork,
     Port,
     PortStatus,
     Probe,
+    Query,
     Router,
     RouterPort,
     Row,
@@ -37,9 +36,6 @@ Clause = tuple[str, str, str]
 
 Conditions = Mapping[type[Row], tuple[Clause, ...]]
 """By table; an empty tuple asks for no row, an absent table for all."""
-
-UNREAD: tuple[type[Row], ...] = (Deriver, PhysicalNetwork)
-
 
 class Unresolved(NamedTuple):
     """An interface whose port is not known: it is asked for by name."""
@@ -125,12 +121,12 @@ def conditions(engine: Engine, host: str) -> Conditions:
         Claim: (*of_segment, ("host", "==", host)),
         PortStatus: (("host", "==", host),),
         Heartbeat: (("host", "==", host),),
-        **dict.fromkeys(UNREAD, ()),
+        Query: (("host", "==", host),),
     }
 
 
 READ: tuple[type[Row], ...] = (
     *(Segment, Subnet, Router, RouterPort, Port, Host, Probe),
-    *(HostStatus, Heartbeat, Claim, PortStatus),
+    *(HostStatus, Heartbeat, Claim, PortStatus, Query),
 )
 """The tables that a host monitors; those without a condition grow with hosts alone."""

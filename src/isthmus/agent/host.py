@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One host as a value that changes: what it has read, and what follows for its switch and its rows.
+
+No I/O and no clock. Rows and interfaces go in by `south_changed` and `switch_changed`; `settle`
+derives; flows, conditions and reports come out. The process around it only carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, ip_address, ip_network
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from isthmus.agent import scope
+from isthmus.agent.claims import wanted_claim
+from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
+from isthmus.derive.engine import Engine, Index, Key
+from isthmus.policy.rows import (
+    Claim,
+    Heartbeat,
+    Host,
+    HostStatus,
+    Port,
+    PortStatus,
+    Probe,
+    Query,
+    Row,
+    Segment,
+    Subnet,
+)
+from isthmus.switches.ovs import program
+from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter, Problem, ThisHost
+from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
+from isthmus.switches.ovs.resync import openflow_meter
+from isthmus.wire import openflow as of
+from isthmus.wire.openflow import Flow
+from isthmus.wire.ovsdb import RowId
+
+
+def _port_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Problem)
+    return (row.port,)
+
+
+def _segment_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Subnet)
+    return (row.segment,)
+
+
+PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
+SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
+
+
+class Identity(NamedTuple):
+    """Who the host is. `encapsulations` in order of preference."""
+
+    host: str
+    provider_address: IPv4Address
+    encapsulations: tuple[str, ...]
+
+
+class Changes(NamedTuple):
+    """What the switch needs next."""
+
+    adds: tuple[Flow, ...]
+    deletes: tuple[Flow, ...]
+    meters: tuple[of.Meter, ...]
+    deleted_meters: tuple[of.Meter, ...]
+
+
+OurRow = TypeVar("OurRow", bound=Row)
+
+
+class Stored(NamedTuple, Generic[OurRow]):
+    """A row of ours in the store."""
+
+    row_id: RowId
+    row: OurRow
+
+
+class SouthChange(NamedTuple):
+    """One row of the south store that came, changed or went."""
+
+    row_id: RowId
+    old: Row | None
+    new: Row | None
+
+
+class HostState:
+    """The agent's picture, and its conclusions."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.engine = Engine(
+            (*scope.UNITS, *program.UNITS),
+            (*scope.INDEXES, *program.INDEXES, PROBLEMS_BY_PORT, SUBNETS_BY_SEGMENT),
+            (*scope.TABLES, *program.TABLES),
+        )
+        self.claims: dict[str, Stored[Claim]] = {}
+        """Our claims as the store has them, by port; and so on."""
+        self.statuses: dict[str, Stored[PortStatus]] = {}
+        self.heartbeat: Stored[Heartbeat] | None = None
+        self.host_status: Stored[HostStatus] | None = None
+        self.queries: dict[RowId, Query] = {}
+        self.probe = 0
+        self.refusals: dict[FlowKey, str] = {}
+        """Flows that the switch did not take, and its words."""
+        self._ports_by_ofport: dict[int, str] = {}
+        self._frames_seen: set[str] = set()
+        self._to_report: set[str] = set()
+
+    # -- input -------------------------------------------------------------------------------------
+
+    def south_changed(self, changes: Sequence[SouthChange]) -> None:
+        """Rows of the south store. A row that is replaced by one of the same key goes first."""
+        for change in changes:
+            if change.old is not None and (change.new is None or change.new.key != change.old.key):
+                self._south(change.row_id, change.old, None)
+        for change in changes:
+            if change.new is not None:
+                self._south(change.row_id, change.new, change.new)
+
+    def _south(self, row_id: RowId, row: Row, new: Row | None) -> None:
+        mine = self.identity.host
+        match row:
+            case PortStatus():
+                _keep(self.statuses, row.port, row_id, row, gone=new is None)
+                self._to_report.add(row.port)
+            case Heartbeat():
+                self.heartbeat = None if new is None else Stored(row_id, row)
+            case Probe():
+                self.probe = 0 if new is None else row.number
+            case Query():
+                if new is None:
+                    self.queries.pop(row_id, None)
+                else:
+                    self.queries[row_id] = row
+            case _:
+                if isinstance(row, Claim):
+                    self._to_report.add(row.port)
+                    if row.host == mine:
+                        _keep(self.claims, row.port, row_id, row, gone=new is None)
+                elif isinstance(row, HostStatus) and row.host == mine:
+                    self.host_status = None if new is None else Stored(row_id, row)
+                self.engine.put(type(row), row.key, new)
+
+    def switch_changed(
+        self, ports: Mapping[str, LocalPort], tunnel_ports: Mapping[str, int]
+    ) -> None:
+        """What is plugged, by interface id, and the OpenFlow ports of the tunnels."""
+        identity = self.identity
+        this = ThisHost(
+            identity.host,
+            int(identity.provider_address),
+            identity.encapsulations,
+            tuple(sorted(tunnel_ports.items())),
+        )
+        self.engine.put(ThisHost, THIS, this)
+        known = self.engine.rows(LocalPort)
+        for name in [name for name in known if name not in ports]:
+            self._report_interface(str(name))
+            self._frames_seen.discard(str(name))
+            self.engine.put(LocalPort, name, None)
+        for name, port in ports.items():
+            if known.get(name) != port:
+                self.engine.put(LocalPort, name, port)
+                self._report_interface(name)
+        self._ports_by_ofport = {port.ofport: name for name, port in ports.items()}
+
+    def frame_seen(self, ofport: int) -> None:
+        """The guest behind an interface has sent something."""
+        name = self._ports_by_ofport.get(ofport)
+        if name is not None and name not in self._frames_seen:
+            self._frames_seen.add(name)
+            self._report_interface(name)
+
+    def report_all(self) -> None:
+        """Everything of ours in the store is to be looked at again."""
+        self._to_report |= self.claims.keys() | self.statuses.keys()
+        for name in self.engine.rows(LocalPort):
+            self._report_interface(str(name))
+
+    # -- conclusions -------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        self.engine.settle()
+        for table in (Port, Location, Problem):
+            for change in self.engine.changes(table):
+                row = change.new or change.old
+                if isinstance(row, Port):
+                    self._to_report.add(row.id)
+                elif isinstance(row, Location | Problem):
+                    self._to_report.add(row.port)
+
+    def conditions(self) -> Conditions:
+        return scope.conditions(self.engine, self.identity.host)
+
+    def changes(self) -> Changes:
+        """What has changed in the program since the last call."""
+        adds, deletes = [], []
+        for change in self.engine.changes(Programmed):
+            key, old, new = change
+            assert isinstance(key, FlowKey)
+            if isinstance(new, Programmed):
+                adds.append(flow(key, new))
+            elif isinstance(old, Programmed):
+                deletes.append(flow(key, old))
+                self.refusals.pop(key, None)
+        meters, gone = [], []
+        for change in self.engine.changes(Meter):
+            if isinstance(change.new, Meter):
+                meters.append(openflow_meter(change.new))
+            elif isinstance(change.old, Meter):
+                gone.append(openflow_meter(change.old))
+        return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
+
+    def refused(self, refusals: Iterable[tuple[Flow, str]]) -> None:
+        """Flows that the switch did not take: the port that each belongs to shows it."""
+        for refused, error in refusals:
+            key = FlowKey(refused.table, refused.priority, refused.match)
+            self.refusals[key] = error
+            giver = self.engine.giver(Programmed, key)
+            if giver is not None and giver[1] in self.engine.rows(Port):
+                self._to_report.add(str(giver[1]))
+
+    def take_reports(self) -> list[str]:
+        """Ports whose claim or status may have to be written, and forget them."""
+        ports, self._to_report = sorted(self._to_report), set()
+        return ports
+
+    @property
+    def has_reports(self) -> bool:
+        return bool(self._to_report)
+
+    def wanted_claim(self, port_id: str) -> Claim | None:
+        port = self.engine.rows(Port).get(port_id)
+        others = []
+        for key in self.engine.entry(CLAIMS_BY_PORT, port_id):
+            claim = self.engine.rows(Claim).get(key)
+            if claim is None or claim.host == self.identity.host or port is None:
+                continue
+            if is_believed(claim, port, self.engine.rows(Host).get(claim.host)):
+                others.append(claim)
+        stored = self.claims.get(port_id)
+        local = None if port is None else self.local_port(port)
+        return wanted_claim(
+            port,
+            host=self.identity.host,
+            provider_address=str(self.identity.provider_address),
+            plugged=local is not None,
+            own=None if stored is None else stored.row,
+            others=others,
+            frame_seen=local is not None and local.iface_id in self._frames_seen,
+        )
+
+    def wanted_status(self, port_id: str, now_us: int) -> PortStatus | None:
+        """What to say of a port on our switch; what is stored already stands, with its time."""
+        port = self.engine.rows(Port).get(port_id)
+        if port is None or self.local_port(port) is None:
+            return None
+        problems = sorted(self._problems(port_id))
+        location = self.engine.rows(Location).get(port_id)
+        elsewhere = location is not None and location.host != self.identity.host
+        state = "error" if problems else "standby" if elsewhere else "up"
+        stored = self.statuses.get(port_id)
+        wanted = PortStatus(
+            port=port_id,
+            host=self.identity.host,
+            segment=port.segment,
+            revision=port.revision,
+            state=state,
+            code=problems[0][0] if problems else "Success",
+            detail="; ".join(dict.fromkeys(detail for _, detail in problems)),
+            changed_us=stored.row.changed_us if stored else now_us,
+        )
+        if stored is not None and stored.row == wanted:
+            return wanted
+        return msgspec.structs.replace(wanted, changed_us=now_us)
+
+    def _problems(self, port_id: str) -> Iterator[tuple[str, str]]:
+        for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):
+            problem = self.engine.rows(Problem).get(key)
+            if problem is not None:
+                yield problem.code, problem.detail
+        for key, error in self.refusals.items():
+            giver = self.engine.giver(Programmed, key)
+            if giver is not None and giver[1] == port_id:
+                yield "PolicyConfigurationFailure", f"the switch refuses a flow: {error}"
+
+    # -- look-ups ----------------------------------------------------------------------------------
+
+    def local_port(self, port: Port) -> LocalPort | None:
+        """The interface that names the port."""
+        rows = self.engine.rows(LocalPort)
+        return rows.get(port.id) or (rows.get(port.profile_id) if port.profile_id else None)
+
+    def port_behind(self, ofport: int) -> Port | None:
+        """The port that an OpenFlow port is."""
+        name = self._ports_by_ofport.get(ofport)
+        return None if name is None else self._port_named(name)
+
+    def surroundings(self, port: Port) -> tuple[Segment, Subnet, Ground] | None:
+        """The segment of a port and the subnet of its DHCP address, if they are known."""
+        segment = self.engine.rows(Segment).get(port.segment)
+        ground = self.engine.rows(Ground).get(port.segment)
+        if segment is None or ground is None or not port.dhcp_address:
+            return None
+        address = ip_address(port.dhcp_address)
+        for key in self.engine.entry(SUBNETS_BY_SEGMENT, port.segment):
+            subnet = self.engine.rows(Subnet).get(key)
+            if subnet is not None and address in ip_network(subnet.prefix):
+                return segment, subnet, ground
+        return None
+
+    def _port_named(self, name: str) -> Port | None:
+        ports = self.engine.rows(Port)
+        if name in ports:
+            return ports[name]
+        keys = sorted(self.engine.entry(PORTS_BY_PROFILE, name), key=repr)
+        return ports.get(keys[0]) if keys else None
+
+    def _report_interface(self, name: str) -> None:
+        port = self._port_named(name)
+        if port is not None:
+            self._to_report.add(port.id)
+
+
+def _keep(
+    rows: dict[str, Stored[OurRow]], key: str, row_id: RowId, row: OurRow, *, gone: bool
+) -> None:
+    if not gone:
+        rows[key] = Stored(row_id, row)
+    elif key in rows and rows[key].row_id == row_id:
+        del rows[key]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the switch sends up: guests' DHCP messages, and the first frame behind a standby claim."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from isthmus.agent.dhcp import SERVER_MAC, answer_frame
+from isthmus.agent.host import HostState
+from isthmus.errors import Unavailable
+from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, FIRST_FRAME
+from isthmus.wire import openflow_actions as act
+from isthmus.wire.malformed import Malformed
+from isthmus.wire.openflow_packets import PacketIn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counters:
+    dhcp_answered: int = 0
+    dhcp_ignored: int = 0
+    malformed: int = 0
+    first_frames: int = 0
+
+
+class PacketAnswers:
+    """Deals with packet-ins. Guests are hostile: whatever comes is answered or counted."""
+
+    def __init__(self, state: HostState) -> None:
+        self.counters = Counters()
+        self._state = state
+
+    def take(self, packet: PacketIn, connection: Connection) -> bool:
+        """Answer one; True if a claim may have to change."""
+        if packet.userdata == FIRST_FRAME:
+            self.counters.first_frames += 1
+            self._state.frame_seen(packet.in_port)
+            return True
+        if packet.userdata == DHCP_QUESTION:
+            self._answer_dhcp(packet, connection)
+        return False
+
+    def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
+        port = self._state.port_behind(packet.in_port)
+        around = None if port is None else self._state.surroundings(port)
+        if port is None or around is None:
+            self.counters.dhcp_ignored += 1
+            return
+        segment, subnet, ground = around
+        if not subnet.dhcp:
+            self.counters.dhcp_ignored += 1
+            return
+        try:
+            mac = ground.router_mac or SERVER_MAC
+            frame = answer_frame(packet.packet, port, segment, subnet, mac)
+        except Malformed as error:
+            self.counters.malformed += 1
+            log.debug("dhcp=malformed port=%s error=%s", port.id, error)
+            return
+        if frame is None:
+            self.counters.dhcp_ignored += 1
+            return
+        try:
+            connection.send_packet_out(frame, [act.output(packet.in_port)])
+        except Unavailable:
+            return  # the client asks again
+        self.counters.dhcp_answered += 1

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's process: carries rows, interfaces and packets to `HostState`, and its conclusions to
+the switch and the store.
+
+Order is what keeps traffic alive. Nothing is taken off the switch before the south store has been
+read and the scope has come to rest; after either end was lost, the switch is read again and only
+what differs is changed. When the agent ends it leaves everything as it is: flows, claims, tunnels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Never
+
+from isthmus.agent import questions, reports, scope, switch
+from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.packets import PacketAnswers
+from isthmus.agent.priming import Primer
+from isthmus.agent.programming import Programmer
+from isthmus.errors import IsthmusError, Unavailable
+from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from isthmus.store import connection as ovsdb
+from isthmus.switches.ovs import connection as openflow
+from isthmus.switches.ovs.facts import LocalPort, Reach
+from isthmus.switches.ovs.pipeline import Programmed
+from isthmus.wire.openflow_packets import PacketIn
+from isthmus.wire.ovsdb import Operation, delete, insert
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_ROWS = 100
+"""The store commits one transaction after the other: more rows in each make it no faster."""
+
+PAUSE_S = 0.2
+"""After a failure, before the next attempt."""
+
+
+class Settings(NamedTuple):
+    """What the agent is told. `bridge` is the integration bridge, made when it is missing."""
+
+    identity: Identity
+    south: tuple[str, ...]
+    switch: str
+    switch_run_directory: Path
+    bridge: str = "br-int"
+    datapath_type: str = "netdev"
+    version: str = "0"
+    tls: ssl.SSLContext | None = None
+
+
+class Agent:
+    """One host's agent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = HostState(settings.identity)
+        self._packets = PacketAnswers(self.state)
+        self._primer = Primer(settings.datapath_type)
+        self._openflow = openflow.Connection(
+            settings.switch_run_directory / f"{settings.bridge}.mgmt",
+            on_connected=self._openflow_connected,
+            on_packet_in=self._packet_in,
+        )
+        self._programmer = Programmer(self.state, self._openflow)
+        self._switch = ovsdb.Connection(
+            [settings.switch],
+            "Open_vSwitch",
+            switch.ROWS,
+            name="switch",
+            on_changes=self._switch_changed,
+        )
+        self._south = ovsdb.Connection(
+            settings.south,
+            "Isthmus_South",
+            scope.READ,
+            name="south",
+            tls=settings.tls,
+            conditions={},
+            on_changes=self._south_changed,
+            on_connected=self._south_connected,
+        )
+        self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._scope_changed = asyncio.Event()
+        self._scope: scope.Conditions = {}
+        self._scope_read: scope.Conditions | None = None
+        """What the south store has been asked for and has given; None before the first time."""
+        self._statuses: dict[str, PortStatus | None] = {}
+        """Of ports whose flows are on the switch, to be written."""
+        self._programmed_probe = 0
+
+    async def run(self) -> Never:
+        """Serve until cancelled."""
+        await self._switch.start()
+        try:
+            await self._switch.loaded()
+            self._read_switch()
+            self.state.settle()
+            self._scope = self.state.conditions()
+            await self._south.set_conditions(self._scope)
+            await self._south.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._openflow.run())
+                tasks.create_task(self._whenever(self._to_program, self._program))
+                tasks.create_task(self._whenever(self._to_write, self._write))
+                tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
+                tasks.create_task(self._beat())
+        finally:
+            await self._south.stop()
+            await self._switch.stop()
+            self._primer.close()
+        raise AssertionError("the tasks end by cancellation only")
+
+    async def _whenever(self, event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> Never:
+        """Do the work after each event, and again after a pause where something is away."""
+        while True:
+            await event.wait()
+            event.clear()
+            try:
+                await work()
+            except IsthmusError as error:
+                log.warning("work=%s error=%s", work.__name__.strip("_"), error)
+                await asyncio.sleep(PAUSE_S)
+                event.set()
+
+    # -- what comes in -----------------------------------------------------------------------------
+
+    def _switch_changed(self, _changes: Sequence[ovsdb.Change]) -> None:
+        self._read_switch()
+        self._to_program.set()
+
+    def _read_switch(self) -> None:
+        rows, bridge = self._switch.rows, self.settings.bridge
+        self.state.switch_changed(
+            switch.local_ports(rows, bridge), switch.tunnel_ports(rows, bridge)
+        )
+
+    def _south_changed(self, changes: Sequence[ovsdb.Change]) -> None:
+        self.state.south_changed(
+            [SouthChange(c.row_id, _policy(c.old), _policy(c.new)) for c in changes]
+        )
+        self._to_program.set()
+
+    def _south_connected(self, connected: bool) -> None:
+        if connected:
+            if self._scope_read is None:
+                self._scope_read = self._scope
+            self.state.report_all()
+            self._to_program.set()
+            self._to_write.set()
+
+    def _openflow_connected(self) -> None:
+        self._programmer.forget()
+        self._to_program.set()
+
+    def _packet_in(self, packet: PacketIn) -> None:
+        if self._packets.take(packet, self._openflow):
+            self._to_program.set()
+
+    # -- what goes out -----------------------------------------------------------------------------
+
+    async def _program(self) -> None:
+        """Derive, and bring the bridge, its tunnels and its flows to what was derived."""
+        await self._prepare_switch()
+        state, probe = self.state, self.state.probe
+        state.settle()
+        self._scope = state.conditions()
+        at_rest = self._scope == self._scope_read
+        if not at_rest:
+            self._scope_changed.set()
+        if not self._openflow.connected or (self._programmer.must_read and not at_rest):
+            return
+        ports, now_us = state.take_reports(), time.time_ns() // 1000
+        statuses = {port: state.wanted_status(port, now_us) for port in ports}
+        try:
+            await self._programmer.program()
+        except BaseException:
+            state.report_all()
+            raise
+        self._statuses |= statuses
+        if at_rest:
+            self._programmed_probe = probe
+        self._primer.prime(
+            change.key for change in state.engine.changes(Reach) if isinstance(change.key, int)
+        )
+        self._to_write.set()
+        if state.has_reports:
+            self._to_program.set()
+
+    async def _prepare_switch(self) -> None:
+        """The bridge and its tunnels, unless they are there."""
+        settings = self.settings
+        operations = switch.needed_operations(
+            self._switch.rows,
+            bridge_name=settings.bridge,
+            datapath_type=settings.datapath_type,
+            encapsulations=settings.identity.encapsulations,
+        )
+        if operations:
+            await self._switch.transact(operations)
+
+    async def _widen_scope(self) -> None:
+        """Ask for what the scope has come to be; what comes may widen it once more."""
+        wanted = self._scope
+        if wanted != self._scope_read and self._south.connected:
+            await self._south.set_conditions(wanted)
+            self._scope_read = wanted
+            self._to_program.set()
+
+    async def _write(self) -> None:
+        """Tell the store what has become of our ports, of the host, and of its questions."""
+        if not self._south.connected:
+            return  # everything is written when it is there again
+        statuses, self._statuses = self._statuses, {}
+        operations = [
+            *reports.port_operations(self.state, statuses),
+            *reports.host_operations(self.state, self._host_status(), self._heartbeat()),
+            *await self._answers(),
+        ]
+        try:
+            for start in range(0, len(operations), TRANSACTION_ROWS):
+                await self._south.transact(operations[start : start + TRANSACTION_ROWS])
+        except IsthmusError:
+            self._statuses = statuses | self._statuses
+            raise
+
+    def _host_status(self) -> reports.HostStatus:
+        found = [row.ovs_version for row in self._switch.table(switch.Switch).values()]
+        return reports.host_status(
+            self.state,
+            version=self.settings.version,
+            switch_version=(found[0] if found else None) or "",
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        engine = self.state.engine
+        return Heartbeat(
+            host=self.settings.identity.host,
+            at_s=int(time.time()),
+            probe=self._programmed_probe,
+            ports=len(engine.rows(LocalPort)),
+            flows=len(engine.rows(Programmed)),
+            problems=tuple(sorted(self._problems())),
+        )
+
+    def _problems(self) -> list[str]:
+        """Sentences for the operator; what is wrong with one port is in its own status."""
+        host, engine = self.settings.identity.host, self.state.engine
+        found = [
+            f"interface {name}: {error}"
+            for name, error in switch.interface_errors(
+                self._switch.rows, self.settings.bridge
+            ).items()
+        ]
+        if host not in engine.rows(Host):
+            found.append(f"no server is called {host}: peers ignore this host until one is")
+        found += [
+            f"unit {unit} of {key} failed: {error!r}"
+            for (unit, key), error in engine.failures.items()
+        ]
+        return found
+
+    async def _answers(self) -> list[Operation]:
+        """Answers to the questions that are still open. Each is answered once."""
+        operations: list[Operation] = []
+        for row_id, query in list(self.state.queries.items()):
+            del self.state.queries[row_id]
+            if query.deadline_s >= time.time():
+                try:
+                    found = await questions.answer(query, self.state, self._openflow)
+                except Unavailable as error:
+                    found = questions.refusal(query, error)
+                operations.append(insert(found.TABLE, found))
+            operations.append(delete(query.TABLE, row_id))
+        return operations
+
+    async def _beat(self) -> Never:
+        while True:
+            await asyncio.sleep(reports.HEARTBEAT_S)
+            reached = self.state.engine.rows(Reach)
+            self._primer.prime(key for key in reached if isinstance(key, int))
+            self._to_write.set()
+
+
+def _policy(row: object) -> Row | None:
+    assert row is None or isinstance(row, Row)
+    return row

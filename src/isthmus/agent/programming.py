@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the switch at the program: reads it whole when it may be another than we think, and else
+sends what has changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import NamedTuple, cast
+
+from isthmus.agent.host import Changes, HostState
+from isthmus.switches.ovs.apply import Refusal, apply
+from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.facts import Meter
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed
+from isthmus.switches.ovs.resync import difference
+from isthmus.wire.openflow import Flow
+
+log = logging.getLogger(__name__)
+
+
+class Resync(NamedTuple):
+    """What the last reading of the switch found and changed."""
+
+    installed: int
+    adds: int
+    deletes: int
+    seconds: float
+
+
+class Programmer:
+    """The hands of one `HostState`. One call of `program` at a time."""
+
+    def __init__(self, state: HostState, connection: Connection) -> None:
+        self.last_resync: Resync | None = None
+        self._state = state
+        self._connection = connection
+        self._must_read = True
+
+    @property
+    def must_read(self) -> bool:
+        """The switch may hold other flows than we think."""
+        return self._must_read
+
+    def forget(self) -> None:
+        """The connection is a new one: read the switch again."""
+        self._must_read = True
+
+    async def program(self) -> None:
+        """Bring the switch to the settled program. Raises Unavailable; the next call then reads."""
+        changes = self._state.changes()
+        if self._must_read:
+            started = time.monotonic()
+            self._must_read = False
+            installed = 0
+            try:
+                flows = await self._connection.dump_flows()
+                installed = len(flows)
+                found = difference(
+                    flows,
+                    cast("dict[FlowKey, Programmed]", self._state.engine.rows(Programmed)),
+                    await self._connection.dump_meters(),
+                    self._state.engine.rows(Meter).values(),
+                )
+                changes = Changes(*found)
+                await self._apply(changes)
+            except BaseException:
+                self._must_read = True
+                raise
+            self.last_resync = Resync(
+                *(installed, len(changes.adds), len(changes.deletes)),
+                time.monotonic() - started,
+            )
+            log.info("switch=resynced installed=%d adds=%d deletes=%d s=%.4f", *self.last_resync)
+            return
+        try:
+            await self._apply(changes)
+        except BaseException:
+            self._must_read = True
+            raise
+
+    async def _apply(self, changes: Changes) -> None:
+        refusals = await apply(
+            self._connection,
+            changes.adds,
+            changes.deletes,
+            meters=changes.meters,
+            deleted_meters=changes.deleted_meters,
+        )
+        for refusal in refusals:
+            log.error("flow=refused %s", refusal.text)
+        self._state.refused(_flows(refusals))
+
+
+def _flows(refusals: tuple[Refusal, ...]) -> list[tuple[Flow, str]]:
+    return [(r.change, r.error) for r in refusals if isinstance(r.change, Flow)]

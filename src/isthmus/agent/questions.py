@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a controller may ask a host (`policy.rows.Query`), and how it answers.
+
+``port ID``: the flows of one port as the switch has them, with their counters; which of the
+program's are missing; where the port is, and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from isthmus.agent.host import HostState
+from isthmus.errors import Invalid, IsthmusError
+from isthmus.policy.rows import Answer, Port, Query
+from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.facts import Location
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_cookie
+from isthmus.wire.openflow import Flow
+from isthmus.wire.openflow_replies import InstalledFlow
+from isthmus.wire.openflow_text import flow_text
+
+Result = Mapping[str, object]
+
+_PORT_UNITS = ("local_flows", "place")
+_UNIT_MASK = 0xFFFFFFFFFF000000
+
+
+async def answer(query: Query, state: HostState, connection: Connection) -> Answer:
+    """The answer to one question; a question that is not understood is answered with the error.
+
+    Raises Unavailable while the switch is away.
+    """
+    word, _, argument = query.question.partition(" ")
+    if word != "port":
+        text = f"{query.question!r} is no question that this host knows: ask port ID"
+        return refusal(query, Invalid(text))
+    result = await _port(argument, state, connection)
+    return Answer(id=query.id, host=query.host, result=msgspec.json.encode(result).decode())
+
+
+def refusal(query: Query, error: IsthmusError) -> Answer:
+    """What to say when there is no answer now."""
+    result = msgspec.json.encode({"error": error.message}).decode()
+    return Answer(id=query.id, host=query.host, result=result)
+
+
+async def _port(port_id: str, state: HostState, connection: Connection) -> Result:
+    port = state.engine.rows(Port).get(port_id)
+    if port is None:
+        return {"error": f"{state.identity.host} knows no port {port_id}"}
+    installed = [
+        found
+        for unit in _PORT_UNITS
+        for found in await connection.dump_flows(
+            cookie=unit_cookie(unit, port_id) << 24, mask=_UNIT_MASK
+        )
+    ]
+    local = state.local_port(port)
+    location = state.engine.rows(Location).get(port_id)
+    status = state.wanted_status(port_id, 0)
+    return {
+        "interface": None if local is None else {"id": local.iface_id, "ofport": local.ofport},
+        "location": None if location is None else location.host,
+        "state": None if status is None else status.state,
+        "detail": "" if status is None else status.detail,
+        "flows": [_shown(found) for found in sorted(installed, key=lambda f: (f.table, f.match))],
+        "missing": [flow_text(lacking) for lacking in _missing(port_id, state, installed)],
+    }
+
+
+def _shown(found: InstalledFlow) -> Result:
+    return {
+        "stage": _stage(found.table),
+        "flow": flow_text(found.flow),
+        "packets": found.n_packets,
+        "bytes": found.n_bytes,
+    }
+
+
+def _missing(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:
+    """Flows of the program that the switch does not have."""
+    have = {(f.table, f.priority, f.match, f.cookie) for f in installed}
+    lacking = []
+    for unit in _PORT_UNITS:
+        for item in state.engine.given(unit, port_id):
+            if isinstance(item.key, FlowKey) and isinstance(item.value, Programmed):
+                wanted = flow(item.key, item.value)
+                if (wanted.table, wanted.priority, wanted.match, wanted.cookie) not in have:
+                    lacking.append(wanted)
+    return lacking
+
+
+def _stage(table: int) -> str:
+    return Stage(table).name if table in Stage._value2member_map_ else str(table)

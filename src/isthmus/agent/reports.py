@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host writes to the south store: its claims, what became of its ports, and itself.
+
+Pure: from the state to OVSDB operations. Each row is written only when it differs from what the
+store holds, so writing twice is writing once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from isthmus.agent.host import HostState, OurRow, Stored
+from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus
+from isthmus.wire.ovsdb import Operation, delete, insert, update
+
+HEARTBEAT_S = 30
+"""How often a host says that it lives: a thousand hosts make 33 writes a second of it."""
+
+
+def port_operations(
+    state: HostState, statuses: Mapping[str, PortStatus | None]
+) -> Iterator[Operation]:
+    """The claims of those ports as they must be now, and their statuses as they were programmed."""
+    for port, status in statuses.items():
+        yield from _row(state.claims.get(port), state.wanted_claim(port))
+        yield from _row(state.statuses.get(port), status)
+
+
+def host_status(state: HostState, *, version: str, switch_version: str) -> HostStatus:
+    identity = state.identity
+    return HostStatus(
+        host=identity.host,
+        provider_addresses=(str(identity.provider_address),),
+        encapsulations=",".join(identity.encapsulations),
+        version=version,
+        switch_version=switch_version,
+    )
+
+
+def host_operations(
+    state: HostState, status: HostStatus, heartbeat: Heartbeat
+) -> Iterator[Operation]:
+    """The host's own rows. The heartbeat's clock alone is no reason to write before it is due."""
+    yield from _row(state.host_status, status)
+    stored = state.heartbeat
+    if stored is not None:
+        age_s = heartbeat.at_s - stored.row.at_s
+        same = (stored.row.probe, stored.row.problems) == (heartbeat.probe, heartbeat.problems)
+        if same and 0 <= age_s < HEARTBEAT_S:
+            return
+    yield from _row(stored, heartbeat)
+
+
+def _row(stored: Stored[OurRow] | None, wanted: OurRow | None) -> Iterator[Operation]:
+    if stored is None and wanted is not None:
+        yield insert(wanted.TABLE, wanted)
+    elif stored is not None and wanted is None:
+        yield delete(stored.row.TABLE, stored.row_id)
+    elif stored is not None and wanted is not None:
+        fields = wanted.__struct_fields__
+        changed = [name for name in fields if getattr(stored.row, name) != getattr(wanted, name)]
+        if changed:
+            yield update(wanted.TABLE, stored.row_id, wanted, changed)

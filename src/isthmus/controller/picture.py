@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hosts have said, in the shapes that people ask for it: `intent.render.States`.
+
+Pure: rows of the south store go in, configurationState (MS-NCNBI section A.9) comes out. Stored
+intent and what hosts report of it are two things: provisioningState is never touched here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.rows import (
+    Claim,
+    Heartbeat,
+    Host,
+    HostStatus,
+    Port,
+    PortStatus,
+    Row,
+)
+
+SILENT_AFTER_S = 90
+"""Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
+
+
+class HostView(NamedTuple):
+    """One host as an operator sees it. `known`: there is a server of that name."""
+
+    host: str
+    known: bool
+    alive: bool
+    age_s: int | None
+    """Since its last heartbeat; None if there was none."""
+    status: HostStatus | None
+    heartbeat: Heartbeat | None
+    claims: int
+
+
+class Picture:
+    """The south store's rows by what they are about. Look-ups are O(1) or O(result)."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self.ports: dict[str, Port] = {}
+        self.hosts: dict[str, Host] = {}
+        self.host_statuses: dict[str, HostStatus] = {}
+        self.heartbeats: dict[str, Heartbeat] = {}
+        self.claims_by_port: defaultdict[str, dict[str, Claim]] = defaultdict(dict)
+        self.statuses_by_port: defaultdict[str, dict[str, PortStatus]] = defaultdict(dict)
+        self._ports_by_host: defaultdict[str, set[str]] = defaultdict(set)
+        self._port_by_profile: dict[str, str] = {}
+        self._host_by_server: dict[str, str] = {}
+
+    def change(self, old: Row | None, new: Row | None) -> None:
+        """Take in one changed row. A row that another of the same key replaces goes first."""
+        if old is not None and (new is None or new.key != old.key):
+            self._forget(old)
+        if new is not None:
+            self._learn(new)
+
+    def _learn(self, row: Row) -> None:
+        match row:
+            case Port():
+                self.ports[row.id] = row
+                self._port_by_profile[row.profile_id] = row.id
+            case Host():
+                self.hosts[row.id] = row
+            case HostStatus():
+                self.host_statuses[row.host] = row
+            case Heartbeat():
+                self.heartbeats[row.host] = row
+            case Claim():
+                self.claims_by_port[row.port][row.host] = row
+                self._ports_by_host[row.host].add(row.port)
+            case PortStatus():
+                self.statuses_by_port[row.port][row.host] = row
+
+    def _forget(self, row: Row) -> None:
+        match row:
+            case Port():
+                self.ports.pop(row.id, None)
+                if self._port_by_profile.get(row.profile_id) == row.id:
+                    del self._port_by_profile[row.profile_id]
+            case Host():
+                self.hosts.pop(row.id, None)
+            case HostStatus():
+                self.host_statuses.pop(row.host, None)
+            case Heartbeat():
+                self.heartbeats.pop(row.host, None)
+            case Claim():
+                _drop(self.claims_by_port, row.port, row.host)
+                self._ports_by_host[row.host].discard(row.port)
+            case PortStatus():
+                _drop(self.statuses_by_port, row.port, row.host)
+
+    # -- hosts -------------------------------------------------------------------------------------
+
+    def host_views(self) -> list[HostView]:
+        """Every host that is wanted or has been heard of, by name."""
+        names = {*self.hosts, *self.host_statuses, *self.heartbeats, *self._claiming_hosts()}
+        return [self.host_view(name) for name in sorted(names)]
+
+    def _claiming_hosts(self) -> list[str]:
+        return [host for host, ports in self._ports_by_host.items() if ports]
+
+    def host_view(self, host: str) -> HostView:
+        heartbeat = self.heartbeats.get(host)
+        age_s = None if heartbeat is None else max(0, int(self._now_s()) - heartbeat.at_s)
+        return HostView(
+            host=host,
+            known=host in self.hosts,
+            alive=age_s is not None and age_s < SILENT_AFTER_S,
+            age_s=age_s,
+            status=self.host_statuses.get(host),
+            heartbeat=heartbeat,
+            claims=len(self._ports_by_host.get(host, ())),
+        )
+
+    def is_alive(self, host: str) -> bool:
+        return self.host_view(host).alive
+
+    # -- ports -------------------------------------------------------------------------------------
+
+    def claim_of(self, port: str) -> Claim | None:
+        """The claim that has the port, by the rule that hosts follow too."""
+        row = self.ports.get(port)
+        believed = [
+            claim
+            for claim in self.claims_by_port.get(port, {}).values()
+            if claim.host in self.hosts
+            and (row is None or not row.hosts or claim.host in row.hosts)
+        ]
+        return min(
+            believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None
+        )
+
+    def status_of(self, port: str) -> PortStatus | None:
+        """What the host that has the port says of it."""
+        claim = self.claim_of(port)
+        return None if claim is None else self.statuses_by_port.get(port, {}).get(claim.host)
+
+    # -- intent.render.States ----------------------------------------------------------------------
+
+    def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
+        """``configurationState``; None while no host has said anything of the resource."""
+        match kind:
+            case "networkInterfaces":
+                return self._port_state(instance_id)
+            case "servers":
+                return self._server_state(instance_id)
+        return None
+
+    def located(self, kind: str, instance_id: str) -> Sequence[str]:
+        """References of the server that has a networkInterface, and the other way round."""
+        if kind == "networkInterfaces":
+            port = self._port_by_profile.get(instance_id.lower())
+            claim = None if port is None else self.claim_of(port)
+            host = None if claim is None else self.hosts.get(claim.host)
+            return (host.origin,) if host is not None else ()
+        host_id = self._host_by_instance(instance_id)
+        if kind != "servers" or host_id is None:
+            return ()
+        return [
+            self.ports[port].origin
+            for port in sorted(self._ports_by_host.get(host_id, ()))
+            if port in self.ports and (claim := self.claim_of(port)) and claim.host == host_id
+        ]
+
+    def _port_state(self, instance_id: str) -> JsonObject | None:
+        port_id = self._port_by_profile.get(instance_id.lower())
+        port = None if port_id is None else self.ports.get(port_id)
+        claim = None if port is None else self.claim_of(port.id)
+        status = None if port is None else self.status_of(port.id)
+        if port is None or claim is None or status is None:
+            return None
+        if not self.is_alive(claim.host):
+            text = f"{claim.host} has the port and has not been heard of for {SILENT_AFTER_S} s"
+            return _state("Failure", "HostUnreachable", text, status.changed_us, instance_id)
+        if status.state == "error":
+            text = f"on {claim.host}: {status.detail}"
+            return _state("Failure", status.code, text, status.changed_us, instance_id)
+        if status.revision != port.revision:
+            text = f"{claim.host} has not applied the last change yet"
+            return _state("InProgress", "Unknown", text, status.changed_us, instance_id)
+        text = f"applied on {claim.host}"
+        return _state("Success", "Success", text, status.changed_us, instance_id)
+
+    def _server_state(self, instance_id: str) -> JsonObject | None:
+        host = self._host_by_instance(instance_id)
+        if host is None:
+            return None
+        view = self.host_view(host)
+        if view.heartbeat is None:
+            return None
+        at_us = view.heartbeat.at_s * 1_000_000
+        if not view.alive:
+            text = f"not heard of for {view.age_s} s: is isthmus agent running there?"
+            return _state("Failure", "HostNotConnectedToController", text, at_us, instance_id)
+        if view.heartbeat.problems:
+            text = "; ".join(view.heartbeat.problems)
+            return _state("Warning", "PolicyConfigurationFailure", text, at_us, instance_id)
+        return _state("Success", "Success", "connected", at_us, instance_id)
+
+    def _host_by_instance(self, instance_id: str) -> str | None:
+        return self._host_by_server.get(instance_id.lower())
+
+    def name_server(self, instance_id: str, host: str | None) -> None:
+        """Tell which host a server's instanceId means; None when it has gone."""
+        if host is None:
+            self._host_by_server.pop(instance_id.lower(), None)
+        else:
+            self._host_by_server[instance_id.lower()] = host
+
+
+def _drop(rows: Mapping[str, dict[str, object]] | defaultdict, key: str, host: str) -> None:  # type: ignore[type-arg]
+    inner = rows.get(key)
+    if inner is not None:
+        inner.pop(host, None)
+        if not inner:
+            rows.pop(key)
+
+
+def _state(
+    status: str, code: str, message: str, changed_us: int, instance_id: str
+) -> dict[str, Json]:
+    at = datetime.fromtimestamp(changed_us / 1e6, UTC)
+    return {
+        "status": status,
+        "detailedInfo": [{"source": "VirtualSwitch", "message": message, "code": code}],
+        # ISO 8601 with seven digits of a second and an offset, as Windows prints it.
+        "lastUpdatedTime": f"{at:%Y-%m-%dT%H:%M:%S}.{changed_us % 1_000_000:06d}0+00:00",
+        "id": instance_id,
+    }

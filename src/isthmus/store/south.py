@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing policy: only the deriver does, and only while the fence is its own.
+
+The one `Deriver` row holds a generation. Who takes over increments it, and every transaction of a
+deriver begins with a ``wait`` on the generation that it took: after the first write of a new
+deriver, none of the old one's can happen, however late it arrives (RFC 7047 section 5.2.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from isthmus.errors import Conflict
+from isthmus.policy.rows import DESIRED, Deriver, Row
+from isthmus.store.connection import Change, Connection
+from isthmus.store.failures import Duplicate, WaitFailed
+from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update, wait
+
+TRANSACTION_ROWS = 100
+"""RAFT commits one transaction after the other; more rows in each make it no faster."""
+
+Wanted = tuple[Row | None, Row | None]
+"""The row as it was wanted and as it is wanted now; None is absent."""
+
+
+class FenceLost(Conflict):
+    """Another controller has taken over: nothing was written."""
+
+    default_code = "DeriverFenced"
+
+
+class _Fence(NamedTuple):
+    row_id: RowId
+    generation: int
+
+
+class PolicyWriter:
+    """Brings the desired tables of the south store to what is wanted. One call at a time.
+
+    `note` must be given every change of the connection's replica.
+    """
+
+    def __init__(self, connection: Connection, holder: str) -> None:
+        self._connection = connection
+        self._holder = holder
+        self._fence: _Fence | None = None
+        self._row_ids: dict[tuple[type, object], RowId] = {}
+
+    @property
+    def generation(self) -> int | None:
+        """The generation that we hold; None while we are not the deriver."""
+        return None if self._fence is None else self._fence.generation
+
+    def note(self, changes: Iterable[Change]) -> None:
+        """Remember where rows are."""
+        for _, row_id, old, new in changes:
+            if isinstance(old, Row) and new is None and isinstance(old, DESIRED):
+                place = (type(old), old.key)
+                if self._row_ids.get(place) == row_id:
+                    del self._row_ids[place]
+        for _, row_id, _, new in changes:
+            if isinstance(new, DESIRED):
+                self._row_ids[type(new), new.key] = row_id
+
+    def stored(self, table: type, key: object) -> Row | None:
+        row_id = self._row_ids.get((table, key))
+        return None if row_id is None else self._connection.rows[table].get(row_id)  # type: ignore[return-value]
+
+    async def take_over(self) -> int:
+        """Become the deriver; the new generation. Raises FenceLost when another was faster."""
+        self._fence = None
+        found = next(iter(self._connection.table(Deriver).items()), None)
+        try:
+            if found is None:
+                await self._connection.transact(
+                    [insert(Deriver.TABLE, Deriver(generation=1, holder=self._holder))]
+                )
+            else:
+                row_id, row = found
+                taken = Deriver(generation=row.generation + 1, holder=self._holder)
+                await self._connection.transact(
+                    [
+                        wait(Deriver.TABLE, row_id, row, ["generation"]),
+                        update(Deriver.TABLE, row_id, taken, ["generation", "holder"]),
+                    ]
+                )
+        except (WaitFailed, Duplicate) as error:
+            raise FenceLost("another controller has taken over at the same moment") from error
+        row_id, row = next(iter(self._connection.table(Deriver).items()))
+        self._fence = _Fence(row_id, row.generation)
+        return row.generation
+
+    def give_up(self) -> None:
+        """Stop being the deriver."""
+        self._fence = None
+
+    async def write_all(self, wanted: Iterable[Row]) -> int:
+        """Make the desired tables hold exactly `wanted`; the number of rows changed."""
+        rows = {(type(row), row.key): row for row in wanted}
+        operations: list[Operation] = []
+        for place, row in rows.items():
+            operations += self._operations(place, row)
+        for place in [place for place in self._row_ids if place not in rows]:
+            operations += self._operations(place, None)
+        await self._send(operations)
+        return len(operations)
+
+    async def write(self, changes: Iterable[Wanted]) -> int:
+        """Make what has changed be so; the number of rows changed.
+
+        Raises FenceLost, Unavailable; part may then be written, and `write_all` mends it.
+        """
+        operations: list[Operation] = []
+        for old, new in changes:
+            row = new if new is not None else old
+            assert row is not None, "a change has a row before it or after it"
+            operations += self._operations((type(row), row.key), new)
+        await self._send(operations)
+        return len(operations)
+
+    def _operations(self, place: tuple[type, object], wanted: Row | None) -> list[Operation]:
+        row_id = self._row_ids.get(place)
+        table: str = place[0].TABLE
+        if row_id is None:
+            return [] if wanted is None else [insert(table, wanted)]
+        if wanted is None:
+            return [delete(table, row_id)]
+        stored = self._connection.rows[place[0]][row_id]
+        fields = wanted.__struct_fields__
+        changed = [name for name in fields if getattr(stored, name) != getattr(wanted, name)]
+        return [update(table, row_id, wanted, changed)] if changed else []
+
+    async def _send(self, operations: Sequence[Operation]) -> None:
+        for start in range(0, len(operations), TRANSACTION_ROWS):
+            if self._fence is None:
+                raise FenceLost("this controller is not the deriver")
+            row_id, generation = self._fence
+            guard = wait(Deriver.TABLE, row_id, Deriver(generation=generation), ["generation"])
+            try:
+                await self._connection.transact(
+                    [guard, *operations[start : start + TRANSACTION_ROWS]]
+                )
+            except WaitFailed as error:
+                self._fence = None
+                raise FenceLost(
+                    f"generation {generation} of {self._holder} is over: another controller"
+                    " derives now"
+                ) from error
