@@ -110,6 +110,8 @@ class HostState:
         """Flows that the switch did not take, and its words."""
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
+        self._claims_over: set[str] = set()
+        """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
 
     # -- input -------------------------------------------------------------------------------------
@@ -143,6 +145,7 @@ class HostState:
                     self._to_report.add(row.port)
                     if row.host == mine:
                         _keep(self.claims, row.port, row_id, row, gone=new is None)
+                        self._claims_over.discard(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
                 self.engine.put(type(row), row.key, new)
@@ -160,15 +163,25 @@ class HostState:
         )
         self.engine.put(ThisHost, THIS, this)
         known = self.engine.rows(LocalPort)
-        for name in [name for name in known if name not in ports]:
-            self._report_interface(str(name))
-            self._frames_seen.discard(str(name))
+        was = {str(name): port for name, port in known.items()}
+        for name in was.keys() - ports.keys():
+            self._unplugged(name)
             self.engine.put(LocalPort, name, None)
         for name, port in ports.items():
-            if known.get(name) != port:
+            if was.get(name) != port:
+                if name in was:
+                    self._unplugged(name)
                 self.engine.put(LocalPort, name, port)
                 self._report_interface(name)
         self._ports_by_ofport = {port.ofport: name for name, port in ports.items()}
+
+    def _unplugged(self, name: str) -> None:
+        """What was known of the guest behind an interface is over, even if it is back at once."""
+        self._report_interface(name)
+        self._frames_seen.discard(name)
+        port = self._port_named(name)
+        if port is not None and port.id in self.claims:
+            self._claims_over.add(port.id)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -251,7 +264,7 @@ class HostState:
             host=self.identity.host,
             provider_address=str(self.identity.provider_address),
             plugged=local is not None,
-            own=None if stored is None else stored.row,
+            own=None if stored is None or port_id in self._claims_over else stored.row,
             others=others,
             frame_seen=local is not None and local.iface_id in self._frames_seen,
         )
