@@ -134,9 +134,7 @@ class Picture:
             if claim.host in self.hosts
             and (row is None or not row.hosts or claim.host in row.hosts)
         ]
-        return min(
-            believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None
-        )
+        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
 
     def status_of(self, port: str) -> PortStatus | None:
         """What the host that has the port says of it."""

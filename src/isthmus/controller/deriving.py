@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop from intent to policy: every controller derives, one writes.
+
+All keep their engine up to date, so that a take-over is a comparison and not a computation. What
+failed to be written is not remembered: the next write compares everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Never
+
+from isthmus.controller.leadership import HEARTBEAT_S, Watch
+from isthmus.derive import intent_units
+from isthmus.derive.engine import Engine
+from isthmus.derive.intent_units import Underlay
+from isthmus.errors import IsthmusError
+from isthmus.intent.model import Stored
+from isthmus.policy.rows import DESIRED, Row
+from isthmus.store.south import FenceLost, PolicyWriter, Wanted
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 0.2
+"""After a failure, before the next attempt."""
+AUDIT_CALLS = 20
+"""How many unit calls are checked against what is held, each `AUDIT_S`."""
+AUDIT_S = 60.0
+
+
+class Deriving:
+    """Keeps policy at intent while this controller is the deriver."""
+
+    def __init__(
+        self,
+        writer: PolicyWriter,
+        underlay: Underlay,
+        *,
+        name: str,
+        heartbeats: Callable[[], Mapping[str, int]],
+        holder: Callable[[], str | None],
+    ) -> None:
+        """`heartbeats`: of all controllers, by name. `holder`: whom the south store names the
+        deriver, empty for nobody, None while that is not known.
+        """
+        self.engine: Engine = intent_units.new_engine(underlay)
+        self.watch = Watch(name)
+        self.problem = ""
+        self.written_s = 0.0
+        """Monotonic time at which the store last held all that was derived."""
+        self._writer = writer
+        self._heartbeats = heartbeats
+        self._holder = holder
+        self._changed = asyncio.Event()
+        self._compare_all = True
+
+    @property
+    def is_deriver(self) -> bool:
+        return self._writer.generation is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something derived is not known to be written."""
+        return self._changed.is_set() or self._compare_all
+
+    def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
+        """Resources that changed in the north store."""
+        for old, new in changes:
+            intent_units.put(self.engine, old, new)
+        self._changed.set()
+
+    def forget(self) -> None:
+        """The south store may hold something else than was written."""
+        self._compare_all = True
+        self._changed.set()
+
+    async def run(self) -> Never:
+        """Lead and write, until cancelled. Both stores must be loaded."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lead())
+            tasks.create_task(self._write())
+            tasks.create_task(self._audit())
+        raise AssertionError("the tasks end by cancellation only")
+
+    async def _lead(self) -> Never:
+        """Watch who derives, and take over when nobody does."""
+        while True:
+            holder = self._holder()
+            if holder is not None and not self.is_deriver:
+                now_s = time.monotonic()
+                if self.watch.should_take_over(holder, self._heartbeats(), now_s):
+                    await self._take_over()
+            elif holder is not None:
+                self.watch.should_take_over(holder, self._heartbeats(), time.monotonic())
+            await asyncio.sleep(HEARTBEAT_S / 4)
+
+    async def _take_over(self) -> None:
+        try:
+            generation = await self._writer.take_over()
+        except IsthmusError as error:
+            self.problem = error.message
+            log.info("deriver=not-taken reason=%s", error)
+        else:
+            self.problem = ""
+            log.info("deriver=taken generation=%d", generation)
+            self.forget()
+
+    async def _write(self) -> Never:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self.engine.settle()
+            changes = self._changes()
+            if not self.is_deriver:
+                self._compare_all = True
+                continue
+            try:
+                await self._bring_about(changes)
+            except FenceLost as error:
+                self._compare_all = True
+                self.problem = error.message
+                log.warning("deriver=lost reason=%s", error)
+            except IsthmusError as error:
+                self._compare_all = True
+                self.problem = error.message
+                log.warning("policy=unwritten reason=%s", error)
+                await asyncio.sleep(PAUSE_S)
+                self._changed.set()
+
+    async def _bring_about(self, changes: Sequence[Wanted]) -> None:
+        started = time.monotonic()
+        if self._compare_all:
+            self._compare_all = False
+            rows = [row for table in DESIRED for row in self.engine.rows(table).values()]
+            n_rows = await self._writer.write_all(rows)
+            log.info(
+                "policy=compared rows=%d changed=%d ms=%.0f",
+                *(len(rows), n_rows, (time.monotonic() - started) * 1e3),
+            )
+        else:
+            await self._writer.write(changes)
+        self.problem = ""
+        self.written_s = time.monotonic()
+
+    def _changes(self) -> list[Wanted]:
+        found: list[Wanted] = []
+        for table in DESIRED:
+            for change in self.engine.changes(table):
+                old, new = change.old, change.new
+                assert old is None or isinstance(old, Row)
+                assert new is None or isinstance(new, Row)
+                found.append((old, new))
+        return found
+
+    async def _audit(self) -> Never:
+        """Check at run time, by sampling, that incremental is the same as from nothing."""
+        while True:
+            await asyncio.sleep(AUDIT_S)
+            if self._changed.is_set():
+                continue
+            wrong = self.engine.audit(
+                lambda calls: random.sample(list(calls), min(AUDIT_CALLS, len(calls)))
+            )
+            for call in wrong:
+                log.error("derivation=wrong unit=%s", call)
+            if wrong:
+                self.problem = f"derivation differs from what is held: {', '.join(wrong)}"

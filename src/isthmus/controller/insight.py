@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator asks of a controller: is all well, what became of this port, is everyone done.
+
+Everything here is read from the stores and from hosts' own words, and shaped as JSON objects; the
+CLI turns them into text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+from uuid import uuid4
+
+import msgspec
+
+from isthmus.controller.picture import HostView, Picture
+from isthmus.errors import NotFound, Unavailable
+from isthmus.intent.model import Json, JsonObject, View
+from isthmus.intent.render import render
+from isthmus.policy.rows import (
+    Answer,
+    Port,
+    PortStatus,
+    Probe,
+    Query,
+    Router,
+    RouterPort,
+    Row,
+    Segment,
+    Subnet,
+)
+from isthmus.store.connection import Connection
+from isthmus.store.failures import Duplicate
+from isthmus.wire.ovsdb import RowId, delete, insert, mutate
+
+ANSWER_S = 3.0
+"""How long a host is given to answer a question."""
+MOST_ERRORS = 100
+"""Of ports in error, how many a status names."""
+
+
+class StoreHealth(NamedTuple):
+    """One of the two stores as this controller sees it."""
+
+    name: str
+    connected: bool
+    problem: str
+    rows: int
+
+
+class Vitals(Protocol):
+    """What the process knows of itself."""
+
+    def controllers(self) -> Iterable[JsonObject]: ...
+
+    def stores(self) -> Iterable[StoreHealth]: ...
+
+    def deriver(self) -> JsonObject: ...
+
+
+class Insight:
+    """Answers from the picture, the policy, and the hosts. All times are of this controller."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        view: Callable[[], View],
+        picture: Picture,
+        south: Connection,
+        vitals: Vitals,
+    ) -> None:
+        self._version = version
+        self._view = view
+        self._picture = picture
+        self._south = south
+        self._vitals = vitals
+        self._waiting: set[asyncio.Event] = set()
+        self._raised_at: dict[int, float] = {}
+        self._answered: dict[int, dict[str, float]] = {}
+
+    def south_changed(self) -> None:
+        """Let those who wait look again."""
+        self._note_probes()
+        for event in self._waiting:
+            event.set()
+
+    # -- status ------------------------------------------------------------------------------------
+
+    def status(self) -> JsonObject:
+        picture = self._picture
+        errors = [
+            status
+            for port in sorted(picture.ports)
+            if (status := picture.status_of(port)) is not None and status.state == "error"
+        ]
+        up = sum(
+            1
+            for port in picture.ports
+            if (status := picture.status_of(port)) is not None and status.state == "up"
+        )
+        unknown = [
+            {"port": port, "host": host}
+            for port, claims in sorted(picture.claims_by_port.items())
+            for host in sorted(claims)
+            if host not in picture.hosts
+        ]
+        return {
+            "software": self._version,
+            "controllers": [dict(one) for one in self._vitals.controllers()],
+            "stores": [store._asdict() for store in self._vitals.stores()],
+            "deriver": dict(self._vitals.deriver()),
+            "hosts": [_host(view) for view in picture.host_views()],
+            "ports": {
+                "total": len(picture.ports),
+                "claimed": sum(1 for port in picture.ports if picture.claim_of(port)),
+                "up": up,
+                "error": len(errors),
+            },
+            "errors": [_error(status) for status in errors[:MOST_ERRORS]],
+            "unknownClaims": unknown[:MOST_ERRORS],
+        }
+
+    # -- one port ----------------------------------------------------------------------------------
+
+    async def explain_port(self, resource_id: str) -> JsonObject:
+        """From the request to the flows. Raises NotFound."""
+        port_id = resource_id.lower()
+        view, picture = self._view(), self._picture
+        stored = view.get(f"/networkinterfaces/{port_id}")
+        if stored is None:
+            raise NotFound(
+                f"there is no networkInterface {resource_id}: `isthmus get /networkInterfaces`"
+                " lists those that are",
+                target=f"/networkInterfaces/{resource_id}",
+            )
+        port = picture.ports.get(port_id)
+        hosts = sorted({*picture.claims_by_port.get(port_id, {})})
+        answers = await asyncio.gather(*(self._ask(host, f"port {port_id}") for host in hosts))
+        told = dict(zip(hosts, answers, strict=True))
+        return {
+            "request": render(stored, view, states=picture),
+            "policy": [_row(row) for row in self._policy_of(port)],
+            "claims": [_row(row) for row in picture.claims_by_port.get(port_id, {}).values()],
+            "hosts": [{"host": host, "answer": answer} for host, answer in told.items()],
+            "state": picture.configuration_state("networkInterfaces", stored.instance_id),
+            "verdict": self._verdict(port_id, port, told),
+        }
+
+    def _policy_of(self, port: Port | None) -> Iterable[Row]:
+        if port is None:
+            return
+        yield port
+        routers = set()
+        for table in (Segment, Subnet, RouterPort):
+            for row in self._south.table(table).values():
+                if isinstance(row, Segment):
+                    if row.id == port.segment:
+                        yield row
+                elif isinstance(row, Subnet | RouterPort) and row.segment == port.segment:
+                    yield row
+                    if isinstance(row, RouterPort):
+                        routers.add(row.router)
+        for router in self._south.table(Router).values():
+            if router.id in routers:
+                yield router
+
+    def _verdict(self, port_id: str, port: Port | None, told: Mapping[str, JsonObject]) -> str:
+        """One sentence for whoever asks at 3 a.m."""
+        picture = self._picture
+        if port is None:
+            return (
+                "no policy: the interface has no address in a virtual subnet, or the controller"
+                " has not derived it yet (isthmus status)"
+            )
+        claim = picture.claim_of(port_id)
+        if claim is None:
+            strangers = sorted(picture.claims_by_port.get(port_id, {}))
+            if strangers:
+                return (
+                    f"only {', '.join(strangers)} claims it, which may not have it or is no server"
+                )
+            return (
+                "no host has it: plug an interface with external_ids:iface-id="
+                f"{port_id} or {port.profile_id} into a host's integration bridge"
+            )
+        if not picture.is_alive(claim.host):
+            return f"{claim.host} has it and is silent: is isthmus agent running there?"
+        status = picture.status_of(port_id)
+        if status is None or status.revision != port.revision:
+            return f"{claim.host} has it and has not applied the last change yet"
+        if status.state == "error":
+            return f"{claim.host} has it and reports: {status.detail}"
+        answer = told.get(claim.host, {})
+        if answer.get("error"):
+            return f"{claim.host} has applied it, but does not answer now: {answer['error']}"
+        if answer.get("missing"):
+            return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
+        return f"works: {claim.host} has it, and its switch holds all its flows"
+
+    async def _ask(self, host: str, question: str) -> JsonObject:
+        """What a host answers; an object with ``error`` when it does not."""
+        if not self._picture.is_alive(host):
+            return {"error": f"{host} is silent"}
+        query = Query(
+            id=str(uuid4()),
+            host=host,
+            question=question,
+            deadline_s=int(time.time() + ANSWER_S) + 1,
+        )
+        try:
+            await self._south.transact([insert(Query.TABLE, query)])
+        except Unavailable as error:
+            return {"error": error.message}
+        until = time.monotonic() + ANSWER_S
+        while (found := self._answer_to(query.id)) is None:
+            if not await self._next_change(until):
+                return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+        row_id, answer = found
+        await self._south.transact([delete(Answer.TABLE, row_id)])
+        result: Mapping[str, Json] = msgspec.json.decode(answer.result)
+        return result
+
+    def _answer_to(self, query_id: str) -> tuple[RowId, Answer] | None:
+        for row_id, answer in self._south.table(Answer).items():
+            if answer.id == query_id:
+                return row_id, answer
+        return None
+
+    async def _next_change(self, until: float) -> bool:
+        """Wait for a change of the south store; False when the time is up."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await event.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(event)
+        return True
+
+    # -- following a change to the last host -------------------------------------------------------
+
+    async def raise_probe(self) -> JsonObject:
+        """Ask every host to answer when it has programmed all that was written before."""
+        started = time.monotonic()
+        try:
+            number = await self._increment()
+        except Duplicate:
+            number = await self._increment()  # another controller has made the row
+        self._raised_at[number] = started
+        for old in sorted(self._raised_at)[:-64]:
+            del self._raised_at[old]
+            self._answered.pop(old, None)
+        self._note_probes()
+        return self._progress(number)
+
+    async def _increment(self) -> int:
+        found = next(iter(self._south.table(Probe)), None)
+        if found is None:
+            await self._south.transact([insert(Probe.TABLE, Probe(number=1))])
+            return 1
+        before = self._south.table(Probe)[found].number
+        await self._south.transact([mutate(Probe.TABLE, found, [("number", "+=", 1)])])
+        return max(before + 1, self._south.table(Probe)[found].number)
+
+    async def probe(self, number: int, answered: int, wait_s: float) -> JsonObject:
+        """How far a probe has come: returns when more than `answered` hosts have answered, when
+        all have, or after `wait_s`.
+        """
+        until = time.monotonic() + wait_s
+        while True:
+            self._note_probes()
+            progress = self._progress(number)
+            hosts = progress["hosts"]
+            assert isinstance(hosts, list)
+            done = [host for host in hosts if host["milliseconds"] is not None]
+            if len(done) > answered or len(done) == len(hosts):
+                return progress
+            if not await self._next_change(until):
+                return progress
+
+    def _note_probes(self) -> None:
+        now = time.monotonic()
+        for host, heartbeat in self._picture.heartbeats.items():
+            for number in self._raised_at:
+                if heartbeat.probe >= number:
+                    self._answered.setdefault(number, {}).setdefault(host, now)
+
+    def _progress(self, number: int) -> dict[str, Json]:
+        started = self._raised_at.get(number)
+        answered = self._answered.get(number, {})
+        hosts: list[Json] = []
+        for view in self._picture.host_views():
+            if not view.known or not view.alive:
+                continue
+            at = answered.get(view.host)
+            if at is None and view.heartbeat is not None and view.heartbeat.probe >= number:
+                at = started
+            taken = None if at is None or started is None else round((at - started) * 1e3, 3)
+            hosts.append({"host": view.host, "milliseconds": taken})
+        silent: list[Json] = [
+            view.host for view in self._picture.host_views() if view.known and not view.alive
+        ]
+        return {"probe": number, "hosts": hosts, "silent": silent}
+
+
+def _host(view: HostView) -> dict[str, Json]:
+    status, heartbeat = view.status, view.heartbeat
+    return {
+        "host": view.host,
+        "known": view.known,
+        "alive": view.alive,
+        "ageSeconds": view.age_s,
+        "claims": view.claims,
+        "ports": 0 if heartbeat is None else heartbeat.ports,
+        "flows": 0 if heartbeat is None else heartbeat.flows,
+        "problems": [] if heartbeat is None else list(heartbeat.problems),
+        "encapsulations": [] if status is None else status.encapsulations.split(","),
+        "providerAddresses": [] if status is None else list(status.provider_addresses),
+        "version": "" if status is None else status.version,
+        "switchVersion": "" if status is None else status.switch_version,
+    }
+
+
+def _error(status: PortStatus) -> dict[str, Json]:
+    return {
+        "port": status.port,
+        "host": status.host,
+        "code": status.code,
+        "detail": status.detail,
+    }
+
+
+def _row(row: Row) -> dict[str, Json]:
+    columns = {name: getattr(row, name) for name in row.__struct_fields__}
+    return {"table": row.TABLE, "row": msgspec.to_builtins(columns)}

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's process: REST in front, the two stores behind, and the deriver if nobody else is.
+
+Any number of controllers run on the same stores: all serve REST, one derives. A controller that was
+told of no servers keeps its own, two RAFT clusters of one, which outlive it: hosts go on reading
+the south store while no controller runs, and the next controller takes the servers over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from isthmus.api.app import create_app
+from isthmus.api.listening import Listener
+from isthmus.api.server import ApiServer
+from isthmus.api.tls import TlsFiles
+from isthmus.controller.deriving import Deriving
+from isthmus.controller.insight import Insight, StoreHealth
+from isthmus.controller.picture import Picture
+from isthmus.derive.intent_units import Underlay
+from isthmus.errors import Unavailable
+from isthmus.intent.model import Json, JsonObject, Stored
+from isthmus.policy.rows import TABLES, Deriver, Row
+from isthmus.store import schema, servers
+from isthmus.store.connection import Change, Connection
+from isthmus.store.north import North
+from isthmus.store.south import PolicyWriter
+
+log = logging.getLogger(__name__)
+
+LOADED_S = 30.0
+"""How long the stores may take to be there; then the process ends with what is wrong."""
+
+
+class Settings(NamedTuple):
+    """What a controller is told. Empty `north` and `south`: it keeps servers of its own."""
+
+    name: str
+    data_directory: Path
+    run_directory: Path
+    listen: tuple[str, ...]
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    client_certificates: tuple[str, ...] = ()
+    users: Path | None = None
+    north: tuple[str, ...] = ()
+    south: tuple[str, ...] = ()
+    store_listen: tuple[str, ...] = ()
+    raft_address: str = ""
+    underlay_mtu_bytes: int = 1500
+    transports: tuple[str, ...] = ("vxlan", "nvgre")
+    version: str = "0"
+
+
+async def run(settings: Settings) -> None:
+    """Serve until cancelled. Raises IsthmusError for what must not or cannot be served."""
+    for directory in (settings.run_directory, settings.data_directory):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tls = _store_tls(settings)
+    north = settings.north or (await _own_server(settings, "north"),)
+    south = settings.south or (await _own_server(settings, "south"),)
+    await Controller(settings, north, south, tls).run()
+
+
+async def _own_server(settings: Settings, name: str) -> str:
+    """The remote of our own server of a store, started unless it runs."""
+    server = await servers.ensure_server(
+        name,
+        schema.north_schema() if name == "north" else schema.south_schema(),
+        directory=settings.data_directory,
+        run_directory=settings.run_directory,
+        listen=settings.store_listen if name == "south" else (),
+    )
+    return server.remote
+
+
+def _store_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How we prove ourselves to servers that are reached by ``ssl:``."""
+    if settings.certificate is None or settings.key is None or settings.ca is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ca)
+    context.check_hostname = False  # servers are known by our authority, not by a DNS name
+    context.load_cert_chain(settings.certificate, settings.key)
+    return context
+
+
+class Controller:
+    """One controller on its two stores."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        north: Sequence[str],
+        south: Sequence[str],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.settings = settings
+        self.picture = Picture(time.time)
+        self.north = North(north, replica=settings.name, tls=tls, on_changes=self._north_changed)
+        self.south = Connection(
+            south,
+            schema.SOUTH,
+            TABLES,
+            name="south",
+            leader_only=True,
+            tls=tls,
+            on_changes=self._south_changed,
+            on_connected=self._south_connected,
+        )
+        self._writer = PolicyWriter(self.south, settings.name)
+        self.deriving = Deriving(
+            self._writer,
+            Underlay(settings.underlay_mtu_bytes, settings.transports),
+            name=settings.name,
+            heartbeats=lambda: self.north.heartbeats,
+            holder=self._holder,
+        )
+        self.insight = Insight(
+            version=settings.version,
+            view=lambda: self.north.view,
+            picture=self.picture,
+            south=self.south,
+            vitals=self,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        api = ApiServer(
+            create_app(
+                self.north,
+                states=self.picture,
+                insight=self.insight,
+                software_version=self.settings.version,
+            ),
+            _listeners(self.settings),
+        )
+        try:
+            await self.north.start()
+            await self.south.start()
+            await self._loaded()
+            await api.start()
+            await self.deriving.run()
+        finally:
+            await api.stop()
+            await self.south.stop()
+            await self.north.stop()
+
+    async def _loaded(self) -> None:
+        try:
+            await self.north.loaded(LOADED_S)
+            await self.south.loaded(LOADED_S)
+        except Unavailable as error:
+            raise Unavailable(
+                f"the stores cannot be read: {error.message}. `isthmus store status` says more"
+            ) from error
+
+    # -- what changes ------------------------------------------------------------------------------
+
+    def _north_changed(
+        self, changes: Sequence[tuple[str, Stored | None, Stored | None]]
+    ) -> None:
+        for _, old, new in changes:
+            row = new or old
+            if row is not None and row.kind == "servers":
+                if old is not None and (new is None or new.instance_id != old.instance_id):
+                    self.picture.name_server(old.instance_id, None)
+                if new is not None:
+                    self.picture.name_server(new.instance_id, new.resource_id.lower())
+        self.deriving.changed((old, new) for _, old, new in changes)
+
+    def _south_changed(self, changes: Sequence[Change]) -> None:
+        self._writer.note(changes)
+        for _, _, old, new in changes:
+            self.picture.change(_policy(old), _policy(new))
+        self.insight.south_changed()
+
+    def _south_connected(self, connected: bool) -> None:
+        if connected:
+            self.deriving.forget()
+
+    def _holder(self) -> str | None:
+        """Whom the south store names the deriver; None while it is away."""
+        if not self.south.connected or not self.north.connected:
+            return None
+        row = next(iter(self.south.table(Deriver).values()), None)
+        return "" if row is None else row.holder
+
+    # -- controller.insight.Vitals -----------------------------------------------------------------
+
+    def controllers(self) -> Iterable[JsonObject]:
+        holder = self._holder()
+        now_s = time.monotonic()
+        for name in sorted(self.north.heartbeats):
+            alive = name == self.settings.name or self.deriving.watch.is_alive(name, now_s)
+            yield {"name": name, "alive": alive, "deriving": alive and name == holder}
+
+    def stores(self) -> Iterable[StoreHealth]:
+        for name, store, rows in (
+            ("north", self.north, self.north.rows),
+            ("south", self.south, sum(len(rows) for rows in self.south.rows.values())),
+        ):
+            yield StoreHealth(name, store.connected, store.problem, rows)
+
+    def deriver(self) -> JsonObject:
+        row = next(iter(self.south.table(Deriver).values()), None)
+        deriving: dict[str, Json] = {
+            "holder": None if row is None else row.holder,
+            "generation": None if row is None else row.generation,
+            "here": self.deriving.is_deriver,
+            "pending": self.deriving.pending,
+            "problem": self.deriving.problem,
+            "failures": [
+                f"{unit} {key}: {error!r}"
+                for (unit, key), error in self.deriving.engine.failures.items()
+            ],
+        }
+        return deriving
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """TLS and the rule of access hold for all but unix sockets and this machine's own addresses."""
+    found = []
+    for text in settings.listen:
+        address = text.removeprefix("https://").removeprefix("http://")
+        if address.startswith("unix:") or text.startswith("http://") or settings.certificate is None:
+            found.append(Listener(address))
+            continue
+        assert settings.key is not None, "a certificate comes with its key"
+        found.append(
+            Listener(
+                address,
+                tls=TlsFiles(settings.certificate, settings.key, settings.ca),
+                certificates=settings.client_certificates,
+                users=settings.users,
+            )
+        )
+    return found
+
+
+def _policy(row: object) -> Row | None:
+    assert row is None or isinstance(row, Row)
+    return row

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each scenario comes to exactly what its golden files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.golden.scenario import outcome, scenarios
+
+
+@pytest.mark.parametrize("folder", scenarios(), ids=lambda folder: folder.name)
+def test_a_scenario_comes_to_its_golden_files(folder: Path) -> None:
+    golden = {path.name: path.read_text() for path in folder.glob("*.txt")}
+    assert outcome(folder) == golden
