@@ -23,15 +23,15 @@ It leaves to others where inputs come from and where outputs go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar, cast
 
-Key = Hashable
-Table = type
-Row = TypeVar("Row")
+from isthmus.derive.tables import NOTHING, Call, Change, Entries, Index, Key, Rows, Table
 
-_NOTHING: AbstractSet[Key] = frozenset()
+__all__ = ["Change", "Engine", "Index", "Item", "Key", "Read", "Table", "Unit", "unit"]
+
+Row = TypeVar("Row")
 
 
 class Item(NamedTuple):
@@ -42,22 +42,6 @@ class Item(NamedTuple):
     table: Table
     key: Key
     value: object
-
-
-class Index(NamedTuple):
-    """Finds rows of `table` by what `of` gives for them. Must be a pure function of key and row."""
-
-    table: Table
-    name: str
-    of: Callable[[Key, object], Iterable[Key]]
-
-
-class Change(NamedTuple):
-    """What became of one row between two calls of `settle`; None is absent."""
-
-    key: Key
-    old: object | None
-    new: object | None
 
 
 class Unit(NamedTuple):
@@ -75,50 +59,7 @@ def unit(over: type[Row], run: Callable[[Row, Read], Iterable[Item]]) -> Unit:
     return Unit(run.__name__, over, run)
 
 
-class _Rows:
-    """One table: its rows, its indexes, and who read what."""
-
-    __slots__ = (
-        "changed",
-        "derived_by",
-        "disputed",
-        "indexes",
-        "more",
-        "readers",
-        "units",
-        "values",
-    )
-
-    def __init__(self) -> None:
-        self.values: dict[Key, object] = {}
-        self.readers: dict[Key, set[_Call]] = {}
-        self.indexes: list[_Entries] = []
-        self.units: list[int] = []
-        self.changed: dict[Key, object | None] = {}
-        self.derived_by: dict[Key, _Call] = {}
-        # Rows that more than one call gives: all their givers and what each gives; and those they
-        # disagree on.
-        self.more: dict[Key, dict[_Call, object]] = {}
-        self.disputed: set[Key] = set()
-
-
-class _Entries:
-    """One index: entry → keys of rows, and who read which entry."""
-
-    __slots__ = ("keys", "of", "readers")
-
-    def __init__(self, of: Callable[[Key, object], Iterable[Key]]) -> None:
-        self.of = of
-        self.keys: dict[Key, set[Key]] = {}
-        self.readers: dict[Key, set[_Call]] = {}
-
-
-class _Call(NamedTuple):
-    level: int
-    key: Key
-
-
-_Noted = list[tuple[dict[Key, set[_Call]], Key]]
+_Noted = list[tuple[dict[Key, set[Call]], Key]]
 
 
 class Read:
@@ -139,7 +80,7 @@ class Read:
         """Keys of the rows under `entry`. Do not change the set; sort it where order matters."""
         entries = self._engine._by_index[index]
         self._engine._note(entries.readers, entry)
-        return entries.keys.get(entry, _NOTHING)
+        return entries.keys.get(entry, NOTHING)
 
 
 class Engine:
@@ -154,22 +95,22 @@ class Engine:
         tables: Iterable[Table] = (),
     ) -> None:
         self._units = tuple(units)
-        self._tables: dict[Table, _Rows] = {}
-        self._by_index: dict[Index, _Entries] = {}
+        self._tables: dict[Table, Rows] = {}
+        self._by_index: dict[Index, Entries] = {}
         for table in (
             *tables,
             *(unit.over for unit in units),
             *(index.table for index in indexes),
         ):
-            self._tables.setdefault(table, _Rows())
+            self._tables.setdefault(table, Rows(self._mark))
         for index in indexes:
-            entries = self._by_index[index] = _Entries(index.of)
+            entries = self._by_index[index] = Entries(index.of)
             self._tables[index.table].indexes.append(entries)
         for level, unit in enumerate(self._units):
             self._tables[unit.over].units.append(level)
         self._dirty: list[set[Key]] = [set() for _ in self._units]
-        self._given: dict[_Call, list[tuple[_Rows, Key]]] = {}
-        self._reads: dict[_Call, _Noted] = {}
+        self._given: dict[Call, list[tuple[Rows, Key]]] = {}
+        self._reads: dict[Call, _Noted] = {}
         self._level = -1
         self._noted: _Noted = []
         self._reader = Read(self)
@@ -180,7 +121,7 @@ class Engine:
 
     def put(self, table: Table, key: Key, value: object | None) -> None:
         """Set an input row; None removes it. Takes effect at `settle`."""
-        self._store(self._tables[table], key, value)
+        self._tables[table].store(key, value)
 
     def rows(self, table: type[Row]) -> Mapping[Key, Row]:
         """The live rows of a table."""
@@ -188,7 +129,7 @@ class Engine:
 
     def entry(self, index: Index, entry: Key) -> AbstractSet[Key]:
         """Keys of the rows under an index entry, outside any unit."""
-        return self._by_index[index].keys.get(entry, _NOTHING)
+        return self._by_index[index].keys.get(entry, NOTHING)
 
     def settle(self) -> None:
         """Run what must run until nothing is dirty. Cost: the calls affected."""
@@ -222,10 +163,10 @@ class Engine:
         """What one call gave, for people who ask why."""
         level = next(n for n, candidate in enumerate(self._units) if candidate.name == unit)
         names = {id(rows): table for table, rows in self._tables.items()}
-        for rows, item_key in self._given.get(_Call(level, key), ()):
+        for rows, item_key in self._given.get(Call(level, key), ()):
             yield Item(names[id(rows)], item_key, rows.values.get(item_key))
 
-    def audit(self, choose: Callable[[Sequence[_Call]], Iterable[_Call]]) -> list[str]:
+    def audit(self, choose: Callable[[Sequence[Call]], Iterable[Call]]) -> list[str]:
         """Run the chosen calls again without effect; name those whose items differ from what is
         held.
 
@@ -246,15 +187,15 @@ class Engine:
                 wrong.append(f"{unit.name} {call.key!r}")
         return wrong
 
-    def _value_of(self, call: _Call, rows: _Rows, key: Key) -> object | None:
+    def _value_of(self, call: Call, rows: Rows, key: Key) -> object | None:
         more = rows.more.get(key)
         return rows.values.get(key) if more is None else more.get(call)
 
-    def _note(self, readers: dict[Key, set[_Call]], key: Key) -> None:
+    def _note(self, readers: dict[Key, set[Call]], key: Key) -> None:
         self._noted.append((readers, key))
 
     def _call(self, level: int, key: Key) -> None:
-        call = _Call(level, key)
+        call = Call(level, key)
         unit = self._units[level]
         value = self._tables[unit.over].values.get(key)
         noted: _Noted = []
@@ -268,7 +209,7 @@ class Engine:
             self._remember_reads(call, noted)
             return
         before = self._given.pop(call, ())
-        after: dict[tuple[int, Key], tuple[_Rows, Key]] = {}
+        after: dict[tuple[int, Key], tuple[Rows, Key]] = {}
         for table, item_key, item_value in items:
             rows = self._tables[table]
             after[id(rows), item_key] = (rows, item_key)
@@ -280,7 +221,7 @@ class Engine:
             self._given[call] = list(after.values())
         self._remember_reads(call, noted)
 
-    def _remember_reads(self, call: _Call, noted: _Noted) -> None:
+    def _remember_reads(self, call: Call, noted: _Noted) -> None:
         before = self._reads.get(call)
         if before == noted:
             return
@@ -297,12 +238,12 @@ class Engine:
         else:
             self._reads.pop(call, None)
 
-    def _give(self, call: _Call, rows: _Rows, key: Key, value: object) -> None:
+    def _give(self, call: Call, rows: Rows, key: Key, value: object) -> None:
         owner = rows.derived_by.get(key)
         more = rows.more.get(key)
         if owner is None or (owner == call and more is None):
             rows.derived_by[key] = call
-            self._store(rows, key, value)
+            rows.store(key, value)
             return
         if more is None:
             more = rows.more[key] = {owner: rows.values[key]}
@@ -310,11 +251,11 @@ class Engine:
         if rows.values[key] != value or key in rows.disputed:
             self._elect(rows, key)
 
-    def _take(self, call: _Call, rows: _Rows, key: Key) -> None:
+    def _take(self, call: Call, rows: Rows, key: Key) -> None:
         more = rows.more.get(key)
         if more is None:
             del rows.derived_by[key]
-            self._store(rows, key, None)
+            rows.store(key, None)
             return
         del more[call]
         if key in rows.disputed:
@@ -324,7 +265,7 @@ class Engine:
         if len(more) == 1:
             del rows.more[key]
 
-    def _elect(self, rows: _Rows, key: Key) -> None:
+    def _elect(self, rows: Rows, key: Key) -> None:
         """Among givers that disagree, the earliest in (unit, key) order decides, whatever order
         they came in.
         """
@@ -336,40 +277,7 @@ class Engine:
             rows.disputed.add(key)
         else:
             rows.disputed.discard(key)
-        self._store(rows, key, value)
-
-    def _store(self, rows: _Rows, key: Key, value: object | None) -> None:
-        old = rows.values.get(key)
-        if old == value:
-            return
-        if value is None:
-            del rows.values[key]
-        else:
-            rows.values[key] = value
-        rows.changed.setdefault(key, old)
-        for level in rows.units:
-            self._mark(level, key)
-        for call in rows.readers.get(key, ()):
-            self._mark(*call)
-        for entries in rows.indexes:
-            self._reindex(entries, key, old, value)
-
-    def _reindex(self, entries: _Entries, key: Key, old: object | None, new: object | None) -> None:
-        before = set() if old is None else set(entries.of(key, old))
-        after = set() if new is None else set(entries.of(key, new))
-        for entry in before - after:
-            keys = entries.keys[entry]
-            keys.discard(key)
-            if not keys:
-                del entries.keys[entry]
-            self._mark_all(entries.readers.get(entry, ()))
-        for entry in after - before:
-            entries.keys.setdefault(entry, set()).add(key)
-            self._mark_all(entries.readers.get(entry, ()))
-
-    def _mark_all(self, calls: Iterable[_Call]) -> None:
-        for call in calls:
-            self._mark(*call)
+        rows.store(key, value)
 
     def _mark(self, level: int, key: Key) -> None:
         if level <= self._level:
