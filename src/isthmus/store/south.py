@@ -17,6 +17,9 @@ from isthmus.store.connection import Change, Connection
 from isthmus.store.failures import Duplicate, WaitFailed
 from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update, wait
 
+Place = tuple[type[Row], object]
+"""The table and the key of a row."""
+
 TRANSACTION_ROWS = 100
 """RAFT commits one transaction after the other; more rows in each make it no faster."""
 
@@ -45,7 +48,7 @@ class PolicyWriter:
         self._connection = connection
         self._holder = holder
         self._fence: _Fence | None = None
-        self._row_ids: dict[tuple[type, object], RowId] = {}
+        self._row_ids: dict[Place, RowId] = {}
 
     @property
     def generation(self) -> int | None:
@@ -56,16 +59,12 @@ class PolicyWriter:
         """Remember where rows are."""
         for _, row_id, old, new in changes:
             if isinstance(old, Row) and new is None and isinstance(old, DESIRED):
-                place = (type(old), old.key)
+                place: Place = (type(old), old.key)
                 if self._row_ids.get(place) == row_id:
                     del self._row_ids[place]
         for _, row_id, _, new in changes:
             if isinstance(new, DESIRED):
                 self._row_ids[type(new), new.key] = row_id
-
-    def stored(self, table: type, key: object) -> Row | None:
-        row_id = self._row_ids.get((table, key))
-        return None if row_id is None else self._connection.rows[table].get(row_id)  # type: ignore[return-value]
 
     async def take_over(self) -> int:
         """Become the deriver; the new generation. Raises FenceLost when another was faster."""
@@ -97,12 +96,12 @@ class PolicyWriter:
 
     async def write_all(self, wanted: Iterable[Row]) -> int:
         """Make the desired tables hold exactly `wanted`; the number of rows changed."""
-        rows = {(type(row), row.key): row for row in wanted}
+        rows: dict[Place, Row] = {(type(row), row.key): row for row in wanted}
         operations: list[Operation] = []
         for place, row in rows.items():
             operations += self._operations(place, row)
-        for place in [place for place in self._row_ids if place not in rows]:
-            operations += self._operations(place, None)
+        for gone in [place for place in self._row_ids if place not in rows]:
+            operations += self._operations(gone, None)
         await self._send(operations)
         return len(operations)
 
@@ -119,9 +118,9 @@ class PolicyWriter:
         await self._send(operations)
         return len(operations)
 
-    def _operations(self, place: tuple[type, object], wanted: Row | None) -> list[Operation]:
+    def _operations(self, place: Place, wanted: Row | None) -> list[Operation]:
         row_id = self._row_ids.get(place)
-        table: str = place[0].TABLE
+        table = place[0].TABLE
         if row_id is None:
             return [] if wanted is None else [insert(table, wanted)]
         if wanted is None:

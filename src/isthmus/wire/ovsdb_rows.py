@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of OVSDB tables as structs.
+
+A row type is a msgspec struct with a class variable ``TABLE``. Its fields are columns:
+
+========================  ==========================================
+``str int bool float``    a scalar
+``RowId``                 a reference: the UUID of a row
+``X | None``              a set of at most one
+``tuple[X, ...]``         a set of ``str`` or ``int``; sorted
+``frozenset[X]``          a set
+``dict[K, V]``            a map
+========================  ==========================================
+
+What depends on the type alone is prepared once, in its `Codec`. A message is decoded by msgspec
+into structs of what is on the wire, checked on the way; `Codec` makes rows of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from isthmus.wire.ovsdb_columns import ColumnType, Shape, column_type
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Codec(Generic[R]):
+    """Of one row type, as a server has it that knows `columns` (None: all of them).
+
+    A field whose column the server lacks has the default of the struct, or where it has none, the
+    default of the column's type.
+    """
+
+    def __init__(self, row_type: type[R], known: frozenset[str] | None = None) -> None:
+        self.row_type = row_type
+        self.table = table_name(row_type)
+        types = column_types(row_type)
+        self.columns = tuple(name for name in types if known is None or name in known)
+        self._types = {name: types[name] for name in self.columns}
+        self._absent = {
+            field.encode_name: types[field.encode_name].empty
+            for field in msgspec.structs.fields(row_type)
+            if field.required and field.encode_name not in self._types
+        }
+        self.update_type = self._update_type()
+        self._getter = _getter(self.columns)
+        self._readers = [(i, t.read) for i, t in enumerate(self._types.values()) if _is_read(t)]
+
+    def _update_type(self) -> type[msgspec.Struct]:
+        """What one ``<row-update2>`` is decoded as. Its structs hold no cycles: gc need not look.
+
+        Of a whole row, an omitted column has its type's default: for plain scalars that is put
+        there at once. Of a changed row, it has not changed.
+        """
+        whole = msgspec.defstruct(
+            f"{self.table}_whole",
+            [
+                (name, kind.wire_type, kind.empty)
+                if not _is_read(kind)
+                else (name, kind.wire_type | None, None)
+                for name, kind in self._types.items()
+            ],
+            gc=False,
+        )
+        changed = msgspec.defstruct(
+            f"{self.table}_changed",
+            [(name, kind.wire_type | UnsetType, UNSET) for name, kind in self._types.items()],
+            gc=False,
+        )
+        return msgspec.defstruct(
+            f"{self.table}_update",
+            [
+                ("initial", whole | None, None),
+                ("insert", whole | None, None),
+                ("modify", changed | None, None),
+                ("delete", Any, UNSET),
+            ],
+            gc=False,
+        )
+
+    def decode(self, whole: Any) -> R:
+        """The row of what is ``initial`` or ``insert`` in an `update_type`."""
+        values = list(self._getter(whole))
+        for index, read in self._readers:
+            values[index] = read(values[index])
+        return self.row_type(**dict(zip(self.columns, values, strict=True)), **self._absent)
+
+    def patch(self, row: R, changed: Any) -> R:
+        """The row after what is ``modify`` in an `update_type`."""
+        return msgspec.structs.replace(
+            row,
+            **{
+                name: kind.merge(getattr(row, name), difference)
+                for name, kind in self._types.items()
+                if (difference := getattr(changed, name)) is not UNSET
+            },
+        )
+
+
+@cache
+def column_types(row_type: type[msgspec.Struct]) -> Mapping[str, ColumnType]:
+    """The columns of a row type by name. Raises TypeError for a field that can be none."""
+    return {
+        field.encode_name: column_type(field.type) for field in msgspec.structs.fields(row_type)
+    }
+
+
+def shapes(row_type: type[msgspec.Struct]) -> Mapping[str, Shape]:
+    """What each column of a row type is in a schema."""
+    return {name: kind.shape for name, kind in column_types(row_type).items()}
+
+
+def table_name(row_type: type[msgspec.Struct]) -> str:
+    """The table of a row type."""
+    name = getattr(row_type, "TABLE", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{row_type.__name__} has no class variable TABLE")
+    return name
+
+
+def written(row: msgspec.Struct, columns: Iterable[str] | None = None) -> dict[str, object]:
+    """A row, or the given columns of it, as JSON (RFC 7047 section 5.1, ``<row>``)."""
+    types = column_types(type(row))
+    return {name: types[name].write(getattr(row, name)) for name in columns or types}
+
+
+def _is_read(kind: ColumnType) -> bool:
+    """Whether what is on the wire is not yet the value."""
+    return kind.shape[0] != "scalar" or kind.shape[1] == "uuid"
+
+
+def _getter(columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(columns) == 1:
+        (only,) = columns
+        return lambda whole: (getattr(whole, only),)
+    if not columns:
+        return lambda _whole: ()
+    return attrgetter(*columns)
