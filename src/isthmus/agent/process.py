@@ -23,7 +23,7 @@ from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
 from isthmus.errors import IsthmusError, Unavailable
-from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, Row
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort, Reach
@@ -228,7 +228,7 @@ class Agent:
             self._statuses = statuses | self._statuses
             raise
 
-    def _host_status(self) -> reports.HostStatus:
+    def _host_status(self) -> HostStatus:
         found = [row.ovs_version for row in self._switch.table(switch.Switch).values()]
         return reports.host_status(
             self.state,

@@ -8,9 +8,9 @@ intent and what hosts report of it are two things: provisioningState is never to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.rows import (
@@ -22,6 +22,8 @@ from isthmus.policy.rows import (
     PortStatus,
     Row,
 )
+
+Observed = TypeVar("Observed", Claim, PortStatus)
 
 SILENT_AFTER_S = 90
 """Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
@@ -214,12 +216,12 @@ class Picture:
             self._host_by_server[instance_id.lower()] = host
 
 
-def _drop(rows: Mapping[str, dict[str, object]] | defaultdict, key: str, host: str) -> None:  # type: ignore[type-arg]
-    inner = rows.get(key)
+def _drop(rows: dict[str, dict[str, Observed]], port: str, host: str) -> None:
+    inner = rows.get(port)
     if inner is not None:
         inner.pop(host, None)
         if not inner:
-            rows.pop(key)
+            del rows[port]
 
 
 def _state(

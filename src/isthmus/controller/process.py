@@ -236,7 +236,7 @@ def _listeners(settings: Settings) -> list[Listener]:
         found.append(
             Listener(
                 address,
-                tls=TlsFiles(settings.certificate, settings.key, settings.ca),
+                tls=TlsFiles(settings.certificate, settings.key, settings.ca or settings.certificate),
                 certificates=settings.client_certificates,
                 users=settings.users,
             )

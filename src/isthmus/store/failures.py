@@ -18,7 +18,7 @@ __all__ = [
 
 
 class OutcomeUnknown(Unavailable):
-    """The transaction was sent and the connection lost before the answer: it was applied, or not."""
+    """Sent, and the connection was lost before the answer: it was applied, or not."""
 
 
 class WaitFailed(Conflict):

@@ -23,7 +23,8 @@ def check_remote(remote: str) -> tuple[str, str, int]:
     if scheme in ("tcp", "ssl") and host and port.isdecimal() and int(port) < 65536:
         return scheme, host.strip("[]"), int(port)
     raise Invalid(
-        f"{remote!r} is no address of a data base: write unix:/path, tcp:host:6641 or ssl:host:6641",
+        f"{remote!r} is no address of a data base: write unix:/path, tcp:host:port or"
+        " ssl:host:port",
         target=remote,
     )
 

@@ -26,6 +26,8 @@ from isthmus.store.commands import output_of, succeeds
 from isthmus.store.schema import Schema, encoded
 
 START_S = 10.0
+_FRESH = "all logs are empty"
+"""ovsdb-tool's complaint of a data base that no server has opened yet."""
 STOP_S = 10.0
 
 
@@ -319,6 +321,8 @@ async def _check(files: ServerFiles, schema: Schema) -> None:
         await output_of("ovsdb-tool", "check-cluster", path)
         name = (await output_of("ovsdb-tool", "db-name", path)).decode().strip()
     except Unavailable as error:
+        if _FRESH in error.message:
+            return
         raise Invalid(f"{path} is corrupt: {error.message}. {repair}", target=path) from error
     if name != schema["name"]:
         raise Invalid(f"{path} holds {name}, not {schema['name']}: {repair}", target=path)

@@ -97,7 +97,7 @@ def _atom(annotation: object) -> _Atom:
 
 def reference(row: str) -> list[str]:
     """A RowId on the wire."""
-    return ["named-uuid" if isinstance(row, NamedRow) else "uuid", row]
+    return ["named-uuid", str(row)] if isinstance(row, NamedRow) else ["uuid", row]
 
 
 @dataclass(frozen=True, slots=True)
