@@ -57,7 +57,7 @@ class Northbound:
 
     def batch(self, resources: Iterable[tuple[str, Resource]]) -> None:
         """Put many resources in one transaction, all or none: the extension ``batch``."""
-        entries = [{"method": "PUT", "resourceRef": ref, **body} for ref, body in resources]
+        entries = [{"method": "PUT", "resourceRef": ref, "body": body} for ref, body in resources]
         self._exchange("POST", f"{self._prefix}/batch", {"requests": entries})
 
     def delete(self, reference: str) -> None:

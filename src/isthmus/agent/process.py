@@ -87,8 +87,11 @@ class Agent:
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
         self._scope_changed = asyncio.Event()
         self._scope: scope.Conditions = {}
+        """What follows from what has been read,"""
+        self._scope_asked: scope.Conditions = {}
+        """what the south store has been asked for,"""
         self._scope_read: scope.Conditions | None = None
-        """What the south store has been asked for and has given; None before the first time."""
+        """and what it has given; None before the first time."""
         self._statuses: dict[str, PortStatus | None] = {}
         """Of ports whose flows are on the switch, to be written."""
         self._programmed_probe = 0
@@ -100,7 +103,7 @@ class Agent:
             await self._switch.loaded()
             self._read_switch()
             self.state.settle()
-            self._scope = self.state.conditions()
+            self._scope = self._scope_asked = self.state.conditions()
             await self._south.set_conditions(self._scope)
             await self._south.start()
             async with asyncio.TaskGroup() as tasks:
@@ -147,8 +150,7 @@ class Agent:
 
     def _south_connected(self, connected: bool) -> None:
         if connected:
-            if self._scope_read is None:
-                self._scope_read = self._scope
+            self._scope_read = self._scope_asked
             self.state.report_all()
             self._to_program.set()
             self._to_write.set()
@@ -207,6 +209,7 @@ class Agent:
         """Ask for what the scope has come to be; what comes may widen it once more."""
         wanted = self._scope
         if wanted != self._scope_read and self._south.connected:
+            self._scope_asked = wanted
             await self._south.set_conditions(wanted)
             self._scope_read = wanted
             self._to_program.set()

@@ -37,6 +37,7 @@ Clause = tuple[str, str, str]
 Conditions = Mapping[type[Row], tuple[Clause, ...]]
 """By table; an empty tuple asks for no row, an absent table for all."""
 
+
 class Unresolved(NamedTuple):
     """An interface whose port is not known: it is asked for by name."""
 

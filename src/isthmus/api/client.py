@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the REST API: what the CLI and tests use. Errors of the server come as those of
+`isthmus.errors`, with their codes and targets."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from isthmus import errors
+from isthmus.errors import Detail, IsthmusError, Unavailable
+
+TIMEOUT_S = 30.0
+
+Resource = Mapping[str, Any]
+"""JSON; what is in it is for who reads it to know, hence Any."""
+
+_BY_STATUS: dict[int, type[IsthmusError]] = {
+    400: errors.Invalid,
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    405: errors.Invalid,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    413: errors.Invalid,
+    415: errors.Invalid,
+    503: errors.Unavailable,
+}
+
+
+class Client:
+    """One controller, or whatever speaks MS-NCNBI. A context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        user: str = "",
+        password: str = "",
+        version: str = "v1",
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`url`: ``unix:/path``, ``http://127.0.0.1:8080``, ``https://host``. Raises Invalid for
+        certificates that cannot be used."""
+        self.url = url
+        self._prefix = f"/networking/{version}"
+        path = url.removeprefix("unix:") if url.startswith("unix:") else None
+        self._client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=path) if path else None,
+            base_url="http://localhost" if path else url.rstrip("/"),
+            verify=True if path else _context(ca, certificate, key),
+            auth=(user, password) if user else None,
+            timeout=timeout_s,
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    # -- resources ---------------------------------------------------------------------------------
+
+    def get(self, ref: str) -> Resource:
+        """A resource, or a collection as ``{"value": [...]}``. Raises NotFound."""
+        return self._ask("GET", self._prefix + _path(ref))
+
+    def list(self, ref: str) -> Sequence[Resource]:
+        """The members of a collection."""
+        found: Sequence[Resource] = self.get(ref).get("value", ())
+        return found
+
+    def put(
+        self, ref: str, body: Resource, *, if_match: str = "", create_only: bool = False
+    ) -> Resource:
+        """Create or replace; the resource as it is stored."""
+        headers = {"If-Match": if_match} if if_match else {}
+        if create_only:
+            headers["If-None-Match"] = "*"
+        return self._ask("PUT", self._prefix + _path(ref), body, headers)
+
+    def delete(self, ref: str, *, if_match: str = "") -> bool:
+        """Delete; False when there was nothing."""
+        headers = {"If-Match": if_match} if if_match else {}
+        reply = self._send("DELETE", self._prefix + _path(ref), None, headers)
+        return reply.status_code != 204
+
+    def batch(self, requests: Iterable[Resource]) -> Sequence[Resource]:
+        """Many writes as one, all or nothing; the answer to each."""
+        answer = self._ask("POST", f"{self._prefix}/batch", {"requests": [*requests]})
+        found: Sequence[Resource] = answer["responses"]
+        return found
+
+    # -- beyond resources --------------------------------------------------------------------------
+
+    def discovery(self) -> Resource:
+        return self._ask("GET", "/networking/discovery")
+
+    def status(self) -> Resource:
+        return self._ask("GET", f"{self._prefix}/isthmus/status")
+
+    def explain_port(self, port: str) -> Resource:
+        return self._ask("GET", f"{self._prefix}/isthmus/explain/ports/{quote(port, safe='')}")
+
+    def raise_probe(self) -> Resource:
+        """Ask every host to answer when it has all that was written before."""
+        return self._ask("POST", f"{self._prefix}/isthmus/probes")
+
+    def probe(self, number: int, *, answered: int = 0, wait_s: float = 10.0) -> Resource:
+        """Who has answered; returns when more than `answered` hosts have, or after `wait_s`."""
+        query = f"answered={answered}&waitSeconds={wait_s:g}"
+        return self._ask("GET", f"{self._prefix}/isthmus/probes/{number}?{query}")
+
+    # -- exchange ----------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Resource:
+        reply = self._send(method, path, body, headers)
+        content: Resource = reply.json() if reply.content else {}
+        return content
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Resource | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
+        try:
+            reply = self._client.request(method, path, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"no answer from the controller at {self.url}: {str(error) or type(error).__name__}."
+                " Is it running (isthmus controller), and is the address right (--url)?"
+            ) from error
+        if reply.status_code >= 300:
+            raise _error(reply)
+        return reply
+
+
+def _path(ref: str) -> str:
+    return quote("/" + ref.strip("/"), safe="/:@~+(){}")
+
+
+def _context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | bool:
+    if ca is None and certificate is None:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(file) for file in (ca, certificate, key) if file is not None)
+        raise errors.Invalid(f"the certificates {files} cannot be used: {error}") from error
+    return context
+
+
+def _error(reply: httpx.Response) -> IsthmusError:
+    try:
+        told = reply.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        told = {"message": f"{reply.status_code} {reply.text[:500]}"}
+    kind = _BY_STATUS.get(reply.status_code, errors.Broken)
+    return kind(
+        str(told.get("message", "")),
+        code=told.get("code"),
+        target=told.get("target"),
+        details=tuple(
+            Detail(str(one.get("code")), str(one.get("message")), one.get("target"))
+            for one in told.get("details", ())
+        ),
+    )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the application needs of the rest: the north store, and what operators ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
+
+
+class Deletion(Protocol):
+    """What a request deleted."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def operation_id(self) -> str: ...
+
+
+class North(Protocol):
+    """`store.north.North`, or a store in memory."""
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def write(
+        self,
+        plan_for: Callable[[View, Ids], Plan],
+        *,
+        request_id: str = "",
+        operation_id: str = "",
+    ) -> Plan:
+        """Plan and apply; raises what `plan_for` raises, Conflict, Unavailable."""
+        ...
+
+    def deletion(self, request_id: str) -> Deletion | None: ...
+
+    def operation(self, operation_id: str) -> Sequence[Stored] | Deletion | None: ...
+
+
+class Insight(Protocol):
+    """`controller.insight.Insight`."""
+
+    def status(self) -> JsonObject: ...
+
+    async def explain_port(self, resource_id: str) -> JsonObject:
+        """Raises NotFound."""
+        ...
+
+    async def raise_probe(self) -> JsonObject: ...
+
+    async def probe(self, number: int, answered: int, wait_s: float) -> JsonObject: ...

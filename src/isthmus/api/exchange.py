@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request as the application sees it: method, path, headers, body; and its parts read.
+
+Standards: MS-NCNBI section A.3 (headers), RFC 9110.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope
+
+from isthmus.errors import Detail, Invalid, IsthmusError
+from isthmus.intent.model import Json
+
+MOST_BYTES = 32 << 20
+"""Of a body: a batch of a thousand resources has about two million."""
+
+
+class TooLarge(IsthmusError):
+    """The body is longer than we read."""
+
+    status = 413
+    default_code = "RequestTooLarge"
+
+
+class WrongMediaType(IsthmusError):
+    """The body is no JSON."""
+
+    status = 415
+    default_code = "InvalidRequestFormat"
+
+
+class NotAllowed(IsthmusError):
+    """The resource knows no such method."""
+
+    status = 405
+    default_code = "OperationNotSupported"
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{path} cannot be asked by {method}: use {allowed}", target=path)
+        self.allowed = allowed
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request. `operation_id` names it in our answer and in `operations/`."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[bytes, bytes]
+    operation_id: str
+    body: bytes = b""
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scope: Scope, operation_id: str) -> Exchange:
+        return cls(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            dict(scope["headers"]),
+            operation_id,
+        )
+
+    def header(self, name: bytes) -> str:
+        """A header's value, empty when it is absent."""
+        return self.headers.get(name, b"").decode("latin-1").strip()
+
+    @property
+    def request_id(self) -> str:
+        """What the client calls this request; the same on a retry."""
+        return self.header(b"x-ms-client-request-id")
+
+    @property
+    def if_match(self) -> str | None:
+        return self.header(b"if-match") or None
+
+    @property
+    def create_only(self) -> bool:
+        """``If-None-Match: *``. Raises Invalid for another value, which would mean nothing."""
+        value = self.header(b"if-none-match")
+        if value not in ("", "*"):
+            raise Invalid(
+                f"If-None-Match is {value!r}: only * (create, do not replace) is supported",
+                target="If-None-Match",
+            )
+        return value == "*"
+
+    def argument(self, name: str, default: float, highest: float) -> float:
+        """A number of the query string, 0 to `highest`. Raises Invalid."""
+        text = dict(parse_qsl(self.query)).get(name)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= highest:
+            raise Invalid(f"{name} is {text!r}: give a number from 0 to {highest:g}", target=name)
+        return value
+
+    async def read(self, receive: Receive) -> None:
+        """Take in the body. Raises TooLarge."""
+        pieces: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Invalid("the client went away in the middle of its request")
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise TooLarge(f"the body is longer than {MOST_BYTES} bytes: send it in parts")
+            pieces.append(piece)
+            more = message.get("more_body", False)
+        self.body = b"".join(pieces)
+
+    def json(self) -> Json:
+        """The body. Raises Invalid with the place of the mistake, WrongMediaType."""
+        media_type = self.header(b"content-type").partition(";")[0].strip().lower()
+        if media_type not in ("", "application/json", "text/json"):
+            raise WrongMediaType(
+                f"the body is {media_type}: send application/json", target="Content-Type"
+            )
+        try:
+            value: Json = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            text = "the body is empty" if not self.body.strip() else str(error)
+            raise Invalid(
+                f"the body is no JSON: {text}",
+                code="InvalidRequestFormat",
+                details=(Detail("InvalidJson", text),),
+            ) from error
+        return value

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discovery, and what this controller offers beyond MS-NCNBI, by names that discovery lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import NAMESPACE_URL, uuid5
+
+from isthmus.api.doors import Insight
+from isthmus.api.exchange import Exchange, NotAllowed
+from isthmus.api.replies import Reply, json_reply
+from isthmus.errors import Invalid, NotFound
+from isthmus.intent.model import Json
+from isthmus.intent.registry import CAPABILITIES
+
+EXTENSIONS = ("batch", "explain", "probes", "status")
+SUPPORTED = ("V1",)
+"""Versions that are whole. The others are understood as far as their resources are offered."""
+LONGEST_WAIT_S = 60.0
+
+
+def discovery(software_version: str) -> dict[str, Json]:
+    """MS-NCNBI section A.1."""
+    return {
+        "resourceRef": "/discovery/discovery",
+        "resourceId": "discovery",
+        "instanceId": str(uuid5(NAMESPACE_URL, "/discovery/discovery")),
+        "properties": {
+            "provisioningState": "Succeeded",
+            "networkControllerVersion": software_version,
+            "supportedRestVersions": list(SUPPORTED),
+            "currentRestVersion": SUPPORTED[-1],
+            "extensions": sorted({*EXTENSIONS, *CAPABILITIES}),
+        },
+    }
+
+
+async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> Reply:
+    """``/networking/<version>/isthmus/...``. Raises IsthmusError."""
+    match [exchange.method.replace("HEAD", "GET"), *words]:
+        case ["GET", "status"]:
+            return json_reply(200, dict(insight.status()))
+        case ["GET", "explain", "ports", port]:
+            return json_reply(200, dict(await insight.explain_port(port)))
+        case ["POST", "probes"]:
+            return json_reply(201, dict(await insight.raise_probe()))
+        case ["GET", "probes", number]:
+            if not number.isdecimal():
+                raise Invalid(f"{number!r} is no number of a probe", target=number)
+            answered = int(exchange.argument("answered", 0, 1e6))
+            wait_s = exchange.argument("waitSeconds", 0, LONGEST_WAIT_S)
+            return json_reply(200, dict(await insight.probe(int(number), answered, wait_s)))
+        case [method, "status" | "explain" | "probes", *_]:
+            raise NotAllowed(method, exchange.path, "GET, or POST of probes")
+    raise NotFound(
+        f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID and"
+        " isthmus/probes are",
+        target=exchange.path,
+    )
+
+
+def _operation(summary: str, **more: Json) -> dict[str, Json]:
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "As asked."},
+            "default": {"description": "error, as everywhere."},
+        },
+        **more,
+    }
+
+
+def _parameter(name: str, where: str, kind: str) -> dict[str, Json]:
+    return {"name": name, "in": where, "required": where == "path", "schema": {"type": kind}}
+
+
+PATHS: dict[str, Json] = {
+    "/networking/discovery": {"get": _operation("What this controller offers.")},
+    "/networking/v1/batch": {
+        "post": _operation(
+            "Many writes as one transaction, at most a thousand: all or nothing.",
+            requestBody={"content": {"application/json": {"schema": {"type": "object"}}}},
+        )
+    },
+    "/networking/v1/isthmus/status": {"get": _operation("Controllers, stores, hosts, errors.")},
+    "/networking/v1/isthmus/explain/ports/{id}": {
+        "get": _operation(
+            "One port from its request to its flows.",
+            parameters=[_parameter("id", "path", "string")],
+        )
+    },
+    "/networking/v1/isthmus/probes": {
+        "post": _operation("Ask every host to answer when it has all that was written before.")
+    },
+    "/networking/v1/isthmus/probes/{number}": {
+        "get": _operation(
+            "Who has answered; waits for more than `answered` hosts.",
+            parameters=[
+                _parameter("number", "path", "integer"),
+                _parameter("answered", "query", "integer"),
+                _parameter("waitSeconds", "query", "number"),
+            ],
+        )
+    },
+}
+"""For the OpenAPI document."""

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door of one listener: nobody's request reaches the application before we know whose it is."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from isthmus.api.access import Access, Credentials
+from isthmus.api.connection import PEER
+from isthmus.api.replies import Reply, error_reply, send_reply
+from isthmus.errors import IsthmusError, Unauthorized
+
+IDENTITY = "isthmus.identity"
+"""Key of the `Identity` in the scope."""
+
+LIVENESS = "/healthz"
+"""Answered to everybody: what probes of load balancers ask, and it tells nothing but yes or no."""
+
+
+class Gate:
+    """An ASGI application that lets in what `access` lets in."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != LIVENESS:
+            try:
+                scope[IDENTITY] = await self._access.identify(
+                    scope["extensions"][PEER], _credentials(scope)
+                )
+            except IsthmusError as error:
+                await send_reply(send, self._refusal(error))
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, error: IsthmusError) -> Reply:
+        reply = error_reply(error)
+        if isinstance(error, Unauthorized) and self._access.challenge:
+            challenge = (b"www-authenticate", self._access.challenge.encode())
+            reply = reply._replace(headers=(*reply.headers, challenge))
+        return reply
+
+
+def _credentials(scope: Scope) -> Credentials:
+    authorization = host = b""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"host":
+            host = value
+    return Credentials(authorization.decode("latin-1"), host.decode("latin-1"))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serving the API on any number of listeners in a running event loop.
+
+Each listener has its address, TLS and rule of access; one that others than this machine can reach
+must have TLS and must know its clients, or it is refused before anything listens. Certificates and
+users are read again when their files change and on `ApiServer.reload` (which is for SIGHUP),
+without closing a listener or a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp
+
+from isthmus.api.listening import Listener, Listening
+
+WATCH_S = 2.0
+"""How often files are looked at: four `stat` calls a listener."""
+
+
+class ApiServer:
+    """The listeners of one process.
+
+    The constructor raises Invalid or NotFound for what must not or cannot be served.
+    """
+
+    def __init__(self, app: ASGIApp, listeners: Sequence[Listener]) -> None:
+        self._listening = tuple(Listening(app, listener) for listener in listeners)
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it listens, with the ports that were really taken; after `start`."""
+        return tuple(one.url for one in self._listening)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why changed files could not be used; the former ones still are."""
+        return tuple(one.problem for one in self._listening if one.problem)
+
+    async def start(self) -> None:
+        """Listen. Raises Unavailable when an address cannot be had; then nothing listens."""
+        try:
+            for one in self._listening:
+                await one.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._watcher = asyncio.create_task(self._watch(), name="watch certificates and users")
+
+    async def stop(self) -> None:
+        """Stop listening; requests that are running may finish for a few seconds."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+            self._watcher = None
+        await asyncio.gather(*(one.stop() for one in self._listening))
+
+    def reload(self) -> None:
+        """Read all certificates and users again, changed or not."""
+        for one in self._listening:
+            one.reload()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for one in self._listening:
+                if one.has_changed():
+                    one.reload()
