@@ -152,8 +152,9 @@ class Client:
         try:
             reply = self._client.request(method, path, json=body, headers=headers)
         except httpx.HTTPError as error:
+            told = str(error) or type(error).__name__
             raise Unavailable(
-                f"no answer from the controller at {self.url}: {str(error) or type(error).__name__}."
+                f"no answer from the controller at {self.url}: {told}."
                 " Is it running (isthmus controller), and is the address right (--url)?"
             ) from error
         if reply.status_code >= 300:

@@ -177,13 +177,14 @@ def _refuse_unsafe(listener: Listener, endpoint: Path | tuple[str, int], access:
     if listener.tls is None:
         raise Invalid(
             f"refusing to listen on {listener.address} without TLS, which others than this machine"
-            " can reach: give it a certificate (isthmus certs), or listen on 127.0.0.1 or a unix socket",
+            " can reach: give it a certificate (isthmus certs), or listen on 127.0.0.1 or a unix"
+            " socket",
             target=listener.address,
         )
     if access.is_open:
         raise Invalid(
-            f"refusing to listen on {listener.address} for everybody, which others than this machine"
-            " can reach: list client certificates, or give a file of users (isthmus users)",
+            f"refusing to listen on {listener.address} for everybody, which others than this"
+            " machine can reach: list client certificates, or give a file of users (isthmus users)",
             target=listener.address,
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's process: REST in front, the two stores behind, and the deriver if nobody else is.
+"""The controller's process: REST in front, two stores behind, and the deriver if nobody else is.
 
 Any number of controllers run on the same stores: all serve REST, one derives. A controller that was
 told of no servers keeps its own, two RAFT clusters of one, which outlive it: hosts go on reading
@@ -8,11 +8,10 @@ the south store while no controller runs, and the next controller takes the serv
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,9 +162,7 @@ class Controller:
 
     # -- what changes ------------------------------------------------------------------------------
 
-    def _north_changed(
-        self, changes: Sequence[tuple[str, Stored | None, Stored | None]]
-    ) -> None:
+    def _north_changed(self, changes: Sequence[tuple[str, Stored | None, Stored | None]]) -> None:
         for _, old, new in changes:
             row = new or old
             if row is not None and row.kind == "servers":
@@ -229,14 +226,17 @@ def _listeners(settings: Settings) -> list[Listener]:
     found = []
     for text in settings.listen:
         address = text.removeprefix("https://").removeprefix("http://")
-        if address.startswith("unix:") or text.startswith("http://") or settings.certificate is None:
+        plain = address.startswith("unix:") or text.startswith("http://")
+        if plain or settings.certificate is None:
             found.append(Listener(address))
             continue
         assert settings.key is not None, "a certificate comes with its key"
         found.append(
             Listener(
                 address,
-                tls=TlsFiles(settings.certificate, settings.key, settings.ca or settings.certificate),
+                tls=TlsFiles(
+                    settings.certificate, settings.key, settings.ca or settings.certificate
+                ),
                 certificates=settings.client_certificates,
                 users=settings.users,
             )

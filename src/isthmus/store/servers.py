@@ -390,7 +390,9 @@ async def _convert(files: ServerFiles, schema: Schema) -> None:
 def _write_whole(file: Path, content: bytes) -> None:
     """The file as it was, or all of the new one, for its owner alone."""
     new = file.with_name(f"{file.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+    new.touch(0o600)
+    new.chmod(0o600)
+    with new.open("wb") as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``isthmus controller`` and ``isthmus agent``: in the foreground, ended by SIGTERM or Ctrl-C.
+
+Logs go to the standard error output, one line an event. A lock in the run directory keeps a second
+one from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from importlib.metadata import version
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.configuration import Tls, load
+from isthmus.errors import Conflict, Invalid
+
+daemons = typer.Typer()
+
+ConfigurationFile = Annotated[
+    Path | None, typer.Option("--config", help="Instead of /etc/isthmus/isthmus.toml.")
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+ENCAPSULATIONS = ("vxlan", "nvgre")
+
+
+@daemons.command()
+def controller(
+    config: ConfigurationFile = None,
+    name: Annotated[str, typer.Option(help="Of this controller; the host's name.")] = "",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the stores keep data.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Sockets, pid files, logs.")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="unix:/path, 127.0.0.1:8080, 0.0.0.0:443; several.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Of this controller, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="Whom to trust, PEM.")] = None,
+    client_certificate: Annotated[
+        list[str] | None, typer.Option(help="Name or SHA-256 of a client's certificate; several.")
+    ] = None,
+    users: Annotated[Path | None, typer.Option(help="File of users (isthmus users).")] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="Servers that hold both stores: tcp:host:port, ssl:host:port; several."),
+    ] = None,
+    store_north: Annotated[list[str] | None, typer.Option(help="Servers of the north.")] = None,
+    store_south: Annotated[list[str] | None, typer.Option(help="Servers of the south.")] = None,
+    store_listen: Annotated[
+        list[str] | None,
+        typer.Option(help="Where our own south server also listens: pssl:6642, ptcp:..; several."),
+    ] = None,
+    raft_address: Annotated[
+        str, typer.Option(help="Where servers that join find our own: ssl:host:6643.")
+    ] = "",
+    underlay_mtu: Annotated[int, typer.Option(help="Bytes; 0 as configured.")] = 0,
+    transports: Annotated[str, typer.Option(help="vxlan,nvgre")] = "",
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve the REST API and derive policy, in the foreground."""
+    from isthmus.controller import process
+
+    found = load(config).controller
+    run_directory = run_dir or Path(found.run_directory)
+    tls = _tls(found.tls, certificate, key, ca)
+    settings = process.Settings(
+        name=name or found.name or socket.gethostname(),
+        data_directory=data_dir or Path(found.data_directory),
+        run_directory=run_directory,
+        listen=tuple(listen or found.listen),
+        certificate=_path(tls.certificate),
+        key=_path(tls.key),
+        ca=_path(tls.ca),
+        client_certificates=tuple(client_certificate or found.client_certificates),
+        users=users or _path(found.users),
+        north=tuple(store_north or store or found.north),
+        south=tuple(store_south or store or found.south),
+        store_listen=tuple(store_listen or found.store_listen),
+        raft_address=raft_address or found.raft_address,
+        underlay_mtu_bytes=_mtu(underlay_mtu or found.underlay_mtu_bytes),
+        transports=_encapsulations(transports.split(",") if transports else found.transports),
+        version=version("isthmus"),
+    )
+    with _alone(run_directory, "controller"):
+        _serve(lambda: process.run(settings), log_level)
+
+
+@daemons.command()
+def agent(
+    config: ConfigurationFile = None,
+    host: Annotated[str, typer.Option(help="The resourceId of this host's server.")] = "",
+    south: Annotated[
+        list[str] | None, typer.Option(help="Servers of the south store; several.")
+    ] = None,
+    switch: Annotated[str, typer.Option(help="The switch's data base.")] = "",
+    switch_run_dir: Annotated[
+        Path | None, typer.Option(help="Where the switch has its sockets.")
+    ] = None,
+    provider_address: Annotated[
+        str, typer.Option(help="Address of this host in the underlay, IPv4.")
+    ] = "",
+    encapsulations: Annotated[str, typer.Option(help="The preferred first: vxlan,nvgre")] = "",
+    run_dir: Annotated[Path | None, typer.Option(help="Lock and pid file.")] = None,
+    bridge: Annotated[str, typer.Option(help="The integration bridge.")] = "",
+    datapath_type: Annotated[
+        str, typer.Option(help="system or netdev; system where the kernel has Open vSwitch.")
+    ] = "",
+    certificate: Annotated[Path | None, typer.Option(help="Of this host, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="Whom to trust, PEM.")] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Keep this host's Open vSwitch at the policy, in the foreground."""
+    from isthmus.agent import process
+    from isthmus.agent.host import Identity
+
+    found = load(config).agent
+    run_directory = run_dir or Path(found.run_directory)
+    identity = Identity(
+        (host or found.host or socket.gethostname()).lower(),
+        _address(provider_address or found.provider_address),
+        _encapsulations(encapsulations.split(",") if encapsulations else found.encapsulations),
+    )
+    settings = process.Settings(
+        identity=identity,
+        south=tuple(south or found.south),
+        switch=switch or found.switch,
+        switch_run_directory=switch_run_dir or Path(found.switch_run_directory),
+        bridge=bridge or found.bridge,
+        datapath_type=datapath_type or found.datapath_type or _datapath_type(),
+        version=version("isthmus"),
+        tls=_context(_tls(found.tls, certificate, key, ca)),
+    )
+    with _alone(run_directory, "agent"):
+        _serve(lambda: process.Agent(settings).run(), log_level)
+
+
+# -- reading settings ------------------------------------------------------------------------------
+
+
+def _tls(found: Tls, certificate: Path | None, key: Path | None, ca: Path | None) -> Tls:
+    given = Tls(str(certificate or ""), str(key or ""), str(ca or ""))
+    merged = Tls(
+        given.certificate or found.certificate, given.key or found.key, given.ca or found.ca
+    )
+    if bool(merged.certificate) != bool(merged.key):
+        raise Invalid("a certificate and its key come together: give both or neither")
+    return merged
+
+
+def _context(tls: Tls) -> ssl.SSLContext | None:
+    """How we prove ourselves to the south store. Raises Invalid."""
+    if not tls.certificate:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca or None)
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(f"the certificates of this host cannot be used: {error}") from error
+    context.check_hostname = False  # servers are known by our authority, not by a DNS name
+    return context
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except AddressValueError as error:
+        raise Invalid(
+            f"the provider address is {text!r}: give this host's IPv4 address in the underlay"
+            " (--provider-address)"
+        ) from error
+
+
+def _encapsulations(names: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(name.strip().lower() for name in names if name.strip())
+    wrong = [name for name in found if name not in ENCAPSULATIONS]
+    if wrong or not found:
+        raise Invalid(
+            f"encapsulations are {', '.join(ENCAPSULATIONS)}, not {', '.join(wrong) or 'none'}"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _mtu(mtu_bytes: int) -> int:
+    if not 576 <= mtu_bytes <= 65535:
+        raise Invalid(f"an underlay MTU of {mtu_bytes} bytes: give 576 to 65535")
+    return mtu_bytes
+
+
+def _datapath_type() -> str:
+    return "system" if Path("/sys/module/openvswitch").exists() else "netdev"
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone(run_directory: Path, name: str) -> Iterator[None]:
+    """Hold the lock and the pid file of a daemon. Raises Conflict when it runs already."""
+    run_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pid_file = run_directory / f"{name}.pid"
+    with pid_file.open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held.seek(0)
+            raise Conflict(
+                f"an isthmus {name} runs in {run_directory} already (process {held.read().strip()})"
+            ) from error
+        held.truncate(0)
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+        yield
+
+
+def _serve(work: Callable[[], Coroutine[Any, Any, None]], log_level: str) -> None:
+    """Run until SIGTERM or SIGINT."""
+    logging.basicConfig(
+        level=log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    asyncio.run(_until_told(work))
+
+
+async def _until_told(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    task = asyncio.ensure_future(work())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
