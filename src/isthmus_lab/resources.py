@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from isthmus_lab.northbound import Resource
 from isthmus_lab.state import HostSpec
 
-PROVIDER_NETWORK = "/logicalNetworks/provider"
+PROVIDER_NETWORK = "/logicalNetworks/underlay"
 CREDENTIAL = "/credentials/lab"
 
 

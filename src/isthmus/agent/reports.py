@@ -45,7 +45,10 @@ def host_operations(
     stored = state.heartbeat
     if stored is not None:
         age_s = heartbeat.at_s - stored.row.at_s
-        same = (stored.row.probe, stored.row.problems) == (heartbeat.probe, heartbeat.problems)
+        same = all(
+            getattr(stored.row, name) == getattr(heartbeat, name)
+            for name in ("probe", "problems", "ports")
+        )
         if same and 0 <= age_s < HEARTBEAT_S:
             return
     yield from _row(stored, heartbeat)

@@ -13,7 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from isthmus.cli.daemons import daemons
-from isthmus.errors import IsthmusError, Unavailable
+from isthmus.cli.insight import insight
+from isthmus.cli.install import install
+from isthmus.cli.resources import resources
+from isthmus.cli.security import certs, users
+from isthmus.cli.stores import stores
+from isthmus.errors import IsthmusError, NotFound, Unavailable
 
 REFUSED, UNREACHABLE = 1, 3
 
@@ -24,7 +29,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=TyperGroup,
 )
-app.add_typer(daemons)
+for part in (resources, insight, daemons, install, stores):
+    app.add_typer(part)
+app.add_typer(certs, name="certs")
+app.add_typer(users, name="users")
+
+
+@app.command(
+    "lab",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def lab(context: typer.Context) -> None:
+    """A cloud on this machine, to try things on: up, down, status, exec, plug, move, ping."""
+    try:
+        from isthmus_lab.command import lab as commands
+    except ModuleNotFoundError as error:
+        raise NotFound(f"the lab is not installed here: {error}") from error
+    typer.main.get_command(commands)(args=context.args, prog_name="isthmus lab")
+
+
+@app.command()
+def version() -> None:
+    """Say which Isthmus this is."""
+    from importlib.metadata import version as version_of
+
+    typer.echo(version_of("isthmus"))
 
 
 def main() -> None:
@@ -43,8 +73,8 @@ def main() -> None:
 
 
 def _sentence(error: IsthmusError) -> str:
-    target = f" [{error.target}]" if error.target else ""
-    lines = [f"{error.message}{target} ({error.code})"]
+    where = f", at {error.target}" if error.target and error.target not in error.message else ""
+    lines = [f"{error.message} ({error.code}{where})"]
     lines += [f"  {detail.code}: {detail.message}" for detail in error.details]
     return "\n".join(lines)
 

@@ -76,8 +76,25 @@ async def _own_server(settings: Settings, name: str) -> str:
         directory=settings.data_directory,
         run_directory=settings.run_directory,
         listen=settings.store_listen if name == "south" else (),
+        raft_address=_raft_address(settings.raft_address, name),
+        tls=_server_tls(settings),
     )
     return server.remote
+
+
+def _raft_address(address: str, name: str) -> str:
+    """The north store is where the setting says, the south store one port higher."""
+    if not address or name == "north":
+        return address
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + 1}"
+
+
+def _server_tls(settings: Settings) -> servers.ServerTls | None:
+    """How our own servers prove themselves to hosts."""
+    if settings.certificate is None or settings.key is None or settings.ca is None:
+        return None
+    return servers.ServerTls(settings.certificate, settings.key, settings.ca)
 
 
 def _store_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import signal
 import tempfile
@@ -21,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from isthmus.errors import Broken, Conflict, Invalid, NotFound, Unavailable
+from isthmus.errors import Invalid, Unavailable
 from isthmus.store.commands import output_of, succeeds
 from isthmus.store.schema import Schema, encoded
 
@@ -85,27 +84,6 @@ class Server(NamedTuple):
     """By us, just now; else it was taken over."""
 
 
-class Member(NamedTuple):
-    """A server of a cluster, as another sees it."""
-
-    server_id: str
-    address: str
-    is_self: bool
-
-
-class ClusterStatus(NamedTuple):
-    """ovsdb-server's word on its cluster (ovsdb-server(1), cluster/status)."""
-
-    database: str
-    address: str
-    status: str
-    """``cluster member``, ``joining cluster``, ``leaving cluster``…"""
-    role: str
-    term: int
-    leader: str
-    members: tuple[Member, ...]
-
-
 async def ensure_server(
     name: str,
     schema: Schema,
@@ -125,9 +103,7 @@ async def ensure_server(
     is corrupt, of another kind or newer than we; Unavailable when the server does not start.
     """
     files = ServerFiles(name, directory, run_directory)
-    for folder in (directory, run_directory):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(files):
+    with held(files):
         pid = await running(files)
         if pid is not None:
             server = Server(files.remote, pid, False)
@@ -135,40 +111,9 @@ async def ensure_server(
             if not files.database.exists():
                 await _create(files, schema, raft_address)
             await _check(files, schema)
-            server = Server(files.remote, await _start(files, listen, tls), True)
+            server = Server(files.remote, await start(files, listen, tls), True)
         await _convert(files, schema)
     return server
-
-
-async def join_server(
-    name: str,
-    database: str,
-    *,
-    directory: Path,
-    run_directory: Path,
-    raft_address: str,
-    members: Sequence[str],
-    listen: Sequence[str] = (),
-    tls: ServerTls | None = None,
-) -> Server:
-    """Grow a cluster by a server on this machine: `members` are RAFT addresses of servers in it.
-
-    Raises Conflict where there is a data base already.
-    """
-    files = ServerFiles(name, directory, run_directory)
-    for folder in (directory, run_directory):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(files):
-        if files.database.exists():
-            raise Conflict(
-                f"{files.database} exists: this machine has a server of {name} already. Move the"
-                " file away to join with an empty one",
-                target=str(files.database),
-            )
-        await output_of(
-            "ovsdb-tool", "join-cluster", str(files.database), database, raft_address, *members
-        )
-        return Server(files.remote, await _start(files, listen, tls), True)
 
 
 async def running(files: ServerFiles) -> int | None:
@@ -202,95 +147,17 @@ async def stop_server(files: ServerFiles) -> bool:
     return True
 
 
-async def backup(remote: str, database: str, file: Path) -> int:
-    """Write a consistent copy of a data base while it is in use; its size in bytes."""
-    text = await output_of("ovsdb-client", "--timeout=60", "backup", remote, database)
-    await asyncio.to_thread(_write_whole, file, text)
-    return len(text)
-
-
-async def restore(
-    name: str,
-    schema: Schema,
-    file: Path,
-    *,
-    directory: Path,
-    run_directory: Path,
-    raft_address: str = "",
-) -> Path | None:
-    """Make a new cluster of one out of a backup; the path that the old data base was moved to.
-
-    The server must not run. Raises Invalid for a file that is no backup of that store.
-    """
-    files = ServerFiles(name, directory, run_directory)
-    if not file.exists():
-        raise NotFound(f"there is no file {file}", target=str(file))
-    for folder in (directory, run_directory):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(files):
-        pid = await running(files)
-        if pid is not None:
-            raise Conflict(
-                f"the server of {name} runs (process {pid}): stop the controllers and"
-                f" `isthmus store stop` first, so that nobody writes to what is replaced"
-            )
-        found = (await output_of("ovsdb-tool", "db-name", str(file), because="no backup")).strip()
-        if found.decode() != schema["name"]:
-            raise Invalid(f"{file} is a backup of {found.decode()}, not of {schema['name']}")
-        _refuse_newer(files, schema, await _version(file))
-        aside = None
-        if files.database.exists():
-            aside = files.database.with_suffix(f".db.before-restore-{int(time.time())}")
-            files.database.rename(aside)
-        address = raft_address or _local_address(files)
-        await output_of("ovsdb-tool", "create-cluster", str(files.database), str(file), address)
-        return aside
-
-
-async def cluster_status(files: ServerFiles, database: str) -> ClusterStatus:
-    """What a server on this machine says of its cluster. Raises Unavailable."""
-    text = await output_of("ovs-appctl", "-t", str(files.control), "cluster/status", database)
-    return parse_cluster_status(text.decode())
-
-
-async def leave_cluster(files: ServerFiles, database: str) -> None:
-    """Have a server leave its cluster, which then counts one less. Raises Unavailable."""
-    await output_of("ovs-appctl", "-t", str(files.control), "cluster/leave", database)
-
-
-_FIELD = re.compile(r"^([A-Z][A-Za-z ]+): (.*)$", re.MULTILINE)
-_MEMBER = re.compile(r"^\s+(\w+) \(\w+ at ([^)]+)\)(.*)$", re.MULTILINE)
-
-
-def parse_cluster_status(text: str) -> ClusterStatus:
-    """Read ``cluster/status``. Raises Broken for what is none."""
-    fields = dict(_FIELD.findall(text))
-    try:
-        return ClusterStatus(
-            database=fields["Name"],
-            address=fields["Address"],
-            status=fields["Status"],
-            role=fields["Role"],
-            term=int(fields["Term"]),
-            leader=fields["Leader"],
-            members=tuple(
-                Member(server, address, "(self)" in rest)
-                for server, address, rest in _MEMBER.findall(text)
-            ),
-        )
-    except (KeyError, ValueError) as error:
-        raise Broken(f"ovsdb-server's cluster/status cannot be read: {text!r}") from error
-
-
 @contextlib.contextmanager
-def _locked(files: ServerFiles) -> Iterator[None]:
-    """Of several controllers that start at once, one starts the server."""
+def held(files: ServerFiles) -> Iterator[None]:
+    """Make the directories, and hold the lock: of several that start a server at once, one does."""
+    for folder in (files.directory, files.run_directory):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with files.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _local_address(files: ServerFiles) -> str:
+def local_address(files: ServerFiles) -> str:
     return f"unix:{files.run_directory}/{files.name}.raft"
 
 
@@ -298,7 +165,7 @@ async def _create(files: ServerFiles, schema: Schema, raft_address: str) -> None
     with tempfile.TemporaryDirectory() as folder:
         schema_file = Path(folder) / "schema.json"
         schema_file.write_bytes(encoded(schema))
-        address = raft_address or _local_address(files)
+        address = raft_address or local_address(files)
         # Made beside and renamed, so that a crash leaves no half of a data base.
         new = Path(folder) / "new.db"
         await output_of("ovsdb-tool", "create-cluster", str(new), str(schema_file), address)
@@ -328,11 +195,7 @@ async def _check(files: ServerFiles, schema: Schema) -> None:
         raise Invalid(f"{path} holds {name}, not {schema['name']}: {repair}", target=path)
 
 
-async def _version(file: Path) -> str:
-    return (await output_of("ovsdb-tool", "db-version", str(file))).decode().strip()
-
-
-def _refuse_newer(files: ServerFiles, schema: Schema, found: str) -> None:
+def refuse_newer(files: ServerFiles, schema: Schema, found: str) -> None:
     if _numbers(found) > _numbers(str(schema["version"])):
         raise Invalid(
             f"{files.database} has schema version {found}, this program knows"
@@ -345,7 +208,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-async def _start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None) -> int:
+async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None) -> int:
     arguments = [f"--remote=punix:{files.socket}", *(f"--remote={one}" for one in listen)]
     if tls is not None:
         arguments += [
@@ -378,22 +241,10 @@ async def _convert(files: ServerFiles, schema: Schema) -> None:
     name = str(schema["name"])
     asked = ("ovsdb-client", f"--timeout={START_S:g}", "get-schema-version", files.remote, name)
     found = (await output_of(*asked)).decode().strip()
-    _refuse_newer(files, schema, found)
+    refuse_newer(files, schema, found)
     if found == schema["version"]:
         return
     with tempfile.NamedTemporaryFile(suffix=".json") as schema_file:
         schema_file.write(encoded(schema))
         schema_file.flush()
         await output_of("ovsdb-client", "--timeout=60", "convert", files.remote, schema_file.name)
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    """The file as it was, or all of the new one, for its owner alone."""
-    new = file.with_name(f"{file.name}.new")
-    new.touch(0o600)
-    new.chmod(0o600)
-    with new.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(file)

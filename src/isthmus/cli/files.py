@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of resources for ``isthmus apply``: YAML or JSON, one or many in a file, folders of files.
+
+An entry is ``{resourceRef, properties, tags?, resourceMetadata?, etag?}``, or with ``method:
+DELETE`` the reference alone. A list of entries, several YAML documents, and what ``isthmus get -o
+json`` prints of a collection are all good.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isthmus.errors import Invalid, NotFound
+
+Entry = Mapping[str, Any]
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_FIELDS = ("properties", "tags", "resourceMetadata", "etag", "resourceId", "instanceId")
+_KNOWN = {*_FIELDS, "resourceRef", "method", "ifMatch", "ifNoneMatch"}
+
+
+def requests(paths: list[str]) -> list[dict[str, Any]]:
+    """The entries of all files, in order, as a batch takes them. ``-`` is the standard input.
+
+    Raises NotFound, Invalid with file and line.
+    """
+    found = [
+        _request(name, index, entry)
+        for path in paths
+        for name, text in _texts(path)
+        for index, entry in enumerate(_entries(name, text))
+    ]
+    if not found:
+        raise Invalid(f"{', '.join(paths)} hold no resource")
+    return found
+
+
+def _texts(path: str) -> Iterator[tuple[str, str]]:
+    if path == "-":
+        yield "the standard input", sys.stdin.read()
+        return
+    file = Path(path)
+    if file.is_dir():
+        inside = sorted(one for one in file.iterdir() if one.suffix in _SUFFIXES)
+        for one in inside:
+            yield str(one), one.read_text()
+        return
+    try:
+        yield path, file.read_text()
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}", target=path) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} cannot be read: {error}", target=path) from error
+
+
+def _entries(name: str, text: str) -> Iterator[object]:
+    try:
+        # JSON is YAML, and this parser says the line of a mistake in either.
+        for document in yaml.safe_load_all(text):
+            yield from _flattened(document)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise Invalid(f"{name}{where}: {error.problem}", target=name) from error
+    except yaml.YAMLError as error:
+        raise Invalid(f"{name}: {error}", target=name) from error
+
+
+def _flattened(document: object) -> Iterator[object]:
+    if isinstance(document, list):
+        for entry in document:
+            yield from _flattened(entry)
+    elif isinstance(document, Mapping) and isinstance(document.get("value"), list):
+        yield from document["value"]
+    elif document is not None:
+        yield document
+
+
+def _request(name: str, index: int, entry: object) -> dict[str, Any]:
+    where = f"{name}, entry {index + 1}"
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("resourceRef"), str):
+        raise Invalid(f"{where} names no resourceRef, like /virtualNetworks/web", target=name)
+    unknown = sorted(str(key) for key in entry.keys() - _KNOWN)
+    if unknown:
+        raise Invalid(
+            f"{where} ({entry['resourceRef']}) has {', '.join(unknown)}, which no resource has:"
+            " settings of a resource stand under `properties`",
+            target=name,
+        )
+    request: dict[str, Any] = {
+        "method": str(entry.get("method", "PUT")).upper(),
+        "resourceRef": entry["resourceRef"],
+    }
+    for condition in ("ifMatch", "ifNoneMatch"):
+        if condition in entry:
+            request[condition] = entry[condition]
+    if request["method"] == "PUT":
+        body = {field: entry[field] for field in _FIELDS if field in entry}
+        body.setdefault("properties", {})
+        request["body"] = body
+    return request

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``isthmus init`` and ``isthmus join``: a first machine, and further hosts.
+
+Both can be repeated: what exists is left as it is. ``--root`` puts everything under another
+directory, for packagers and tests; ``--dry-run`` only says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli import units
+from isthmus.errors import Invalid, NotFound
+
+install = typer.Typer()
+
+Root = Annotated[Path, typer.Option(help="Under which everything is put.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Host = Annotated[str, typer.Option(help="Id of this host; its name.")]
+ProviderAddress = Annotated[str, typer.Option(help="Of this host in the underlay, IPv4.")]
+
+ETC, LIB = Path("etc/isthmus"), Path("var/lib/isthmus")
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes what is missing, and says so."""
+
+    root: Path
+    dry_run: bool
+
+    def at(self, path: Path) -> Path:
+        return self.root / path
+
+    def say(self, text: str) -> None:
+        typer.echo(f"{'would ' if self.dry_run else ''}{text}")
+
+    def write(self, path: Path, content: str, mode: int = 0o644) -> None:
+        target = self.at(path)
+        if target.exists():
+            typer.echo(f"{target} exists, left as it is")
+            return
+        self.say(f"write {target}")
+        if not self.dry_run:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch(mode)
+            target.write_text(content)
+
+
+@install.command()
+def init(
+    host: Host = "",
+    provider_address: ProviderAddress = "",
+    listen: Annotated[
+        str, typer.Option(help="Where others than this machine reach the API: 0.0.0.0:443.")
+    ] = "",
+    mtu: Annotated[int, typer.Option(help="Of the underlay, bytes.")] = 1500,
+    root: Root = Path("/"),
+    dry_run: DryRun = False,
+) -> None:
+    """Prepare a single machine: certificates, configuration, default resources, services."""
+    make = _Maker(root, dry_run)
+    name = (host or socket.gethostname()).lower()
+    address = provider_address or _guessed_address()
+    _certificates(make, name, address)
+    make.write(ETC / "isthmus.toml", _first_machine(name, address, listen, mtu))
+    make.write(ETC / "defaults.json", _defaults_text(name))
+    make.say(f"store the default logical network, MAC pool and VSID range, and the server {name}")
+    if not dry_run:
+        asyncio.run(_store_defaults(make, name))
+    _services(make, ("controller", "agent"))
+
+
+@install.command()
+def join(
+    south: Annotated[str, typer.Argument(help="Of the south store: ssl:controller:6642")],
+    certificates: Annotated[
+        Path, typer.Option(help="Folder with ca.pem, HOST.pem and HOST-key.pem (isthmus certs).")
+    ],
+    host: Host = "",
+    provider_address: ProviderAddress = "",
+    root: Root = Path("/"),
+    dry_run: DryRun = False,
+) -> None:
+    """Make this machine a host of a network that runs elsewhere. Its server resource must exist
+    there: isthmus apply."""
+    make = _Maker(root, dry_run)
+    name = (host or socket.gethostname()).lower()
+    _copy_certificates(make, certificates, name)
+    address = provider_address or _guessed_address()
+    make.write(ETC / "isthmus.toml", _further_host(name, south, address))
+    _services(make, ("agent",))
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+
+def _certificates(make: _Maker, host: str, address: str) -> None:
+    from isthmus.api.certificates import Kind, issue, make_authority
+
+    folder = make.at(ETC / "tls")
+    if not (folder / "authority.pem").exists():
+        make.say(f"make a certificate authority in {folder}")
+        if not make.dry_run:
+            make_authority(folder)
+    for name, kinds in (
+        ("controller", (Kind.SERVER, Kind.CLIENT)),
+        (host, (Kind.SERVER, Kind.CLIENT)),
+        ("operator", (Kind.CLIENT,)),
+    ):
+        if (folder / f"{name}.pem").exists():
+            continue
+        make.say(f"issue the certificate {folder / name}.pem")
+        if not make.dry_run:
+            issue(folder, name, kinds, dns=(host, "localhost"), addresses=(address, "127.0.0.1"))
+
+
+def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
+    from isthmus.api.certificate_checks import check
+
+    files = [source / f"{host}.pem", source / f"{host}-key.pem", source / "ca.pem"]
+    for file in files:
+        if not file.exists():
+            raise NotFound(
+                f"there is no {file}: make it with `isthmus certs host {host} --into FOLDER` where"
+                " the authority is, and copy the folder here",
+                target=str(file),
+            )
+    check(files[0], files[1], files[2], name=host)
+    folder = make.at(ETC / "tls")
+    make.say(f"copy the certificates of {host} to {folder}")
+    if not make.dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+            (folder / file.name).chmod(0o600 if file.stem.endswith("-key") else 0o644)
+
+
+def _guessed_address() -> str:
+    """The address that this machine speaks to others from."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent; RFC 5737
+        except OSError as error:
+            raise Invalid(
+                "this machine has no route to others, so its address in the underlay is not known:"
+                " give --provider-address"
+            ) from error
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def _toml(values: Sequence[tuple[str, object]]) -> str:
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in values)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(one) for one in value)}]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _tls_section(of: str, name: str) -> str:
+    folder = Path("/") / ETC / "tls"
+    return f"\n[{of}.tls]\n" + _toml(
+        (
+            ("certificate", folder / f"{name}.pem"),
+            ("key", folder / f"{name}-key.pem"),
+            ("ca", folder / "ca.pem"),
+        )
+    )
+
+
+_HEADING = "# Isthmus: made by `isthmus {}`. Options of a command override what is here.\n"
+
+
+def _first_machine(host: str, address: str, listen: str, mtu: int) -> str:
+    listeners = ("unix:/run/isthmus/rest.sock", *((listen,) if listen else ()))
+    return (
+        _HEADING.format("init")
+        + "\n[controller]\n"
+        + _toml(
+            (
+                ("name", host),
+                ("listen", listeners),
+                ("client_certificates", ("operator",)),
+                ("store_listen", ("pssl:6642",)),
+                ("underlay_mtu_bytes", mtu),
+            )
+        )
+        + _tls_section("controller", "controller")
+        + "\n[agent]\n"
+        + _toml((("host", host), ("provider_address", address)))
+    )
+
+
+def _further_host(host: str, south: str, address: str) -> str:
+    return (
+        _HEADING.format("join")
+        + "\n[agent]\n"
+        + _toml((("host", host), ("provider_address", address), ("south", (south,))))
+        + _tls_section("agent", host)
+    )
+
+
+def defaults(host: str) -> list[dict[str, Any]]:
+    """What a first network needs: an underlay, MAC addresses, VSIDs, a host."""
+    return [
+        {
+            "resourceRef": "/logicalNetworks/underlay",
+            "properties": {"networkVirtualizationEnabled": "True"},
+        },
+        {
+            "resourceRef": "/macPools/default",
+            # Locally administered (IEEE 802), so that they meet no manufacturer's.
+            "properties": {
+                "startMacAddress": "02-1D-D8-00-00-00",
+                "endMacAddress": "02-1D-D8-FF-FF-FF",
+            },
+        },
+        {
+            "resourceRef": "/virtualNetworkManager/configuration",
+            "properties": {
+                "virtualSubnetIdRange": {
+                    "virtualSubnetIdStart": 4096,
+                    "virtualSubnetIdEnd": 16777214,
+                }
+            },
+        },
+        {"resourceRef": f"/servers/{host}", "properties": {}},
+    ]
+
+
+def _defaults_text(host: str) -> str:
+    import json
+
+    return json.dumps(defaults(host), indent=2) + "\n"
+
+
+async def _store_defaults(make: _Maker, host: str) -> None:
+    """Write the default resources that are missing into the north store, by its own server."""
+    from isthmus.intent.planning import Put, plan_batch
+    from isthmus.store import schema
+    from isthmus.store.north import North
+    from isthmus.store.servers import ServerFiles, ensure_server, stop_server
+
+    run_directory = make.at(Path("run/isthmus"))
+    server = await ensure_server(
+        "north",
+        schema.north_schema(),
+        directory=make.at(LIB),
+        run_directory=run_directory,
+    )
+    north = North([server.remote], replica="init")
+    try:
+        await north.start()
+        await north.loaded(30.0)
+        missing = [
+            Put(path=one["resourceRef"], body={"properties": one["properties"]})
+            for one in defaults(host)
+            if north.view.get(one["resourceRef"].lower()) is None
+        ]
+        await north.write(lambda view, ids: plan_batch(view, ids, missing))
+    finally:
+        await north.stop()
+        if server.started:
+            await stop_server(ServerFiles("north", make.at(LIB), run_directory))
+
+
+def _services(make: _Maker, names: Sequence[str]) -> None:
+    """Units where systemd runs; else what to start by hand."""
+    if not (make.root / "run/systemd/system").is_dir():
+        typer.echo("there is no systemd here; start by hand:")
+        for name in names:
+            typer.echo(f"  isthmus {name} &")
+        return
+    for name in names:
+        make.write(Path(f"etc/systemd/system/isthmus-{name}.service"), units.TEXT[name])
+    if make.root == Path("/") and not make.dry_run:
+        services = [f"isthmus-{name}.service" for name in names]
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["systemctl", "enable", "--now", *services], check=True)
+        typer.echo(f"{', '.join(services)} run; `isthmus status` tells how they are")

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``isthmus certs`` and ``isthmus users``: who is who."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.connecting import PASSWORD, AsJson
+from isthmus.errors import Invalid, NotFound
+
+certs = typer.Typer(help="The certificate authority, and what it issues.", no_args_is_help=True)
+users = typer.Typer(help="Who may use the API by password.", no_args_is_help=True)
+
+FOLDER = Path("/etc/isthmus/tls")
+USERS_FILE = Path("/etc/isthmus/users")
+
+Folder = Annotated[Path, typer.Option(help="Where the authority is.")]
+Into = Annotated[Path | None, typer.Option(help="Folder for the files; beside the authority.")]
+Dns = Annotated[list[str] | None, typer.Option(help="Another DNS name of it; several.")]
+Address = Annotated[list[str] | None, typer.Option(help="An address of it; several.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+
+
+@certs.command("init")
+def certs_init(folder: Folder = FOLDER) -> None:
+    """Make the authority of this installation."""
+    from isthmus.api.certificates import make_authority
+
+    make_authority(folder)
+    typer.echo(f"made the authority in {folder}: keep {folder}/authority.pem to yourself")
+
+
+@certs.command("host")
+def certs_host(
+    name: Name,
+    folder: Folder = FOLDER,
+    into: Into = None,
+    dns: Dns = None,
+    address: Address = None,
+) -> None:
+    """Issue a host's certificate; NAME is the host id, the resourceId of its server."""
+    _issue(folder, name.lower(), into, dns, address, client_only=False)
+
+
+@certs.command("controller")
+def certs_controller(
+    name: Name,
+    folder: Folder = FOLDER,
+    into: Into = None,
+    dns: Dns = None,
+    address: Address = None,
+) -> None:
+    """Issue a controller's certificate; say by --dns and --address how clients call it."""
+    _issue(folder, name, into, dns, address, client_only=False)
+
+
+@certs.command("client")
+def certs_client(name: Name, folder: Folder = FOLDER, into: Into = None) -> None:
+    """Issue a certificate for a user of the API."""
+    _issue(folder, name, into, None, None, client_only=True)
+
+
+def _issue(
+    folder: Path,
+    name: str,
+    into: Path | None,
+    dns: list[str] | None,
+    addresses: list[str] | None,
+    *,
+    client_only: bool,
+) -> None:
+    from isthmus.api.certificates import BOTH, Kind, issue
+
+    issued = issue(
+        folder,
+        name,
+        (Kind.CLIENT,) if client_only else BOTH,
+        dns=dns or (),
+        addresses=addresses or (),
+        into=into,
+    )
+    for file in (issued.certificate, issued.key, issued.authorities):
+        typer.echo(str(file))
+    typer.echo(f"SHA-256 {issued.thumbprint}", err=True)
+
+
+@certs.command("rotate")
+def certs_rotate(folder: Folder = FOLDER) -> None:
+    """Make a new authority; the old one stays trusted until `isthmus certs retire`."""
+    from isthmus.api.certificates import rotate
+
+    authority = rotate(folder)
+    typer.echo(
+        f"a new authority signs from now on, {len(authority.trusted)} are trusted. Give"
+        f" {folder}/ca.pem to all hosts, issue their certificates again, and then:"
+        " isthmus certs retire"
+    )
+
+
+@certs.command("retire")
+def certs_retire(folder: Folder = FOLDER) -> None:
+    """End the trust in all authorities but the newest."""
+    from isthmus.api.certificates import retire
+
+    retire(folder)
+    typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all hosts")
+
+
+@certs.command("list")
+def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
+    """Show the certificates of a folder: whose, until when, signed by a trusted authority or not.
+    Exit status 1 when one cannot be used."""
+    from isthmus.api.certificate_checks import check, common_name, read_certificates
+    from isthmus.cli import shown
+
+    rows = []
+    for file in sorted(folder.glob("*.pem")):
+        key = file.with_name(f"{file.stem}-key.pem")
+        if not key.exists():
+            continue
+        found = read_certificates(file)[0]
+        try:
+            check(file, key, folder / "ca.pem")
+            problem = ""
+        except (Invalid, NotFound) as error:
+            problem = error.message
+        until = found.not_valid_after_utc.date().isoformat()
+        rows.append((common_name(found), until, str(file), problem))
+    if as_json:
+        names = ("name", "until", "file", "problem")
+        shown.print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        shown.print_table(("NAME", "UNTIL", "FILE", "PROBLEM"), rows)
+    if any(problem for *_, problem in rows):
+        raise typer.Exit(1)
+
+
+UsersFile = Annotated[Path, typer.Option("--file", help="The file of users.")]
+
+
+@users.command("add")
+def users_add(name: Name, file: UsersFile = USERS_FILE) -> None:
+    """Add a user, or change a password, which is asked for (or ISTHMUS_PASSWORD)."""
+    from isthmus.api.users import set_user
+
+    set_user(file, name, _new_password(name))
+    typer.echo(f"{name} may use the API by password ({file})")
+
+
+@users.command("remove")
+def users_remove(name: Name, file: UsersFile = USERS_FILE) -> None:
+    """Remove a user."""
+    from isthmus.api.users import remove_user
+
+    remove_user(file, name)
+    typer.echo(f"{name} may no longer use the API by password")
+
+
+@users.command("list")
+def users_list(file: UsersFile = USERS_FILE) -> None:
+    """Show the users' names."""
+    from isthmus.api.users import read_users
+
+    for name in sorted(read_users(file)):
+        typer.echo(name)
+
+
+def _new_password(name: str) -> str:
+    if PASSWORD in os.environ:
+        return os.environ[PASSWORD]
+    if not sys.stdin.isatty():
+        raise Invalid(f"there is no terminal to ask for a password on: set {PASSWORD}")
+    entered: str = typer.prompt(
+        f"new password of {name}", hide_input=True, confirmation_prompt=True
+    )
+    return entered

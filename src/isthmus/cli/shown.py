@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How things look: tables on a terminal, plain columns in a pipe, YAML for one resource."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Row = Mapping[str, Any]
+
+GOOD, BAD, DIM = "green", "bold red", "dim"
+
+
+def console() -> Console:
+    """For people; in a pipe it neither colours nor wraps."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_yaml(value: object) -> None:
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    sys.stdout.write(text)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Cells are plain text. A pipe gets tabs between them, which cut(1) and awk(1) can read."""
+    found = [tuple(row) for row in rows]
+    if not sys.stdout.isatty():
+        for row in (columns, *found):
+            print("\t".join(row))
+        return
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, header_style="bold", overflow="fold")
+    for row in found:
+        table.add_row(*(escape(cell) for cell in row))
+    console().print(table)
+
+
+# -- collections ---------------------------------------------------------------------------------
+
+
+def print_collection(resources: Sequence[Row]) -> None:
+    """One line a resource: what most people look for first."""
+    rows = [_line(resource) for resource in resources]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(names, [[row.get(name, "") for name in names] for row in rows])
+
+
+def _line(resource: Row) -> dict[str, str]:
+    properties: Row = resource.get("properties", {})
+    line = {"ID": str(resource.get("resourceId", ""))}
+    for name, shown in (
+        ("addressPrefix", "PREFIX"),
+        ("privateIPAddress", "ADDRESS"),
+        ("privateMacAddress", "MAC"),
+        ("startMacAddress", "FROM"),
+        ("endMacAddress", "TO"),
+        ("networkVirtualizationEnabled", "VIRTUALIZATION"),
+        ("type", "TYPE"),
+    ):
+        if name in properties:
+            line[shown] = str(properties[name])
+    if "addressSpace" in properties:
+        line["PREFIXES"] = ", ".join(properties["addressSpace"].get("addressPrefixes", ()))
+    if "subnets" in properties:
+        line["SUBNETS"] = ", ".join(_subnet(one) for one in properties["subnets"])
+    configs = properties.get("ipConfigurations", ())
+    if any("properties" in one for one in configs):
+        line["ADDRESSES"] = ", ".join(
+            str(one["properties"].get("privateIPAddress", "")) for one in configs
+        )
+        subnets = {one["properties"].get("subnet", {}).get("resourceRef", "") for one in configs}
+        line["SUBNET"] = ", ".join(sorted(_short(ref) for ref in subnets))
+    if "server" in properties:
+        line["HOST"] = _short(properties["server"].get("resourceRef", ""))
+    state = properties.get("configurationState")
+    if state:
+        line["STATE"] = _state(state)
+    return line
+
+
+def _subnet(subnet: Row) -> str:
+    return f"{subnet.get('resourceId')} {subnet.get('properties', {}).get('addressPrefix', '')}"
+
+
+def _short(ref: str) -> str:
+    """``/virtualNetworks/v/subnets/s`` → ``v/s``."""
+    return "/".join(ref.strip("/").split("/")[1::2])
+
+
+def _state(state: Row) -> str:
+    status = str(state.get("status", ""))
+    details = state.get("detailedInfo") or [{}]
+    return status if status == "Success" else f"{status}: {details[0].get('message', '')}"
