@@ -233,8 +233,8 @@ def defaults(host: str) -> list[dict[str, Any]]:
             "resourceRef": "/virtualNetworkManager/configuration",
             "properties": {
                 "virtualSubnetIdRange": {
-                    "virtualSubnetIdStart": 4096,
-                    "virtualSubnetIdEnd": 16777214,
+                    "startId": 4096,
+                    "endId": 16777214,
                 }
             },
         },
@@ -262,7 +262,7 @@ async def _store_defaults(make: _Maker, host: str) -> None:
         directory=make.at(LIB),
         run_directory=run_directory,
     )
-    north = North([server.remote], replica="init")
+    north = North([server.remote], replica="")
     try:
         await north.start()
         await north.loaded(30.0)

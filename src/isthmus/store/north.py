@@ -11,6 +11,7 @@ request. So any number of controllers may write at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -52,7 +53,7 @@ class _Request(NamedTuple):
 
 
 class North:
-    """The north store of one controller."""
+    """The north store of one controller; without a name for it, of a command that only writes."""
 
     def __init__(
         self,
@@ -87,16 +88,16 @@ class North:
     async def start(self) -> None:
         """Begin to connect; `loaded` waits for the first whole picture."""
         await self.connection.start()
-        self._tasks = [
-            asyncio.create_task(self._write_forever(), name="north writes"),
-            asyncio.create_task(self._beat(), name="north heartbeat"),
-        ]
+        self._tasks = [asyncio.create_task(self._write_forever(), name="north writes")]
+        if self._replica:
+            self._tasks.append(asyncio.create_task(self._beat(), name="north heartbeat"))
 
     async def loaded(self, timeout_s: float | None = None) -> None:
         """Raises Unavailable with the reason after `timeout_s`."""
         await self.connection.loaded(timeout_s)
 
     async def stop(self) -> None:
+        """Stop, and tell the other controllers, so that one of them derives at once."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -104,6 +105,14 @@ class North:
             request = self._queue.get_nowait()
             if not request.done.done():
                 request.done.set_exception(Unavailable("this controller is stopping"))
+        own = [
+            delete(row.TABLE, row_id)
+            for row_id, row in self.connection.table(north_rows.Replica).items()
+            if row.name == self._replica
+        ]
+        if own:
+            with contextlib.suppress(IsthmusError):
+                await self.connection.transact(own, timeout_s=1.0)
         await self.connection.stop()
 
     @property
