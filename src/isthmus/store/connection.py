@@ -20,9 +20,9 @@ from typing import ClassVar
 
 import msgspec
 
-from isthmus.errors import Unavailable
+from isthmus.errors import IsthmusError, Unavailable
 from isthmus.store.failures import OutcomeUnknown, failure
-from isthmus.store.remotes import dial
+from isthmus.store.remotes import check_remote, dial
 from isthmus.store.replica import Change, Replica, Row, table
 from isthmus.store.session import Counters, Session
 from isthmus.wire import ovsdb
@@ -76,7 +76,10 @@ class Connection:
         conditions: Conditions | None = None,
         probe_s: float = 5.0,
     ) -> None:
-        """`remotes`: ``unix:/path``, ``tcp:host:port``, ``ssl:host:port``, tried in turn."""
+        """`remotes`: ``unix:/path``, ``tcp:host:port``, ``ssl:host:port``, tried in turn. Raises
+        Invalid for what is none."""
+        for remote in remotes:
+            check_remote(remote)
         self.counters = Counters()
         self.problem = "not connected yet"
         """Why there is no connection; empty while there is."""
@@ -88,8 +91,8 @@ class Connection:
         self._on_changes = on_changes
         self._on_connected = on_connected
         self._conditions: Conditions = dict(conditions or {})
-        self._given_conditions: Conditions = {}
-        """Those that the replica is a picture of."""
+        self._given_conditions: Conditions | None = {}
+        """Those that the replica is a picture of; None while they are being changed."""
         self._probe_s = probe_s
         self._replica = Replica(row_types)
         self._server = Replica([_Database])
@@ -97,6 +100,7 @@ class Connection:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
+        self._changing_conditions = asyncio.Lock()
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -145,31 +149,41 @@ class Connection:
         answer = await session.ask("transact", [self._database, *operations], timeout_s=timeout_s)
         if answer.error is not None:
             raise failure(ovsdb.rpc_error(answer.error))
-        results = ovsdb.raw_list(answer.result)
-        error = ovsdb.operation_error(results)
-        if error is not None:
-            raise failure(error)
+        try:
+            results = ovsdb.raw_list(answer.result)
+        except Malformed as error:
+            self.counters.malformed += 1
+            session.abort(str(error))
+            raise OutcomeUnknown(f"the answer to a transaction cannot be read: {error}") from error
+        refused = ovsdb.operation_error(results)
+        if refused is not None:
+            raise failure(refused)
         return results
 
     async def set_conditions(self, conditions: Conditions) -> None:
         """Ask for other rows from now on; returns when they have come. While there is no
         connection they are kept for the next one. Raises Unavailable."""
-        wanted = dict(conditions)
-        before = self._conditions
-        self._conditions = wanted
-        if self._session is None:
-            return
-        changed = {
-            codec.table: [{"where": self._where(wanted, codec.row_type)}]
-            for codec in self._replica.monitored
-            if wanted.get(codec.row_type) != before.get(codec.row_type)
-        }
-        if changed:
-            params = [_MONITOR, _MONITOR, changed]
-            answer = await self._session.ask("monitor_cond_change", params, timeout_s=LOAD_S)
-            if answer.error is not None:
-                raise failure(ovsdb.rpc_error(answer.error))
-        if self._conditions == wanted:
+        self._conditions = dict(conditions)
+        async with self._changing_conditions:
+            if self._session is not None:
+                await self._ask_for_conditions(self._session)
+
+    async def _ask_for_conditions(self, session: Session) -> None:
+        """Until the replica is a picture of the conditions, which may change meanwhile."""
+        while self._conditions != self._given_conditions:
+            wanted, given = self._conditions, self._given_conditions
+            self._given_conditions = None
+            changed = {
+                codec.table: [{"where": self._where(wanted, codec.row_type)}]
+                for codec in self._replica.monitored
+                if given is None or wanted.get(codec.row_type) != given.get(codec.row_type)
+            }
+            if changed:
+                params = [_MONITOR, _MONITOR, changed]
+                answer = await session.ask("monitor_cond_change", params, timeout_s=LOAD_S)
+                if answer.error is not None:
+                    session.abort("the conditions were refused")  # whether in part is not known
+                    raise failure(ovsdb.rpc_error(answer.error))
             self._given_conditions = wanted
 
     def _current(self) -> Session:
@@ -180,17 +194,20 @@ class Connection:
     # -- staying connected -------------------------------------------------------------------------
 
     async def _stay_connected(self) -> None:
-        delay_s = FIRST_DELAY_S
+        loop, delay_s = asyncio.get_running_loop(), FIRST_DELAY_S
         while True:
             for remote in self._remotes:
                 try:
                     session = await self._open(remote)
-                except (OSError, Unavailable, Malformed, ssl.SSLError) as error:
-                    self.problem = f"{remote}: {error}"
+                # UnicodeError: a host name that DNS cannot have.
+                except (OSError, IsthmusError, UnicodeError) as error:
+                    self.problem = f"{remote}: {str(error) or type(error).__name__}"
                     log.debug("store=%s unreachable=%s", self._name, self.problem)
                     continue
-                delay_s = FIRST_DELAY_S
+                since_s = loop.time()
                 await self._serve(session, remote)
+                if loop.time() - since_s > LONGEST_DELAY_S:  # else it may be lost at once again
+                    delay_s = FIRST_DELAY_S
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
@@ -202,6 +219,8 @@ class Connection:
         try:
             await self._watch_server(session)
             await self._load(session)
+            await self._ask_for_conditions(session)  # those that were set meanwhile
+            self._refuse_unsuitable()  # it may have lost its place in the cluster meanwhile
         except BaseException:
             session.abort("the connection is not used")
             raise
@@ -225,6 +244,8 @@ class Connection:
         row = rows[0]
         if row.model == "clustered" and not row.connected:
             raise Unavailable("the server is in no majority of its cluster")
+        if row.model == "relay" and not row.connected:
+            raise Unavailable("the server is a relay that has lost its source")
         if row.model == "clustered" and self._leader_only and not row.leader:
             raise Unavailable("the server does not lead its cluster")
 
@@ -277,7 +298,7 @@ class Connection:
             await self._probe(session)
         finally:
             self._session = None
-            session.abort("this client has ended")
+            session.abort("this end has closed it")
             self.problem = f"{remote}: {session.lost.result()}"
             log.info("store=%s lost=%s", self._name, self.problem)
             self._tell(False)
@@ -290,7 +311,7 @@ class Connection:
             if not session.heard and not session.lost.done():
                 try:
                     await session.ask("echo", [], timeout_s=self._probe_s)
-                except OutcomeUnknown:
+                except Unavailable:
                     return
 
     def _n_rows(self) -> int:
@@ -306,6 +327,7 @@ class Connection:
         if collecting:
             gc.disable()
         try:
+            self._last_transaction = _NEVER  # what cannot be read is not asked for again
             resumed, self._last_transaction, changes = self._replica.load(raw)
             self.counters.resumes += resumed
             self.counters.reloads += not resumed
@@ -317,6 +339,7 @@ class Connection:
     def _notified(self, message: ovsdb.Message) -> None:
         match message.method:
             case "update3":
+                self._last_transaction = _NEVER  # what cannot be read is not asked for again
                 self._last_transaction, changes = self._replica.update3(bytes(message.params))
                 self._announce(changes)
             case "update2":

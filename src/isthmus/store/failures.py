@@ -65,7 +65,8 @@ def failure(error: OperationError) -> IsthmusError:
             return WaitFailed(f"operation {error.number}: what was relied upon has changed")
         case "referential integrity violation":
             return IntegrityRefused(error.details or text)
-        case "constraint violation":
+        # The same error stands for values that a column does not allow.
+        case "constraint violation" if "for index on" in error.details:
             return Duplicate(text)
         case name if name in _AWAY:
             return Unavailable(f"the data base takes no writes now: {text}")

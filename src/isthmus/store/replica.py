@@ -66,20 +66,16 @@ class Replica:
     def _replace(self, tables: Any) -> list[Change]:
         """A whole picture: what was known and is not in it has gone."""
         changes: list[Change] = []
-        monitored = {codec.row_type for codec in self._codecs}
-        for codec in self._codecs:
-            old, new = self.rows[codec.row_type], self._whole(codec, tables)
-            self.rows[codec.row_type] = new
-            for row_id, row in old.items():
-                if row_id not in new:
-                    changes.append(Change(codec.row_type, row_id, row, None))
+        picture = {codec.row_type: self._whole(codec, tables) for codec in self._codecs}
+        for kind, old in self.rows.items():
+            new = picture.get(kind, {})
+            changes += [Change(kind, i, row, None) for i, row in old.items() if i not in new]
             for row_id, row in new.items():
                 before = old.get(row_id)
                 if before != row:
-                    changes.append(Change(codec.row_type, row_id, before, row))
-        for kind in self.rows.keys() - monitored:
-            changes += [Change(kind, i, row, None) for i, row in self.rows[kind].items()]
-            self.rows[kind] = {}
+                    changes.append(Change(kind, row_id, before, row))
+            old.clear()  # the same mapping for whoever holds it
+            old.update(new)
         return changes
 
     def _whole(self, codec: Codec[Any], tables: Any) -> dict[RowId, msgspec.Struct]:
@@ -94,31 +90,35 @@ class Replica:
     def _apply(self, tables: Any) -> list[Change]:
         changes: list[Change] = []
         for codec in self._codecs:
-            updates = getattr(tables, codec.table)
-            if updates:
-                rows = self.rows[codec.row_type]
-                for row_id, what in updates.items():
-                    changes += _change(codec, rows, RowId(row_id), what)
+            rows = self.rows[codec.row_type]
+            for row_id, what in (getattr(tables, codec.table) or {}).items():
+                old = rows.get(row_id)
+                new = _after(codec, RowId(row_id), old, what)
+                if old != new:
+                    changes.append(Change(codec.row_type, RowId(row_id), old, new))
+        # All could be read; half an update would make every later difference wrong.
+        for kind, row_id, _, new in changes:
+            if new is None:
+                del self.rows[kind][row_id]
+            else:
+                self.rows[kind][row_id] = new
         return changes
 
 
-def _change(
-    codec: Codec[Any], rows: dict[RowId, msgspec.Struct], row_id: RowId, what: Any
-) -> Iterable[Change]:
-    old = rows.get(row_id)
+def _after(
+    codec: Codec[Any], row_id: RowId, old: msgspec.Struct | None, what: Any
+) -> msgspec.Struct | None:
+    """What a row is after one ``<row-update2>``; None is absent."""
     whole = what.insert or what.initial
-    new: msgspec.Struct | None = None
     if whole is not None:
-        new = codec.decode(whole)
-    elif what.modify is not None:
-        if old is None:
-            raise Malformed(f"a change of {codec.table} row {row_id}, which is not known")
-        new = codec.patch(old, what.modify)
-    if new is not None:
-        rows[row_id] = new
-    elif old is not None:
-        del rows[row_id]
-    return () if old == new else (Change(codec.row_type, row_id, old, new),)
+        new: msgspec.Struct = codec.decode(whole)
+        return new
+    if what.modify is None:
+        return None
+    if old is None:
+        raise Malformed(f"a change of {codec.table} row {row_id}, which is not known")
+    new = codec.patch(old, what.modify)
+    return new
 
 
 def table(replica: Replica, row_type: type[Row]) -> Mapping[RowId, Row]:

@@ -60,6 +60,8 @@ class Session(asyncio.Protocol):
         self._counters.bytes_in += len(data)
         try:
             for piece in self._framer.feed(data):
+                if self.lost.done():
+                    break  # given up at an earlier message
                 self._counters.messages += 1
                 self._take(ovsdb.message(piece))
         except Malformed as error:
@@ -74,9 +76,9 @@ class Session(asyncio.Protocol):
             self._on_notification(message)
         else:
             taker = self._takers.pop(message.id, None)
-            answer = self._answers.pop(message.id, None)
             if taker is not None and message.error is None:
-                taker(message)
+                taker(message)  # before the answer is taken off: who waits must hear of a failure
+            answer = self._answers.pop(message.id, None)
             if answer is not None and not answer.done():
                 answer.set_result(message)
 
@@ -94,17 +96,19 @@ class Session(asyncio.Protocol):
         read, before anything that follows it.
 
         Raises Unavailable when there is no connection, OutcomeUnknown when it is lost or no answer
-        comes in time; it is then given up.
+        comes in time; it is then given up. Raises Invalid for text that JSON or the server cannot
+        carry.
         """
         if self._transport is None or self._transport.is_closing():
             raise Unavailable("there is no connection to the data base")
         self._next += 1
         number = self._next
+        data = ovsdb.request(method, params, number)
         answer: asyncio.Future[ovsdb.Message] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         if take is not None:
             self._takers[number] = take
-        self._send(ovsdb.request(method, params, number))
+        self._send(data)
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
