@@ -5,11 +5,13 @@ and updates. Rows are structs (`ovsdb_rows`); bytes are cut into messages by `Fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from isthmus.errors import Invalid
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.ovsdb_columns import NO_ROW, NamedRow, RowId, reference
 from isthmus.wire.ovsdb_framing import Framer
@@ -114,11 +116,12 @@ class Message(msgspec.Struct, frozen=True):
     params: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
     error: object = None
-    id: object = None
+    id: str | int | float | bool | None = None
 
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _ENCODER = msgspec.json.Encoder()
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def message(data: bytes) -> Message:
@@ -130,7 +133,15 @@ def message(data: bytes) -> Message:
 
 
 def request(method: str, params: object, number: int) -> bytes:
-    return _ENCODER.encode({"method": method, "params": params, "id": number})
+    """Raises Invalid for text with a lone surrogate or a NUL: ovsdb-server ends the connection of
+    who sends one."""
+    try:
+        data = _ENCODER.encode({"method": method, "params": params, "id": number})
+    except UnicodeEncodeError as error:
+        raise Invalid(f"text that is not Unicode cannot be stored: {error}") from error
+    if b"\\u0000" in data and _NUL.search(data):
+        raise Invalid("text with a NUL character cannot be stored")
+    return data
 
 
 def notification(method: str, params: object) -> bytes:

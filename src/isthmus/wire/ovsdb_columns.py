@@ -79,6 +79,8 @@ class _Atom:
 
 _ATOMS: dict[object, _Atom] = {
     str: _Atom("string", str, ""),
+    # Not bounded to 64 bits: msgspec 0.22 crashes the process at the next garbage collection over a
+    # union of an integer with bounds and a tuple. A larger number is only a larger number.
     int: _Atom("integer", int, 0),
     bool: _Atom("boolean", bool, False),
     float: _Atom("real", float, 0.0),
