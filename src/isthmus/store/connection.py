@@ -127,7 +127,7 @@ class Connection:
     @property
     def connected(self) -> bool:
         """Whether the replica is whole and followed."""
-        return self._session is not None
+        return self._session is not None and not self._session.lost.done()
 
     @property
     def rows(self) -> Mapping[type, Mapping[RowId, msgspec.Struct]]:

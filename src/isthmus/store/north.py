@@ -187,9 +187,11 @@ class North:
         whole = together.plan((), "")
         try:
             await self._apply(whole, planned)
-        except (WaitFailed, Duplicate, IntegrityRefused, OutcomeUnknown):
+        except (WaitFailed, Duplicate, IntegrityRefused):
             for request, _ in planned:
                 await self._write_one(request, None)
+        except OutcomeUnknown as error:
+            await self._find_out(whole, planned, error)
         except IsthmusError as error:
             for request, _ in planned:
                 _fail(request, error)
@@ -219,10 +221,7 @@ class North:
                 refused, plan = error, None
                 await asyncio.sleep(0.001 * attempt)
             except OutcomeUnknown as error:
-                if await self._was_applied(plan):
-                    _succeed(request, plan)
-                else:
-                    _fail(request, error)
+                await self._find_out(plan, [(request, plan)], error)
                 return
             except IsthmusError as error:
                 _fail(request, error)
@@ -264,15 +263,27 @@ class North:
         )
         return insert(row.TABLE, row)
 
-    async def _was_applied(self, plan: Plan) -> bool:
-        """After a connection was lost: whether the store, when it is there again, holds the plan's
-        etags (which are new with every plan), or none of what was deleted.
+    async def _find_out(
+        self, whole: Plan, planned: Sequence[tuple[_Request, Plan]], error: OutcomeUnknown
+    ) -> None:
+        """The connection was lost in mid-transaction: see what the store holds when it is there
+        again. If that takes too long, the answer is that nobody knows.
         """
         until = time.monotonic() + RECOVERY_S
-        while not self.connected:
-            if time.monotonic() > until:
-                return False
+        while not self.connected and time.monotonic() < until:  # noqa: ASYNC110  # as long as that
             await asyncio.sleep(0.02)
+        for request, plan in planned:
+            if not self.connected:
+                _fail(request, error)
+            elif self._was_applied(whole):
+                _succeed(request, plan)
+            else:
+                _fail(request, Unavailable("the north store was lost; nothing was written"))
+
+    def _was_applied(self, plan: Plan) -> bool:
+        """Whether the store holds the plan's etags, which are new with every plan, or nothing of
+        what it deleted.
+        """
         written = (*plan.inserts, *plan.updates, *plan.replaces)
         if written:
             return any(

@@ -21,9 +21,13 @@ _UNNUMBERED = "instance"
 """The one scope whose values are no numbers."""
 
 
+LANE_BLOCK = 64
+"""Numbers that one controller gives out before it goes past those of the others."""
+
+
 class Lane(NamedTuple):
-    """Where a controller begins to look for free numbers, so that several seldom meet: lane
-    `number` of `of`."""
+    """Where a controller looks for free numbers first, so that several seldom meet: in every block
+    whose number is `number` modulo `of`."""
 
     number: int = 0
     of: int = 1
@@ -84,13 +88,25 @@ class NorthView:
         """
         taken = self._numbers.get(scope, ())
         for first, last in ranges:
-            start = first + (last - first + 1) * self.lane.number // self.lane.of
-            number = _first_gap(taken, start)
-            if number > last:
+            number = self._free_in_lane(taken, first, last)
+            if number is None:
                 number = _first_gap(taken, first)
             if number <= last:
                 return number
         return None
+
+    def _free_in_lane(self, taken: Sequence[int], first: int, last: int) -> int | None:
+        """The lowest free number in the blocks that are this controller's to begin with."""
+        lane, start = self.lane, first
+        while True:
+            number = _first_gap(taken, start)
+            if number > last:
+                return None
+            block = number // LANE_BLOCK
+            ahead = (lane.number - block) % lane.of
+            if ahead == 0:
+                return number
+            start = (block + ahead) * LANE_BLOCK
 
     def held(self, scope: str, first: int, last: int) -> int:
         taken = self._numbers.get(scope, [])
