@@ -72,7 +72,10 @@ SCHEMA = {
 
 
 class Server:
-    """Keeps one data base; use as a context manager. `directory` must have a short path."""
+    """Keeps one data base; use as a context manager. `directory` must have a short path.
+
+    Standalone, or the first server of a cluster, or one that joins the cluster of `peer`.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Server:
         schema: Mapping[str, object] = SCHEMA,
         *,
         clustered: bool = False,
+        peer: Server | None = None,
         arguments: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
@@ -92,11 +96,12 @@ class Server:
         schema_file = directory / "schema.json"
         schema_file.write_text(json.dumps(schema))
         command = ["ovsdb-tool", "create", str(self.database), str(schema_file)]
-        if clustered:
-            command = [
-                *("ovsdb-tool", "create-cluster", str(self.database), str(schema_file)),
-                f"unix:{directory}/raft",
-            ]
+        raft = f"unix:{directory}/raft"
+        if peer is not None:
+            command = ["ovsdb-tool", "join-cluster", str(self.database), str(schema["name"]), raft]
+            command.append(f"unix:{peer.directory}/raft")
+        elif clustered:
+            command = ["ovsdb-tool", "create-cluster", str(self.database), str(schema_file), raft]
         subprocess.run(command, check=True, capture_output=True)
 
     def __enter__(self) -> Server:
@@ -135,6 +140,14 @@ class Server:
             self._process.wait()
             self._process = None
             (self.directory / "pid").unlink(missing_ok=True)
+
+    def appctl(self, *command: str) -> str:
+        return subprocess.run(
+            ["ovs-appctl", "-t", f"{self.directory}/ctl", *command],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -1,524 +1,367 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OVSDB client against a real ovsdb-server."""
+"""The client against real ovsdb-servers: rows, conditions, refusals, losses."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from isthmus.errors import Invalid, Unavailable
-from isthmus.store.connection import Change, Connection
+from isthmus.store.connection import Change, Conditions, Connection
 from isthmus.store.failures import (
     Duplicate,
     IntegrityRefused,
     OutcomeUnknown,
     Refused,
+    Unavailable,
     WaitFailed,
 )
 from isthmus.wire.ovsdb import RowId, delete, insert, mutate, named, update, wait
-from tests.store.database_server import (
-    LONGEST_S,
-    SCHEMA,
-    DatabaseServer,
-    Holder,
-    Thing,
-    client,
-    until,
-)
+from tests.store.client import names, until
+from tests.store.database import LONGEST_S, Part, Server, Thing
 
 pytestmark = pytest.mark.system
 
+
+class Listener:
+    """What a connection told."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.connected: list[bool] = []
+
+    def take(self, changes: Sequence[Change]) -> None:
+        self.changes += changes
+
+
+@asynccontextmanager
+async def connected(
+    *remotes: str,
+    conditions: Conditions | None = None,
+    listener: Listener | None = None,
+    leader_only: bool = False,
+    probe_s: float = 5.0,
+) -> AsyncIterator[Connection]:
+    told = listener or Listener()
+    made = Connection(
+        remotes,
+        "Things",
+        (Thing, Part),
+        name="test",
+        conditions=conditions,
+        on_changes=told.take,
+        on_connected=told.connected.append,
+        leader_only=leader_only,
+        probe_s=probe_s,
+    )
+    await made.start()
+    try:
+        await made.loaded(LONGEST_S)
+        yield made
+    finally:
+        await made.stop()
+
+
+def the_thing(connection: Connection, name: str = "a") -> tuple[RowId, Thing]:
+    return next((i, row) for i, row in connection.table(Thing).items() if row.name == name)
+
+
 FULL = Thing(
-    name='ü "quoted" {brace} \\ \n',
-    count=2**62,
-    ratio=0.125,
-    flag=True,
-    holder=RowId("aaaaaaaa-0000-4000-8000-000000000001"),
-    nick="nick",
-    number=-4,
-    tags=("a", "b"),
-    numbers=(-1, 5),
-    options={"k": "v", "": ""},
+    name="a",
+    size=7,
+    weight=1.5,
+    good=True,
+    note="n",
+    words=("x", "y"),
+    numbers=frozenset({3, 4}),
+    labels={"k": "v"},
 )
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DatabaseServer]:
-    server = DatabaseServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
-
-
-def find(connection: Connection, name: str) -> tuple[RowId, Thing]:
-    (found,) = [(i, row) for i, row in connection.table(Thing).items() if row.name == name]
-    return found
-
-
-def names(connection: Connection) -> set[str]:
-    return {row.name for row in connection.table(Thing).values()}
-
-
-async def add(connection: Connection, *rows: Thing) -> None:
-    await connection.transact([insert("Thing", row) for row in rows])
-
-
-# -- rows ------------------------------------------------------------------------------------------
-
-
-def test_a_row_of_every_column_type_comes_back_at_once_and_at_another_client(
-    server: DatabaseServer,
-) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as writer, client(server.remote) as reader:
-            await add(writer, FULL, Thing(name="empty"))
-            # Without waiting: the server sends the update before the answer.
-            assert find(writer, FULL.name)[1] == FULL
-            assert find(writer, "empty")[1] == Thing(name="empty")
-            await until(lambda: len(reader.table(Thing)) == 2)
-            assert reader.rows == writer.rows
-        async with client(server.remote) as late:
-            assert find(late, FULL.name)[1] == FULL
-            assert find(late, "empty")[1] == Thing(name="empty")
-
-    asyncio.run(steps())
-
-
-def test_changes_are_told_with_the_rows_before_and_after(server: DatabaseServer) -> None:
-    changes: list[Change] = []
-
-    async def steps() -> None:
-        async with client(server.remote, changes=changes) as connection:
-            await add(connection, FULL)
-            row_id, old = find(connection, FULL.name)
-            new = msgspec.structs.replace(
-                old, count=1, nick=None, number=5, tags=("b", "c"), numbers=(), options={"k": "w"}
+def test_what_one_client_writes_both_hold_the_writer_before_its_answer(server: Server) -> None:
+    async def run() -> None:
+        async with connected(server.remote) as one, connected(server.remote) as other:
+            await one.transact(
+                [
+                    insert("Part", Part(name="p"), "p1"),
+                    insert("Thing", msgspec.structs.replace(FULL, parts=frozenset([named("p1")]))),
+                ]
             )
-            await connection.transact([update("Thing", row_id, new, new.__struct_fields__)])
-            assert connection.table(Thing)[row_id] == new
-            await connection.transact([delete("Thing", row_id)])
-            assert row_id not in connection.table(Thing)
-            assert changes == [
-                Change(Thing, row_id, None, FULL),
-                Change(Thing, row_id, FULL, new),
-                Change(Thing, row_id, new, None),
+            row_id, row = the_thing(one)
+            assert row.parts == frozenset(one.table(Part))
+            assert msgspec.structs.replace(row, parts=frozenset()) == FULL
+            await until(lambda: other.table(Thing).get(row_id) == row)
+            for size in range(50):
+                changed = msgspec.structs.replace(row, size=size)
+                await one.transact([update("Thing", row_id, changed, ["size"])])
+                assert one.table(Thing)[row_id].size == size
+            await one.transact([mutate("Thing", row_id, [("size", "+=", 1)])])
+            assert one.table(Thing)[row_id].size == 50
+            await one.transact([delete("Thing", row_id)])
+            assert not one.table(Thing)
+            await until(lambda: not other.table(Thing))
+
+    asyncio.run(run())
+
+
+def test_each_kind_of_change_is_told_once_in_order(server: Server) -> None:
+    async def run() -> None:
+        listener = Listener()
+        async with connected(server.remote, listener=listener) as one:
+            await one.transact([insert("Thing", Thing(name="a"))])
+            row_id, row = the_thing(one)
+            grown = msgspec.structs.replace(row, words=("w",), labels={"k": "v"})
+            await one.transact([update("Thing", row_id, grown, ["words", "labels"])])
+            shrunk = msgspec.structs.replace(row, labels={"k": "w"})
+            await one.transact([update("Thing", row_id, shrunk, ["words", "labels"])])
+            await one.transact([delete("Thing", row_id)])
+            assert listener.changes == [
+                Change(Thing, row_id, None, row),
+                Change(Thing, row_id, row, grown),
+                Change(Thing, row_id, grown, shrunk),
+                Change(Thing, row_id, shrunk, None),
             ]
 
-    asyncio.run(steps())
+    asyncio.run(run())
 
 
-def test_after_many_differences_the_replica_is_what_a_new_client_reads(
-    server: DatabaseServer,
-) -> None:
-    """Sets and maps of all sizes, from each to each other."""
-    sets: list[dict[str, Any]] = [
-        {},
-        {"tags": ("a",), "numbers": (1,), "options": {"a": "1"}, "nick": "x"},
-        {"tags": ("a", "b"), "numbers": (1, 2), "options": {"a": "2", "b": "1"}, "number": 0},
-        {"tags": ("b",), "numbers": (2,), "options": {"b": "1", "c": "1"}, "flag": True},
-        {"tags": ("c", "d", "e"), "options": {"a": "1"}, "ratio": 3.0},
-    ]
-
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            await add(connection, Thing(name="it"), Thing(name="friend"))
-            row_id, _ = find(connection, "it")
-            friend_id, _ = find(connection, "friend")
-            for before in sets:
-                for after in sets:
-                    for columns in (before, after):
-                        friends = frozenset([friend_id] if "flag" in columns else [])
-                        row = Thing(name="it", friends=friends, **columns)
-                        await connection.transact(
-                            [update("Thing", row_id, row, row.__struct_fields__)]
-                        )
-                        assert connection.table(Thing)[row_id] == row
-            async with client(server.remote) as fresh:
-                assert fresh.rows == connection.rows
-
-    asyncio.run(steps())
-
-
-def test_rows_of_one_transaction_name_each_other(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            holder = Holder(label="h", thing=named("new"))
-            await connection.transact(
-                [insert("Thing", Thing(name="t"), "new"), insert("Holder", holder)]
+def test_refusals_are_told_apart_and_nothing_is_written(server: Server) -> None:
+    async def run() -> None:
+        async with connected(server.remote) as one:
+            await one.transact(
+                [
+                    insert("Part", Part(name="p"), "p1"),
+                    insert("Thing", Thing(name="a", parts=frozenset([named("p1")]))),
+                ]
             )
-            (held,) = connection.table(Holder).values()
-            assert held.thing == find(connection, "t")[0]
-
-    asyncio.run(steps())
-
-
-def test_a_weak_reference_goes_with_what_it_refers_to(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            await add(connection, Thing(name="a"), Thing(name="b"))
-            (a, _), (b, _) = find(connection, "a"), find(connection, "b")
-            await connection.transact([mutate("Thing", a, [("friends", "insert", frozenset({b}))])])
-            assert connection.table(Thing)[a].friends == {b}
-            await connection.transact([delete("Thing", b)])
-            assert connection.table(Thing)[a].friends == frozenset()
-
-    asyncio.run(steps())
-
-
-def test_what_the_server_s_schema_lacks_is_left_out(tmp_path: Path) -> None:
-    class NewThing(msgspec.Struct, frozen=True, kw_only=True):
-        TABLE: ClassVar[str] = "Thing"
-        name: str
-        invented: str | None = "default"
-
-    class Unknown(msgspec.Struct, frozen=True, kw_only=True):
-        TABLE: ClassVar[str] = "Unknown"
-        name: str = ""
-
-    server = DatabaseServer(tmp_path)
-    server.start()
-
-    async def steps() -> None:
-        async with client(server.remote) as writer:
-            await add(writer, Thing(name="t"))
-        async with client(server.remote, row_types=[NewThing, Unknown]) as connection:
-            assert list(connection.table(NewThing).values()) == [NewThing(name="t")]
-            assert connection.table(Unknown) == {}
-
-    try:
-        asyncio.run(steps())
-    finally:
-        server.stop()
-
-
-# -- refusals --------------------------------------------------------------------------------------
-
-
-def test_a_refused_transaction_says_why_and_changes_nothing(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            holder = insert("Holder", Holder(thing=named("t")))
-            await connection.transact([insert("Thing", Thing(name="t", count=1), "t"), holder])
-            row_id, row = find(connection, "t")
-            other = insert("Thing", Thing(name="other"))
-            stale = Thing(name="t", count=9)
+            before = {kind: dict(rows) for kind, rows in one.rows.items()}
+            row_id, row = the_thing(one)
+            (part_id,) = one.table(Part)
+            other = insert("Thing", Thing(name="b"))
             with pytest.raises(Duplicate):
-                await connection.transact([other, insert("Thing", Thing(name="t"))])
+                await one.transact([other, insert("Thing", Thing(name="a"))])
             with pytest.raises(IntegrityRefused):
-                await connection.transact([other, delete("Thing", row_id)])
+                await one.transact([other, delete("Part", part_id)])
+            stale = msgspec.structs.replace(row, size=99)
             with pytest.raises(WaitFailed):
-                await connection.transact([wait("Thing", row_id, stale, ["count"]), other])
+                await one.transact([wait("Thing", row_id, stale, ["size"]), other])
+            gone = RowId("00000000-0000-4000-8000-000000000000")
             with pytest.raises(WaitFailed):
-                gone = RowId("aaaaaaaa-0000-4000-8000-00000000000a")
-                await connection.transact([wait("Thing", gone, row, ["count"]), other])
+                await one.transact([wait("Thing", gone, row, ["size"]), other])
             with pytest.raises(Refused):
-                await connection.transact([other, insert("Nowhere", row)])
-            with pytest.raises(Refused, match="constraint"):
-                await connection.transact([other, insert("Thing", Thing(name="x", count=-1))])
-            assert names(connection) == {"t"}
-            assert [row["name"] for row in server.dump("Thing")] == ["t"]
-            await connection.transact([wait("Thing", row_id, row, ["name", "count"]), other])
-            assert names(connection) == {"t", "other"}
+                await one.transact([other, {"op": "nonsense"}])
+            assert {kind: dict(rows) for kind, rows in one.rows.items()} == before
 
-    asyncio.run(steps())
+    asyncio.run(run())
 
 
-def test_text_that_the_server_cannot_take_is_refused_and_the_connection_stays(
-    server: DatabaseServer,
-) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            for text in ("a\x00b", "\ud800"):
-                with pytest.raises(Invalid):
-                    await add(connection, Thing(name=text))
-            await add(connection, Thing(name="\\u0000"))
-            assert names(connection) == {"\\u0000"}
-            assert connection.counters.reloads == 1
-
-    asyncio.run(steps())
-
-
-def test_many_transactions_at_once_are_answered_each_with_its_own_result(
-    server: DatabaseServer,
-) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            results = await asyncio.gather(
-                *(
-                    connection.transact([insert("Thing", Thing(name=str(n // 2)))])
-                    for n in range(200)
-                ),
-                return_exceptions=True,
+def test_conditions_choose_rows_and_can_be_changed(server: Server) -> None:
+    async def run() -> None:
+        listener = Listener()
+        async with (
+            connected(server.remote) as all_of_it,
+            connected(
+                server.remote,
+                conditions={Thing: [("name", "==", "a")], Part: []},
+                listener=listener,
+            ) as some,
+        ):
+            await all_of_it.transact(
+                [insert("Thing", Thing(name=name)) for name in "abc"]
+                + [insert("Part", Part(name="p"))]
             )
-            assert [isinstance(result, Duplicate) for result in results] == [False, True] * 100
-            assert len(connection.table(Thing)) == 100
+            await until(lambda: names(some) == {"a"})
+            await some.set_conditions({Thing: [("name", "==", "b"), ("name", "==", "c")]})
+            assert names(some) == {"b", "c"}
+            assert len(some.table(Part)) == 1
+            await all_of_it.transact([delete("Thing", the_thing(all_of_it, "b")[0])])
+            await until(lambda: names(some) == {"c"})
+            await some.set_conditions({Thing: []})
+            assert names(some) == set()
+            assert [c.row_type for c in listener.changes].count(Part) == 1
 
-    asyncio.run(steps())
-
-
-# -- conditions ------------------------------------------------------------------------------------
-
-
-def test_only_rows_that_meet_a_condition_are_read(server: DatabaseServer) -> None:
-    changes: list[Change] = []
-
-    async def steps() -> None:
-        async with client(server.remote) as writer:
-            await add(writer, *(Thing(name=name) for name in "abc"))
-            await writer.transact([insert("Holder", Holder(label="h"))])
-            conditions = {Thing: [("name", "==", "a"), ("name", "==", "b")], Holder: []}
-            async with client(server.remote, conditions=conditions, changes=changes) as reader:
-                assert names(reader) == {"a", "b"}
-                assert reader.table(Holder) == {}
-                await reader.set_conditions({Thing: [("name", "==", "b"), ("name", "==", "c")]})
-                # Without waiting: what comes into scope comes before the answer.
-                assert names(reader) == {"b", "c"}
-                assert len(reader.table(Holder)) == 1
-                gone = [change.old for change in changes if change.new is None]
-                assert gone == [Thing(name="a")]
-                row_id, _ = find(writer, "b")
-                await writer.transact([update("Thing", row_id, Thing(name="x"), ["name"])])
-                await until(lambda: names(reader) == {"c"})
-                await reader.set_conditions({})
-                assert reader.rows == writer.rows
-
-    asyncio.run(steps())
+    asyncio.run(run())
 
 
-def test_conditions_set_while_away_hold_from_the_first_picture_on(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as writer:
-            await add(writer, *(Thing(name=name) for name in "abc"))
-        async with client(server.remote, wait=False, conditions={Thing: []}) as reader:
-            await reader.set_conditions({Thing: [("name", "==", "a")]})
-            await reader.loaded(LONGEST_S)
-            assert names(reader) == {"a"}
-            server.stop()
-            await until(lambda: not reader.connected)
-            await reader.set_conditions({Thing: [("name", "==", "c")]})
-            server.start()
-            await until(lambda: reader.connected)
-            assert names(reader) == {"c"}
-
-    asyncio.run(steps())
-
-
-def test_conditions_set_while_connecting_are_asked_for(server: DatabaseServer) -> None:
-    """At each moment of a connect."""
-
-    async def steps() -> None:
-        async with client(server.remote) as writer:
-            await add(writer, *(Thing(name=name) for name in "abc"))
-        for turns in range(40):
-            async with client(server.remote, wait=False, conditions={Thing: []}) as reader:
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                await reader.set_conditions({Thing: [("name", "==", "b")]})
-                await until(lambda: reader.connected)
-                assert names(reader) == {"b"}
-
-    asyncio.run(steps())
-
-
-def test_of_conditions_that_follow_each_other_the_last_holds(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            await add(connection, *(Thing(name=name) for name in "abc"))
-            await asyncio.gather(
-                *(connection.set_conditions({Thing: [("name", "==", name)]}) for name in "abca")
-            )
-            assert names(connection) == {"a"}
-            given_up = asyncio.create_task(connection.set_conditions({Thing: []}))
-            await asyncio.sleep(0)
-            given_up.cancel()
-            await asyncio.wait([given_up])
-            await connection.set_conditions({Thing: [("name", "==", "a")]})
-            assert names(connection) == {"a"}
-
-    asyncio.run(steps())
-
-
-def test_a_refused_condition_is_told(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            with pytest.raises(Refused):
-                await connection.set_conditions({Thing: [("nonsense", "==", "a")]})
-            await connection.set_conditions({})
-            await until(lambda: connection.connected)
-            await add(connection, Thing(name="a"))
-
-    asyncio.run(steps())
-
-
-# -- gaps ------------------------------------------------------------------------------------------
-
-
-def test_after_a_restart_the_difference_is_told_and_nothing_else(server: DatabaseServer) -> None:
-    """A standalone server remembers no transactions: everything is read again."""
-    changes: list[Change] = []
-    told: list[bool] = []
-
-    async def steps() -> None:
-        async with client(server.remote, changes=changes, on_connected=told.append) as connection:
-            await add(connection, *(Thing(name=name) for name in "abc"))
-            (a, _), (b, _) = find(connection, "a"), find(connection, "b")
-            live = connection.table(Thing)
-            server.stop()
-            await until(lambda: not connection.connected)
-            assert names(connection) == {"a", "b", "c"}, "the last picture stays"
+@pytest.mark.parametrize("clustered", [False, True])
+def test_after_a_kill_the_replica_is_right_again_and_only_differences_are_told(
+    directory: Path, clustered: bool
+) -> None:
+    async def run(server: Server) -> None:
+        listener = Listener()
+        async with connected(server.remote, listener=listener) as one:
+            await one.transact([insert("Thing", Thing(name=name)) for name in "abc"])
+            before = dict(one.table(Thing))
+            listener.changes.clear()
+            server.kill()
+            await until(lambda: not one.connected)
             with pytest.raises(Unavailable):
-                await add(connection, Thing(name="x"))
-            changes.clear()
+                await one.transact([insert("Thing", Thing(name="d"))])
             server.start()
-            await asyncio.sleep(0)
-            async with client(server.remote) as other:
-                await other.transact(
-                    [
-                        delete("Thing", a),
-                        update("Thing", b, Thing(name="b", count=5), ["count"]),
-                        insert("Thing", Thing(name="d")),
-                    ]
-                )
-            await until(lambda: connection.connected and names(connection) == {"b", "c", "d"})
-            assert {(c.old and c.old.name, c.new and c.new.name) for c in changes} == {  # type: ignore[attr-defined]  # things
-                ("a", None),
-                ("b", "b"),
-                (None, "d"),
-            }
-            assert connection.table(Thing) is live
-            assert connection.counters.resumes == 0
-            assert told == [True, False, True]
+            await until(lambda: one.connected)
+            assert dict(one.table(Thing)) == before
+            assert listener.changes == []
+            assert listener.connected == [True, False, True]
+            await one.transact([insert("Thing", Thing(name="e"))])
+            assert names(one) == {"a", "b", "c", "e"}
 
-    asyncio.run(steps())
+    with Server(directory / "s", clustered=clustered) as server:
+        asyncio.run(run(server))
 
 
-def test_an_unreachable_server_is_named_and_waited_for(tmp_path: Path) -> None:
-    server = DatabaseServer(tmp_path)
-
-    async def steps() -> None:
-        async with client(server.remote, wait=False) as connection:
-            with pytest.raises(Unavailable, match=r"db\.sock"):
-                await connection.loaded(0.2)
-            assert not connection.connected
-            with pytest.raises(Unavailable, match=r"db\.sock"):
-                await add(connection, Thing(name="x"))
+def test_what_happened_during_a_gap_is_told_as_a_difference(directory: Path) -> None:
+    async def run(server: Server) -> None:
+        listener = Listener()
+        async with connected(server.remote, listener=listener) as one:
+            await one.transact([insert("Thing", Thing(name=name)) for name in "abc"])
+            a, c = the_thing(one, "a"), the_thing(one, "c")
+            listener.changes.clear()
+            server.kill()
+            await until(lambda: not one.connected)
             server.start()
-            await connection.loaded(LONGEST_S)
-            assert connection.problem == ""
+            # Somebody else was quicker.
+            grown = msgspec.structs.replace(a[1], size=5)
+            commands = [update("Thing", a[0], grown, ["size"]), delete("Thing", c[0])]
+            await asyncio.to_thread(
+                subprocess.run,
+                ["ovsdb-client", "transact", server.remote, json.dumps(["Things", *commands])],
+                check=True,
+                capture_output=True,
+            )
+            await until(lambda: one.connected and names(one) == {"a", "b"})
+            assert sorted(listener.changes, key=str) == sorted(
+                [Change(Thing, a[0], a[1], grown), Change(Thing, c[0], c[1], None)], key=str
+            )
 
-    try:
-        asyncio.run(steps())
-    finally:
-        server.stop()
-
-
-def test_a_server_without_the_data_base_is_said_to_be_so(tmp_path: Path) -> None:
-    other = DatabaseServer(tmp_path, schema={**SCHEMA, "name": "Others"})
-    other.start()
-
-    async def steps() -> None:
-        async with client(other.remote, wait=False) as connection:
-            with pytest.raises(Unavailable, match="no data base Things"):
-                await connection.loaded(0.3)
-
-    try:
-        asyncio.run(steps())
-    finally:
-        other.stop()
+    for clustered in (False, True):
+        with Server(directory / f"s{clustered}", clustered=clustered) as server:
+            asyncio.run(run(server))
 
 
-@pytest.mark.parametrize("remote", ["", "unix:", "tcp:host", "tcp:host:port", "http://x", "ssl::1"])
-def test_a_remote_that_is_none_is_refused_at_once(remote: str) -> None:
-    with pytest.raises(Invalid):
-        Connection([remote], "Things", [Thing], name="test")
+def test_conditions_changed_during_a_gap_hold_after_it(server: Server) -> None:
+    async def run() -> None:
+        async with connected(server.remote, conditions={Thing: [("name", "==", "a")]}) as one:
+            await one.transact([insert("Thing", Thing(name=name)) for name in "ab"])
+            assert names(one) == {"a"}
+            server.kill()
+            await until(lambda: not one.connected)
+            await one.set_conditions({Thing: [("name", "==", "b")]})
+            server.start()
+            await until(lambda: one.connected)
+            assert names(one) == {"b"}
+
+    asyncio.run(run())
 
 
-def test_a_server_that_hangs_is_given_up_and_found_again(server: DatabaseServer) -> None:
-    async def steps() -> None:
-        async with client(server.remote, probe_s=0.2) as connection:
-            server.kill(signal.SIGSTOP)
-            try:
-                await until(lambda: not connection.connected)
-            finally:
-                server.kill(signal.SIGCONT)
-            await until(lambda: connection.connected)
-            await add(connection, Thing(name="a"))
+def test_a_kill_in_mid_transaction_is_an_unknown_outcome_or_a_success(server: Server) -> None:
+    async def run() -> None:
+        outcomes: dict[str, bool | None] = {}
+        async with connected(server.remote) as one:
 
-    asyncio.run(steps())
+            async def write(name: str) -> None:
+                try:
+                    await one.transact([insert("Thing", Thing(name=name))])
+                except OutcomeUnknown:
+                    outcomes[name] = None
+                except Unavailable:
+                    outcomes[name] = False
+                else:
+                    outcomes[name] = True
+
+            tasks = [asyncio.create_task(write(f"t{n}")) for n in range(300)]
+            await asyncio.sleep(0.01)
+            server.kill()
+            await asyncio.gather(*tasks)
+            server.start()
+            await until(lambda: one.connected)
+            stored = names(one)
+        assert len(outcomes) == 300
+        assert None in outcomes.values()
+        for name, outcome in outcomes.items():
+            if outcome is not None:
+                assert (name in stored) == outcome
+
+    asyncio.run(run())
 
 
-def test_a_transaction_without_an_answer_in_time_has_an_unknown_outcome(
-    server: DatabaseServer,
-) -> None:
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            server.kill(signal.SIGSTOP)
+def test_a_server_that_hangs_is_given_up(server: Server) -> None:
+    async def run() -> None:
+        async with connected(server.remote, probe_s=0.2) as one:
+            server.signal(signal.SIGSTOP)
             try:
                 with pytest.raises(OutcomeUnknown):
-                    await connection.transact([insert("Thing", Thing(name="a"))], timeout_s=0.2)
+                    await one.transact([insert("Thing", Thing(name="a"))], timeout_s=5.0)
+                assert not one.connected
+                assert one.problem
             finally:
-                server.kill(signal.SIGCONT)
-            await until(lambda: connection.connected and names(connection) == {"a"})
+                server.signal(signal.SIGCONT)
+            await until(lambda: one.connected)
 
-    asyncio.run(steps())
+    asyncio.run(run())
 
 
-def test_of_a_server_killed_under_writes_nothing_acknowledged_is_lost(
-    server: DatabaseServer,
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense",
+        b'{"id":1,"result":{"tables":7},"error":null}',
+        b'{"id":1,"result":"' + b"x" * 5000,
+        b'{"id":1,"error":"no","result":null}',
+        b"[1,2]",
+        b"",
+    ],
+)
+def test_a_hostile_server_is_left_for_the_next_one(
+    directory: Path, server: Server, answer: bytes
 ) -> None:
-    """Each write ends as a success, or as one whose outcome is unknown, or was not sent."""
-    acknowledged: set[str] = set()
-    refused: set[str] = set()
+    async def run() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(100)
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
 
-    async def write(connection: Connection, number: int) -> None:
-        for turn in range(1000):
-            name = f"{number}-{turn}"
-            try:
-                await add(connection, Thing(name=name))
-                acknowledged.add(name)
-            except OutcomeUnknown:
-                return
-            except Unavailable:
-                refused.add(name)
-                return
+        path = directory / "hostile"
+        hostile = await asyncio.start_unix_server(serve, path)
+        async with hostile, connected(f"unix:{path}", server.remote) as one:
+            await one.transact([insert("Thing", Thing(name="a"))])
+            assert names(one) == {"a"}
 
-    async def steps() -> None:
-        async with client(server.remote) as connection:
-            for kill in range(3):
-                writers = [asyncio.create_task(write(connection, 10 * kill + n)) for n in range(8)]
-                target = len(acknowledged) + 40
-                await until(lambda: len(acknowledged) >= target)
-                server.kill()
-                await asyncio.gather(*writers)
-                await until(lambda: not connection.connected)
-                server.restart()
-                await until(lambda: connection.connected)
-                stored = {row["name"] for row in server.dump("Thing")}
-                assert acknowledged <= stored
-                assert not refused & stored
-                assert names(connection) == stored
-
-    asyncio.run(steps())
+    asyncio.run(run())
 
 
-def test_a_failing_listener_ends_neither_the_connection_nor_the_replica(
-    server: DatabaseServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_: object) -> None:
-        raise ZeroDivisionError("in the listener")
+def test_an_unknown_data_base_is_named_in_the_problem(server: Server) -> None:
+    async def run() -> None:
+        one = Connection([server.remote], "Nothing", (Thing,), name="test")
+        await one.start()
+        try:
+            with pytest.raises(Unavailable, match="no data base Nothing"):
+                await one.loaded(0.5)
+        finally:
+            await one.stop()
 
-    async def steps() -> None:
-        async with client(server.remote, on_changes=fail, on_connected=fail) as connection:
-            await add(connection, Thing(name="a"))
-            assert names(connection) == {"a"}
-            assert connection.counters.reloads == 1
+    asyncio.run(run())
 
-    asyncio.run(steps())
-    assert "on-changes=failed" in caplog.text
-    assert "on-connected=failed" in caplog.text
+
+def test_ten_thousand_rows_load_whole(server: Server) -> None:
+    async def run() -> None:
+        async with connected(server.remote) as one:
+            for start in range(0, 10_000, 500):
+                await one.transact(
+                    [
+                        insert("Thing", Thing(name=f"t{n}", size=n, words=("a", "b")))
+                        for n in range(start, start + 500)
+                    ]
+                )
+            async with connected(server.remote) as other:
+                assert other.table(Thing) == one.table(Thing)
+                assert len(other.table(Thing)) == 10_000
+
+    asyncio.run(run())

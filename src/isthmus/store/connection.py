@@ -165,7 +165,7 @@ class Connection:
         connection they are kept for the next one. Raises Unavailable."""
         self._conditions = dict(conditions)
         async with self._changing_conditions:
-            if self._session is not None:
+            if self._session is not None and self.connected:
                 await self._ask_for_conditions(self._session)
 
     async def _ask_for_conditions(self, session: Session) -> None:
