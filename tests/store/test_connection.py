@@ -275,8 +275,11 @@ def test_a_kill_in_mid_transaction_is_an_unknown_outcome_or_a_success(server: Se
                 else:
                     outcomes[name] = True
 
-            tasks = [asyncio.create_task(write(f"t{n}")) for n in range(300)]
-            await asyncio.sleep(0.01)
+            tasks = [asyncio.create_task(write(f"t{n}")) for n in range(280)]
+            await until(lambda: len(outcomes) > 10)
+            server.signal(signal.SIGSTOP)  # so that some are surely not answered
+            tasks += [asyncio.create_task(write(f"t{n}")) for n in range(280, 300)]
+            await asyncio.sleep(0)
             server.kill()
             await asyncio.gather(*tasks)
             server.start()
