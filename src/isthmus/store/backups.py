@@ -30,7 +30,7 @@ async def restore(
     """
     if not file.exists():
         raise NotFound(f"there is no file {file}", target=str(file))
-    with held(files):
+    async with held(files):
         pid = await running(files)
         if pid is not None:
             raise Conflict(

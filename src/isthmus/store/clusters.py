@@ -46,7 +46,7 @@ async def join_server(
 
     Raises Conflict where there is a data base already.
     """
-    with held(files):
+    async with held(files):
         if files.database.exists():
             raise Conflict(
                 f"{files.database} exists: this machine has a server of {files.name} already. Move"

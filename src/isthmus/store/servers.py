@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from isthmus.store.commands import output_of, succeeds
 from isthmus.store.schema import Schema, encoded
 
 START_S = 10.0
+_RECORD = b"\nOVSDB CLUSTER "
+"""How every record but the first begins (ovsdb(5), Clustered Database Format)."""
 _FRESH = "all logs are empty"
 """ovsdb-tool's complaint of a data base that no server has opened yet."""
 STOP_S = 10.0
@@ -103,7 +106,7 @@ async def ensure_server(
     is corrupt, of another kind or newer than we; Unavailable when the server does not start.
     """
     files = ServerFiles(name, directory, run_directory)
-    with held(files):
+    async with held(files):
         pid = await running(files)
         if pid is not None:
             server = Server(files.remote, pid, False)
@@ -157,13 +160,18 @@ def _is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-@contextlib.contextmanager
-def held(files: ServerFiles) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def held(files: ServerFiles) -> AsyncIterator[None]:
     """Make the directories, and hold the lock: of several that start a server at once, one does."""
     for folder in (files.directory, files.run_directory):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with files.lock.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.02)
         yield
 
 
@@ -196,13 +204,25 @@ async def _check(files: ServerFiles, schema: Schema) -> None:
         raise Invalid(f"{path} is no clustered OVSDB data base: {repair}", target=path)
     try:
         await output_of("ovsdb-tool", "check-cluster", path)
-        name = (await output_of("ovsdb-tool", "db-name", path)).decode().strip()
     except Unavailable as error:
-        if _FRESH in error.message:
-            return
-        raise Invalid(f"{path} is corrupt: {error.message}. {repair}", target=path) from error
+        told = error.message
+        if _FRESH not in told and not await asyncio.to_thread(_is_torn_tail, files.database, told):
+            raise Invalid(f"{path} is corrupt: {told}. {repair}", target=path) from error
+    name = (await output_of("ovsdb-tool", "db-name", path)).decode().strip()
     if name != schema["name"]:
         raise Invalid(f"{path} holds {name}, not {schema['name']}: {repair}", target=path)
+
+
+def _is_torn_tail(database: Path, complaint: str) -> bool:
+    """Whether ovsdb-tool complains of a last record that a crash cut short: nothing follows it, and
+    nobody was told that it was written. The server drops it. It would also drop all that follows a
+    record damaged in the middle, which must not pass for this.
+    """
+    found = re.search(r"offset (\d+)", complaint)
+    if found is None:
+        return False
+    rest = database.read_bytes()[int(found[1]) :]
+    return _RECORD not in rest[1:]
 
 
 def refuse_newer(files: ServerFiles, schema: Schema, found: str) -> None:

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OVSDB client and a cluster of ovsdb-servers; resuming; TLS and TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from isthmus.api.certificates import Kind, issue, make_authority
+from isthmus.errors import Unavailable
+from isthmus.store.connection import Change
+from isthmus.store.failures import OutcomeUnknown
+from isthmus.wire.ovsdb import delete, insert
+from tests.store.client import add, client, find, names, until
+from tests.store.database import Server, Thing
+
+pytestmark = pytest.mark.system
+
+
+def is_leader(server: Server) -> bool:
+    return "Role: leader" in server.appctl("cluster/status", "Things")
+
+
+def joined(server: Server) -> bool:
+    return "Status: cluster member" in server.appctl("cluster/status", "Things")
+
+
+@pytest.fixture
+def cluster(directory: Path) -> Iterator[list[Server]]:
+    """Three servers; the first leads."""
+    first = Server(directory / "1", clustered=True)
+    servers = [first, *(Server(directory / name, peer=first) for name in "23")]
+    try:
+        for server in servers:
+            server.start()
+        asyncio.run(until(lambda: all(map(joined, servers)) and is_leader(first)))
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def test_after_a_short_gap_a_clustered_server_sends_only_what_was_missed(directory: Path) -> None:
+    changes: list[Change] = []
+
+    async def steps(server: Server) -> None:
+        async with client(server.remote, on_changes=changes.extend) as connection:
+            await add(connection, *"abc")
+            (a, row), held = find(connection, "a"), connection.table(Thing)
+            changes.clear()
+            server.kill()
+            await until(lambda: not connection.connected)
+            server.start()
+            async with client(server.remote) as other:
+                await other.transact([delete("Thing", a), insert("Thing", Thing(name="d"))])
+            await until(lambda: connection.connected and names(connection) == {"b", "c", "d"})
+            assert connection.counters.resumes == 1
+            assert connection.counters.reloads == 1
+            assert Change(Thing, a, row, None) in changes
+            assert len(changes) == 2
+            assert connection.table(Thing) is held
+
+    with Server(directory / "s", clustered=True) as server:
+        asyncio.run(steps(server))
+
+
+def test_after_a_long_gap_everything_is_read_and_only_the_difference_is_told(
+    directory: Path,
+) -> None:
+    """ovsdb-server remembers a hundred transactions."""
+    changes: list[Change] = []
+
+    async def steps(server: Server) -> None:
+        near, far = f"{server.directory}/near.sock", server.remote
+        server.appctl("ovsdb-server/add-remote", f"punix:{near}")
+        async with (
+            client(f"unix:{near}", on_changes=changes.extend) as connection,
+            client(far) as other,
+        ):
+            await add(connection, *"abc")
+            changes.clear()
+            server.appctl("ovsdb-server/remove-remote", f"punix:{near}")
+            await until(lambda: not connection.connected)
+            for n in range(120):
+                await add(other, f"n{n}")
+            server.appctl("ovsdb-server/add-remote", f"punix:{near}")
+            await until(lambda: connection.connected)
+            assert connection.rows == other.rows
+            assert connection.counters.resumes == 0
+            assert connection.counters.reloads == 2
+            assert {change.old for change in changes} == {None}
+            assert len(changes) == 120
+
+    with Server(directory / "s", clustered=True) as server:
+        asyncio.run(steps(server))
+
+
+def test_who_wants_the_leader_follows_it_and_loses_nothing(cluster: list[Server]) -> None:
+    async def steps() -> None:
+        remotes = [server.remote for server in cluster]
+        # The followers come first.
+        async with client(*remotes[::-1], leader_only=True) as connection:
+            await add(connection, *"abc")
+            before = dict(connection.table(Thing))
+            cluster[0].kill()
+            await until(lambda: not connection.connected)
+            await until(lambda: connection.connected)
+            (leader,) = [server for server in cluster[1:] if is_leader(server)]
+            assert leader.remote in remotes[1:]
+            assert dict(connection.table(Thing)) == before
+            await add(connection, "d")
+            assert connection.counters.resumes >= 1
+            async with client(leader.remote) as other:
+                assert other.rows == connection.rows
+
+    asyncio.run(steps())
+
+
+def test_a_leader_that_is_asked_to_step_down_is_left(cluster: list[Server]) -> None:
+    """It is still there and still answers: only its word says that it leads no more."""
+
+    async def steps() -> None:
+        remotes = [server.remote for server in cluster]
+        told: list[bool] = []
+        async with client(*remotes, leader_only=True, on_connected=told.append) as connection:
+            await add(connection, "a")
+            cluster[0].appctl("cluster/leave", "Things")
+            await until(lambda: told[-2:] == [False, True])
+            await add(connection, "b")
+            assert names(connection) == {"a", "b"}
+            assert any(is_leader(server) for server in cluster[1:])
+
+    asyncio.run(steps())
+
+
+def test_a_server_without_a_majority_is_left_and_writes_are_refused(cluster: list[Server]) -> None:
+    async def steps() -> None:
+        async with client(*[server.remote for server in cluster]) as connection:
+            await add(connection, "a")
+            for server in cluster[1:]:
+                server.signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(Unavailable):
+                    await connection.transact([insert("Thing", Thing(name="b"))], timeout_s=30)
+                await until(lambda: not connection.connected)
+                with pytest.raises(Unavailable) as refusal:
+                    await add(connection, "c")
+                assert not isinstance(refusal.value, OutcomeUnknown)
+            finally:
+                for server in cluster[1:]:
+                    server.signal(signal.SIGCONT)
+            await until(lambda: connection.connected)
+            await add(connection, "d")
+            assert names(connection) - {"b"} == {"a", "d"}
+
+    asyncio.run(steps())
+
+
+# -- over the network ------------------------------------------------------------------------------
+
+
+def free_port(family: socket.AddressFamily, host: str) -> int:
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_server_is_reached_over_tcp(
+    directory: Path, family: socket.AddressFamily, host: str
+) -> None:
+    port = free_port(family, host)
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+
+    async def steps() -> None:
+        async with client(f"tcp:{shown}:{port}") as connection:
+            await add(connection, "a")
+            assert names(connection) == {"a"}
+
+    with Server(directory / "s", arguments=(f"--remote=ptcp:{port}:{shown}",)):
+        asyncio.run(steps())
+
+
+def test_a_server_is_reached_over_tls_by_who_has_a_certificate(directory: Path) -> None:
+    make_authority(directory)
+    issue(directory, "store", [Kind.SERVER], addresses=["127.0.0.1"])
+    issue(directory, "host-1", [Kind.CLIENT])
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    arguments = (
+        f"--remote=pssl:{port}:127.0.0.1",
+        f"--private-key={directory}/store-key.pem",
+        f"--certificate={directory}/store.pem",
+        f"--ca-cert={directory}/ca.pem",
+    )
+    remote = f"ssl:127.0.0.1:{port}"
+
+    async def steps() -> None:
+        tls = ssl.create_default_context(cafile=str(directory / "ca.pem"))
+        async with client(remote, tls=tls, wait=False) as stranger:
+            with pytest.raises(Unavailable):
+                await stranger.loaded(0.5)
+        async with client(remote, wait=False) as bare:
+            with pytest.raises(Unavailable, match="certificate"):
+                await bare.loaded(0.2)
+        other = ssl.create_default_context()
+        async with client(remote, tls=other, wait=False) as distrustful:
+            with pytest.raises(Unavailable, match="certificate verify failed"):
+                await distrustful.loaded(0.5)
+        tls.load_cert_chain(directory / "host-1.pem", directory / "host-1-key.pem")
+        async with client(remote, tls=tls) as connection:
+            many = [Thing(name=f"t{n}", words=("x" * 50,)) for n in range(2000)]
+            await connection.transact([insert("Thing", thing) for thing in many])
+            assert len(connection.table(Thing)) == len(many)
+
+    with Server(directory / "s", arguments=arguments):
+        asyncio.run(steps())
