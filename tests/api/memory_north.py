@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A north store in memory behind the door that the application knows (`isthmus.api.doors.North`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from isthmus.errors import Unavailable
+from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
+from tests.intent.memory import CountingIds, MemoryStore
+
+
+@dataclass(frozen=True)
+class Deleted:
+    key: str
+    status: int
+    operation_id: str
+
+
+class MemoryNorth:
+    """Applies each request at once."""
+
+    def __init__(self) -> None:
+        self.view = MemoryStore()
+        self.connected = True
+        self._ids = CountingIds()
+        self._deletions: dict[str, Deleted] = {}
+
+    async def write(
+        self,
+        plan_for: Callable[[View, Ids], Plan],
+        *,
+        request_id: str = "",
+        operation_id: str = "",
+    ) -> Plan:
+        if not self.connected:
+            raise Unavailable("the north store cannot be reached")
+        plan = plan_for(self.view, self._ids)
+        self.view.apply(plan)
+        if plan.deletes:
+            self._deletions[request_id] = Deleted(min(plan.deletes), plan.status, operation_id)
+        return plan
+
+    def deletion(self, request_id: str) -> Deleted | None:
+        return self._deletions.get(request_id)
+
+    def operation(self, operation_id: str) -> Sequence[Stored] | Deleted | None:
+        rows = [row for row in self.view.rows.values() if row.operation_id == operation_id]
+        found = [one for one in self._deletions.values() if one.operation_id == operation_id]
+        return rows or next(iter(found), None)
+
+
+class SilentHosts:
+    """`intent.render.States` and `isthmus.api.doors.Insight` where no host has said anything."""
+
+    def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
+        return None
+
+    def located(self, kind: str, instance_id: str) -> Sequence[str]:
+        return ()
+
+    def status(self) -> JsonObject:
+        return {"software": "test"}
+
+    async def explain_port(self, resource_id: str) -> JsonObject:
+        return {"verdict": resource_id}
+
+    async def raise_probe(self) -> JsonObject:
+        return {"probe": 1, "hosts": []}
+
+    async def probe(self, number: int, answered: int, wait_s: float) -> JsonObject:
+        return {"probe": number, "hosts": [], "answered": answered, "waited": wait_s}
