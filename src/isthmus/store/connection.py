@@ -56,6 +56,10 @@ class _Database(msgspec.Struct, frozen=True):
     model: str = ""
     connected: bool = True
     leader: bool = True
+    cid: RowId | None = None
+    """The cluster."""
+    index: int | None = None
+    """How much of the cluster's log the server has applied."""
 
 
 class Connection:
@@ -97,6 +101,8 @@ class Connection:
         self._replica = Replica(row_types)
         self._server = Replica([_Database])
         self._last_transaction = _NEVER
+        self._seen: tuple[RowId | None, int] = (None, 0)
+        """The cluster, and how much of its log the replica has at least."""
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
@@ -248,6 +254,15 @@ class Connection:
             raise Unavailable("the server is a relay that has lost its source")
         if row.model == "clustered" and self._leader_only and not row.leader:
             raise Unavailable("the server does not lead its cluster")
+        # One that has just been started, or is slow: its picture would take back what was told.
+        if row.index is not None and row.cid == self._seen[0] and row.index < self._seen[1]:
+            raise Unavailable("the server is behind what another of its cluster has said")
+
+    def _note_index(self) -> None:
+        """The replica has, or is about to have, what the server says that it has applied."""
+        for row in table(self._server, _Database).values():
+            if row.name == self._database and row.index is not None:
+                self._seen = row.cid, row.index
 
     async def _load(self, session: Session) -> None:
         self._replica.fit(await self._schema(session, self._database))
@@ -291,6 +306,7 @@ class Connection:
     async def _serve(self, session: Session, remote: str) -> None:
         """Until the session is lost."""
         self._session, self.problem = session, ""
+        self._note_index()
         self._loaded.set()
         log.info("store=%s connected=%s rows=%d", self._name, remote, self._n_rows())
         self._tell(True)
@@ -349,6 +365,8 @@ class Connection:
                         self._refuse_unsuitable()
                     except Unavailable as error:
                         self._session.abort(error.message)
+                    else:
+                        self._note_index()
 
     def _announce(self, changes: Sequence[Change]) -> None:
         if not changes:
