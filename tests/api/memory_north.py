@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A north store in memory behind the door that the application knows (`isthmus.api.doors.North`)."""
+"""A north store in memory, behind the door that the application knows (`isthmus.api.doors`)."""
 
 from __future__ import annotations
 

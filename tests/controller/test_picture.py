@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hosts have said, as configurationState (MS-NCNBI section A.9)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from isthmus.controller.picture import SILENT_AFTER_S, Picture
+from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
+from tests.switches.policy_rows import claim, port
+
+NOW_S = 1_000_000.0
+NIC = "11111111-1111-4111-8111-111111111111"
+SERVER = "22222222-2222-4222-8222-222222222222"
+PORT = msgspec.structs.replace(port("red", "a", 4), profile_id=NIC, revision="r2", origin="/nic")
+
+
+def picture(*rows: Row) -> Picture:
+    made = Picture(lambda: NOW_S)
+    made.name_server(SERVER, "h1")
+    for row in (PORT, Host(id="h1", certificate_name="h1", origin="/servers/H1"), *rows):
+        made.change(None, row)
+    return made
+
+
+def status(
+    state: str = "up",
+    revision: str = "r2",
+    host: str = "h1",
+    code: str = "Success",
+    detail: str = "",
+) -> PortStatus:
+    return PortStatus(
+        port=PORT.id,
+        host=host,
+        segment=PORT.segment,
+        revision=revision,
+        state=state,
+        code=code,
+        detail=detail,
+    )
+
+
+def alive(host: str = "h1", age_s: int = 5, problems: tuple[str, ...] = ()) -> Heartbeat:
+    return Heartbeat(host=host, at_s=int(NOW_S) - age_s, problems=problems)
+
+
+def told(made: Picture, kind: str = "networkInterfaces", instance_id: str = NIC) -> tuple[str, str]:
+    """Status and code."""
+    found = made.configuration_state(kind, instance_id)
+    assert found is not None
+    details = found["detailedInfo"]
+    assert isinstance(details, list)
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}\+00:00\Z", str(found["lastUpdatedTime"])
+    )
+    assert found["id"] == instance_id
+    return str(found["status"]), details[0]["code"]
+
+
+def test_nothing_is_said_of_a_port_until_a_host_has_said_something() -> None:
+    assert picture().configuration_state("networkInterfaces", NIC) is None
+    assert picture(claim(PORT, "h1")).configuration_state("networkInterfaces", NIC) is None
+    assert picture().configuration_state("virtualNetworks", NIC) is None
+
+
+def test_a_port_is_a_success_when_its_host_has_applied_the_last_change() -> None:
+    assert told(picture(alive(), claim(PORT, "h1"), status())) == ("Success", "Success")
+    assert told(picture(alive(), claim(PORT, "h1"), status(revision="r1"))) == (
+        "InProgress",
+        "Unknown",
+    )
+
+
+def test_an_error_of_a_port_is_a_failure_with_its_code_and_reason() -> None:
+    made = picture(
+        alive(), claim(PORT, "h1"), status("error", code="PortBlocked", detail="not yours")
+    )
+    assert told(made) == ("Failure", "PortBlocked")
+    assert "not yours" in str(made.configuration_state("networkInterfaces", NIC))
+
+
+def test_a_port_on_a_silent_host_is_unreachable() -> None:
+    made = picture(alive(age_s=SILENT_AFTER_S), claim(PORT, "h1"), status())
+    assert told(made) == ("Failure", "HostUnreachable")
+
+
+def test_of_two_hosts_the_one_that_has_the_port_speaks_for_it() -> None:
+    made = picture(
+        alive(),
+        alive("h2"),
+        Host(id="h2", certificate_name="h2"),
+        claim(PORT, "h1", "active", 1),
+        claim(PORT, "h2", "active", 2),
+        status("error", code="PortBlocked"),
+        status(host="h2"),
+    )
+    assert told(made) == ("Success", "Success")
+    made.change(claim(PORT, "h2", "active", 2), None)
+    assert told(made) == ("Failure", "PortBlocked")
+
+
+def test_an_unknown_host_has_nothing_whatever_it_claims() -> None:
+    made = picture(alive("h9"), claim(PORT, "h9", "active", 9), status(host="h9"))
+    assert made.configuration_state("networkInterfaces", NIC) is None
+    assert made.claim_of(PORT.id) is None
+    assert [view.host for view in made.host_views() if not view.known] == ["h9"]
+
+
+def test_servers_are_judged_by_their_heartbeats() -> None:
+    assert picture().configuration_state("servers", SERVER) is None
+    assert told(picture(alive()), "servers", SERVER) == ("Success", "Success")
+    assert told(picture(alive(problems=("x",))), "servers", SERVER)[0] == "Warning"
+    assert told(picture(alive(age_s=1000)), "servers", SERVER) == (
+        "Failure",
+        "HostNotConnectedToController",
+    )
+
+
+def test_a_port_knows_its_server_and_a_server_its_ports() -> None:
+    made = picture(alive(), claim(PORT, "h1"))
+    assert made.located("networkInterfaces", NIC) == ("/servers/H1",)
+    assert made.located("servers", SERVER) == ["/nic"]
+    made.change(claim(PORT, "h1"), None)
+    assert made.located("networkInterfaces", NIC) == ()
+    assert made.located("servers", SERVER) == []
+
+
+def test_a_port_that_is_made_anew_replaces_the_old_one_in_either_order() -> None:
+    made = picture(alive(), claim(PORT, "h1"), status())
+    new: Port = msgspec.structs.replace(PORT, profile_id="33333333-3333-4333-8333-333333333333")
+    made.change(PORT, None)
+    made.change(None, new)
+    assert made.configuration_state("networkInterfaces", NIC) is None
+    assert made.configuration_state("networkInterfaces", new.profile_id) is not None
