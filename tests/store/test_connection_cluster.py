@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from isthmus.api.certificates import Kind, issue, make_authority
 from isthmus.errors import Unavailable
 from isthmus.store.connection import Change
-from isthmus.store.failures import OutcomeUnknown
+from isthmus.store.failures import Duplicate, OutcomeUnknown
 from isthmus.wire.ovsdb import delete, insert
 from tests.store.client import add, client, find, names, until
 from tests.store.database import Server, Thing
@@ -47,19 +48,28 @@ def cluster(directory: Path) -> Iterator[list[Server]]:
 
 
 def test_after_a_short_gap_a_clustered_server_sends_only_what_was_missed(directory: Path) -> None:
+    """Of a data base with some rows: what the server remembers is never larger than what it has."""
     changes: list[Change] = []
 
     async def steps(server: Server) -> None:
-        async with client(server.remote, on_changes=changes.extend) as connection:
-            await add(connection, *"abc")
+        near, far = f"{server.directory}/near.sock", server.remote
+        server.appctl("ovsdb-server/add-remote", f"punix:{near}")
+        async with (
+            client(f"unix:{near}", on_changes=changes.extend) as connection,
+            client(far) as other,
+        ):
+            kept = {f"n{n}" for n in range(50)}
+            await add(connection, *kept)
+            await add(connection, "a")
             (a, row), held = find(connection, "a"), connection.table(Thing)
             changes.clear()
-            server.kill()
+            server.appctl("ovsdb-server/remove-remote", f"punix:{near}")
             await until(lambda: not connection.connected)
-            server.start()
-            async with client(server.remote) as other:
-                await other.transact([delete("Thing", a), insert("Thing", Thing(name="d"))])
-            await until(lambda: connection.connected and names(connection) == {"b", "c", "d"})
+            await other.transact([delete("Thing", a), insert("Thing", Thing(name="d"))])
+            server.appctl("ovsdb-server/add-remote", f"punix:{near}")
+            await until(lambda: connection.connected)
+            assert connection.rows == other.rows
+            assert names(connection) == {*kept, "d"}
             assert connection.counters.resumes == 1
             assert connection.counters.reloads == 1
             assert Change(Thing, a, row, None) in changes
@@ -139,6 +149,7 @@ def test_a_leader_that_is_asked_to_step_down_is_left(cluster: list[Server]) -> N
     asyncio.run(steps())
 
 
+@pytest.mark.long
 def test_a_server_without_a_majority_is_left_and_writes_are_refused(cluster: list[Server]) -> None:
     async def steps() -> None:
         async with client(*[server.remote for server in cluster]) as connection:
@@ -156,7 +167,10 @@ def test_a_server_without_a_majority_is_left_and_writes_are_refused(cluster: lis
                 for server in cluster[1:]:
                     server.signal(signal.SIGCONT)
             await until(lambda: connection.connected)
-            await add(connection, "d")
+            # A server that sees the leadership change under a transaction tries it again although
+            # it may have happened: the index then finds what is its own.
+            with suppress(Duplicate):
+                await add(connection, "d")
             assert names(connection) - {"b"} == {"a", "d"}
 
     asyncio.run(steps())
