@@ -241,7 +241,7 @@ class Connection:
         self._refuse_unsuitable()
 
     def _server_loaded(self, message: ovsdb.Message) -> None:
-        self._server.load_plain(bytes(message.result))
+        self._server.load_plain(memoryview(message.result))
 
     def _refuse_unsuitable(self) -> None:
         rows = [r for r in table(self._server, _Database).values() if r.name == self._database]
@@ -336,10 +336,10 @@ class Connection:
     # -- what comes --------------------------------------------------------------------------------
 
     def _rows_loaded(self, message: ovsdb.Message) -> None:
-        raw = bytes(message.result)
+        raw = memoryview(message.result)
         # A hundred thousand rows are no garbage: looking through them again and again while they
         # are made takes longer than making them.
-        collecting = gc.isenabled() and len(raw) > LARGE_BYTES
+        collecting = gc.isenabled() and raw.nbytes > LARGE_BYTES
         if collecting:
             gc.disable()
         try:
@@ -356,10 +356,10 @@ class Connection:
         match message.method:
             case "update3":
                 self._last_transaction = _NEVER  # what cannot be read is not asked for again
-                self._last_transaction, changes = self._replica.update3(bytes(message.params))
+                self._last_transaction, changes = self._replica.update3(memoryview(message.params))
                 self._announce(changes)
             case "update2":
-                self._server.update2(bytes(message.params))
+                self._server.update2(memoryview(message.params))
                 if self._session is not None:
                     try:
                         self._refuse_unsuitable()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from isthmus.wire.malformed import Malformed
-from isthmus.wire.ovsdb import Codec, RowId, updates_decoder
+from isthmus.wire.ovsdb import Buffer, Codec, RowId, updates_decoder
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -44,22 +44,22 @@ class Replica:
         """What to ask the server for."""
         return self._codecs
 
-    def load(self, raw: bytes) -> tuple[bool, str, list[Change]]:
+    def load(self, raw: Buffer) -> tuple[bool, str, list[Change]]:
         """Take in the answer to ``monitor_cond_since``: whether the server could resume where we
         were, its last transaction, and what changed. Raises Malformed."""
         resumed, transaction, tables = self._updates.initial(raw)
         return resumed, transaction, self._apply(tables) if resumed else self._replace(tables)
 
-    def load_plain(self, raw: bytes) -> list[Change]:
+    def load_plain(self, raw: Buffer) -> list[Change]:
         """Take in the answer to ``monitor_cond``. Raises Malformed."""
         return self._replace(self._updates.plain(raw))
 
-    def update3(self, raw: bytes) -> tuple[str, list[Change]]:
+    def update3(self, raw: Buffer) -> tuple[str, list[Change]]:
         """Take in ``update3``: the transaction, and what changed. Raises Malformed."""
         _, transaction, tables = self._updates.update3(raw)
         return transaction, self._apply(tables)
 
-    def update2(self, raw: bytes) -> list[Change]:
+    def update2(self, raw: Buffer) -> list[Change]:
         """Take in ``update2``. Raises Malformed."""
         return self._apply(self._updates.update2(raw)[1])
 
