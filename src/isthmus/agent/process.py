@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 TRANSACTION_ROWS = 100
 """The store commits one transaction after the other: more rows in each make it no faster."""
 
+NARROW_AFTER_S = 5.0
+"""Until rows that are no longer needed are no longer asked for."""
+
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
 
@@ -92,6 +95,7 @@ class Agent:
         """what the south store has been asked for,"""
         self._scope_read: scope.Conditions | None = None
         """and what it has given; None before the first time."""
+        self._narrowing: asyncio.TimerHandle | None = None
         self._statuses: dict[str, PortStatus | None] = {}
         """Of ports whose flows are on the switch, to be written."""
         self._programmed_probe = 0
@@ -171,9 +175,14 @@ class Agent:
         state, probe = self.state, self.state.probe
         state.settle()
         self._scope = state.conditions()
-        at_rest = self._scope == self._scope_read
+        at_rest = self._scope_read is not None and scope.covers(self._scope_read, self._scope)
         if not at_rest:
             self._scope_changed.set()
+        elif self._scope != self._scope_read and self._narrowing is None:
+            # To ask for less can wait: it costs the store a look at every row, and more often than
+            # not a new port is on its way to hosts just then.
+            loop = asyncio.get_running_loop()
+            self._narrowing = loop.call_later(NARROW_AFTER_S, self._scope_changed.set)
         if not self._openflow.connected or (self._programmer.must_read and not at_rest):
             return
         ports, now_us = state.take_reports(), time.time_ns() // 1000
@@ -207,6 +216,9 @@ class Agent:
 
     async def _widen_scope(self) -> None:
         """Ask for what the scope has come to be; what comes may widen it once more."""
+        if self._narrowing is not None:
+            self._narrowing.cancel()
+            self._narrowing = None
         wanted = self._scope
         if wanted != self._scope_read and self._south.connected:
             self._scope_asked = wanted

@@ -126,6 +126,14 @@ def conditions(engine: Engine, host: str) -> Conditions:
     }
 
 
+def covers(asked: Conditions, wanted: Conditions) -> bool:
+    """Whether all that is wanted is among what has been asked for."""
+    return all(
+        table not in asked or (table in wanted and set(wanted[table]) <= set(asked[table]))
+        for table in {*asked, *wanted}
+    )
+
+
 READ: tuple[type[Row], ...] = (
     *(Segment, Subnet, Router, RouterPort, Port, Host, Probe),
     *(HostStatus, Heartbeat, Claim, PortStatus, Query),

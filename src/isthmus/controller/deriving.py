@@ -21,7 +21,7 @@ from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import DESIRED, Row
-from isthmus.store.south import FenceLost, PolicyWriter, Wanted
+from isthmus.store.south import FenceLost, Place, PolicyWriter, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ class Deriving:
         self._holder = holder
         self._changed = asyncio.Event()
         self._compare_all = True
+        self._writing = False
+        self._awaited: dict[Place, Row | None] = {}
+        """What another controller has yet to write, as we have derived it too."""
 
     @property
     def is_deriver(self) -> bool:
@@ -64,8 +67,14 @@ class Deriving:
 
     @property
     def pending(self) -> bool:
-        """Whether something derived is not known to be written."""
-        return self._changed.is_set() or self._compare_all
+        """Whether something derived is not in the south store yet, by our hands or another's."""
+        if self._changed.is_set() or self._writing:
+            return True
+        if self.is_deriver:
+            return self._compare_all
+        for place in [p for p, row in self._awaited.items() if self._writer.stored(*p) == row]:
+            del self._awaited[place]
+        return bool(self._awaited)
 
     def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
         """Resources that changed in the north store."""
@@ -117,7 +126,10 @@ class Deriving:
             changes = self._changes()
             if not self.is_deriver:
                 self._compare_all = True
+                self._await(changes)
                 continue
+            self._awaited.clear()
+            self._writing = True
             try:
                 await self._bring_about(changes)
             except FenceLost as error:
@@ -130,6 +142,15 @@ class Deriving:
                 log.warning("policy=unwritten reason=%s", error)
                 await asyncio.sleep(PAUSE_S)
                 self._changed.set()
+            finally:
+                self._writing = False
+
+    def _await(self, changes: Sequence[Wanted]) -> None:
+        """Note what another controller will write."""
+        for old, new in changes:
+            row = new if new is not None else old
+            assert row is not None, "a change has a row before it or after it"
+            self._awaited[type(row), row.key] = new
 
     async def _bring_about(self, changes: Sequence[Wanted]) -> None:
         started = time.monotonic()

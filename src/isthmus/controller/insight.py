@@ -37,6 +37,8 @@ from isthmus.wire.ovsdb import RowId, delete, insert, mutate
 
 ANSWER_S = 3.0
 """How long a host is given to answer a question."""
+DERIVED_S = 20.0
+"""How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -71,12 +73,15 @@ class Insight:
         picture: Picture,
         south: Connection,
         vitals: Vitals,
+        pending: Callable[[], bool],
     ) -> None:
+        """`pending`: whether something accepted is not in the south store yet."""
         self._version = version
         self._view = view
         self._picture = picture
         self._south = south
         self._vitals = vitals
+        self._pending = pending
         self._waiting: set[asyncio.Event] = set()
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
@@ -245,8 +250,18 @@ class Insight:
     # -- following a change to the last host -------------------------------------------------------
 
     async def raise_probe(self) -> JsonObject:
-        """Ask every host to answer when it has programmed all that was written before."""
+        """Ask every host to answer when it has programmed all that was accepted before.
+
+        Raises Unavailable when what was accepted does not become policy in time.
+        """
         started = time.monotonic()
+        while self._pending():
+            if time.monotonic() > started + DERIVED_S:
+                raise Unavailable(
+                    f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
+                    " says who derives and what is wrong"
+                )
+            await self._next_change(time.monotonic() + 0.05)
         try:
             number = await self._increment()
         except Duplicate:

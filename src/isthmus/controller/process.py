@@ -144,6 +144,7 @@ class Controller:
             picture=self.picture,
             south=self.south,
             vitals=self,
+            pending=lambda: self.deriving.pending,
         )
 
     async def run(self) -> None:

@@ -188,6 +188,10 @@ class North:
         try:
             await self._apply(whole, planned)
         except (WaitFailed, Duplicate, IntegrityRefused):
+            if self._was_applied(whole):
+                for request, plan in planned:
+                    _succeed(request, plan)
+                return
             for request, _ in planned:
                 await self._write_one(request, None)
         except OutcomeUnknown as error:
@@ -210,6 +214,11 @@ class North:
             try:
                 await self._apply(plan, [(request, plan)])
             except (WaitFailed, Duplicate):
+                if self._was_applied(plan):
+                    # A server that loses the lead may try a transaction again that it has
+                    # committed: what stands in its way is itself.
+                    _succeed(request, plan)
+                    return
                 plan = None
                 await asyncio.sleep(0.001 * attempt)
             except IntegrityRefused as error:

@@ -66,6 +66,11 @@ class PolicyWriter:
             if isinstance(new, DESIRED):
                 self._row_ids[type(new), new.key] = row_id
 
+    def stored(self, table: type[Row], key: object) -> Row | None:
+        """The row as the store has it."""
+        row_id = self._row_ids.get((table, key))
+        return None if row_id is None else self._connection.table(table).get(row_id)
+
     async def take_over(self) -> int:
         """Become the deriver; the new generation. Raises FenceLost when another was faster."""
         self._fence = None
