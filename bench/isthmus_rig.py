@@ -216,8 +216,13 @@ def _network(name: str) -> Mapping[str, Any]:
 
 
 def _interface(place: Place) -> Mapping[str, Any]:
-    body = _body(place.address, place.mac, f"{place.network}/subnets/{place.subnet}")
-    return {"method": "PUT", "resourceRef": f"/networkInterfaces/{place.name}", "body": body}
+    ref = f"/networkInterfaces/{place.name}"
+    return {"method": "PUT", "resourceRef": ref, "body": body_of(place)}
+
+
+def body_of(place: Place) -> Mapping[str, Any]:
+    """What a PUT of the port says."""
+    return _body(place.address, place.mac, f"{place.network}/subnets/{place.subnet}")
 
 
 def _body(address: str, mac: str, subnet: str = "net0/subnets/s0") -> Mapping[str, Any]:
