@@ -119,3 +119,23 @@ def flow(key: FlowKey, value: Programmed) -> Flow:
 def unit_of_cookie(cookie: int) -> int:
     """What `unit_cookie` gave for the unit call that a flow comes from."""
     return cookie >> 24
+
+
+def markdown() -> str:
+    """Stages and registers, for docs/pipeline.md."""
+    lines = [
+        "# The data plane's stages and registers",
+        "",
+        "Written from `src/isthmus/switches/ovs/pipeline.py` by `make docs`.",
+        "",
+        "| table | stage | a packet that ends here was |",
+        "|---|---|---|",
+        *(f"| {stage.value} | {stage.name} | {DROPS[stage]} |" for stage in Stage),
+        "",
+        "| register | name |",
+        "|---|---|",
+        *(f"| {register.value} | {register.name} |" for register in Register),
+        f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
+        "",
+    ]
+    return "\n".join(lines)
