@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isthmus.cli.configuration import load
+from isthmus.intent.versions import LATEST
 
 if TYPE_CHECKING:
     from isthmus.api.client import Client
@@ -27,6 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 PASSWORD = "ISTHMUS_PASSWORD"
 """Environment variable of the password; it has no option, for others can read command lines."""
 
+VERSION = "ISTHMUS_API_VERSION"
+"""Environment variable of the version in URIs, for controllers that know no newer ones."""
+
 
 def connect(url: str = "", user: str = "", *, timeout_s: float = 30.0) -> Client:
     """A client of the controller. Raises Invalid."""
@@ -41,6 +45,7 @@ def connect(url: str = "", user: str = "", *, timeout_s: float = 30.0) -> Client
         key=_path(os.environ.get("ISTHMUS_KEY") or found.tls.key),
         user=name,
         password=_password(name) if name else "",
+        version=os.environ.get(VERSION) or str(LATEST),
         timeout_s=timeout_s,
     )
 

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people type, and what they see."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from isthmus.cli.configuration import load
+from isthmus.cli.install import defaults
+from isthmus.errors import Invalid, NotFound
+from tests.cli.conftest import HOST, Cli, run
+
+EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
+
+
+@pytest.fixture
+def furnished(cli: Cli, tmp_path: Path) -> Cli:
+    file = tmp_path / "defaults.json"
+    file.write_text(json.dumps(defaults("h1")))
+    code, _, said = cli.run("apply", "-f", str(file))
+    assert code == 0, said
+    return cli
+
+
+def test_an_example_is_applied_and_shown_as_table_yaml_and_json(furnished: Cli) -> None:
+    code, out, err = furnished.run("apply", "-f", str(EXAMPLES))
+    assert code == 0, err
+    assert "/networkInterfaces/web1 created" in out
+    assert "stored in" in err
+    code, out, _ = furnished.run("get", "/networkInterfaces")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert lines[0] == ["ID", "MAC", "ADDRESSES", "SUBNET"]
+    assert [line[0] for line in lines[1:]] == ["data1", "web1", "web2"]
+    assert lines[1][2:] == ["10.20.2.4", "shop/back"]
+    one = yaml.safe_load(furnished.run("get", "/networkInterfaces/web1")[1])
+    assert one["resourceId"] == "web1"
+    many = json.loads(furnished.run("get", "/virtualNetworks", "--json")[1])
+    assert [network["resourceId"] for network in many["value"]] == ["shop"]
+
+
+def test_what_was_got_can_be_applied_again(furnished: Cli, tmp_path: Path) -> None:
+    furnished.run("apply", "-f", str(EXAMPLES))
+    _, out, _ = furnished.run("get", "/networkInterfaces", "-o", "json")
+    file = tmp_path / "again.json"
+    file.write_text(out)
+    code, out, err = furnished.run("apply", "-f", str(file))
+    assert (code, out.count("replaced")) == (0, 3), err
+
+
+def test_apply_is_all_or_nothing_and_names_the_entry(furnished: Cli) -> None:
+    text = yaml.safe_dump_all(
+        [
+            {"resourceRef": "/servers/good", "properties": {}},
+            {"resourceRef": "/networkInterfaces/bad", "properties": {"isPrimary": "perhaps"}},
+        ]
+    )
+    code, _, said = furnished.run("apply", "-f", "-", stdin=text)
+    assert code == 1
+    assert "isPrimary" in said or "perhaps" in said
+    assert "good" not in furnished.run("get", "/servers")[1]
+
+
+def test_apply_deletes_what_it_is_told_to(furnished: Cli) -> None:
+    text = "[{resourceRef: /servers/h1, method: DELETE}, {resourceRef: /servers/x, method: delete}]"
+    code, out, _ = furnished.run("apply", "-f", "-", stdin=text)
+    assert (code, out) == (0, "/servers/h1 deleted\n/servers/x absent\n")
+
+
+def test_watch_follows_a_change_to_the_last_host(furnished: Cli) -> None:
+    code, out, _ = furnished.run("apply", "--watch", "-f", str(EXAMPLES))
+    assert code == 0
+    assert "h1 has it after" in out
+    assert "on all 1 hosts after" in out
+    furnished.hosts.told["errors"] = [
+        {"port": "web1", "host": "h1", "code": "PortBlocked", "detail": "not here"}
+    ]
+    code, _, err = furnished.run("apply", "--watch", "-f", str(EXAMPLES))
+    assert code == 1
+    assert "web1 on h1: not here (PortBlocked)" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1\nb: 2", "line 2"),
+        ("{resourceRef: 7}", "resourceRef"),
+        ("{properties: {}}", "resourceRef"),
+        ("{resourceRef: /servers/x, addressPrefix: 1}", "properties"),
+        ("", "no resource"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_place(cli: Cli, text: str, words: str) -> None:
+    code, _, said = cli.run("apply", "-f", "-", stdin=text)
+    assert code == 1
+    assert words in said
+
+
+def test_a_missing_file_or_too_many_resources_are_named(cli: Cli) -> None:
+    assert "no file" in cli.run("apply", "-f", "/nowhere.yaml")[2]
+    text = yaml.safe_dump([{"resourceRef": f"/servers/h{n}"} for n in range(1001)])
+    assert "--in-parts" in cli.run("apply", "-f", "-", stdin=text)[2]
+    code, out, _ = cli.run("apply", "--in-parts", "-f", "-", stdin=text)
+    assert (code, out.count("created")) == (0, 1001)
+
+
+def test_delete_says_what_was_there(furnished: Cli) -> None:
+    code, out, _ = furnished.run("delete", "/servers/h1", "/servers/h1")
+    assert (code, out) == (0, "/servers/h1 deleted\n/servers/h1 did not exist\n")
+    furnished.run("apply", "-f", str(EXAMPLES))
+    code, _, said = furnished.run("delete", "/virtualNetworks/shop")
+    assert code == 1
+    assert "used by" in said
+
+
+def test_status_is_silent_about_a_healthy_cloud(cli: Cli) -> None:
+    code, out, _ = cli.run("status")
+    assert code == 0
+    assert "c1 (derives)" in out
+    assert "h1\talive\t1\t40\tvxlan, nvgre\t192.0.2.1\t3.1.0\t1.2.3" in out
+    assert "!" not in out
+    assert json.loads(cli.run("status", "--json")[1])["problems"] == []
+
+
+def test_status_names_each_problem_and_fails(cli: Cli) -> None:
+    told = cli.hosts.told
+    told["controllers"] = [{"name": "c1", "alive": False, "deriving": False}]
+    told["stores"][0] |= {"connected": False, "problem": "no majority"}
+    told["hosts"] = [
+        HOST | {"host": "a", "alive": False, "ageSeconds": 100},
+        HOST | {"host": "b", "alive": False, "ageSeconds": None},
+        HOST | {"host": "c", "known": False},
+        HOST | {"host": "d", "problems": ["interface x: no such device"]},
+    ]
+    told["errors"] = [{"port": "p", "host": "a", "code": "PortBlocked", "detail": "why"}]
+    told["unknownClaims"] = [{"port": "p", "host": "c"}]
+    code, out, _ = cli.run("status")
+    assert code == 1
+    for words in (
+        "north store cannot be reached: no majority",
+        "no controller derives",
+        "a is silent for 100 s",
+        "b was never heard of",
+        "c speaks, but no server has that resourceId",
+        "d: interface x: no such device",
+        "port p on a: why (PortBlocked)",
+        "c, which is no server, claims p",
+    ):
+        assert f"! {words}" in out.replace("! the ", "! "), words
+
+
+def test_explain_walks_from_the_request_to_the_verdict(cli: Cli) -> None:
+    code, out, _ = cli.run("explain", "port", "web1")
+    assert code == 0
+    places = [
+        out.index(words)
+        for words in (
+            "Request   /networkInterfaces/web1",
+            "Policy",
+            "Port id=web1 addresses=10.0.0.4",
+            "Claims",
+            "host=h1 state=active",
+            "Switch of h1: interface web1, OpenFlow port 3",
+            "12 packets  in_port=3",
+            "MISSING    priority=9",
+            "Switch of h2: no answer: silent",
+            "State     Success",
+            "Verdict   works",
+        )
+    ]
+    assert places == sorted(places)
+    cli.hosts.verdict = "no host has it"
+    assert cli.run("explain", "port", "web1")[0] == 1
+
+
+def _command(*arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "isthmus.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ISTHMUS_URL": url},
+    )
+
+
+def test_errors_are_one_sentence_and_an_exit_status_of_the_process(cli: Cli) -> None:
+    refused = _command("get", "/nothings", url=cli.url)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("isthmus: ")
+    assert "(NotFound" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    away = _command("status", url="unix:/nowhere.sock")
+    assert away.returncode == 3
+    assert "isthmus controller" in away.stderr
+    assert _command("nonsense").returncode == 2
+
+
+def test_a_terminal_gets_a_table_without_tabs(cli: Cli) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "isthmus.cli.main", "status"],
+        stdout=theirs,
+        check=True,
+        env={**os.environ, "ISTHMUS_URL": cli.url, "COLUMNS": "120", "TERM": "dumb"},
+    )
+    os.close(theirs)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "HOST" in text
+    assert "vxlan, nvgre" in text
+    assert "\t" not in text
+
+
+# -- configuration, certificates, users ------------------------------------------------------------
+
+
+def test_the_configuration_file_is_read_and_mistakes_in_it_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "isthmus.toml"
+    file.write_text('[controller]\nname = "c9"\nlisten = ["127.0.0.1:80"]\n[agent.tls]\nca = "x"\n')
+    found = load(file)
+    assert (found.controller.name, found.controller.listen) == ("c9", ("127.0.0.1:80",))
+    assert found.agent.tls.ca == "x"
+    for text, words in (
+        ("[controller]\nnmae = 1\n", "nmae"),
+        ("[controller]\nname = 1\n", "name"),
+        ("[controller\n", "isthmus.toml"),
+    ):
+        file.write_text(text)
+        with pytest.raises(Invalid, match=words):
+            load(file)
+    with pytest.raises(NotFound):
+        load(tmp_path / "missing.toml")
+
+
+def test_certificates_are_made_rotated_and_listed(tmp_path: Path) -> None:
+    folder = ("--folder", str(tmp_path))
+    assert run(["certs", "init", *folder])[0] == 0
+    code, out, _ = run(["certs", "host", "H1", *folder, "--address", "192.0.2.1"])
+    assert code == 0
+    assert str(tmp_path / "h1.pem") in out
+    assert run(["certs", "controller", "c1", *folder, "--dns", "c1.example"])[0] == 0
+    assert run(["certs", "client", "me", *folder])[0] == 0
+    code, out, _ = run(["certs", "list", *folder, "--json"])
+    assert code == 0
+    assert [row["name"] for row in json.loads(out)] == ["c1", "h1", "me"]
+    assert run(["certs", "rotate", *folder])[0] == 0
+    assert run(["certs", "list", *folder])[0] == 0
+    assert run(["certs", "retire", *folder])[0] == 0
+    code, out, _ = run(["certs", "list", *folder])
+    assert code == 1
+    assert "issue the certificate again" in out
+    assert "exists" in run(["certs", "init", *folder])[2]
+
+
+def test_users_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ("--file", str(tmp_path / "users"))
+    monkeypatch.setenv("ISTHMUS_PASSWORD", "correct horse battery staple")
+    assert run(["users", "add", "ann", *file])[0] == 0
+    assert run(["users", "list", *file])[1] == "ann\n"
+    assert "correct" not in (tmp_path / "users").read_text()
+    assert run(["users", "remove", "ann", *file])[0] == 0
+    assert run(["users", "remove", "ann", *file])[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["agent", "--provider-address", "nonsense"], "IPv4"),
+        (["agent", "--provider-address", "192.0.2.1", "--encapsulations", "geneve"], "geneve"),
+        (["controller", "--underlay-mtu", "10"], "MTU"),
+        (["controller", "--certificate", "/x.pem"], "key"),
+    ],
+)
+def test_daemons_refuse_settings_that_cannot_be_right(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    code, _, said = run([*arguments, "--run-dir", str(tmp_path)])
+    assert code == 1
+    assert words in said
