@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,10 +27,11 @@ class Northbound:
     refusal.
     """
 
-    def __init__(self, socket: Path, version: str = "v1") -> None:
+    def __init__(self, path: Path, version: str = "v1") -> None:
         self._prefix = f"/networking/{version}"
+        self._socket = path
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
+            transport=httpx.HTTPTransport(uds=str(path)),
             base_url="http://localhost",
             timeout=_TIMEOUT_S,
         )
@@ -68,8 +70,11 @@ class Northbound:
         end.
         """
         start = time.monotonic()
-        problem = "nothing was tried"
+        problem = f"nobody listens on {self._socket}"
         while time.monotonic() < start + _READY_S and controller.pid is not None:
+            if not self._listens():
+                time.sleep(0.01)
+                continue
             try:
                 self._exchange("GET", "/networking/discovery")
             except IsthmusError as error:
@@ -82,6 +87,11 @@ class Northbound:
             f"the controller {state}: expected 200 from /networking/discovery in {_READY_S:g} s;"
             f" saw: {problem}; the end of {controller.log}:\n{controller.last_words()}"
         )
+
+    def _listens(self) -> bool:
+        """Whether somebody is there. httpcore leaves the socket of a failed attempt open."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._socket)) == 0
 
     def _exchange(self, method: str, path: str, body: Resource | None = None) -> Resource:
         try:

@@ -26,7 +26,7 @@ from isthmus.store.connection import Change, Connection
 from isthmus.store.failures import Duplicate, IntegrityRefused, OutcomeUnknown, WaitFailed
 from isthmus.store.identifiers import RandomIds
 from isthmus.store.north_transaction import Transaction
-from isthmus.store.north_view import Lane, NorthView, StoredChange
+from isthmus.store.north_view import INSTANCE, Lane, NorthView, StoredChange
 from isthmus.store.schema import NORTH
 from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update
 
@@ -343,7 +343,7 @@ class North:
     def _as_stored(self, row: north_rows.Resource) -> Stored:
         resources = self.connection.table(north_rows.Resource)
         allocations = self.connection.table(north_rows.Allocation)
-        held = (allocations[row_id] for row_id in row.allocations)
+        held = [allocations[row_id] for row_id in row.allocations]
         return Stored(
             key=row.key,
             ref=row.ref,
@@ -358,7 +358,12 @@ class North:
             metadata=row.metadata.encode(),
             requires=frozenset(resources[row_id].key for row_id in row.requires),
             mentions=frozenset(resources[row_id].key for row_id in row.mentions),
-            allocations=frozenset(Allocation(one.scope, one.value) for one in held),
+            allocations=frozenset(
+                (
+                    Allocation(INSTANCE, row.instance_id),
+                    *(Allocation(one.scope, one.value) for one in held),
+                )
+            ),
             request_id=row.request_id,
             operation_id=row.operation_id,
             status=row.status,

@@ -3,7 +3,8 @@
 
 Every resource, child or not, is one `Resource` row. References between resources are of two kinds:
 `requires` and `parent` are strong (the data base itself refuses to delete what is in use),
-`mentions` weak. What must be unique is an `Allocation` row, which vanishes with its last holder.
+`mentions` weak. What must be unique is an `Allocation` row, which vanishes with its last holder;
+but for instance ids, of which every resource has one: they are a column with an index.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from isthmus.wire.ovsdb import RowId
 
 
 class NorthRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the rows. `KEY`: columns that are unique together; `ROOT`: lives on its own."""
+    """Base of the rows. `KEY`: columns that are unique together, as are those of each of
+    `ALSO_UNIQUE`; `ROOT`: lives on its own."""
 
     TABLE: ClassVar[str]
     KEY: ClassVar[tuple[str, ...]]
+    ALSO_UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
     ROOT: ClassVar[bool] = True
 
 
@@ -28,6 +31,7 @@ class Resource(NorthRow, frozen=True, kw_only=True):
 
     TABLE = "Resource"
     KEY = ("key",)
+    ALSO_UNIQUE = (("instance_id",),)
     key: str
     ref: str
     kind: str

@@ -14,7 +14,7 @@ from isthmus.intent.model import Allocation, Plan, Stored
 from isthmus.store import north_rows
 from isthmus.store.connection import Connection
 from isthmus.store.failures import WaitFailed
-from isthmus.store.north_view import NorthView
+from isthmus.store.north_view import INSTANCE, NorthView
 from isthmus.wire.ovsdb import Operation, RowId, delete, insert, named, update, wait
 
 _RESOURCE = north_rows.Resource.TABLE
@@ -81,7 +81,9 @@ class Transaction:
             requires=frozenset(map(self._target, stored.requires)),
             # What may vanish may have vanished already.
             mentions=frozenset(self._present(stored.mentions)),
-            allocations=frozenset(map(self._allocation, stored.allocations)),
+            allocations=frozenset(
+                self._allocation(one) for one in stored.allocations if one.scope != INSTANCE
+            ),
             request_id=stored.request_id,
             operation_id=stored.operation_id,
             status=stored.status,

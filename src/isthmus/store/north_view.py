@@ -17,8 +17,8 @@ from isthmus.store import north_rows
 from isthmus.wire.ovsdb import RowId
 
 _NONE: frozenset[str] = frozenset()
-_UNNUMBERED = "instance"
-"""The one scope whose values are no numbers."""
+INSTANCE = "instance"
+"""The one scope whose values are no numbers, and which is a column of its own."""
 
 
 LANE_BLOCK = 64
@@ -144,7 +144,7 @@ class NorthView:
         for allocation in row.allocations:
             if self._holders.get(allocation) == row.key:
                 del self._holders[allocation]
-                if allocation.scope != _UNNUMBERED:
+                if allocation.scope != INSTANCE:
                     self._release(allocation.scope, int(allocation.value))
 
     def _give(self, row: Stored) -> None:
@@ -160,7 +160,7 @@ class NorthView:
         if row.operation_id:
             self.by_operation[row.operation_id].add(row.key)
         for allocation in row.allocations:
-            if allocation not in self._holders and allocation.scope != _UNNUMBERED:
+            if allocation not in self._holders and allocation.scope != INSTANCE:
                 insort(self._numbers[allocation.scope], int(allocation.value))
             self._holders[allocation] = row.key
 

@@ -55,7 +55,9 @@ def _table(
             column: {"type": _type(shape, references.get((row_type.TABLE, column)))}
             for column, shape in shapes(row_type).items()
         },
-        "indexes": [list(row_type.KEY)],
+        "indexes": [
+            list(columns) for columns in (row_type.KEY, *getattr(row_type, "ALSO_UNIQUE", ()))
+        ],
         "isRoot": getattr(row_type, "ROOT", True),
     }
 

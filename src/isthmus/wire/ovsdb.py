@@ -61,7 +61,7 @@ def named(name: str) -> RowId:
 
 
 def insert(table: str, row: msgspec.Struct, uuid_name: str | None = None) -> Operation:
-    """RFC 7047 section 5.2.1, with every column of the struct."""
+    """RFC 7047 section 5.2.1."""
     operation: Operation = {"op": "insert", "table": table, "row": written(row)}
     if uuid_name is not None:
         operation["uuid-name"] = str(uuid_name)

@@ -126,9 +126,28 @@ def table_name(row_type: type[msgspec.Struct]) -> str:
 
 
 def written(row: msgspec.Struct, columns: Iterable[str] | None = None) -> dict[str, object]:
-    """A row, or the given columns of it, as JSON (RFC 7047 section 5.1, ``<row>``)."""
+    """The given columns of a row as JSON (RFC 7047 section 5.1, ``<row>``); by default those that
+    do not hold the default of their type, which an insert may leave out (section 5.2.1).
+    """
+    if columns is None:
+        return {
+            name: value if write is None else write(value)
+            for name, write, empty in _writers(type(row))
+            if (value := getattr(row, name)) != empty
+        }
     types = column_types(type(row))
-    return {name: types[name].write(getattr(row, name)) for name in columns or types}
+    return {name: types[name].write(getattr(row, name)) for name in columns}
+
+
+@cache
+def _writers(
+    row_type: type[msgspec.Struct],
+) -> tuple[tuple[str, Callable[[Any], object] | None, Any], ...]:
+    """Name, how it is written (None: as it is), and default of each column."""
+    return tuple(
+        (name, kind.write if _is_read(kind) else None, kind.empty)
+        for name, kind in column_types(row_type).items()
+    )
 
 
 def _is_read(kind: ColumnType) -> bool:
