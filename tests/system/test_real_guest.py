@@ -163,25 +163,22 @@ def _machine(lab: Lab, host: Host, kernel: Path, disk: Path, log: Path) -> Itera
         *("-netdev", f"tap,id=n,ifname={TAP},script=no,downscript=no,vnet_hdr=off"),
         *("-device", f"virtio-net-pci,netdev=n,mac={MAC}"),
     ]
-    with namespaces.entered(host.namespace):
+    errors = log.parent / "qemu.log"
+    with namespaces.entered(host.namespace), errors.open("wb") as complaints:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(log.parent / "qemu.log").open("wb"),
+            stdout=complaints,
+            stderr=complaints,
             env=marked_environment(lab.run_directory),
         )
     try:
         until = time.monotonic() + 10
-        while (
-            host.switch.run(
-                ["sh", "-c", f"ip link show {TAP} >/dev/null 2>&1 && echo yes || true"]
-            ).strip()
-            != "yes"
-        ):
-            assert time.monotonic() < until, (log.parent / "qemu.log").read_text()
+        while TAP not in _run("ip", "-n", host.namespace, "-o", "link"):
+            assert process.poll() is None, errors.read_text() + _text(log)
+            assert time.monotonic() < until, errors.read_text() + _text(log)
             time.sleep(0.05)
-        host.switch.run(["ip", "link", "set", TAP, "up"])
+        _run("ip", "-n", host.namespace, "link", "set", TAP, "up")
         host.switch.add_port(TAP, PORT, MAC)
         yield
     finally:
