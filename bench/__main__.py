@@ -17,7 +17,7 @@ Job = tuple[str, Callable[[], list[Figure]]]
 
 def jobs(*, quick: bool, peer: bool) -> list[Job]:
     """What is measured, by the names that ``--only`` knows."""
-    sizes = (100, 300) if quick else (100, 1_000, 10_000)
+    sizes = (100, 300) if quick else (100, 1_000, 5_000, 10_000)
     n_bulk = 600 if quick else 10_000
     ovn_bulk = (() if not peer else (600,)) if quick else (bulk.OVN_PORTS if peer else ())
     n_flows = 600 if quick else 5_000

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Never
 
-from isthmus.agent import questions, reports, scope, switch
+from isthmus.agent import questions, remembered, reports, scope, switch
 from isthmus.agent.host import HostState, Identity, SouthChange
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
@@ -39,6 +39,9 @@ TRANSACTION_ROWS = 100
 NARROW_AFTER_S = 5.0
 """Until rows that are no longer needed are no longer asked for."""
 
+PAUSES_A_WIDENING = 3.0
+"""Between two changes of what is asked for, by how long the last one took."""
+
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
 
@@ -54,6 +57,8 @@ class Settings(NamedTuple):
     datapath_type: str = "netdev"
     version: str = "0"
     tls: ssl.SSLContext | None = None
+    scope_file: Path | None = None
+    """Where the scope is remembered, so that a restart asks for all of it at once."""
 
 
 class Agent:
@@ -95,6 +100,7 @@ class Agent:
         """what the south store has been asked for,"""
         self._scope_read: scope.Conditions | None = None
         """and what it has given; None before the first time."""
+        self._widen_after_s = 0.0
         self._narrowing: asyncio.TimerHandle | None = None
         self._statuses: dict[str, PortStatus | None] = {}
         """Of ports whose flows are on the switch, to be written."""
@@ -107,8 +113,11 @@ class Agent:
             await self._switch.loaded()
             self._read_switch()
             self.state.settle()
-            self._scope = self._scope_asked = self.state.conditions()
-            await self._south.set_conditions(self._scope)
+            self._scope = self.state.conditions()
+            hint = remembered.load(self.settings.scope_file)
+            # What is remembered may be out of date: then it is widened, and narrowed later.
+            self._scope_asked = scope.union(hint, self._scope)
+            await self._south.set_conditions(self._scope_asked)
             await self._south.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._openflow.run())
@@ -215,16 +224,25 @@ class Agent:
             await self._switch.transact(operations)
 
     async def _widen_scope(self) -> None:
-        """Ask for what the scope has come to be; what comes may widen it once more."""
+        """Ask for what the scope has come to be; what comes may widen it once more.
+
+        The store looks at every row to answer. One change is asked for at once; of many that follow
+        each other, as when ports come in bulk, several are asked for together.
+        """
+        await asyncio.sleep(max(0.0, self._widen_after_s - time.monotonic()))
         if self._narrowing is not None:
             self._narrowing.cancel()
             self._narrowing = None
         wanted = self._scope
         if wanted != self._scope_read and self._south.connected:
             self._scope_asked = wanted
+            started = time.monotonic()
             await self._south.set_conditions(wanted)
+            now = time.monotonic()
+            self._widen_after_s = now + PAUSES_A_WIDENING * (now - started)
             self._scope_read = wanted
             self._to_program.set()
+            remembered.save(wanted, self.settings.scope_file)
 
     async def _write(self) -> None:
         """Tell the store what has become of our ports, of the host, and of its questions."""

@@ -134,6 +134,13 @@ def covers(asked: Conditions, wanted: Conditions) -> bool:
     )
 
 
+def union(one: Conditions, other: Conditions) -> Conditions:
+    """What asks for all that either asks for, of the tables of `other`."""
+    return {
+        table: tuple(sorted({*one.get(table, ()), *clauses})) for table, clauses in other.items()
+    }
+
+
 READ: tuple[type[Row], ...] = (
     *(Segment, Subnet, Router, RouterPort, Port, Host, Probe),
     *(HostStatus, Heartbeat, Claim, PortStatus, Query),

@@ -144,6 +144,7 @@ def agent(
         datapath_type=datapath_type or found.datapath_type or _datapath_type(),
         version=version("isthmus"),
         tls=_context(_tls(found.tls, certificate, key, ca)),
+        scope_file=run_directory / "scope.json",
     )
     with _alone(run_directory, "agent"):
         _serve(lambda: process.Agent(settings).run(), log_level)

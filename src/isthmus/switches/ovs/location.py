@@ -9,8 +9,8 @@ among standby claims.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address
 
+from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
 from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Reach, ThisHost
@@ -70,12 +70,12 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
     if best is not None:
         others = _addresses([claim for claim in believed if claim is not best])
         superseded = local is not None and best.host != this.host
-        address = int(IPv4Address(best.provider_address))
+        address = ipv4_number(best.provider_address)
         yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
 
 
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
-    return tuple(sorted(int(IPv4Address(claim.provider_address)) for claim in claims))
+    return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
 
 
 def choose_encapsulation(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
@@ -98,5 +98,5 @@ def reach(status: HostStatus, read: Read) -> Iterator[Item]:
         f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
     )
     for text in status.provider_addresses:
-        address = int(IPv4Address(text))
+        address = ipv4_number(text)
         yield Item(Reach, address, Reach(status.host, address, chosen or "", detail))

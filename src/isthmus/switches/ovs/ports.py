@@ -8,9 +8,8 @@ and routing) and one source check.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
-from isthmus.addresses import Mac, parse_mac
+from isthmus.addresses import Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.facts import (
@@ -47,7 +46,7 @@ BROADCAST = 0xFFFFFFFF
 
 def ipv4_addresses(port: Port) -> tuple[int, ...]:
     """The port's IPv4 addresses as numbers."""
-    return tuple(int(IPv4Address(text)) for text in port.addresses if ":" not in text)
+    return tuple(ipv4_number(text) for text in port.addresses if ":" not in text)
 
 
 def local_flows(port: Port, read: Read) -> Iterator[Item]:
