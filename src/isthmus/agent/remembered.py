@@ -14,7 +14,7 @@ from isthmus.agent.scope import READ, Clause, Conditions
 
 
 def save(conditions: Conditions, file: Path | None) -> None:
-    """Remember a scope. It is a hint: where it cannot be written, a restart takes a little longer."""
+    """Remember a scope; where it cannot be written, a restart takes a little longer."""
     if file is not None:
         named = {table.TABLE: clauses for table, clauses in conditions.items()}
         new = file.with_suffix(".new")

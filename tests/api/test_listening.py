@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is let in: what is refused before anything listens, and clients over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from isthmus.api.app import create_app
+from isthmus.api.certificates import Kind, issue, make_authority, rotate
+from isthmus.api.client import Client
+from isthmus.api.listening import Listener
+from isthmus.api.server import ApiServer
+from isthmus.api.tls import TlsFiles
+from isthmus.api.users import set_user
+from isthmus.errors import Forbidden, Invalid, NotFound, Unauthorized, Unavailable
+from tests.api.memory_north import MemoryNorth, SilentHosts
+
+PASSWORD = "correct horse battery staple"
+
+
+def application() -> object:
+    hosts = SilentHosts()
+    return create_app(
+        MemoryNorth(),
+        states=hosts,
+        insight=hosts,
+        software_version="1",
+        registry=CollectorRegistry(),
+    )
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="ls", dir="/tmp"))
+    make_authority(made)
+    issue(made, "controller", addresses=["127.0.0.1"])
+    issue(made, "admin", [Kind.CLIENT])
+    issue(made, "stranger", [Kind.CLIENT])
+    set_user(made / "users", "ann", PASSWORD)
+    yield made
+    shutil.rmtree(made)
+
+
+def tls(folder: Path) -> TlsFiles:
+    return TlsFiles(folder / "controller.pem", folder / "controller-key.pem", folder / "ca.pem")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.org:443"])
+def test_what_others_reach_needs_tls_and_to_know_its_clients(folder: Path, address: str) -> None:
+    with pytest.raises(Invalid, match="without TLS"):
+        ApiServer(application(), [Listener(address)])  # type: ignore[arg-type]  # an ASGI application
+    with pytest.raises(Invalid, match="without TLS"):
+        ApiServer(application(), [Listener(address, users=folder / "users")])  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="for everybody"):
+        ApiServer(application(), [Listener(address, tls=tls(folder))])  # type: ignore[arg-type]
+    for more in ({"users": folder / "users"}, {"certificates": ("admin",)}):
+        ApiServer(application(), [Listener(address, tls=tls(folder), **more)])  # type: ignore[arg-type]
+
+
+def test_settings_that_cannot_be_used_are_named(folder: Path) -> None:
+    for listener, kind in (
+        (Listener("nonsense"), Invalid),
+        (Listener("127.0.0.1:99999"), Invalid),
+        (Listener("127.0.0.1:0", users=folder / "missing"), NotFound),
+        (Listener("127.0.0.1:0", certificates=("admin",)), Invalid),
+        (Listener("0.0.0.0:0", tls=tls(folder), certificates=("",)), Invalid),
+        (Listener("127.0.0.1:0", tls=TlsFiles(*(folder / name for name in "xyz"))), NotFound),
+    ):
+        with pytest.raises(kind):
+            ApiServer(application(), [listener])  # type: ignore[arg-type]
+
+
+def served(listener: Listener, work: Callable[[ApiServer, str], Awaitable[None]]) -> None:
+    async def go() -> None:
+        server = ApiServer(application(), [listener])  # type: ignore[arg-type]
+        await server.start()
+        try:
+            await work(server, server.urls[0])
+        finally:
+            await server.stop()
+
+    asyncio.run(go())
+
+
+def discovered(url: str, folder: Path, **who: object) -> bool:
+    """Whether somebody is told what the controller offers."""
+    with Client(url, ca=folder / "ca.pem", **who) as client:  # type: ignore[arg-type]
+        return bool(client.discovery()["resourceId"] == "discovery")
+
+
+def with_certificate(folder: Path, name: str) -> dict[str, object]:
+    return {"certificate": folder / f"{name}.pem", "key": folder / f"{name}-key.pem"}
+
+
+def test_a_listed_certificate_is_let_in_another_or_none_is_not(folder: Path) -> None:
+    async def work(_: ApiServer, url: str) -> None:
+        ask = asyncio.to_thread
+        assert await ask(discovered, url, folder, **with_certificate(folder, "admin"))
+        with pytest.raises(Forbidden, match="stranger"):
+            await ask(discovered, url, folder, **with_certificate(folder, "stranger"))
+        with pytest.raises(Unauthorized):
+            await ask(discovered, url, folder)
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
+
+
+def test_a_certificate_of_another_authority_is_refused_in_the_handshake(folder: Path) -> None:
+    async def work(_: ApiServer, url: str) -> None:
+        foreign = folder / "foreign"
+        make_authority(foreign, "Others")
+        issue(foreign, "admin", [Kind.CLIENT])
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(discovered, url, folder, **with_certificate(foreign, "admin"))
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
+
+
+def test_a_user_is_let_in_by_password_and_by_no_other(folder: Path) -> None:
+    async def work(_: ApiServer, url: str) -> None:
+        ask = asyncio.to_thread
+        assert await ask(discovered, url, folder, user="ann", password=PASSWORD)
+        for user, password in (("ann", "wrong password"), ("bob", PASSWORD)):
+            with pytest.raises(Unauthorized):
+                await ask(discovered, url, folder, user=user, password=password)
+        with pytest.raises(Unauthorized):
+            await ask(discovered, url, folder)
+
+        def health() -> int:
+            with httpx.Client(verify=False) as client:
+                return client.get(f"{url}/healthz").status_code
+
+        assert await ask(health) == 200
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), users=folder / "users"), work)
+
+
+def test_a_rotated_certificate_is_used_without_a_restart(folder: Path) -> None:
+    async def work(server: ApiServer, url: str) -> None:
+        before = (folder / "ca.pem").read_bytes()
+        rotate(folder)
+        issue(folder, "controller", addresses=["127.0.0.1"])
+        issue(folder, "admin", [Kind.CLIENT])
+        server.reload()
+        assert not server.problems
+        assert await asyncio.to_thread(discovered, url, folder, **with_certificate(folder, "admin"))
+        (folder / "controller.pem").write_bytes(b"broken")
+        server.reload()
+        assert len(server.problems) == 1
+        assert await asyncio.to_thread(discovered, url, folder, **with_certificate(folder, "admin"))
+        assert (folder / "ca.pem").read_bytes() != before
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
+
+
+def test_an_open_listener_serves_this_machine_only_by_its_own_names(folder: Path) -> None:
+    async def work(_: ApiServer, url: str) -> None:
+        def ask(host: str) -> int:
+            with httpx.Client() as client:
+                path = f"{url}/networking/discovery"
+                return client.get(path, headers={"host": host}).status_code
+
+        assert await asyncio.to_thread(ask, "localhost") == 200
+        # A page in a browser here that another site's name led to us.
+        assert await asyncio.to_thread(ask, "evil.example") == 403
+
+    served(Listener("127.0.0.1:0"), work)
+
+
+def test_a_unix_socket_is_its_owner_s_and_a_dead_one_is_replaced(folder: Path) -> None:
+    path = folder / "rest.sock"
+
+    async def work(server: ApiServer, url: str) -> None:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert await asyncio.to_thread(discovered, url, folder)
+        with pytest.raises(Unavailable, match="cannot listen"):
+            await ApiServer(application(), [Listener(f"unix:{path}")]).start()  # type: ignore[arg-type]
+
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert os.path.exists(path)  # noqa: PTH110  # a socket that nobody serves
+    served(Listener(f"unix:{path}"), work)
+    assert not path.exists()
+
+
+def test_a_client_names_certificates_that_cannot_be_used(folder: Path) -> None:
+    with pytest.raises(Invalid, match="missing"):
+        Client("https://127.0.0.1", ca=folder / "missing.pem")
