@@ -289,6 +289,11 @@ class Agent:
                 self._switch.rows, self.settings.bridge
             ).items()
         ]
+        if not self._openflow.connected:
+            found.append(
+                f"{self.settings.bridge} does not answer on its OpenFlow socket in"
+                f" {self.settings.switch_run_directory}: is ovs-vswitchd running?"
+            )
         if host not in engine.rows(Host):
             found.append(f"no server is called {host}: peers ignore this host until one is")
         found += [

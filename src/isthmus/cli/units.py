@@ -38,6 +38,7 @@ ExecStart={_COMMAND} agent
 Restart=always
 RestartSec=1
 RuntimeDirectory=isthmus-agent
+RuntimeDirectoryPreserve=yes
 
 [Install]
 WantedBy=multi-user.target

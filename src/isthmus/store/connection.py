@@ -207,8 +207,7 @@ class Connection:
                     session = await self._open(remote)
                 # UnicodeError: a host name that DNS cannot have.
                 except (OSError, IsthmusError, UnicodeError) as error:
-                    self.problem = f"{remote}: {str(error) or type(error).__name__}"
-                    log.debug("store=%s unreachable=%s", self._name, self.problem)
+                    self._note(f"{remote}: {str(error) or type(error).__name__}")
                     continue
                 since_s = loop.time()
                 await self._serve(session, remote)
@@ -216,6 +215,12 @@ class Connection:
                     delay_s = FIRST_DELAY_S
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+    def _note(self, problem: str) -> None:
+        """Log why there is no connection, once for as long as it is the same."""
+        level = logging.DEBUG if problem == self.problem else logging.WARNING
+        log.log(level, "store=%s unreachable=%s", self._name, problem)
+        self.problem = problem
 
     async def _open(self, remote: str) -> Session:
         """Connect, choose, and load."""
