@@ -190,14 +190,25 @@ def test_bad_input_gets_the_code_the_place_and_a_sentence(furnished: Api) -> Non
 
 def test_a_method_that_is_not_known_is_told_those_that_are(furnished: Api) -> None:
     for method, path, allow in (
-        ("PATCH", f"/networking/v1{NIC}", "GET, PUT, DELETE"),
-        ("POST", "/networking/v1/networkInterfaces", "GET, PUT, DELETE"),
+        ("PATCH", f"/networking/v1{NIC}", "GET, HEAD, PUT, DELETE"),
+        ("POST", "/networking/v1/networkInterfaces", "GET, HEAD"),
+        ("PUT", "/networking/v1/networkInterfaces/", "GET, HEAD"),
+        ("DELETE", "/networking/v1/networkInterfaces", "GET, HEAD"),
+        ("DELETE", "/networking/v1/virtualNetworkManager/configuration", "GET, HEAD, PUT"),
         ("GET", "/networking/v1/batch", "POST"),
-        ("DELETE", "/networking/discovery", "GET"),
-        ("DELETE", "/networking/v1/isthmus/status", "GET, or POST of probes"),
+        ("DELETE", "/networking/discovery", "GET, HEAD"),
+        ("PUT", "/networking/v1/discovery", "GET, HEAD"),
+        ("PUT", "/networking/openapi.json", "GET, HEAD"),
+        ("DELETE", "/networking/v1/operations/x", "GET, HEAD"),
+        ("DELETE", "/networking/v1/isthmus/status", "GET, HEAD"),
+        ("GET", "/networking/v1/isthmus/probes", "POST"),
+        ("POST", "/networking/v1/isthmus/probes/1", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("POST", "/metrics", "GET, HEAD"),
     ):
         reply = furnished.ask(method, path)
         assert (reply.status_code, reply.headers["allow"]) == (405, allow), path
+        assert reply.json()["error"]["code"] == "OperationNotSupported"
 
 
 def test_a_store_that_is_away_is_a_503_for_writes_and_health_and_reads_go_on(

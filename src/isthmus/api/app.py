@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application: where each path leads, and what every answer carries.
 
-``/networking/discovery``, ``/networking/<version>/<resource>``, and our own: ``batch``,
+``/networking/discovery``, ``/networking/<version>/<resource>``, ``operations``,
+``operationResults`` and ``internalResourceInstances``, and our own: ``batch``,
 ``isthmus/status``, ``isthmus/explain/ports/<id>``, ``isthmus/probes``,
 ``/networking/openapi.json``, ``/healthz``, ``/metrics``. Paths match in any letter case, with or
 without a slash at their end.
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from isthmus.api import extensions
+from isthmus.api import extensions, operations
+from isthmus.api.batch import answer_batch
 from isthmus.api.doors import Insight, North
 from isthmus.api.exchange import Exchange, NotAllowed
 from isthmus.api.replies import Reply, error_reply, json_reply, send_reply, text_reply
@@ -29,6 +32,8 @@ from isthmus.store.identifiers import RandomIds
 log = logging.getLogger(__name__)
 
 _METRICS_TYPE = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+_METHODS = frozenset(("GET", "HEAD", "PUT", "DELETE", "POST"))
+"""Those that metrics tell apart: a client may send any word as a method."""
 
 
 def create_app(
@@ -77,23 +82,26 @@ class App:
         started = time.perf_counter()
         exchange = Exchange.of(scope, self._ids.guid())
         try:
-            if exchange.method not in ("GET", "HEAD", "DELETE"):
+            if exchange.method in ("PUT", "POST"):
                 await exchange.read(receive)
             reply = await self._route(exchange)
         except IsthmusError as error:
             reply = self._refusal(exchange, error)
         except Exception as error:  # the one place where any fault becomes an answer
-            log.exception("request=failed method=%s path=%s", exchange.method, exchange.path)
+            log.exception("api=fault method=%s path=%s", exchange.method, exchange.shown_path)
             self._faults.inc()
             fault = Broken(f"a fault of the controller: {type(error).__name__}; its log has more")
             reply = self._refusal(exchange, fault)
         await send_reply(send, self._dressed(exchange, reply))
-        self._seconds.labels(exchange.method, reply.status).observe(time.perf_counter() - started)
-        if exchange.method in ("PUT", "DELETE", "POST"):
+        self._account(exchange, reply.status, time.perf_counter() - started)
+
+    def _account(self, exchange: Exchange, status: int, took_s: float) -> None:
+        method = exchange.method if exchange.method in _METHODS else "other"
+        self._seconds.labels(method, status).observe(took_s)
+        if method in ("PUT", "DELETE", "POST"):
             log.info(
-                "%s %s status=%d ms=%.1f request=%s",
-                *(exchange.method, exchange.path, reply.status),
-                *((time.perf_counter() - started) * 1e3, exchange.operation_id),
+                "api=write method=%s path=%s status=%d ms=%.1f operation=%s",
+                *(method, exchange.shown_path, status, took_s * 1e3, exchange.operation_id),
             )
 
     async def _route(self, exchange: Exchange) -> Reply:
@@ -103,9 +111,11 @@ class App:
             case "networking":
                 return await self._networking(exchange, rest)
             case "healthz" if not rest:
+                exchange.only("GET")
                 connected = self._north.connected
                 return text_reply(200 if connected else 503, "ok" if connected else "no store")
             case "metrics" if not rest:
+                exchange.only("GET")
                 return Reply(200, generate_latest(self._registry), (_METRICS_TYPE,))
         raise NotFound(
             f"there is nothing at {path}: resources are at /networking/v1/..., what is offered is"
@@ -115,30 +125,36 @@ class App:
 
     async def _networking(self, exchange: Exchange, rest: str) -> Reply:
         token, _, path = rest.partition("/")
-        if token.lower() == "discovery" or (not token and not path):
-            _only(exchange, "GET")
+        if token.lower() in ("", "discovery") and not path:
+            exchange.only("GET")
             return json_reply(200, extensions.discovery(self._version))
-        if token.lower() == "openapi.json":
-            _only(exchange, "GET")
-            return json_reply(200, openapi.document(self._version, paths=extensions.PATHS))
+        if token.lower() == "openapi.json" and not path:
+            exchange.only("GET")
+            return self._openapi
         version = parse_version(token)
-        words = path.lower().split("/")
-        match words:
+        match path.lower().split("/"):
             case ["discovery"]:
+                exchange.only("GET")
                 return json_reply(200, extensions.discovery(self._version))
             case ["batch"]:
-                return await self._resources.batch(exchange, version)
+                exchange.only("POST")
+                return await answer_batch(self._north, exchange, version)
             case ["operations", name]:
-                _only(exchange, "GET")
-                return self._resources.operation(name)
+                exchange.only("GET")
+                return operations.operation(self._north, name)
             case ["operationresults", name]:
-                _only(exchange, "GET")
+                exchange.only("GET")
                 return self._resources.operation_result(name, version)
+            case ["internalresourceinstances", guid]:
+                exchange.only("GET")
+                return operations.instance(self._north, guid)
             case ["isthmus", *_]:
                 return await extensions.answer(exchange, self._insight, path.split("/")[1:])
-        if not self._north.connected and exchange.method in ("GET", "HEAD"):
-            log.debug("north=away path=%s", path)  # what was read last is better than nothing
         return await self._resources.answer(exchange, version, f"/{path}")
+
+    @cached_property
+    def _openapi(self) -> Reply:
+        return json_reply(200, openapi.document(self._version, paths=extensions.PATHS))
 
     def _refusal(self, exchange: Exchange, error: IsthmusError) -> Reply:
         reply = error_reply(error)
@@ -146,7 +162,10 @@ class App:
             allow = (b"allow", error.allowed.encode())
             reply = reply._replace(headers=(*reply.headers, allow))
         if reply.status >= 500:
-            log.warning("refused path=%s status=%d %s", exchange.path, reply.status, error.message)
+            log.warning(
+                "api=unserved method=%s path=%s status=%d code=%s reason=%r",
+                *(exchange.method, exchange.shown_path, reply.status, error.code, error.message),
+            )
         return reply
 
     def _dressed(self, exchange: Exchange, reply: Reply) -> Reply:
@@ -156,8 +175,3 @@ class App:
         if exchange.request_id and wants_echo:
             headers.append((b"x-ms-client-request-id", exchange.request_id.encode("latin-1")))
         return reply._replace(headers=tuple(headers))
-
-
-def _only(exchange: Exchange, method: str) -> None:
-    if exchange.method != method and not (method == "GET" and exchange.method == "HEAD"):
-        raise NotAllowed(exchange.method, exchange.path, method)

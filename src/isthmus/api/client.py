@@ -17,6 +17,8 @@ from isthmus import errors
 from isthmus.errors import Detail, IsthmusError, Unavailable
 
 TIMEOUT_S = 30.0
+MOST_SHOWN = 500
+"""Characters of an answer that is not understood, in a message."""
 
 Resource = Mapping[str, Any]
 """JSON; what is in it is for who reads it to know, hence Any."""
@@ -51,17 +53,24 @@ class Client:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """`url`: ``unix:/path``, ``http://127.0.0.1:8080``, ``https://host``. Raises Invalid for
-        certificates that cannot be used."""
+        another one, and for certificates that cannot be used."""
         self.url = url
         self._prefix = f"/networking/{version}"
         path = url.removeprefix("unix:") if url.startswith("unix:") else None
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=path) if path else None,
-            base_url="http://localhost" if path else url.rstrip("/"),
-            verify=True if path else _context(ca, certificate, key),
-            auth=(user, password) if user else None,
-            timeout=timeout_s,
-        )
+        try:
+            self._client = httpx.Client(
+                transport=httpx.HTTPTransport(uds=path) if path else None,
+                base_url="http://localhost" if path else url.rstrip("/"),
+                verify=True if path else _context(ca, certificate, key),
+                auth=(user, password) if user else None,
+                timeout=timeout_s,
+            )
+        except httpx.InvalidURL as error:
+            raise errors.Invalid(
+                f"{url!r} is no address of a controller ({error}): write unix:/path,"
+                " http://127.0.0.1:8080 or https://host",
+                target=url,
+            ) from error
 
     def __enter__(self) -> Client:
         return self
@@ -139,7 +148,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Resource:
         reply = self._send(method, path, body, headers)
-        content: Resource = reply.json() if reply.content else {}
+        try:
+            content: Resource = reply.json() if reply.content else {}
+        except ValueError as error:
+            raise Unavailable(
+                f"what answers at {self.url} is no controller: {reply.text[:MOST_SHOWN]!r}."
+                " Is the address right (--url)?"
+            ) from error
         return content
 
     def _send(
@@ -180,17 +195,27 @@ def _context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl
 
 
 def _error(reply: httpx.Response) -> IsthmusError:
-    try:
-        told = reply.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        told = {"message": f"{reply.status_code} {reply.text[:500]}"}
-    kind = _BY_STATUS.get(reply.status_code, errors.Broken)
-    return kind(
-        str(told.get("message", "")),
+    told = _told(reply)
+    retry_after = reply.headers.get("retry-after", "")
+    details = told.get("details")
+    return _BY_STATUS.get(reply.status_code, errors.Broken)(
+        str(told.get("message") or f"{reply.status_code} {reply.text[:MOST_SHOWN]}"),
         code=told.get("code"),
         target=told.get("target"),
         details=tuple(
             Detail(str(one.get("code")), str(one.get("message")), one.get("target"))
-            for one in told.get("details", ())
+            for one in (details if isinstance(details, list) else ())
+            if isinstance(one, dict)
         ),
+        retry_after_s=int(retry_after) if retry_after.isdecimal() else None,
     )
+
+
+def _told(reply: httpx.Response) -> Resource:
+    """What the server says of its error, which a proxy in between may have put in its own words."""
+    try:
+        body = reply.json()
+    except ValueError:
+        return {}
+    told = body.get("error") if isinstance(body, dict) else None
+    return told if isinstance(told, dict) else {}

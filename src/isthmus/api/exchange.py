@@ -6,8 +6,9 @@ Standards: MS-NCNBI section A.3 (headers), RFC 9110.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
+from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -17,6 +18,8 @@ from isthmus.intent.model import Json
 
 MOST_BYTES = 32 << 20
 """Of a body: a batch of a thousand resources has about two million."""
+LONGEST_REQUEST_ID = 256
+"""Known clients send GUIDs. The id is stored with what it wrote."""
 
 
 class TooLarge(IsthmusError):
@@ -54,7 +57,6 @@ class Exchange:
     headers: dict[bytes, bytes]
     operation_id: str
     body: bytes = b""
-    parameters: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scope: Scope, operation_id: str) -> Exchange:
@@ -75,6 +77,26 @@ class Exchange:
         """What the client calls this request; the same on a retry."""
         return self.header(b"x-ms-client-request-id")
 
+    def write_id(self) -> str:
+        """What is stored of `request_id` with what the request writes: the id and a digest of the
+        body, because the same id with another body is no retry. Empty without an id. Raises
+        Invalid for one that is too long."""
+        request_id = self.request_id
+        if len(request_id) > LONGEST_REQUEST_ID:
+            raise Invalid(
+                f"x-ms-client-request-id has {len(request_id)} characters, at most"
+                f" {LONGEST_REQUEST_ID} are taken: send a GUID",
+                target="x-ms-client-request-id",
+            )
+        if not request_id:
+            return ""
+        return f"{request_id} {blake2b(self.body, digest_size=8).hexdigest()}"
+
+    @property
+    def shown_path(self) -> str:
+        """The path for a log: percent-encoded, so that it is one word on one line."""
+        return quote(self.path, safe="/:@~+(){}")
+
     @property
     def if_match(self) -> str | None:
         return self.header(b"if-match") or None
@@ -89,6 +111,13 @@ class Exchange:
                 target="If-None-Match",
             )
         return value == "*"
+
+    def only(self, method: str) -> None:
+        """Raises NotAllowed for another method. What can be read has a head (RFC 9110 section
+        9.3.2)."""
+        if self.method != method and (method, self.method) != ("GET", "HEAD"):
+            allowed = "GET, HEAD" if method == "GET" else method
+            raise NotAllowed(self.method, self.path, allowed)
 
     def argument(self, name: str, default: float, highest: float) -> float:
         """A number of the query string, 0 to `highest`. Raises Invalid."""

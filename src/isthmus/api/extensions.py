@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.api.doors import Insight
-from isthmus.api.exchange import Exchange, NotAllowed
+from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
@@ -17,6 +17,8 @@ EXTENSIONS = ("batch", "explain", "probes", "status")
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
+MOST_DIGITS = 18
+"""Of a number that the store can hold (RFC 7047 section 3.1: 64 bits)."""
 
 
 def discovery(software_version: str) -> dict[str, Json]:
@@ -36,27 +38,33 @@ def discovery(software_version: str) -> dict[str, Json]:
 
 
 async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> Reply:
-    """``/networking/<version>/isthmus/...``. Raises IsthmusError."""
-    match [exchange.method.replace("HEAD", "GET"), *words]:
-        case ["GET", "status"]:
+    """``/networking/<version>/isthmus/...``; `words` are its parts. Raises IsthmusError."""
+    match [part.lower() for part in words[:2]]:
+        case ["status"] if len(words) == 1:
+            exchange.only("GET")
             return json_reply(200, dict(insight.status()))
-        case ["GET", "explain", "ports", port]:
-            return json_reply(200, dict(await insight.explain_port(port)))
-        case ["POST", "probes"]:
+        case ["explain", "ports"] if len(words) == 3:
+            exchange.only("GET")
+            return json_reply(200, dict(await insight.explain_port(words[2])))
+        case ["probes"] if len(words) == 1:
+            exchange.only("POST")
             return json_reply(201, dict(await insight.raise_probe()))
-        case ["GET", "probes", number]:
-            if not number.isdecimal():
-                raise Invalid(f"{number!r} is no number of a probe", target=number)
-            answered = int(exchange.argument("answered", 0, 1e6))
-            wait_s = exchange.argument("waitSeconds", 0, LONGEST_WAIT_S)
-            return json_reply(200, dict(await insight.probe(int(number), answered, wait_s)))
-        case [method, "status" | "explain" | "probes", *_]:
-            raise NotAllowed(method, exchange.path, "GET, or POST of probes")
+        case ["probes", number] if len(words) == 2:
+            exchange.only("GET")
+            return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
         f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID and"
         " isthmus/probes are",
         target=exchange.path,
     )
+
+
+async def _probe(exchange: Exchange, insight: Insight, number: str) -> dict[str, Json]:
+    if not (number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS):
+        raise Invalid(f"{number!r} is no number of a probe", target=number)
+    answered = int(exchange.argument("answered", 0, 1e6))
+    wait_s = exchange.argument("waitSeconds", 0, LONGEST_WAIT_S)
+    return dict(await insight.probe(int(number), answered, wait_s))
 
 
 def _operation(summary: str, **more: Json) -> dict[str, Json]:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The extension ``batch``: many PUT and DELETE as one transaction, all or nothing.
+
+``POST /networking/v1/batch`` with ``{"requests": [{"method": "PUT", "resourceRef":
+"/virtualNetworks/x", "body": {...}, "ifMatch": ..., "ifNoneMatch": "*"}, ...]}``; each request sees
+what those before it do. The answer is ``{"responses": [{"status", "resourceRef", "instanceId",
+"etag"}]}``. The target of an error begins with the index of the request at fault:
+``[3].properties.subnet``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from isthmus.api.doors import North
+from isthmus.api.exchange import Exchange
+from isthmus.api.replies import Reply, json_reply
+from isthmus.api.retries import earlier_batch
+from isthmus.errors import Invalid, NotFound
+from isthmus.intent.model import Ids, Json, Plan, Stored, View
+from isthmus.intent.planning import Delete, Put, Request, plan_batch
+from isthmus.intent.render import etag_text
+from isthmus.intent.versions import Version
+
+MOST_REQUESTS = 1000
+"""It is one transaction, and others wait while it commits."""
+
+
+async def answer_batch(north: North, exchange: Exchange, version: Version) -> Reply:
+    """Raises IsthmusError."""
+    requests = read_requests(exchange.json(), exchange.write_id(), exchange.operation_id)
+
+    def plan(view: View, ids: Ids) -> Plan:
+        earlier = _earlier(exchange, view, north, requests)
+        return earlier or plan_batch(view, ids, requests, version=version)
+
+    done = await north.write(
+        plan, request_id=exchange.write_id(), operation_id=exchange.operation_id
+    )
+    written = {row.key: row for row in (*done.inserts, *done.updates, *done.replaces)}
+    answers: list[Json] = [
+        _brief(request, outcome.status, written.get(outcome.ref) or north.view.get(outcome.ref))
+        for request, outcome in zip(requests, done.outcomes, strict=True)
+    ]
+    return json_reply(200, {"responses": answers})
+
+
+def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Request]:
+    """The requests of a batch's body. Raises Invalid."""
+    entries = body.get("requests") if isinstance(body, Mapping) else None
+    if not isinstance(entries, list):
+        raise Invalid(
+            'a batch is {"requests": [...]}', code="InvalidRequestFormat", target="requests"
+        )
+    if len(entries) > MOST_REQUESTS:
+        raise Invalid(
+            f"the batch has {len(entries)} requests, at most {MOST_REQUESTS} are taken: send it in"
+            " parts",
+            code="InvalidRequestFormat",
+            target="requests",
+        )
+    return [_request(index, entry, request_id, operation_id) for index, entry in enumerate(entries)]
+
+
+def _request(index: int, entry: Json, request_id: str, operation_id: str) -> Request:
+    def text(name: str) -> str:
+        value = entry.get(name) if isinstance(entry, Mapping) else None
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise Invalid(f"{name} must be text", target=f"[{index}].{name}")
+        return value
+
+    if not isinstance(entry, Mapping) or not text("resourceRef"):
+        raise Invalid("each request names its resourceRef", target=f"[{index}].resourceRef")
+    method = text("method").upper() or "PUT"
+    if method == "DELETE":
+        return Delete(path=text("resourceRef"), expected_etag=text("ifMatch") or None)
+    if method != "PUT":
+        raise Invalid(f"method is {method}: use PUT or DELETE", target=f"[{index}].method")
+    if text("ifNoneMatch") not in ("", "*"):
+        raise Invalid("ifNoneMatch can only be *", target=f"[{index}].ifNoneMatch")
+    if "body" not in entry:
+        raise Invalid("a PUT has a body", target=f"[{index}].body")
+    return Put(
+        path=text("resourceRef"),
+        body=entry["body"],
+        create_only=text("ifNoneMatch") == "*",
+        expected_etag=text("ifMatch") or None,
+        request_id=request_id,
+        operation_id=operation_id,
+    )
+
+
+def _earlier(
+    exchange: Exchange, view: View, north: North, requests: Sequence[Request]
+) -> Plan | None:
+    try:
+        return earlier_batch(exchange, view, north, requests)
+    except NotFound:
+        return None  # a path that leads nowhere: planning says which request has it
+
+
+def _brief(request: Request, status: int, row: Stored | None) -> dict[str, Json]:
+    if row is None:
+        return {"status": status, "resourceRef": request.path}
+    return {
+        "status": status,
+        "resourceRef": row.ref,
+        "instanceId": row.instance_id,
+        "etag": etag_text(row.etag),
+    }
