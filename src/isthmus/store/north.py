@@ -19,16 +19,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Never
 
 from isthmus.errors import Conflict, IsthmusError, Unavailable
-from isthmus.intent.model import Allocation, Ids, Plan, Stored, View
+from isthmus.intent.model import Ids, Plan, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.store import north_rows
 from isthmus.store.connection import Change, Connection
+from isthmus.store.deletions import Deletions, outdated
 from isthmus.store.failures import Duplicate, IntegrityRefused, OutcomeUnknown, WaitFailed
 from isthmus.store.identifiers import RandomIds
-from isthmus.store.north_transaction import Transaction
-from isthmus.store.north_view import INSTANCE, Lane, NorthView, StoredChange
+from isthmus.store.north_transaction import Transaction, stored_of
+from isthmus.store.north_view import Lane, NorthView, StoredChange
 from isthmus.store.schema import NORTH
-from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update
+from isthmus.wire.ovsdb import Operation, delete, insert, update
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ GROUP_REQUESTS = 64
 ATTEMPTS = 20
 """Of one request whose plan was overtaken."""
 HEARTBEAT_S = 1.0
-FORGET_DELETIONS_S = 24 * 3600
-MOST_DELETIONS = 10_000
 RECOVERY_S = 10.0
 """After a connection was lost in mid-transaction: how long to wait to learn what became of it."""
 
@@ -80,8 +79,7 @@ class North:
         self._now_s = now_s
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self._tasks: list[asyncio.Task[Never]] = []
-        self._deletions: dict[str, north_rows.Deletion] = {}
-        self._deletions_by_request: dict[str, north_rows.Deletion] = {}
+        self._deletions = Deletions()
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -309,12 +307,12 @@ class North:
 
     def deletion(self, request_id: str) -> north_rows.Deletion | None:
         """What a request of that client request id deleted."""
-        return self._deletions_by_request.get(request_id)
+        return self._deletions.by_request.get(request_id)
 
     def operation(self, operation_id: str) -> Sequence[Stored] | north_rows.Deletion | None:
         """What an operation wrote last, or deleted."""
         rows = self._stored(self._view.by_operation.get(operation_id, ()))
-        return rows or self._deletions.get(operation_id)
+        return rows or self._deletions.by_operation.get(operation_id)
 
     def _stored(self, keys: set[str] | tuple[()]) -> Sequence[Stored]:
         return [row for key in sorted(keys) if (row := self._view.get(key)) is not None]
@@ -323,61 +321,24 @@ class North:
 
     def _changed(self, changes: Sequence[Change]) -> None:
         resources = [c for c in changes if c.row_type is north_rows.Resource]
+        resources_now = self.connection.table(north_rows.Resource)
+        allocations = self.connection.table(north_rows.Allocation)
         found: dict[str, StoredChange] = {}
         gone = [c for c in resources if c.new is None]
         for change in (*gone, *(c for c in resources if c.new is not None)):
             old, new = change.old, change.new
             assert old is None or isinstance(old, north_rows.Resource)
             assert new is None or isinstance(new, north_rows.Resource)
-            stored = None if new is None else self._as_stored(new)
+            stored = None if new is None else stored_of(new, resources_now, allocations)
             one = self._view.change(change.row_id, old, stored)
             first = found.get(one.key)
             found[one.key] = one if first is None else one._replace(old=first.old)
         for change in changes:
             if change.row_type is north_rows.Deletion:
-                self._note_deletion(change)
+                self._deletions.change(change)
             elif change.row_type is north_rows.Replica:
                 self._choose_lane()
         self._on_changes([c for c in found.values() if c.old != c.new])
-
-    def _as_stored(self, row: north_rows.Resource) -> Stored:
-        resources = self.connection.table(north_rows.Resource)
-        allocations = self.connection.table(north_rows.Allocation)
-        held = [allocations[row_id] for row_id in row.allocations]
-        return Stored(
-            key=row.key,
-            ref=row.ref,
-            kind=row.kind,
-            resource_id=row.resource_id,
-            instance_id=row.instance_id,
-            etag=row.etag,
-            parent=None if row.parent is None else resources[row.parent].key,
-            position=row.position,
-            properties=row.properties.encode(),
-            tags=row.tags.encode(),
-            metadata=row.metadata.encode(),
-            requires=frozenset(resources[row_id].key for row_id in row.requires),
-            mentions=frozenset(resources[row_id].key for row_id in row.mentions),
-            allocations=frozenset(
-                (
-                    Allocation(INSTANCE, row.instance_id),
-                    *(Allocation(one.scope, one.value) for one in held),
-                )
-            ),
-            request_id=row.request_id,
-            operation_id=row.operation_id,
-            status=row.status,
-        )
-
-    def _note_deletion(self, change: Change) -> None:
-        old, new = change.old, change.new
-        if isinstance(old, north_rows.Deletion) and new is None:
-            self._deletions.pop(old.operation_id, None)
-            self._deletions_by_request.pop(old.request_id, None)
-        if isinstance(new, north_rows.Deletion):
-            self._deletions[new.operation_id] = new
-            if new.request_id:
-                self._deletions_by_request[new.request_id] = new
 
     def _choose_lane(self) -> None:
         names = sorted(self.heartbeats)
@@ -390,8 +351,9 @@ class North:
         """Say that this controller lives; forget what is too old to be asked for."""
         await self.loaded()
         while True:
+            rows = self.connection.table(north_rows.Deletion)
             try:
-                await self.connection.transact([*self._own_row(), *self._old_deletions()])
+                await self.connection.transact([*self._own_row(), *outdated(rows, self._now_s())])
             except IsthmusError as error:
                 log.warning("north=heartbeat-unwritten reason=%s", error)
             await asyncio.sleep(HEARTBEAT_S)
@@ -403,16 +365,6 @@ class North:
                 return [update(row.TABLE, row_id, beat, ["heartbeat"])]
         row = north_rows.Replica(name=self._replica, heartbeat=1)
         return [insert(row.TABLE, row)]
-
-    def _old_deletions(self) -> list[Operation]:
-        rows = self.connection.table(north_rows.Deletion)
-        oldest_s = self._now_s() - FORGET_DELETIONS_S
-        old: list[RowId] = [row_id for row_id, row in rows.items() if row.at_s < oldest_s]
-        excess = len(rows) - len(old) - MOST_DELETIONS
-        if excess > 0:
-            by_age = sorted(rows, key=lambda row_id: rows[row_id].at_s)
-            old = by_age[: len(old) + excess]
-        return [delete(north_rows.Deletion.TABLE, row_id) for row_id in old[:100]]
 
 
 def _absorb(overlay: Overlay, plan: Plan) -> None:

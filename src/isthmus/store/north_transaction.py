@@ -8,7 +8,7 @@ anew, and its index refuses it when somebody holds the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.intent.model import Allocation, Plan, Stored
 from isthmus.store import north_rows
@@ -115,3 +115,36 @@ class Transaction:
         if allocation not in self._new_allocations:
             self._new_allocations[allocation] = named(f"a{len(self._new_allocations)}")
         return self._new_allocations[allocation]
+
+
+def stored_of(
+    row: north_rows.Resource,
+    resources: Mapping[RowId, north_rows.Resource],
+    allocations: Mapping[RowId, north_rows.Allocation],
+) -> Stored:
+    """The other way round: a row as intent knows it."""
+    held = [allocations[row_id] for row_id in row.allocations]
+    return Stored(
+        key=row.key,
+        ref=row.ref,
+        kind=row.kind,
+        resource_id=row.resource_id,
+        instance_id=row.instance_id,
+        etag=row.etag,
+        parent=None if row.parent is None else resources[row.parent].key,
+        position=row.position,
+        properties=row.properties.encode(),
+        tags=row.tags.encode(),
+        metadata=row.metadata.encode(),
+        requires=frozenset(resources[row_id].key for row_id in row.requires),
+        mentions=frozenset(resources[row_id].key for row_id in row.mentions),
+        allocations=frozenset(
+            (
+                Allocation(INSTANCE, row.instance_id),
+                *(Allocation(one.scope, one.value) for one in held),
+            )
+        ),
+        request_id=row.request_id,
+        operation_id=row.operation_id,
+        status=row.status,
+    )

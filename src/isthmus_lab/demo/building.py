@@ -65,7 +65,7 @@ def put_tenants(cloud: Cloud) -> str:
     first, second = (interfaces(tenant) for tenant in TENANTS)
     for reference, body in first:
         cloud.rest.put(reference, body)
-    cloud.rest.batch(second)
+    cloud.rest.put_all(second)
     for tenant in TENANTS:
         for name in PLACES:
             _add_guest(cloud, f"{tenant}-{name}")
