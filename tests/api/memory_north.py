@@ -25,7 +25,8 @@ class MemoryNorth:
         self.view = MemoryStore()
         self.connected = True
         self._ids = CountingIds()
-        self._deletions: dict[str, Deleted] = {}
+        self._deletions: list[Deleted] = []
+        self._deletions_by_request: dict[str, Deleted] = {}
 
     async def write(
         self,
@@ -38,16 +39,18 @@ class MemoryNorth:
             raise Unavailable("the north store cannot be reached")
         plan = plan_for(self.view, self._ids)
         self.view.apply(plan)
-        if plan.deletes:
-            self._deletions[request_id] = Deleted(min(plan.deletes), plan.status, operation_id)
+        if plan.deletes and operation_id:
+            deleted = Deleted(min(plan.deletes), plan.status, operation_id)
+            self._deletions.append(deleted)
+            self._deletions_by_request[request_id] = deleted
         return plan
 
     def deletion(self, request_id: str) -> Deleted | None:
-        return self._deletions.get(request_id)
+        return self._deletions_by_request.get(request_id) if request_id else None
 
     def operation(self, operation_id: str) -> Sequence[Stored] | Deleted | None:
         rows = [row for row in self.view.rows.values() if row.operation_id == operation_id]
-        found = [one for one in self._deletions.values() if one.operation_id == operation_id]
+        found = [one for one in self._deletions if one.operation_id == operation_id]
         return rows or next(iter(found), None)
 
 

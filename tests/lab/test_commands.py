@@ -104,7 +104,7 @@ def test_a_lab_is_used_by_one_command_after_the_other(name: str) -> None:
 @pytest.mark.system
 def test_an_interrupted_up_leaves_nothing(name: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "up", "--bare", "--name", name],
+        [sys.executable, "-c", PROGRAM, "up", "--bare", "--hosts", "8", "--name", name],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
