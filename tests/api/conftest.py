@@ -12,6 +12,17 @@ from prometheus_client import CollectorRegistry
 from isthmus.api.app import create_app
 from tests.api.memory_north import MemoryNorth, SilentHosts
 
+NIC = "/networkInterfaces/n"
+BODY = {
+    "ipConfigurations": [
+        {
+            "resourceId": "c",
+            "properties": {"subnet": {"resourceRef": "/virtualNetworks/v/subnets/s"}},
+        }
+    ]
+}
+"""The properties of an interface that is given an address of the virtual subnet."""
+
 
 class Api:
     """The application over a north store in memory, asked request by request."""

@@ -6,21 +6,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from isthmus.intent.versions import VERSIONS
-from tests.api.conftest import Api
+from tests.api.conftest import BODY, NIC, Api
 
-NIC = "/networkInterfaces/n"
-BODY = {
-    "ipConfigurations": [
-        {
-            "resourceId": "c",
-            "properties": {"subnet": {"resourceRef": "/virtualNetworks/v/subnets/s"}},
-        }
-    ]
-}
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
@@ -118,27 +107,6 @@ def test_the_etag_table(furnished: Api) -> None:
     assert put() == 201
     assert delete(if_match="*") == 200
     assert put(if_none_match='"x"') == 400
-
-
-def test_a_retry_with_the_same_id_is_answered_as_before_and_changes_nothing(
-    furnished: Api,
-) -> None:
-    headers = {"x-ms-client-request-id": "r1"}
-    first = furnished.put(NIC, BODY, headers=headers)
-    again = furnished.put(NIC, BODY, headers=headers)
-    assert (
-        (again.status_code, again.json())
-        == (first.status_code, first.json())
-        == (201, first.json())
-    )
-    other = furnished.put(NIC, BODY, headers={"x-ms-client-request-id": "r2"})
-    assert other.status_code == 200
-    assert other.json()["etag"] != first.json()["etag"]
-    gone = {"x-ms-client-request-id": "r3"}
-    path = f"/networking/v1{NIC}"
-    assert furnished.ask("DELETE", path, headers=gone).status_code == 200
-    assert furnished.ask("DELETE", path, headers=gone).status_code == 200
-    assert furnished.ask("DELETE", path).status_code == 204
 
 
 def test_an_operation_tells_how_a_write_ended(furnished: Api) -> None:
@@ -248,148 +216,3 @@ def test_other_end_points_answer(furnished: Api) -> None:
         assert reply.status_code == 400
     head = furnished.ask("HEAD", "/networking/v1/virtualNetworks/v")
     assert head.status_code == 200
-
-
-# -- batch -----------------------------------------------------------------------------------------
-
-
-def _batch(api: Api, *requests: object, request_id: str = "") -> tuple[int, dict[str, object]]:
-    headers = {"x-ms-client-request-id": request_id} if request_id else {}
-    reply = api.ask("POST", "/networking/v1/batch", {"requests": [*requests]}, headers=headers)
-    found = reply.json()
-    assert isinstance(found, dict)
-    return reply.status_code, found
-
-
-def _put(ref: str, properties: object, **more: str) -> dict[str, object]:
-    return {"method": "PUT", "resourceRef": ref, "body": {"properties": properties}, **more}
-
-
-def test_a_batch_is_applied_in_order_and_earlier_writes_are_seen_by_later_ones(api: Api) -> None:
-    api.furnish()
-    status, found = _batch(
-        api,
-        _put(
-            "/virtualNetworks/w",
-            {
-                "addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
-                "logicalNetwork": {"resourceRef": "/logicalNetworks/u"},
-                "subnets": [{"resourceId": "s", "properties": {"addressPrefix": "10.9.0.0/24"}}],
-            },
-        ),
-        _put(
-            "/networkInterfaces/a",
-            {
-                "ipConfigurations": [
-                    {
-                        "resourceId": "c",
-                        "properties": {"subnet": {"resourceRef": "/virtualNetworks/w/subnets/s"}},
-                    }
-                ],
-            },
-        ),
-        {"method": "DELETE", "resourceRef": "/networkInterfaces/none"},
-    )
-    assert status == 200
-    answers = found["responses"]
-    assert isinstance(answers, list)
-    assert [answer["status"] for answer in answers] == [201, 201, 204]
-    assert answers[1]["etag"] == api.get("/networkInterfaces/a")["etag"]
-
-
-def test_a_batch_with_one_bad_request_changes_nothing_and_names_it(furnished: Api) -> None:
-    status, found = _batch(
-        furnished, _put(NIC, BODY), _put("/networkInterfaces/bad", {"isPrimary": "perhaps"})
-    )
-    assert status == 400
-    error = found["error"]
-    assert isinstance(error, dict)
-    assert error["target"] == "[1].properties.isPrimary"
-    assert furnished.get("/networkInterfaces")["value"] == []
-
-
-def test_a_batch_sent_again_is_answered_as_before(furnished: Api) -> None:
-    first = _batch(furnished, _put(NIC, BODY), request_id="b1")
-    etag = furnished.get(NIC)["etag"]
-    assert _batch(furnished, _put(NIC, BODY), request_id="b1") == first
-    assert furnished.get(NIC)["etag"] == etag
-    assert _batch(furnished, _put(NIC, BODY), request_id="b2") != first
-
-
-@pytest.mark.parametrize(
-    ("requests", "target"),
-    [
-        ([7], "[0].resourceRef"),
-        ([{"method": "PUT"}], "[0].resourceRef"),
-        ([{"resourceRef": "/servers/h", "method": "PATCH"}], "[0].method"),
-        ([{"resourceRef": "/servers/h", "ifNoneMatch": "x"}], "[0].ifNoneMatch"),
-        ([{"resourceRef": 7}], "[0].resourceRef"),
-        ([{"resourceRef": "/servers/h"}] * 1001, "requests"),
-    ],
-)
-def test_a_batch_that_is_none_is_refused_with_the_place(
-    api: Api, requests: list[object], target: str
-) -> None:
-    status, found = _batch(api, *requests)
-    assert status == 400
-    error = found["error"]
-    assert isinstance(error, dict)
-    assert error["target"] == target
-    assert api.ask("POST", "/networking/v1/batch", {"requests": {}}).status_code == 400
-    assert api.ask("POST", "/networking/v1/batch", []).status_code == 400
-
-
-# -- anything --------------------------------------------------------------------------------------
-
-_words = st.sampled_from(
-    [
-        "networking",
-        "v1",
-        "V4",
-        "batch",
-        "isthmus",
-        "probes",
-        "operations",
-        "servers",
-        "%2e%2e",
-        "networkInterfaces",
-        "n",
-        "virtualNetworks",
-        "v",
-        "subnets",
-        "s",
-        "",
-        "é",
-        "ipConfigurations",
-    ]
-)
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["properties", "resourceId", "requests", "subnets", "etag", "x"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=10,
-)
-
-
-@given(
-    st.sampled_from(["GET", "PUT", "DELETE", "POST", "PATCH"]),
-    st.lists(_words, max_size=6),
-    st.one_of(
-        _json.map(lambda value: (value, None)), st.binary(max_size=20).map(lambda b: (None, b))
-    ),
-)
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_nothing_that_is_sent_is_a_fault_of_ours(
-    furnished: Api, method: str, words: list[str], content: tuple[object, bytes | None]
-) -> None:
-    value, raw = content
-    reply = furnished.ask(method, "/networking/v1/" + "/".join(words), value, content=raw)
-    assert reply.status_code < 500, reply.text

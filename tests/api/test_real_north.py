@@ -98,6 +98,7 @@ def test_another_replica_answers_a_retried_deletion_and_batch_as_the_first(
         ):
             await furnish(one)
             await put(one, NIC, interface())
+            await until(lambda: two.view.get(NIC_KEY))
             assert (await first.delete(NIC, headers=named("r1"))).status_code == 200
             await until(lambda: two.view.get(NIC_KEY) is None)
             assert (await second.delete(NIC, headers=named("r1"))).status_code == 200
