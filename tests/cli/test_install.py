@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,56 @@ def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> N
     assert found.tls.certificate == "/etc/isthmus/tls/kvm2.pem"
     key = other / "etc/isthmus/tls/kvm2-key.pem"
     assert key.stat().st_mode & 0o077 == 0
+
+
+def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
+    import json
+    import socket
+
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            ports.append(probe.getsockname()[1])
+
+    def places(name: str) -> list[str]:
+        return ["--data-dir", str(root / name / "d"), "--run-dir", str(root / name / "r")]
+
+    async def first() -> None:
+        from isthmus.store import schema
+        from isthmus.store.servers import ensure_server
+
+        await ensure_server(
+            "north",
+            schema.north_schema(),
+            directory=root / "a" / "d",
+            run_directory=root / "a" / "r",
+            raft_address=f"tcp:127.0.0.1:{ports[0]}",
+        )
+
+    def members(name: str) -> str:
+        _, out, _ = run(["store", "status", "--json", *places(name)])
+        north = next(row for row in json.loads(out) if row["store"] == "north")
+        return str(north["members"])
+
+    asyncio.run(first())
+    try:
+        address = f"tcp:127.0.0.1:{ports[1]}"
+        joined = ["store", "join", "north", f"tcp:127.0.0.1:{ports[0]}", "--address", address]
+        code, out, said = run([*joined, *places("b")])
+        assert code == 0, said
+        assert "a server joins" in out
+        _until(lambda: address in members("a") and address in members("b"))
+        assert "exists" in run([*joined, *places("b")])[2]
+        assert "no store" in run(["store", "join", "nothing", "x", "--address", "y"])[2]
+        assert run(["store", "leave", "north", *places("b")])[0] == 0
+        _until(lambda: address not in members("a"))
+    finally:
+        for name in ("a", "b"):
+            run(["store", "stop", *places(name)])
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,8 +188,10 @@ def _problems(engine: Engine) -> list[tuple[str, str]]:
     return sorted((problem.port, problem.code) for problem in engine.rows(Problem).values())
 
 
-def test_hosts_without_an_encapsulation_in_common_are_an_error_of_both_ports() -> None:
-    ours, theirs = port("red", "a", 4), port("red", "a", 5)
+@pytest.mark.parametrize("segment", ["a", "b"])
+def test_hosts_without_an_encapsulation_in_common_are_an_error_of_both_ports(segment: str) -> None:
+    """On one segment, or routed from one to the other."""
+    ours, theirs = port("red", "a", 4), port("red", segment, 5)
     rows: list[Input] = [row for row in _GROUND if not isinstance(row, HostStatus)]
     for host, encapsulation in (("h1", "vxlan"), ("h3", "nvgre")):
         address = provider_address(host)

@@ -69,11 +69,13 @@ class LocalMember(NamedTuple):
     segment: str
     port: str
     ofport: int
+    domain: int
 
 
 class RemoteMember(NamedTuple):
     segment: str
     provider_address: int
+    domain: int
 
 
 class Problem(NamedTuple):

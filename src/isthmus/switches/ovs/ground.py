@@ -32,8 +32,14 @@ def _segment_of(_key: Key, row: object) -> Iterable[Key]:
     return (row.segment,)
 
 
+def _domain_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, LocalMember)
+    return (row.domain,)
+
+
 LEGS_BY_SEGMENT = Index(RouterPort, "segment", _segment_of)
 LOCAL_MEMBERS = Index(LocalMember, "segment", _segment_of)
+LOCAL_BY_DOMAIN = Index(LocalMember, "domain", _domain_of)
 REMOTE_MEMBERS = Index(RemoteMember, "segment", _segment_of)
 
 

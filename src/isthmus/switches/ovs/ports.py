@@ -25,7 +25,7 @@ from isthmus.switches.ovs.facts import (
     ThisHost,
 )
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LOCAL_MEMBERS
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     DHCP_QUESTION,
@@ -69,7 +69,7 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
     yield Item(
         LocalMember,
         (port.segment, port.id),
-        LocalMember(port.segment, port.id, local.ofport),
+        LocalMember(port.segment, port.id, local.ofport, ground.domain),
     )
     yield Item(Meter, local.ofport, Meter(local.ofport, DHCP_RATE_PPS, DHCP_BURST))
     yield _classify(flows, port, local, ground, read)
@@ -183,7 +183,7 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield Item(
             RemoteMember,
             (port.segment, provider_address),
-            RemoteMember(port.segment, provider_address),
+            RemoteMember(port.segment, provider_address, ground.domain),
         )
         for address in ipv4_addresses(port):
             yield _source(flows, ground, mac, address, provider_address)
@@ -255,11 +255,13 @@ def _source(flows: Flows, ground: Ground, mac: Mac, address: int, provider_addre
 
 
 def mismatch(member: RemoteMember, read: Read) -> Iterator[Item]:
-    """Over RemoteMember: a host with members of our segment that we share no encapsulation with."""
+    """Over RemoteMember: a host with members that our ports could reach, on their segment or by the
+    router, and that we share no encapsulation with.
+    """
     found = read.get(Reach, member.provider_address)
     if found is None or found.encapsulation:
         return
-    for key in read.find(LOCAL_MEMBERS, member.segment):
+    for key in read.find(LOCAL_BY_DOMAIN, member.domain):
         local = read.get(LocalMember, key)
         if local is not None:
             problem = Problem(local.port, "PolicyConfigurationFailure", found.detail)

@@ -32,6 +32,7 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.ground import (
     LEGS_BY_SEGMENT,
+    LOCAL_BY_DOMAIN,
     LOCAL_MEMBERS,
     REMOTE_MEMBERS,
     ground,
@@ -58,7 +59,7 @@ UNITS = (
     unit(Ground, segment_flows),
 )
 
-INDEXES = (CLAIMS_BY_PORT, LEGS_BY_SEGMENT, LOCAL_MEMBERS, REMOTE_MEMBERS)
+INDEXES = (CLAIMS_BY_PORT, LEGS_BY_SEGMENT, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS)
 
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, LocalPort, Location, Ground, LocalMember),
