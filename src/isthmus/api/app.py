@@ -21,6 +21,7 @@ from isthmus.api import extensions, operations
 from isthmus.api.batch import answer_batch
 from isthmus.api.doors import Insight, North
 from isthmus.api.exchange import Exchange, NotAllowed
+from isthmus.api.paths import PATHS
 from isthmus.api.replies import Reply, error_reply, json_reply, send_reply, text_reply
 from isthmus.api.resources import Resources
 from isthmus.errors import Broken, IsthmusError, NotFound
@@ -154,7 +155,7 @@ class App:
 
     @cached_property
     def _openapi(self) -> Reply:
-        return json_reply(200, openapi.document(self._version, paths=extensions.PATHS))
+        return json_reply(200, openapi.document(self._version, paths=PATHS))
 
     def _refusal(self, exchange: Exchange, error: IsthmusError) -> Reply:
         reply = error_reply(error)
