@@ -23,7 +23,7 @@ from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
 from isthmus.errors import IsthmusError, Unavailable
-from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, Row
+from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort, Reach
@@ -157,7 +157,7 @@ class Agent:
 
     def _south_changed(self, changes: Sequence[ovsdb.Change]) -> None:
         self.state.south_changed(
-            [SouthChange(c.row_id, _policy(c.old), _policy(c.new)) for c in changes]
+            [SouthChange(c.row_id, row_or_none(c.old), row_or_none(c.new)) for c in changes]
         )
         self._to_program.set()
 
@@ -322,8 +322,3 @@ class Agent:
             reached = self.state.engine.rows(Reach)
             self._primer.prime(key for key in reached if isinstance(key, int))
             self._to_write.set()
-
-
-def _policy(row: object) -> Row | None:
-    assert row is None or isinstance(row, Row)
-    return row

@@ -8,6 +8,7 @@ CLI turns them into text.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
@@ -39,6 +40,8 @@ ANSWER_S = 3.0
 """How long a host is given to answer a question."""
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
+UNREAD_S = 60.0
+"""After which a question or an answer is nobody's any more."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -83,6 +86,8 @@ class Insight:
         self._vitals = vitals
         self._pending = pending
         self._waiting: set[asyncio.Event] = set()
+        self._unread: dict[RowId, float] = {}
+        """Answers, and when they were first seen."""
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
 
@@ -209,6 +214,7 @@ class Insight:
         """What a host answers; an object with ``error`` when it does not."""
         if not self._picture.is_alive(host):
             return {"error": f"{host} is silent"}
+        await self._forget_unread()
         query = Query(
             id=str(uuid4()),
             host=host,
@@ -227,6 +233,25 @@ class Insight:
         await self._south.transact([delete(Answer.TABLE, row_id)])
         result: Mapping[str, Json] = msgspec.json.decode(answer.result)
         return result
+
+    async def _forget_unread(self) -> None:
+        """Questions that no host has taken in time, and answers that nobody has come for: their
+        controller has ended.
+        """
+        now_s = time.time()
+        answers = self._south.table(Answer)
+        self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
+        old = [
+            delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S
+        ]
+        old += [
+            delete(Query.TABLE, row_id)
+            for row_id, row in self._south.table(Query).items()
+            if row.deadline_s < now_s - UNREAD_S
+        ]
+        if old:
+            with contextlib.suppress(Unavailable):
+                await self._south.transact(old)
 
     def _answer_to(self, query_id: str) -> tuple[RowId, Answer] | None:
         for row_id, answer in self._south.table(Answer).items():

@@ -25,7 +25,7 @@ from isthmus.controller.picture import Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
-from isthmus.policy.rows import TABLES, Deriver, Row
+from isthmus.policy.rows import TABLES, Deriver, row_or_none
 from isthmus.store import schema, servers
 from isthmus.store.connection import Change, Connection
 from isthmus.store.north import North
@@ -193,7 +193,7 @@ class Controller:
     def _south_changed(self, changes: Sequence[Change]) -> None:
         self._writer.note(changes)
         for _, _, old, new in changes:
-            self.picture.change(_policy(old), _policy(new))
+            self.picture.change(row_or_none(old), row_or_none(new))
         self.insight.south_changed()
 
     def _south_connected(self, connected: bool) -> None:
@@ -260,8 +260,3 @@ def _listeners(settings: Settings) -> list[Listener]:
             )
         )
     return found
-
-
-def _policy(row: object) -> Row | None:
-    assert row is None or isinstance(row, Row)
-    return row

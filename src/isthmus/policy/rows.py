@@ -32,6 +32,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(str(getattr(self, column)) for column in self.KEY)
 
 
+def row_or_none(value: object) -> Row | None:
+    """A row of these tables that came untyped."""
+    assert value is None or isinstance(value, Row), f"{value!r} is no row of policy"
+    return value
+
+
 class Deriver(Row, frozen=True, kw_only=True):
     """One row: who may write desired rows. Taking over increments `generation`; every derived
     transaction begins with a ``wait`` on it, which is the fence.
