@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator does with a cloud that runs: apply and watch, status, explain."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from isthmus_lab import operations, processes
+from isthmus_lab.lab import Lab
+from tests.cli.conftest import run
+from tests.lab.remains import remains_of, unique_name
+
+pytestmark = pytest.mark.system
+
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "two-subnets.yaml"
+LONGEST_S = 15.0
+
+
+class Cloud:
+    """A lab of two hosts with the example's ports; web1 is on h1, web2 on h2."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lab: Lab = operations.start_lab(name, hosts=2)
+        self.url = f"unix:{processes.rest_socket(self.lab.run_directory)}"
+
+    def run(self, *arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
+        return run(arguments, self.url, stdin)
+
+    def status(self) -> tuple[int, list[str]]:
+        """Exit status, and the problems."""
+        code, out, _ = self.run("status", "--json")
+        problems: list[str] = json.loads(out)["problems"]
+        return code, problems
+
+    def explained(self, port: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.run("explain", "port", port, "--json")[1])
+        return found
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    made = Cloud(unique_name())
+    try:
+        code, out, said = made.run("apply", "-f", str(EXAMPLE), "--watch")
+        assert code == 0, said
+        assert "on all 2 hosts after" in out
+        for guest, host in (("web1", "h1"), ("web2", "h2")):
+            operations.plug_guest(guest, host, name=made.name)
+        yield made
+    finally:
+        operations.stop_lab(made.name)
+    assert remains_of(made.name) == {}
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + LONGEST_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def works(cloud: Cloud, port: str) -> bool:
+    return str(cloud.explained(port)["verdict"]).startswith("works")
+
+
+def test_a_healthy_cloud_has_no_problems_and_its_ports_are_shown_where_they_are(
+    cloud: Cloud,
+) -> None:
+    until(lambda: works(cloud, "web1") and works(cloud, "web2"))
+    assert cloud.status() == (0, [])
+    _, out, _ = cloud.run("get", "/networkInterfaces")
+    rows = {line.split("\t")[0]: line.split("\t") for line in out.splitlines()}
+    assert rows["web1"][-2:] == ["h1", "Success"]
+    assert rows["web2"][-2:] == ["h2", "Success"]
+    assert operations.ping_guest("web1", "web2", name=cloud.name).lost == 0
+
+
+def test_an_explanation_shows_the_flows_of_the_switch_with_their_counters(cloud: Cloud) -> None:
+    until(lambda: works(cloud, "web1"))
+    operations.ping_guest("web1", "web2", name=cloud.name)
+    hosts = cloud.explained("web1")["hosts"]
+    assert isinstance(hosts, list)
+    (host,) = hosts
+    flows = host["answer"]["flows"]
+    assert host["answer"]["missing"] == []
+    assert {"CLASSIFY", "ADMISSION", "NEIGHBOUR", "FORWARD"} <= {flow["stage"] for flow in flows}
+    assert sum(flow["packets"] for flow in flows) > 0
+    code, out, _ = cloud.run("explain", "port", "data1")
+    assert code == 1
+    assert "Verdict   no host has it" in out
+    assert cloud.run("explain", "port", "nothing")[0] == 1
+
+
+def test_a_host_that_is_no_server_is_ignored_and_shown_until_it_is_one(cloud: Cloud) -> None:
+    until(lambda: works(cloud, "web2"))
+    assert cloud.run("delete", "/servers/h2")[0] == 0
+    until(lambda: any("h2 speaks, but no server" in one for one in cloud.status()[1]))
+    code, problems = cloud.status()
+    assert code == 1
+    assert "h2, which is no server, claims web2; this is ignored" in problems
+    assert "only h2 claims it" in str(cloud.explained("web2")["verdict"])
+    until(lambda: operations.ping_guest("web1", "web2", name=cloud.name, count=1).lost == 1)
+    again = cloud.run("apply", "-f", "-", stdin='{"resourceRef": "/servers/h2"}')
+    assert again[0] == 0
+    until(lambda: works(cloud, "web2") and cloud.status() == (0, []))
+    until(lambda: operations.ping_guest("web1", "web2", name=cloud.name, count=1).lost == 0)
+
+
+def test_a_question_to_an_agent_that_is_away_says_so(cloud: Cloud) -> None:
+    until(lambda: works(cloud, "web1"))
+    host = cloud.lab.host("h1")
+    cloud.lab.agent(host).kill()
+    try:
+        assert "does not answer" in str(cloud.explained("web1")["verdict"])
+        assert operations.ping_guest("web1", "web2", name=cloud.name).lost == 0
+    finally:
+        cloud.lab.start_agent(host)
+    until(lambda: works(cloud, "web1"))
