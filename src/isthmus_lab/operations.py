@@ -18,8 +18,11 @@ from isthmus_lab.lab import Lab, end_abandoned
 from isthmus_lab.northbound import Northbound
 from isthmus_lab.pings import PingResult, ping
 from isthmus_lab.state import HostSpec, locked
+from isthmus_lab.switch import wait_until
 
 DEFAULT_NAME = "lab"
+
+_CONNECTED_S = 20.0
 
 
 def start_lab(
@@ -153,8 +156,16 @@ def _start_isthmus(made: Lab, specs: Sequence[HostSpec], listen: str | None) -> 
         north.wait_until_ready(controller)
         for reference, body in resources.fabric("172.31.0.0/24", specs):
             north.put(reference, body)
-    for host in made.hosts.values():
-        made.start_agent(host)
+        for host in made.hosts.values():
+            made.start_agent(host)
+        wait_until(
+            lambda: all(
+                resources.configuration_of(server).startswith("Success")
+                for server in north.list("/servers")
+            ),
+            _CONNECTED_S,
+            lambda: f"agents do not report to the controller: {made.agent(host).last_words()}",
+        )
 
 
 def _mac_of(found: Lab, port: str) -> str:
