@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -20,8 +15,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from isthmus.api.client import Client
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
 from isthmus.errors import (
     Broken,
     Conflict,
@@ -32,32 +25,7 @@ from isthmus.errors import (
     Unavailable,
 )
 from tests.api.conftest import BODY, NIC, Api
-
-
-@contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """The URL of `app` on a unix socket, served by a thread of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
-    url = f"unix:{folder}/s"
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-
-    def serve() -> None:
-        server = ApiServer(app, [Listener(url)])
-        loop.run_until_complete(server.start())
-        ready.set()
-        loop.run_forever()
-        loop.run_until_complete(server.stop())
-        loop.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    ready.wait()
-    try:
-        yield url
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        shutil.rmtree(folder)
+from tests.api.serving import serving
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
+from isthmus.api import server
 from isthmus.api.app import create_app
 from isthmus.api.certificates import Kind, issue, make_authority, rotate
 from isthmus.api.client import Client
@@ -27,7 +30,7 @@ from tests.api.memory_north import MemoryNorth, SilentHosts
 PASSWORD = "correct horse battery staple"
 
 
-def application() -> object:
+def application() -> ASGIApp:
     hosts = SilentHosts()
     return create_app(
         MemoryNorth(),
@@ -57,13 +60,13 @@ def tls(folder: Path) -> TlsFiles:
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.org:443"])
 def test_what_others_reach_needs_tls_and_to_know_its_clients(folder: Path, address: str) -> None:
     with pytest.raises(Invalid, match="without TLS"):
-        ApiServer(application(), [Listener(address)])  # type: ignore[arg-type]  # an ASGI application
+        ApiServer(application(), [Listener(address)])
     with pytest.raises(Invalid, match="without TLS"):
-        ApiServer(application(), [Listener(address, users=folder / "users")])  # type: ignore[arg-type]
+        ApiServer(application(), [Listener(address, users=folder / "users")])
     with pytest.raises(Invalid, match="for everybody"):
-        ApiServer(application(), [Listener(address, tls=tls(folder))])  # type: ignore[arg-type]
+        ApiServer(application(), [Listener(address, tls=tls(folder))])
     for more in ({"users": folder / "users"}, {"certificates": ("admin",)}):
-        ApiServer(application(), [Listener(address, tls=tls(folder), **more)])  # type: ignore[arg-type]
+        ApiServer(application(), [Listener(address, tls=tls(folder), **more)])
 
 
 def test_settings_that_cannot_be_used_are_named(folder: Path) -> None:
@@ -76,28 +79,28 @@ def test_settings_that_cannot_be_used_are_named(folder: Path) -> None:
         (Listener("127.0.0.1:0", tls=TlsFiles(*(folder / name for name in "xyz"))), NotFound),
     ):
         with pytest.raises(kind):
-            ApiServer(application(), [listener])  # type: ignore[arg-type]
+            ApiServer(application(), [listener])
 
 
 def served(listener: Listener, work: Callable[[ApiServer, str], Awaitable[None]]) -> None:
     async def go() -> None:
-        server = ApiServer(application(), [listener])  # type: ignore[arg-type]
-        await server.start()
+        serving = ApiServer(application(), [listener])
+        await serving.start()
         try:
-            await work(server, server.urls[0])
+            await work(serving, serving.urls[0])
         finally:
-            await server.stop()
+            await serving.stop()
 
     asyncio.run(go())
 
 
-def discovered(url: str, folder: Path, **who: object) -> bool:
+def discovered(url: str, folder: Path, **who: Any) -> bool:
     """Whether somebody is told what the controller offers."""
-    with Client(url, ca=folder / "ca.pem", **who) as client:  # type: ignore[arg-type]
+    with Client(url, ca=folder / "ca.pem", **who) as client:
         return bool(client.discovery()["resourceId"] == "discovery")
 
 
-def with_certificate(folder: Path, name: str) -> dict[str, object]:
+def with_certificate(folder: Path, name: str) -> dict[str, Path]:
     return {"certificate": folder / f"{name}.pem", "key": folder / f"{name}-key.pem"}
 
 
@@ -144,21 +147,44 @@ def test_a_user_is_let_in_by_password_and_by_no_other(folder: Path) -> None:
 
 
 def test_a_rotated_certificate_is_used_without_a_restart(folder: Path) -> None:
-    async def work(server: ApiServer, url: str) -> None:
+    async def work(serving: ApiServer, url: str) -> None:
         before = (folder / "ca.pem").read_bytes()
         rotate(folder)
         issue(folder, "controller", addresses=["127.0.0.1"])
         issue(folder, "admin", [Kind.CLIENT])
-        server.reload()
-        assert not server.problems
+        serving.reload()
+        assert not serving.problems
         assert await asyncio.to_thread(discovered, url, folder, **with_certificate(folder, "admin"))
         (folder / "controller.pem").write_bytes(b"broken")
-        server.reload()
-        assert len(server.problems) == 1
+        serving.reload()
+        assert len(serving.problems) == 1
         assert await asyncio.to_thread(discovered, url, folder, **with_certificate(folder, "admin"))
         assert (folder / "ca.pem").read_bytes() != before
 
     served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
+
+
+def test_files_that_change_are_noticed_without_being_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "WATCH_S", 0.01)
+
+    async def work(_: ApiServer, url: str) -> None:
+        def may_enter(password: str) -> bool:
+            try:
+                return discovered(url, folder, user="ann", password=password)
+            except Unauthorized:
+                return False
+
+        changed = f"another {PASSWORD}"
+        assert await asyncio.to_thread(may_enter, PASSWORD)
+        set_user(folder / "users", "ann", changed)
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(may_enter, PASSWORD):  # noqa: ASYNC110  # no event tells
+                await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(may_enter, changed)
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), users=folder / "users"), work)
 
 
 def test_an_open_listener_serves_this_machine_only_by_its_own_names(folder: Path) -> None:
@@ -178,11 +204,11 @@ def test_an_open_listener_serves_this_machine_only_by_its_own_names(folder: Path
 def test_a_unix_socket_is_its_owner_s_and_a_dead_one_is_replaced(folder: Path) -> None:
     path = folder / "rest.sock"
 
-    async def work(server: ApiServer, url: str) -> None:
+    async def work(_: ApiServer, url: str) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
         assert await asyncio.to_thread(discovered, url, folder)
         with pytest.raises(Unavailable, match="cannot listen"):
-            await ApiServer(application(), [Listener(f"unix:{path}")]).start()  # type: ignore[arg-type]
+            await ApiServer(application(), [Listener(f"unix:{path}")]).start()
 
     import socket
 

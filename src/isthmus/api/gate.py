@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from isthmus.api.access import Access, Credentials
 from isthmus.api.connection import PEER
 from isthmus.api.replies import Reply, error_reply, send_reply
 from isthmus.errors import IsthmusError, Unauthorized
+
+log = logging.getLogger(__name__)
 
 IDENTITY = "isthmus.identity"
 """Key of the `Identity` in the scope."""
@@ -26,11 +30,12 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != LIVENESS:
+            peer = scope["extensions"][PEER]
             try:
-                scope[IDENTITY] = await self._access.identify(
-                    scope["extensions"][PEER], _credentials(scope)
-                )
+                scope[IDENTITY] = await self._access.identify(peer, _credentials(scope))
             except IsthmusError as error:
+                # for who counts them to shut a guesser out; a name that was tried may be a password
+                log.info("api=refused status=%d address=%s", error.status, peer.address or "unix")
                 await send_reply(send, self._refusal(error))
                 return
         await self._app(scope, receive, send)

@@ -19,7 +19,7 @@ from isthmus.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The PEM files of a listener or a client: its certificate and key, and whom it trusts."""
+    """The PEM files of a listener: its certificate and key, and whom it trusts."""
 
     certificate: Path
     key: Path
@@ -70,22 +70,6 @@ def server_context(files: TlsFiles, *, ask_for_certificates: bool) -> ssl.SSLCon
         # nothing.
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_verify_locations(files.authorities)
-    return context
-
-
-def client_context(authorities: Path | None, identity: TlsFiles | None = None) -> ssl.SSLContext:
-    """TLS for a client that trusts `authorities` (the system's without), and shows `identity` if
-    given.
-
-    Raises NotFound, Invalid.
-    """
-    if authorities is not None and not authorities.exists():
-        raise Invalid(f"{authorities} does not exist: copy the controller's ca.pem there")
-    context = ssl.create_default_context(cafile=str(authorities) if authorities else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if identity is not None:
-        check(identity.certificate, identity.key, identity.authorities)
-        _load(context, identity)
     return context
 
 

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application served in this process, for clients that block."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from isthmus.api.listening import Listener
+from isthmus.api.server import ApiServer
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """The URL of `app` on a unix socket, served by a thread of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
+    url = f"unix:{folder}/s"
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+
+    def serve() -> None:
+        server = ApiServer(app, [Listener(url)])
+        loop.run_until_complete(server.start())
+        ready.set()
+        loop.run_forever()
+        loop.run_until_complete(server.stop())
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    ready.wait()
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        shutil.rmtree(folder)
