@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from typing import Any
 
+import httpx
 import pytest
 
 from isthmus.api.exchange import MOST_BYTES
@@ -44,6 +47,36 @@ def test_a_collection_longer_than_one_turn_is_whole_and_each_is_as_it_is_alone(
     assert names == [*(f"l{k:03d}" for k in range(number)), "u"]
     assert listed["value"][0] == furnished.get("/logicalNetworks/l000")
     assert listed["value"][-1] == furnished.get("/logicalNetworks/u")
+
+
+def test_what_is_deleted_while_a_collection_is_rendered_is_shown_whole_or_not(
+    furnished: Api,
+) -> None:
+    subnets = [{"resourceId": "s", "properties": {"addressPrefix": "192.0.2.0/24"}}]
+    entries: list[dict[str, Any]] = [
+        {
+            "resourceRef": f"/logicalNetworks/l{k:04d}",
+            "body": {"properties": {"networkVirtualizationEnabled": "False", "subnets": subnets}},
+        }
+        for k in range(5 * AT_ONCE)
+    ]
+    reply = furnished.ask("POST", "/networking/v1/batch", {"requests": entries})
+    assert reply.status_code == 200
+
+    async def go() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app=furnished.app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test/networking/v1"
+        ) as client:
+            return await asyncio.gather(
+                client.get("/logicalNetworks"), client.delete(entries[-1]["resourceRef"])
+            )
+
+    listed, deleted = asyncio.run(go())
+    assert deleted.status_code == 200
+    found = [one for one in listed.json()["value"] if one["resourceId"] != "u"]
+    assert len(found) == 5 * AT_ONCE - 1
+    assert all(one["properties"]["subnets"] for one in found)
 
 
 def test_a_collection_under_what_does_not_exist_is_not_found(furnished: Api) -> None:
