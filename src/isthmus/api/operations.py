@@ -20,7 +20,7 @@ def operation(north: North, operation_id: str) -> Reply:
 
 def found_operation(north: North, operation_id: str) -> Sequence[Stored] | Deletion:
     """What an operation wrote or deleted. Raises NotFound."""
-    found = north.operation(operation_id.lower())
+    found = north.operation(operation_id)
     if found is None:
         raise NotFound(
             f"there is no operation {operation_id}: it is not known any more once its resource"
@@ -32,17 +32,16 @@ def found_operation(north: North, operation_id: str) -> Sequence[Stored] | Delet
 
 def instance(north: North, instance_id: str) -> Reply:
     """Which resource has an instanceId. Raises NotFound."""
-    guid = instance_id.lower()
-    key = north.view.holder(Allocation("instance", guid))
+    key = north.view.holder(Allocation("instance", instance_id))
     row = None if key is None else north.view.get(key)
     if row is None:
         raise NotFound(f"no resource has the instanceId {instance_id}", target=instance_id)
     return json_reply(
         200,
         {
-            "resourceRef": f"/internalResourceInstances/{guid}",
-            "resourceId": guid,
-            "instanceId": guid,
+            "resourceRef": f"/internalResourceInstances/{instance_id}",
+            "resourceId": instance_id,
+            "instanceId": instance_id,
             "properties": {"provisioningState": "Succeeded", "resourceReference": row.ref},
         },
     )
