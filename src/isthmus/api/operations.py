@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``operations``, ``operationResults`` (MS-NCNBI section A.6) and ``internalResourceInstances``
-(A.5): what is found by an identifier of ours."""
+(A.5): what is found by an identifier of ours,
+which is given in lower case."""
 
 from __future__ import annotations
 
