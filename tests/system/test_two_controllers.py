@@ -43,6 +43,10 @@ class Controller:
             ]
         self.process: subprocess.Popen[bytes] | None = None
 
+    def use_store(self, remote: str) -> None:
+        """Of a server that somebody else keeps."""
+        self._arguments += ["--store", remote]
+
     def start(self) -> None:
         self.run_directory.mkdir(exist_ok=True)
         with (self.run_directory / "log").open("ab") as log:
@@ -218,3 +222,36 @@ def test_one_that_ends_orderly_is_replaced_at_once(
     # Not a figure: the heartbeat of one that was killed would be waited for three seconds.
     assert time.monotonic() - started < 2.5
     assert os.path.exists(first.run_directory / "north.sock")  # noqa: PTH110  # a socket
+
+
+def test_a_controller_works_on_any_server_that_holds_both_data_bases() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ct", dir="/tmp"))
+    controller = Controller(folder, "c1")
+    controller.use_store(f"unix:{folder}/db.sock")
+    databases = []
+    for name in ("north", "south"):
+        command = [sys.executable, "-m", "isthmus.cli.main", "store", "schema", name]
+        printed = subprocess.run(command, check=True, capture_output=True).stdout
+        (folder / f"{name}.ovsschema").write_bytes(printed)
+        databases.append(str(folder / f"{name}.db"))
+        subprocess.run(
+            ["ovsdb-tool", "create", databases[-1], str(folder / f"{name}.ovsschema")], check=True
+        )
+    server = subprocess.Popen(
+        [
+            *("ovsdb-server", "-vconsole:off", f"--remote=punix:{folder}/db.sock"),
+            *(f"--unixctl={folder}/ctl", f"--pidfile={folder}/pid", *databases),
+        ]
+    )
+    try:
+        controller.start()
+        until(controller.answers)
+        furnish(controller)
+        add_port(controller, "n")
+        until(lambda: controller.deriver() == ("c1", 1, True) and ports(controller) == 1)
+        assert not (folder / "data" / "north.db").exists()
+    finally:
+        controller.kill()
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder)

@@ -153,6 +153,17 @@ def store_leave(
     typer.echo(f"{name}: the server here leaves its cluster")
 
 
+@store.command("schema")
+def store_schema(name: WhichStore) -> None:
+    """Print a store's schema, for servers of your own: ovsdb-tool create FILE SCHEMA."""
+    from isthmus.store import schema
+
+    found = {NORTH: schema.north_schema, SOUTH: schema.south_schema}.get(name)
+    if found is None:
+        raise Invalid(f"{name!r} is no store: say north or south")
+    typer.echo(schema.encoded(found()).decode(), nl=False)
+
+
 @store.command("stop")
 def store_stop(data_dir: DataDirectory = None, run_dir: RunDirectory = None) -> None:
     """Stop this machine's servers. Traffic goes on; nothing can be changed until they run again."""
