@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from isthmus.cli.configuration import load
+from isthmus.cli.files import requests
+from isthmus.cli.insight import explained
 from isthmus.cli.install import defaults
 from isthmus.errors import Invalid, NotFound
 from tests.cli.conftest import HOST, Cli, run
@@ -284,3 +286,31 @@ def test_daemons_refuse_settings_that_cannot_be_right(
     code, _, said = run([*arguments, "--run-dir", str(tmp_path)])
     assert code == 1
     assert words in said
+
+
+@pytest.mark.parametrize(
+    "text", ["02:11:22:33:44:55", "12:11:22:33:44:55", "001122334455", "2020-01-01", "0x1f", "1_0"]
+)
+def test_what_is_no_number_in_json_is_text_in_yaml(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(f"resourceRef: /servers/x\nproperties: {{a: {text}}}\n")
+    assert requests([str(file)])[0]["body"]["properties"] == {"a": text}
+
+
+def test_what_is_a_value_in_json_is_the_same_value_in_yaml(tmp_path: Path) -> None:
+    values: list[object] = [0, -7, 4096, 1.5, -2e3, True, False, None, "a", {"b": []}]
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps({"resourceRef": "/servers/x", "properties": {"a": values}}))
+    assert requests([str(file)])[0]["body"]["properties"]["a"] == values
+
+
+def test_a_port_that_its_host_has_no_longer_plugged_is_explained() -> None:
+    told = {
+        "request": {"resourceRef": "/p", "etag": "e", "instanceId": "i", "properties": {}},
+        "policy": [],
+        "claims": [],
+        "hosts": [{"host": "h1", "answer": {"interface": None, "flows": [], "missing": []}}],
+        "state": None,
+        "verdict": "no host has it",
+    }
+    assert "Switch of h1: not plugged here" in list(explained(told))

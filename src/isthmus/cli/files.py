@@ -8,6 +8,7 @@ json`` prints of a collection are all good.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,29 @@ import yaml
 from isthmus.errors import Invalid, NotFound
 
 Entry = Mapping[str, Any]
+
+_PLAIN = (
+    ("null", r"null\Z", "n"),
+    ("bool", r"(?:true|false)\Z", "tf"),
+    ("int", r"-?(?:0|[1-9][0-9]*)\Z", "-0123456789"),
+    ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\Z", "-0123456789"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain words are numbers, true, false and null only where JSON has them: to YAML
+    1.1 the MAC address 02:11:22:33:44:55 is a number to the base of sixty, 001122334455 an octal.
+    """
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(str(loader.construct_scalar(node)))
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in _PLAIN:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first])
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _FIELDS = ("properties", "tags", "resourceMetadata", "etag", "resourceId", "instanceId")
@@ -61,7 +85,7 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
 def _entries(name: str, text: str) -> Iterator[object]:
     try:
         # JSON is YAML, and this parser says the line of a mistake in either.
-        for document in yaml.safe_load_all(text):
+        for document in yaml.load_all(text, _Loader):
             yield from _flattened(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark

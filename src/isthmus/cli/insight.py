@@ -166,8 +166,10 @@ def _host_lines(host: str, answer: Told) -> Iterator[str]:
         yield f"Switch of {host}: no answer: {answer['error']}"
         return
     interface = answer["interface"]
-    plugged = f"interface {interface['id']}, OpenFlow port {interface['ofport']}"
-    yield f"Switch of {host}: {plugged if interface else 'not plugged here'}"
+    plugged = "not plugged here"
+    if interface:
+        plugged = f"interface {interface['id']}, OpenFlow port {interface['ofport']}"
+    yield f"Switch of {host}: {plugged}"
     for flow in answer["flows"]:
         yield f"  {flow['stage']:<10} {flow['packets']:>8} packets  {flow['flow']}"
     for flow in answer["missing"]:
