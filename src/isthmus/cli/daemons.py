@@ -234,6 +234,8 @@ def _alone(run_directory: Path, name: str) -> Iterator[None]:
 
 def _serve(work: Callable[[], Coroutine[Any, Any, None]], log_level: str) -> None:
     """Run until SIGTERM or SIGINT."""
+    if log_level.lower() not in ("debug", "info", "warning", "error"):
+        raise Invalid(f"{log_level!r} is no log level: say debug, info, warning or error")
     logging.basicConfig(
         level=log_level.upper(),
         stream=sys.stderr,

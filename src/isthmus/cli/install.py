@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,7 @@ def init(
     """Prepare a single machine: certificates, configuration, default resources, services."""
     make = _Maker(root, dry_run)
     name = (host or socket.gethostname()).lower()
-    address = provider_address or _guessed_address()
+    address = _checked(provider_address) or _guessed_address()
     _certificates(make, name, address)
     make.write(ETC / "isthmus.toml", _first_machine(name, address, listen, mtu))
     make.write(ETC / "defaults.json", _defaults_text(name))
@@ -96,7 +97,7 @@ def join(
     make = _Maker(root, dry_run)
     name = (host or socket.gethostname()).lower()
     _copy_certificates(make, certificates, name)
-    address = provider_address or _guessed_address()
+    address = _checked(provider_address) or _guessed_address()
     make.write(ETC / "isthmus.toml", _further_host(name, south, address))
     _services(make, ("agent",))
 
@@ -143,6 +144,14 @@ def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
         for file in files:
             shutil.copyfile(file, folder / file.name)
             (folder / file.name).chmod(0o600 if file.stem.endswith("-key") else 0o644)
+
+
+def _checked(address: str) -> str:
+    """Raises Invalid for what is no IPv4 address."""
+    try:
+        return address and str(IPv4Address(address))
+    except AddressValueError as error:
+        raise Invalid(f"{address!r} is no IPv4 address for --provider-address") from error
 
 
 def _guessed_address() -> str:

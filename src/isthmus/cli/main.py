@@ -66,10 +66,19 @@ def main() -> None:
             raise
         print(f"isthmus: {_sentence(error)}", file=sys.stderr)
         sys.exit(UNREACHABLE if isinstance(error, Unavailable) else REFUSED)
-    except BrokenPipeError:
-        # Whoever read our output has enough of it; what Python would flush at exit has no reader.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, BrokenPipeError):
+            _end_quietly()
+        if os.environ.get("ISTHMUS_DEBUG"):
+            raise
+        print(f"isthmus: {error}", file=sys.stderr)
         sys.exit(REFUSED)
+
+
+def _end_quietly() -> None:
+    """Whoever read our output has enough of it; what Python would flush at exit has no reader."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(REFUSED)
 
 
 def _sentence(error: IsthmusError) -> str:

@@ -149,7 +149,10 @@ def store_leave(
     """Take this machine's server out of its cluster."""
     from isthmus.store.clusters import leave_cluster
 
-    asyncio.run(leave_cluster(_files(name, data_dir, run_dir), dict(_names())[name]))
+    database = dict(_names()).get(name)
+    if database is None:
+        raise Invalid(f"{name!r} is no store: say north or south")
+    asyncio.run(leave_cluster(_files(name, data_dir, run_dir), database))
     typer.echo(f"{name}: the server here leaves its cluster")
 
 
