@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import bulk, latency, rates, restarts, results
+from bench import bulk, latency, rates, restarts, results, topology
 from bench.results import Figure
 from isthmus_lab.lab import end_abandoned
 
@@ -66,7 +66,7 @@ def main() -> None:
         print(f"bench: {name} took {time.monotonic() - started:.0f} s", flush=True)
         if not asked.only and not asked.quick:
             results.write(figures)
-    results.show(figures)
+    results.show(figures, topology.described())
     sys.exit(1 if failed else 0)
 
 

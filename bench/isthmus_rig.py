@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,22 +121,22 @@ def isthmus_rig(n_ports: int, *, plugged: bool = True, created: bool = True) -> 
     with Lab("bench") as lab:
         lab.up([HostSpec(name, f"172.31.0.{n}") for n, name in enumerate(HOSTS, 1)])
         controller = lab.start_controller()
-        rig = Rig(lab)
-        with Northbound(rig.socket) as north:
+        with Northbound(processes.rest_socket(lab.run_directory)) as north:
             north.wait_until_ready(controller)
-        rig.furnish(n_ports)
-        for host in lab.hosts.values():
-            lab.start_agent(host)
-        _await_bridges(lab)
-        if plugged:
-            rig.plug(found)
-        if created:
-            rig.create(found)
+        rig = Rig(lab)
+        with closing(rig.client):
+            rig.furnish(n_ports)
+            for host in lab.hosts.values():
+                lab.start_agent(host)
+            _await_bridges(lab)
+            if plugged:
+                rig.plug(found)
+            if created:
+                rig.create(found)
+                rig.settle()
+                rig.claim(found)
             rig.settle()
-            rig.claim(found)
-        rig.settle()
-        yield rig
-        rig.client.close()
+            yield rig
 
 
 def _await_bridges(lab: Lab) -> None:

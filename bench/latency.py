@@ -16,7 +16,7 @@ from bench.results import Figure, figure, median, p99
 
 OVN_PORTS = (100, 1_000, 5_000)
 _REST_S = 0.15
-"""Between two: for the switch to hear the next port's name, and for the last to be gone."""
+"""Between two, after both have settled: for the switch to hear the next port's name."""
 _LONGEST_S = 20.0
 
 
@@ -26,6 +26,7 @@ class Rig(Protocol):
     def pair(self) -> Pair: ...
     def put_probe(self, name: str) -> None: ...
     def delete(self, name: str) -> None: ...
+    def settle(self) -> float: ...
 
 
 def port_to_ping(sizes: Sequence[int], samples: int, *, peer: bool) -> list[Figure]:
@@ -70,6 +71,7 @@ def _measured(rig_of: Callable[[], AbstractContextManager[Rig]], samples: int) -
 
 def _one(rig: Rig, pair: Pair, name: str) -> float:
     pair.name_port(name)
+    rig.settle()
     time.sleep(_REST_S)
     pinger = Pinger(pair.guest)
     started = time.perf_counter()
@@ -77,7 +79,7 @@ def _one(rig: Rig, pair: Pair, name: str) -> float:
     answered = pinger.answered.wait(_LONGEST_S)
     pinger.close()
     rig.delete(name)
-    time.sleep(_REST_S)
+    rig.settle()
     if not answered or pinger.first_answer is None:
         raise TimeoutError(f"{name} was not reached in {_LONGEST_S:g} s")
     return (pinger.first_answer - started) * 1e3

@@ -9,16 +9,25 @@ Port_Binding's chassis.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
-
-import msgspec
 
 from bench import topology
+from bench.ovn_rows import (
+    NORTH,
+    Chassis,
+    Encap,
+    LogicalRouter,
+    LogicalRouterPort,
+    LogicalSwitch,
+    LogicalSwitchPort,
+    NbGlobal,
+    PortBinding,
+)
 from bench.probing import GUEST_ADDRESS, GUEST_MAC, PEER_ADDRESS, PEER_MAC, PEER_PORT, Pair
 from bench.topology import HOSTS, Place
 from isthmus.errors import Unavailable
@@ -33,61 +42,12 @@ LONGEST_S = 240.0
 _SCHEMAS = Path("/usr/share/ovn")
 
 
-class NbGlobal(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "NB_Global"
-    nb_cfg: int = 0
-    hv_cfg: int = 0
-
-
-class LogicalSwitch(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Logical_Switch"
-    name: str = ""
-    ports: frozenset[RowId] = frozenset()
-
-
-class LogicalSwitchPort(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Logical_Switch_Port"
-    name: str = ""
-    type: str = ""
-    addresses: tuple[str, ...] = ()
-    port_security: tuple[str, ...] = ()
-    options: dict[str, str] = {}
-
-
-class LogicalRouter(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Logical_Router"
-    name: str = ""
-    ports: frozenset[RowId] = frozenset()
-
-
-class LogicalRouterPort(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Logical_Router_Port"
-    name: str = ""
-    mac: str = ""
-    networks: tuple[str, ...] = ()
-
-
-class Encap(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Encap"
-    type: str = "geneve"
-    ip: str = ""
-    chassis_name: str = ""
-
-
-class Chassis(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Chassis"
-    name: str = ""
-    hostname: str = ""
-    encaps: frozenset[RowId] = frozenset()
-
-
-class PortBinding(msgspec.Struct, frozen=True, kw_only=True):
-    TABLE: ClassVar[str] = "Port_Binding"
-    logical_port: str = ""
-    chassis: RowId | None = None
-
-
-NORTH = (NbGlobal, LogicalSwitch, LogicalSwitchPort, LogicalRouter, LogicalRouterPort)
+def version() -> str | None:
+    """What ovn-controller calls itself, or None where it is not installed."""
+    if shutil.which("ovn-controller") is None:
+        return None
+    told = subprocess.run(["ovn-controller", "--version"], capture_output=True, check=True)
+    return told.stdout.decode().splitlines()[0].removeprefix("ovn-controller ")
 
 
 class OvnRig:
@@ -221,7 +181,10 @@ class OvnRig:
         ]
 
     def settle(self) -> float:
-        """``ovn-nbctl --wait=hv sync``; seconds. Only while there are no simulated hosts."""
+        """``ovn-nbctl --wait=hv sync``; seconds.
+
+        Simulated hosts are not waited for: they have no Chassis_Private, from which northd counts.
+        """
         started = time.perf_counter()
         (row_id,) = self.north.table(NbGlobal)
         self._transact([mutate(NbGlobal.TABLE, row_id, [("nb_cfg", "+=", 1)])])
@@ -235,7 +198,7 @@ class OvnRig:
     def claim(self, places: Sequence[Place]) -> None:
         """Bind the ports of the simulated hosts."""
         self._await(self._claim([place for place in places if not place.plugged]))
-        time.sleep(1.0)
+        self.settle()
 
     async def _claim(self, places: Sequence[Place]) -> None:
         south = Connection(
@@ -334,16 +297,16 @@ def ovn_rig(
     with Lab("benchovn") as lab:
         lab.up([HostSpec(name, f"172.31.0.{n}") for n, name in enumerate(HOSTS, 1)])
         rig = OvnRig(lab)
-        rig.start()
-        rig.furnish(n_ports)
-        if plugged:
-            rig.plug(found)
-        if created:
-            rig.create(found)
-        rig.settle()
-        if created and claimed:
-            rig.claim(found)
         try:
+            rig.start()
+            rig.furnish(n_ports)
+            if plugged:
+                rig.plug(found)
+            if created:
+                rig.create(found)
+            rig.settle()
+            if created and claimed:
+                rig.claim(found)
             yield rig
         finally:
             rig.close()

@@ -73,8 +73,9 @@ def write(figures: Sequence[Figure], file: Path = FILE) -> None:
     file.write_bytes(msgspec.json.format(msgspec.json.encode(list(figures)), indent=2) + b"\n")
 
 
-def show(figures: Sequence[Figure]) -> None:
-    table = Table(box=None, pad_edge=False)
+def show(figures: Sequence[Figure], title: str, console: Console | None = None) -> None:
+    """The table, below a title that says of what network the figures are."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for column in (
         "figure",
         "ports",
@@ -100,7 +101,7 @@ def show(figures: Sequence[Figure]) -> None:
             "" if one.ratio is None else f"{one.ratio:.3g}",
             one.note,
         )
-    Console(width=170).print(table)
+    (console or Console(width=170)).print(table)
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,8 @@
 
 N ports in networks of 100, each network with a router and two subnets of 50. 300 of the ports (all,
 where there are fewer) are plugged into the three hosts in turn, spread evenly over all networks, so
-that each host has peers in every network; the rest are on simulated hosts.
+that each host has peers in every network (up to 10,000 ports: beyond, there are more networks than
+ports of a host); the rest are on simulated hosts.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ def networks(n_ports: int) -> list[str]:
 
 
 def places(n_ports: int) -> Iterator[Place]:
-    stride = max(1, n_ports // PLUGGED)
+    most = min(PLUGGED, n_ports)
     n_plugged = 0
     for number in range(n_ports):
         network, within = divmod(number, PORTS_A_NETWORK)
         subnet = within % 2
-        plugged = number % stride == 0 and n_plugged < PLUGGED
+        # Of the first ports, as large a share as of all; in whole numbers, so that none is lost.
+        plugged = (number + 1) * most // n_ports > n_plugged
         host = HOSTS[n_plugged % 3] if plugged else f"s{number % SIMULATED_HOSTS}"
         n_plugged += plugged
         yield Place(
@@ -51,6 +53,15 @@ def places(n_ports: int) -> Iterator[Place]:
             host=host,
             plugged=plugged,
         )
+
+
+def described() -> str:
+    """For people, above the table."""
+    return (
+        f"networks of {PORTS_A_NETWORK} ports, each with a router and two subnets;"
+        f" up to {PLUGGED} ports plugged into {len(HOSTS)} hosts, spread over all networks;"
+        f" the rest on {SIMULATED_HOSTS} simulated hosts; everything on this machine"
+    )
 
 
 def subnet_prefix(subnet: str) -> str:

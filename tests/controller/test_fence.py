@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.store.servers import ServerFiles, ensure_server, stop_server
 from isthmus.store.south import FenceLost, PolicyWriter
+from isthmus.wire.ovsdb import Operation
 from tests.store.cloud import LONGEST_S, until
 from tests.store.conftest import directory
 from tests.switches.policy_rows import port
@@ -119,21 +120,32 @@ def _generation(connection: Connection) -> int:
     return max((row.generation for row in connection.table(Deriver).values()), default=0)
 
 
-def test_a_take_over_in_the_middle_of_a_long_write_ends_it_there(directory: Path) -> None:
+def test_a_take_over_in_the_middle_of_a_long_write_ends_it_there(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def go() -> None:
         async with (
             south(directory) as remote,
-            writing(remote, "c1") as (old, _),
+            writing(remote, "c1") as (old, watching),
             writing(remote, "c2") as (new, connection),
         ):
             await old.take_over()
+            taken_over, transact = asyncio.Event(), watching.transact
+
+            async def slowly(operations: Sequence[Operation]) -> list[object]:
+                if ids(watching):
+                    await taken_over.wait()
+                return await transact(operations)
+
+            monkeypatch.setattr(watching, "transact", slowly)
             task = asyncio.create_task(old.write_all(PORTS))
             await until(lambda: ids(connection))
             await new.take_over()
-            at_take_over = ids(connection)
-            assert len(at_take_over) < len(PORTS)
+            taken_over.set()
             with pytest.raises(FenceLost):
                 await task
+            at_take_over = ids(connection)
+            assert len(at_take_over) < len(PORTS)
             await new.write([(None, PORTS[-1])])
             assert ids(connection) == at_take_over | {PORTS[-1].id}
 

