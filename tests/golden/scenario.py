@@ -15,6 +15,7 @@ from isthmus.derive.intent_units import Underlay, new_engine, put
 from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.wire.openflow_text import flow_text
 from tests.intent.cloud import Cloud
@@ -89,7 +90,7 @@ def _program(scenario: Scenario, host: str, policy: list[Row]) -> Engine:
         engine.put(type(row), row.key, row)
     for number, port in enumerate(spec.ports, 1):
         engine.put(LocalPort, port, LocalPort(port, number))
-    engine.settle()
+    Numbers().follow(engine, release=True)
     assert not engine.failures
     return engine
 

@@ -24,6 +24,7 @@ from isthmus.policy.rows import (
 )
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
+from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, flow
 from isthmus.wire.openflow_text import flow_text
 
@@ -107,11 +108,12 @@ def put(engine: Engine, *rows: Row | LocalPort) -> None:
         engine.put(type(row), key, row)
 
 
-def compiled(host: str, rows: Iterable[Row | LocalPort]) -> Engine:
-    """The program of a host, from nothing."""
-    engine = new_engine(host)
+def compiled(host: str, rows: Iterable[Row | LocalPort], numbers: Numbers | None = None) -> Engine:
+    """The program of a host, from nothing but its numbers."""
+    engine, numbers = new_engine(host), numbers or Numbers()
     put(engine, *rows)
-    engine.settle()
+    numbers.load(engine)
+    numbers.follow(engine, release=True)
     assert not engine.failures
     return engine
 

@@ -13,8 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
-from isthmus.policy.rows import Claim, Host, HostStatus, Port, RouterPort, Row, Segment
+from isthmus.policy.rows import (
+    Claim,
+    Host,
+    HostStatus,
+    Port,
+    RouterPort,
+    Row,
+    Rule,
+    RuleSet,
+    Segment,
+)
 from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Meter, Problem, ThisHost
+from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, Stage
 from tests.switches.policy_rows import (
     NETWORKS,
@@ -70,19 +81,58 @@ def _claims(of: Port) -> st.SearchStrategy[Claim]:
 def _variants(of: Port) -> st.SearchStrategy[Port]:
     hosts = st.sampled_from(((), ("h1",), ("h2", "h3")))
     return st.builds(
-        lambda allowed, two: Port(
+        lambda allowed, two, rule_sets, groups: Port(
             id=of.id,
             segment=of.segment,
             mac=of.mac,
-            addresses=(*of.addresses, of.addresses[0] + "0") if two else of.addresses,
+            addresses=(*of.addresses, of.addresses[0] + "0", f"fd00::{of.mac[9:11]}{of.mac[-2:]}")
+            if two
+            else of.addresses,
+            dhcp_address=of.addresses[0],
             hosts=allowed,
+            rule_sets=rule_sets,
+            groups=groups,
+            guards=("dhcp-guard",) if two else (),
+            storm_pps=100 * two,
         ),
         hosts,
         st.booleans(),
+        st.sampled_from(
+            (
+                (),
+                ("interface * web",),
+                ("subnet {} db", "interface * web"),
+                ("interface {} db", "interface {} web", "subnet {} open"),
+            )
+        ).map(lambda entries: tuple(entry.format(of.addresses[0]) for entry in entries)),
+        st.sampled_from(((), ("red",), ("blue", "red"))),
     )
 
 
+_rule_sets = st.builds(
+    RuleSet,
+    id=st.sampled_from(("web", "db", "open")),
+    in_default=st.sampled_from(("allow", "deny")),
+    out_default=st.sampled_from(("allow", "deny")),
+)
+_rules = st.builds(
+    Rule,
+    rule_set=st.sampled_from(("web", "db")),
+    id=st.sampled_from(("r1", "r2", "r3")),
+    direction=st.sampled_from(("in", "out")),
+    priority=st.sampled_from((100, 200)),
+    action=st.sampled_from(("allow", "deny")),
+    protocol=st.sampled_from((-1, 6, 17)),
+    source=st.sampled_from(("", "10.0.1.0/24", "fd00::/64", "VIRTUALNETWORK")),
+    source_groups=st.sampled_from(((), (), ("red",), ("blue", "red"))),
+    destination_groups=st.sampled_from(((), ("blue",))),
+    destination_ports=st.sampled_from(("", "80-80", "1000-2001")),
+)
+
+
 _rows = st.one_of(
+    _rule_sets,
+    _rules,
     st.sampled_from(_GROUND),
     _ports.flatmap(_claims),
     _ports.flatmap(_variants),
@@ -96,7 +146,7 @@ _steps = st.lists(st.tuples(_rows, st.booleans()), max_size=40)
 def test_a_program_changed_step_by_step_is_the_one_made_from_nothing(
     steps: list[tuple[Input, bool]], pauses: list[int]
 ) -> None:
-    engine = new_engine()
+    engine, numbers = new_engine(), Numbers()
     now = {_place(row): row for row in _GROUND}
     put(engine, *_GROUND)
     for number, (row, present) in enumerate(steps):
@@ -107,9 +157,11 @@ def test_a_program_changed_step_by_step_is_the_one_made_from_nothing(
         else:
             now.pop(place, None)
         if number in pauses:
-            engine.settle()
-    engine.settle()
-    again = compiled("h1", now.values())
+            numbers.follow(engine, release=bool(number % 2))
+            numbers.programmed()
+    numbers.follow(engine, release=True)
+    assert not engine.failures
+    again = compiled("h1", now.values(), Numbers(numbers.text()))
     for table in (Programmed, Meter, Problem, Location):
         assert dict(engine.rows(table)) == dict(again.rows(table))
 
@@ -204,7 +256,7 @@ def test_hosts_without_an_encapsulation_in_common_are_an_error_of_both_ports(seg
         put(engine, *rows, local(own, 3))
         this = this_host(host)._replace(encapsulations=(encapsulation,))
         engine.put(ThisHost, THIS, this)
-        engine.settle()
+        Numbers().follow(engine, release=True)
         assert _problems(engine) == [(own.id, "PolicyConfigurationFailure")]
         (problem,) = engine.rows(Problem).values()
         for word in ("h1", "h3", "vxlan", "nvgre"):
@@ -264,7 +316,7 @@ def test_a_moved_port_leaves_no_source_check_for_its_old_host_when_the_old_claim
 
 
 def test_vxlan_is_used_where_both_hosts_prefer_it_and_nvgre_where_one_knows_nothing_else() -> None:
-    tunnels = _texts_with(compiled("h1", _GROUND), lambda text: "table=50,priority=100" in text)
+    tunnels = _texts_with(compiled("h1", _GROUND), lambda text: "table=85,priority=100" in text)
     by_output = {text.rsplit("output:", 1)[1]: text for text in tunnels}
     assert set(by_output) == {"101", "102"}
     assert "0xc0000202" in by_output["101"]

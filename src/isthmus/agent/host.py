@@ -33,6 +33,7 @@ from isthmus.policy.rows import (
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter, Problem, ThisHost
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
+from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.switches.ovs.resync import openflow_meter
 from isthmus.wire import openflow as of
@@ -106,6 +107,8 @@ class HostState:
         self.host_status: Stored[HostStatus] | None = None
         self.queries: dict[RowId, Query] = {}
         self.probe = 0
+        self.numbers = Numbers()
+        """What this host has numbered; kept on the bridge."""
         self.refusals: dict[FlowKey, str] = {}
         """Flows that the switch did not take, and its words."""
         self._ports_by_ofport: dict[int, str] = {}
@@ -198,8 +201,15 @@ class HostState:
 
     # -- conclusions -------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        self.engine.settle()
+    def remember(self, numbers: str) -> None:
+        """What the bridge says was numbered before; once, before anything is derived."""
+        self.numbers = Numbers(numbers)
+        self.numbers.load(self.engine)
+
+    def settle(self, *, whole: bool = False) -> None:
+        """Derive. `whole`: all that is in scope has been read, so that numbers nobody wants may be
+        given up."""
+        self.numbers.follow(self.engine, release=whole)
         for table in (Port, Location, Problem):
             for change in self.engine.changes(table):
                 row = change.new or change.old

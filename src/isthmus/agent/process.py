@@ -111,6 +111,7 @@ class Agent:
         await self._switch.start()
         try:
             await self._switch.loaded()
+            self.state.remember(switch.stored_numbers(self._switch.rows, self.settings.bridge))
             self._read_switch()
             self.state.settle()
             self._scope = self.state.conditions()
@@ -185,9 +186,13 @@ class Agent:
         state.settle()
         self._scope = state.conditions()
         at_rest = self._scope_read is not None and scope.covers(self._scope_read, self._scope)
-        if not at_rest:
+        if at_rest:
+            state.settle(whole=True)
+        else:
             self._scope_changed.set()
-        elif self._scope != self._scope_read and self._narrowing is None:
+        if state.numbers.unsaved:
+            await self._keep_numbers()
+        if at_rest and self._scope != self._scope_read and self._narrowing is None:
             # To ask for less can wait: it costs the store a look at every row, and more often than
             # not a new port is on its way to hosts just then.
             loop = asyncio.get_running_loop()
@@ -201,6 +206,7 @@ class Agent:
         except BaseException:
             state.report_all()
             raise
+        state.numbers.programmed()
         self._statuses |= statuses
         if at_rest:
             self._programmed_probe = probe
@@ -210,6 +216,14 @@ class Agent:
         self._to_write.set()
         if state.has_reports:
             self._to_program.set()
+
+    async def _keep_numbers(self) -> None:
+        """Tell the bridge of new numbers before the first flow that has them."""
+        text = self.state.numbers.text()
+        operations = switch.keep_numbers(self._switch.rows, self.settings.bridge, text)
+        if operations:
+            await self._switch.transact(operations)
+        self.state.numbers.unsaved = False
 
     async def _prepare_switch(self) -> None:
         """The bridge and its tunnels, unless they are there."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host reads of the south store: what its own ports need, and nothing else.
 
-In scope are the segments of the local ports and every segment that a router joins to one of them.
+In scope are the segments of the local ports, every segment that a router joins to one of them, and
+the rule sets that local ports are under.
 The scope grows with what has been read: a port names its segment, the segment's leg its router, the
 router's other legs further segments. It is derived by units like everything else, so following it
 costs O(change).
@@ -25,11 +26,13 @@ from isthmus.policy.rows import (
     Router,
     RouterPort,
     Row,
+    Rule,
+    RuleSet,
     Segment,
     Subnet,
 )
 from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -56,18 +59,18 @@ class RouterInScope(NamedTuple):
     router: str
 
 
+class RulesInScope(NamedTuple):
+    """A rule set that a local port is under."""
+
+    rule_set: str
+
+
 def _profile_of(_key: Key, row: object) -> Iterable[Key]:
     assert isinstance(row, Port)
     return (row.profile_id,) if row.profile_id else ()
 
 
-def _router_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, RouterPort)
-    return (row.router,)
-
-
 PORTS_BY_PROFILE = Index(Port, "profile", _profile_of)
-LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
 
 
 def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
@@ -81,6 +84,9 @@ def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
     else:
         yield Item(LocalSegment, port.segment, LocalSegment(port.segment))
         yield Item(InScope, port.segment, InScope(port.segment))
+        for entry in port.rule_sets:
+            name = entry.split(" ", 2)[2]
+            yield Item(RulesInScope, name, RulesInScope(name))
 
 
 def join(local: LocalSegment, read: Read) -> Iterator[Item]:
@@ -100,14 +106,15 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
 
 
 UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
-INDEXES = (PORTS_BY_PROFILE, LEGS_BY_ROUTER)
-TABLES: tuple[type, ...] = (Unresolved, LocalSegment, InScope, RouterInScope)
+INDEXES = (PORTS_BY_PROFILE,)
+TABLES: tuple[type, ...] = (Unresolved, LocalSegment, InScope, RouterInScope, RulesInScope)
 
 
 def conditions(engine: Engine, host: str) -> Conditions:
     """The conditional monitor (ovsdb-server(7) 4.1.12) for the scope that the engine holds."""
     segments = sorted(row.segment for row in engine.rows(InScope).values())
     routers = sorted(row.router for row in engine.rows(RouterInScope).values())
+    rule_sets = sorted(row.rule_set for row in engine.rows(RulesInScope).values())
     names = sorted(row.iface_id for row in engine.rows(Unresolved).values())
     of_segment: tuple[Clause, ...] = tuple(("segment", "==", name) for name in segments)
     return {
@@ -119,6 +126,8 @@ def conditions(engine: Engine, host: str) -> Conditions:
             *of_segment,
             *((column, "==", name) for name in names for column in ("id", "profile_id")),
         ),
+        RuleSet: tuple(("id", "==", name) for name in rule_sets),
+        Rule: tuple(("rule_set", "==", name) for name in rule_sets),
         Claim: (*of_segment, ("host", "==", host)),
         PortStatus: (("host", "==", host),),
         Heartbeat: (("host", "==", host),),
@@ -142,7 +151,7 @@ def union(one: Conditions, other: Conditions) -> Conditions:
 
 
 READ: tuple[type[Row], ...] = (
-    *(Segment, Subnet, Router, RouterPort, Port, Host, Probe),
+    *(Segment, Subnet, Router, RouterPort, Port, RuleSet, Rule, Host, Probe),
     *(HostStatus, Heartbeat, Claim, PortStatus, Query),
 )
 """The tables that a host monitors; those without a condition grow with hosts alone."""

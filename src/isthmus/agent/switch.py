@@ -126,6 +126,34 @@ def interface_errors(replica: Replica, bridge_name: str) -> dict[str, str]:
     return {i.name: i.error for i in (interfaces(replica, found[1]) if found else ()) if i.error}
 
 
+NUMBERS = "isthmus-numbers"
+"""Key in the bridge's external_ids: zones and the like, so that a restart renumbers nothing."""
+
+
+def stored_numbers(replica: Replica, bridge_name: str) -> str:
+    """What `Numbers` has been kept there."""
+    found = find_bridge(replica, bridge_name)
+    return found[1].external_ids.get(NUMBERS, "") if found else ""
+
+
+def keep_numbers(replica: Replica, bridge_name: str, text: str) -> list[Operation]:
+    """What stores them."""
+    found = find_bridge(replica, bridge_name)
+    before = found[1].external_ids.get(NUMBERS, "") if found else ""
+    if found is None or before == text:
+        return []
+    return [
+        mutate(
+            Bridge.TABLE,
+            found[0],
+            [
+                ("external_ids", "delete", {NUMBERS: before}),
+                ("external_ids", "insert", {NUMBERS: text}),
+            ],
+        )
+    ]
+
+
 def needed_operations(
     replica: Replica,
     *,

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intent → policy: the units of the controller's engine.
+"""Intent → policy: the units of the controller's engine, over the facts of `intent_facts`.
 
-`fact` turns a stored resource into what derivation needs of it, so that a write that changes
-nothing but etags runs no unit. A virtual subnet is a segment, a subnet and a leg of the virtual
-network's implicit router; a networkInterface with an address in a virtual subnet is a port.
-
-Names in policy are made of resource ids in lower case: a router is called like its virtual
-network, a segment ``network/subnet``, a port like its networkInterface, a host like its server.
+A virtual subnet is a segment, a subnet and a leg of the virtual network's implicit router; the two
+of a dual-stack pair are one segment. A networkInterface with an address in a virtual subnet is a
+port. An access control list is a rule set, a security tag a group.
 """
 
 from __future__ import annotations
@@ -14,14 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import Mac, mac_text, parse_mac, parse_prefix
+from isthmus.addresses import Mac, mac_text, parse_prefix
 from isthmus.derive.engine import Engine, Index, Item, Key, Read, unit
-from isthmus.intent.fields import decode
-from isthmus.intent.logical_networks import LogicalNetwork
+from isthmus.derive.intent_facts import (
+    FACT_OF_KIND,
+    AddressFact,
+    CarrierFact,
+    InterfaceFact,
+    NetworkFact,
+    RuleFact,
+    RuleSetFact,
+    ServerFact,
+    SubnetFact,
+    fact,
+    named,
+    segment_of,
+)
 from isthmus.intent.model import Stored
-from isthmus.intent.network_interfaces import IpConfiguration, NetworkInterface
-from isthmus.intent.references import key_of
-from isthmus.intent.virtual_networks import VirtualNetwork, VirtualSubnet
 from isthmus.policy.rows import (
     DESIRED,
     Host,
@@ -29,6 +35,8 @@ from isthmus.policy.rows import (
     Port,
     Router,
     RouterPort,
+    Row,
+    RuleSet,
     Segment,
     Subnet,
 )
@@ -52,126 +60,11 @@ class Underlay(NamedTuple):
 UNDERLAY = "underlay"
 
 
-class CarrierFact(NamedTuple):
-    """A logical network that carries virtual networks."""
-
-    ref: str
-    name: str
-
-
-class NetworkFact(NamedTuple):
-    ref: str
-    name: str
-    carrier: str
-    dns: tuple[str, ...]
-    rdid: int
-
-
-class SubnetFact(NamedTuple):
-    ref: str
-    network: str
-    segment: str
-    prefix: str
-    vsid: int
-    routes: tuple[str, ...]
-
-
-class InterfaceFact(NamedTuple):
-    key: str
-    ref: str
-    name: str
-    instance_id: str
-    etag: str
-    mac: str
-    dns: tuple[str, ...]
-
-
-class AddressFact(NamedTuple):
-    """An ipConfiguration in a virtual subnet."""
-
-    interface: str
-    rank: tuple[bool, int]
-    """The primary address first, then in the client's order."""
-    segment: str
-    address: str
-
-
-class ServerFact(NamedTuple):
-    ref: str
-    name: str
-
-
-Fact = CarrierFact | NetworkFact | SubnetFact | InterfaceFact | AddressFact | ServerFact
-
-
-def fact(stored: Stored) -> Fact | None:
-    """What derivation needs of a resource; None for what has no place in policy."""
-    name = stored.resource_id.lower()
-    match stored.kind:
-        case "logicalNetworks":
-            carries = decode(stored, LogicalNetwork).network_virtualization_enabled
-            return CarrierFact(stored.ref, name) if carries else None
-        case "virtualNetworks":
-            network = decode(stored, VirtualNetwork)
-            dns = network.dhcp_options.dns_servers if network.dhcp_options else ()
-            carrier = key_of(network.logical_network)
-            return NetworkFact(stored.ref, name, carrier, dns, network.rdid)
-        case "virtualNetworks/subnets":
-            subnet = decode(stored, VirtualSubnet)
-            routes = tuple(f"{route.destination} {route.next_hop}" for route in subnet.routes)
-            return SubnetFact(
-                stored.ref,
-                stored.parent or "",
-                segment_of(stored.key),
-                subnet.address_prefix,
-                subnet.virtual_subnet_id,
-                tuple(sorted(routes)),
-            )
-        case "networkInterfaces":
-            interface = decode(stored, NetworkInterface)
-            settings = interface.dns_settings
-            return InterfaceFact(
-                stored.key,
-                stored.ref,
-                name,
-                stored.instance_id,
-                stored.etag,
-                mac_text(parse_mac(interface.private_mac_address or "")),
-                settings.dns_servers if settings else (),
-            )
-        case "networkInterfaces/ipConfigurations":
-            config = decode(stored, IpConfiguration)
-            if not config.is_virtual or not config.private_ip_address:
-                return None
-            segment = segment_of(key_of(config.subnet))
-            rank = (not config.is_primary, stored.position)
-            return AddressFact(stored.parent or "", rank, segment, config.private_ip_address)
-        case "servers":
-            return ServerFact(stored.ref, name)
-    return None
-
-
-def segment_of(subnet_key: str) -> str:
-    """``/virtualnetworks/v/subnets/s`` → ``v/s``."""
-    _, _, network, _, subnet = subnet_key.split("/")
-    return f"{network}/{subnet}"
-
-
-_FACT_OF_KIND: dict[str, type] = {
-    "logicalNetworks": CarrierFact,
-    "virtualNetworks": NetworkFact,
-    "virtualNetworks/subnets": SubnetFact,
-    "networkInterfaces": InterfaceFact,
-    "networkInterfaces/ipConfigurations": AddressFact,
-    "servers": ServerFact,
-}
-
-
 def put(engine: Engine, old: Stored | None, new: Stored | None) -> None:
     """Tell the engine of one changed resource; a replaced one may differ in all but its key."""
     stored = new or old
     assert stored is not None, "a change has a row before it or after it"
-    table = _FACT_OF_KIND.get(stored.kind)
+    table = FACT_OF_KIND.get(stored.kind)
     if table is not None:
         engine.put(table, stored.key, None if new is None else fact(new))
 
@@ -191,72 +84,134 @@ def carrier(logical: CarrierFact, read: Read) -> Iterator[Item]:
 
 def virtual_network(network: NetworkFact, read: Read) -> Iterator[Item]:
     """Over NetworkFact: the implicit router of a virtual network."""
-    yield _item(Router(id=network.name, rdid=network.rdid, mac=ROUTER_MAC, origin=network.ref))
+    yield _item(
+        Router(
+            id=network.name,
+            rdid=network.rdid,
+            mac=ROUTER_MAC,
+            prefixes=network.prefixes,
+            origin=network.ref,
+        )
+    )
 
 
 def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
-    """Over SubnetFact: its segment, its subnet, and the router's leg in it."""
+    """Over SubnetFact: its subnet; and its segment with the router's leg in it, unless it is the
+    IPv6 half of a pair, which is on its partner's.
+    """
     network = read.get(NetworkFact, subnet.network)
     carried_by = read.get(CarrierFact, network.carrier) if network else None
     if network is None or carried_by is None:
+        return
+    segment = segment_of(subnet.segment_key)
+    yield _item(
+        Subnet(
+            segment=segment,
+            prefix=subnet.prefix,
+            gateway=_gateway(subnet).partition("/")[0],
+            dhcp=parse_prefix(subnet.prefix).version == 4,
+            dns=network.dns,
+            host_routes=subnet.routes,
+            origin=subnet.ref,
+        )
+    )
+    if subnet.segment_key != subnet.key:
         return
     underlay = read.get(Underlay, UNDERLAY) or Underlay()
     overhead = max((OVERHEAD_BYTES[name] for name in underlay.transports), default=0)
     yield _item(
         Segment(
-            id=subnet.segment,
+            id=segment,
             physical_network=carried_by.name,
             vsid=subnet.vsid,
             mtu_bytes=underlay.mtu_bytes - overhead,
             origin=subnet.ref,
         )
     )
-    prefix = parse_prefix(subnet.prefix)
-    # The lowest address is the distributed router's, as on Microsoft's own controller.
-    gateway = prefix.network_address + 1
-    yield _item(
-        Subnet(
-            segment=subnet.segment,
-            prefix=subnet.prefix,
-            gateway=str(gateway),
-            dns=network.dns,
-            host_routes=subnet.routes,
-            origin=subnet.ref,
-        )
-    )
+    pair = [
+        found
+        for key in read.find(SUBNETS_BY_SEGMENT, subnet.key)
+        if (found := read.get(SubnetFact, key)) is not None
+    ]
     yield _item(
         RouterPort(
             router=network.name,
-            segment=subnet.segment,
-            addresses=(f"{gateway}/{prefix.prefixlen}",),
+            segment=segment,
+            addresses=tuple(sorted(map(_gateway, pair))),
             origin=subnet.ref,
         )
     )
+
+
+def _gateway(subnet: SubnetFact) -> str:
+    """The lowest address is the distributed router's, as on Microsoft's own controller."""
+    prefix = parse_prefix(subnet.prefix)
+    return f"{prefix.network_address + 1}/{prefix.prefixlen}"
 
 
 def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
     """Over InterfaceFact: its port, if it has an address in a virtual subnet."""
-    found = [
-        address
-        for key in read.find(ADDRESSES_BY_INTERFACE, interface.key)
-        if (address := read.get(AddressFact, key)) is not None
-    ]
+    found = sorted(
+        (
+            address
+            for key in read.find(ADDRESSES_BY_INTERFACE, interface.key)
+            if (address := read.get(AddressFact, key)) is not None
+        ),
+        key=lambda address: address.rank,
+    )
     if not found:
         return
-    first = min(found, key=lambda address: address.rank)
     yield _item(
         Port(
             id=interface.name,
-            segment=first.segment,
+            segment=found[0].segment,
             mac=interface.mac,
             addresses=tuple(sorted(address.address for address in found)),
-            dhcp_address=first.address,
+            dhcp_address=next((a.address for a in found if ":" not in a.address), ""),
             profile_id=interface.instance_id,
             dns=interface.dns,
+            rule_sets=tuple(sorted(set(_rule_sets(interface, found, read)))),
+            groups=tuple(sorted(map(named, interface.tags))),
+            pairs=interface.pairs,
+            guards=interface.guards,
+            storm_pps=interface.storm_pps,
             revision=interface.etag,
             origin=interface.ref,
         )
     )
+
+
+def _rule_sets(
+    interface: InterfaceFact, addresses: Iterable[AddressFact], read: Read
+) -> Iterator[str]:
+    for address in addresses:
+        subnet = read.get(SubnetFact, address.subnet)
+        if subnet is not None and subnet.rules:
+            yield f"subnet {address.address} {subnet.rules}"
+        if address.rules:
+            yield f"interface {address.address} {address.rules}"
+    for tag in interface.tags:
+        for key in read.find(RULE_SETS_BY_TAG, tag):
+            applied = read.get(RuleSetFact, key)
+            if applied is not None:
+                yield f"interface * {applied.name}"
+
+
+def access_control_list(acl: RuleSetFact, read: Read) -> Iterator[Item]:
+    """Over RuleSetFact: the rule set, without its rules."""
+    yield _item(
+        RuleSet(
+            id=acl.name,
+            in_default=acl.in_default,
+            out_default=acl.out_default,
+            origin=acl.ref,
+        )
+    )
+
+
+def acl_rule(rule: RuleFact, read: Read) -> Iterator[Item]:
+    """Over RuleFact: the rule."""
+    yield _item(rule.row)
 
 
 def server(host: ServerFact, read: Read) -> Iterator[Item]:
@@ -264,7 +219,7 @@ def server(host: ServerFact, read: Read) -> Iterator[Item]:
     yield _item(Host(id=host.name, certificate_name=host.name, origin=host.ref))
 
 
-def _item(row: PhysicalNetwork | Segment | Subnet | Router | RouterPort | Port | Host) -> Item:
+def _item(row: Row) -> Item:
     return Item(type(row), row.key, row)
 
 
@@ -273,19 +228,34 @@ def _interface_of(_key: Key, row: object) -> Iterable[Key]:
     return (row.interface,)
 
 
+def _segment_key_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, SubnetFact)
+    return (row.segment_key,)
+
+
+def _tags_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, RuleSetFact)
+    return row.tags
+
+
 ADDRESSES_BY_INTERFACE = Index(AddressFact, "interface", _interface_of)
+SUBNETS_BY_SEGMENT = Index(SubnetFact, "segment", _segment_key_of)
+RULE_SETS_BY_TAG = Index(RuleSetFact, "tag", _tags_of)
 
 UNITS = (
     unit(CarrierFact, carrier),
     unit(NetworkFact, virtual_network),
     unit(SubnetFact, virtual_subnet),
     unit(InterfaceFact, network_interface),
+    unit(RuleSetFact, access_control_list),
+    unit(RuleFact, acl_rule),
     unit(ServerFact, server),
 )
 
 
 def new_engine(underlay: Underlay) -> Engine:
     """An engine whose derived tables are `policy.rows.DESIRED`."""
-    engine = Engine(UNITS, (ADDRESSES_BY_INTERFACE,), (Underlay, AddressFact, *DESIRED))
+    indexes = (ADDRESSES_BY_INTERFACE, SUBNETS_BY_SEGMENT, RULE_SETS_BY_TAG)
+    engine = Engine(UNITS, indexes, (Underlay, AddressFact, *DESIRED))
     engine.put(Underlay, UNDERLAY, underlay)
     return engine

@@ -117,6 +117,10 @@ class Draft:
         """The resource `key` must not vanish while this one exists."""
         self.requires.add(key)
 
+    def referrers(self, key: str) -> Collection[str]:
+        """Keys of the resources that require or mention another one."""
+        return self._overlay.referrers(key)
+
     def users(self) -> list[str]:
         """Keys of the resources outside that require this one or something below it."""
         below = f"{self.key}/"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
+from isthmus.intent.access_control_lists import ACL, check_logical_use
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
 from isthmus.intent.fields import Field, Member, Resource, decode, required
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.refusals import NotOffered
 from isthmus.intent.routes import Route, check_routes
 from isthmus.intent.values import Boolean, Integer
 
@@ -90,7 +90,7 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
     ] = ()
     is_public: Annotated[bool, Field("Whether public addresses come from it.")] = False
     access_control_list: Annotated[
-        None, NotOffered("access control lists"), Field("Not offered.")
+        str | None, ACL, Field("The access control list that everything in it is under.")
     ] = None
 
     def settled(self, draft: Draft) -> LogicalSubnet:
@@ -108,6 +108,9 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
                     target=f"{draft.at('default_gateways')}[{index}]",
                 )
         check_routes(self.routes, self.address_prefix, draft.at("routes"))
+        if self.access_control_list is not None:
+            target = draft.at("access_control_list")
+            check_logical_use(draft, self.access_control_list, target)
         return self
 
     def check_children(self, kind: str, children: Sequence[Member]) -> None:

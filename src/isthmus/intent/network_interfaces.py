@@ -2,8 +2,8 @@
 """networkInterfaces and their ipConfigurations: the ports of virtual machines (MS-NCNBI section
 B.11).
 
-One interface is one port on one segment: all its ipConfigurations name the same subnet. A port on
-several segments is several interfaces.
+One interface is one port on one segment: all its ipConfigurations name the same subnet, or the two
+of a dual-stack pair. A port on several segments is several interfaces.
 """
 
 from __future__ import annotations
@@ -14,18 +14,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from isthmus.addresses import Mac, is_multicast_mac, mac_digits
+from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
 from isthmus.errors import Conflict, Invalid
+from isthmus.intent.access_control_lists import ACL, MANY_TAGS, check_logical_use
 from isthmus.intent.address_values import IpAddress, MacAddress
-from isthmus.intent.fields import Field, Member, Resource, Rules, decode, required
+from isthmus.intent.fields import (
+    Field,
+    Member,
+    Nested,
+    Part,
+    Resource,
+    Rules,
+    decode,
+    internal,
+    required,
+)
 from isthmus.intent.ip_assignment import assign
 from isthmus.intent.kinds import BackReference, Kind, Located
 from isthmus.intent.mac_pools import SCOPE, MacPool
 from isthmus.intent.port_settings import PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
+from isthmus.intent.rule_values import RuleAddress
+from isthmus.intent.values import Many
 from isthmus.intent.versions import V4, V5
-from isthmus.intent.virtual_networks import DhcpOptions
+from isthmus.intent.virtual_networks import DhcpOptions, VirtualSubnet
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
@@ -44,6 +57,19 @@ class IpAllocation(enum.StrEnum):
     STATIC = "Static"
     DYNAMIC = "Dynamic"
     UNMANAGED = "Unmanaged"
+
+
+MOST_PAIRS = 64
+"""Of one interface: each costs its host flows."""
+
+
+class AddressPair(Part, frozen=True, kw_only=True):
+    """Addresses that a guest may use beside its own."""
+
+    ip_address: Annotated[str, RuleAddress(), required("An address, or a prefix.")]
+    mac_address: Annotated[
+        str | None, MacAddress(), Field("With which MAC address; the interface's if left out.")
+    ] = None
 
 
 class NetworkInterface(Resource, frozen=True, kw_only=True):
@@ -89,9 +115,17 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         PortSettings | None, Field("Guards, limits and hardware hints of the port.")
     ] = None
     security_tags: Annotated[
-        tuple[()],
-        NotOffered("security tags", as_list=True),
-        Field("Not offered.", Rules(since=V5)),
+        tuple[str, ...],
+        MANY_TAGS,
+        Field("The groups that it is a member of.", Rules(since=V5)),
+    ] = ()
+    allowed_address_pairs: Annotated[
+        tuple[AddressPair, ...],
+        Many(Nested(AddressPair), limit=MOST_PAIRS),
+        Field(
+            "Further addresses that the guest may use: shared ones (VRRP), or those behind it.",
+            Rules(extension="allowedAddressPairs"),
+        ),
     ] = ()
 
     def settled(self, draft: Draft) -> NetworkInterface:
@@ -103,6 +137,13 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             )
         if self.port_settings is not None:
             check_offered(self.port_settings, draft.at("port_settings"))
+        for index, pair in enumerate(self.allowed_address_pairs):
+            if pair.mac_address is not None and is_multicast_mac(parse_mac(pair.mac_address)):
+                raise Invalid(
+                    f"{pair.mac_address} has the group bit set: nothing comes from it.",
+                    code="InvalidPrivateMacAddress",
+                    target=f"{draft.at('allowed_address_pairs')}[{index}].macAddress",
+                )
         method = self.private_mac_allocation_method
         if method is None:
             given = self.private_mac_address is not None
@@ -145,11 +186,10 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         for member in children:
             config = member.value
             assert isinstance(config, IpConfiguration)
-            if first is not None and key_of(config.subnet) != key_of(first.subnet):
+            if first is not None and config.segment != first.segment:
                 raise Invalid(
-                    f"{config.subnet} is not {first.subnet}: an interface is one port on one"
-                    " segment, so all its"
-                    " ipConfigurations name the same subnet. Use one interface for each.",
+                    f"{config.subnet} is not {first.subnet}, nor its dual-stack partner: an"
+                    " interface is one port on one segment. Use one interface for each.",
                     code="NetworkMismatch",
                     target=member.at("subnet"),
                 )
@@ -219,7 +259,7 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
         bool | None, Field("Whether this is the address that DNS knows.", Rules(since=V4))
     ] = None
     access_control_list: Annotated[
-        None, NotOffered("access control lists"), Field("Not offered.")
+        str | None, ACL, Field("The access control list that this address is under.")
     ] = None
     public_ip_address: Annotated[None, NotOffered("public IP addresses"), Field("Not offered.")] = (
         msgspec.field(default=None, name="publicIPAddress")
@@ -236,6 +276,7 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
     learned_ip: Annotated[
         None, NotOffered("learned IP addresses"), Field("Not offered.", Rules(since=V5))
     ] = None
+    segment: Annotated[str, internal("Key of the subnet that the segment is called after.")] = ""
 
     @property
     def is_virtual(self) -> bool:
@@ -265,9 +306,20 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
                 address = assign(draft, key_of(self.subnet), None, kept)
             case IpAllocation.UNMANAGED:
                 address = assign(draft, key_of(self.subnet), None, unmanaged=True)
+        if self.access_control_list is not None and not self.is_virtual:
+            target = draft.at("access_control_list")
+            check_logical_use(draft, self.access_control_list, target)
         return msgspec.structs.replace(
-            self, private_ip_address=address, private_ip_allocation_method=method
+            self,
+            private_ip_address=address,
+            private_ip_allocation_method=method,
+            segment=self._segment(draft),
         )
+
+    def _segment(self, draft: Draft) -> str:
+        key = key_of(self.subnet)
+        row = draft.read(key) if self.is_virtual else None
+        return key if row is None else decode(row, VirtualSubnet).segment_key(key)
 
 
 KIND = Kind(

@@ -132,10 +132,11 @@ def _put(
     if body_etag and parsed.etag and not request.expected_etag and old is not None:
         check_match(target.ref, old, parsed.etag, "the etag in the body")
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
+    coming = set(_keys(parsed, target.key))
     if tree:
-        _clear(overlay, tree, parsed, target)
+        _clear(overlay, tree, coming)
     status = 201 if old is None else 200
-    value = TreeWriter(overlay, ids, version, etag, tree).write(
+    value = TreeWriter(overlay, ids, version, etag, tree, coming).write(
         parsed,
         _spelled(ancestors, target, parsed),
         parent=target.parent,
@@ -227,9 +228,8 @@ def _position(overlay: Overlay, target: Target, old: Stored | None) -> int:
     return max((row.position for row in siblings), default=-1) + 1
 
 
-def _clear(overlay: Overlay, tree: dict[str, Stored], parsed: Parsed, target: Target) -> None:
+def _clear(overlay: Overlay, tree: dict[str, Stored], kept: set[str]) -> None:
     """Take away what is stored and not in the request, and lift the rest."""
-    kept = set(_keys(parsed, target.key))
     gone = [row for key, row in tree.items() if key not in kept]
     if gone:
         remove_all(overlay, gone, tree)

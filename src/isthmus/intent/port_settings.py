@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """portSettings of a network interface (MS-NCNBI section B.11).
 
-Guards and limits that are asked for and not enforced would be a lie: only their defaults are taken.
+Limits that are asked for and not enforced would be a lie: of those only the defaults are taken.
 The hints for a host's hardware (virtual machine queues, SR-IOV) change no behaviour and are kept as
 given.
 """
@@ -12,7 +12,7 @@ import enum
 from typing import Annotated
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import Field, Part, fields_of
+from isthmus.intent.fields import Field, Part, Rules, fields_of
 from isthmus.intent.values import Choice, Integer, shown
 
 
@@ -61,18 +61,28 @@ class PortSettings(Part, frozen=True, kw_only=True):
     """Settings of a port."""
 
     mac_spoofing_enabled: Annotated[
-        Guard, GUARD, Field("Whether guests may use other MAC addresses; only Disabled is offered.")
+        Guard, GUARD, Field("Whether the guest may send from other MAC addresses than the port's.")
     ] = Guard.DISABLED
     arp_guard_enabled: Annotated[
         Guard,
         GUARD,
-        Field("ARP guard; only Disabled is offered: forged ARP is stopped on every port anyway."),
+        Field("Kept as given: forged ARP and neighbour discovery are stopped on every port."),
     ] = Guard.DISABLED
-    dhcp_guard_enabled: Annotated[Guard, GUARD, Field("DHCP guard; only Disabled is offered.")] = (
-        Guard.DISABLED
-    )
+    dhcp_guard_enabled: Annotated[
+        Guard, GUARD, Field("Whether the guest is kept from answering as a DHCP server.")
+    ] = Guard.DISABLED
+    router_guard_enabled: Annotated[
+        Guard,
+        GUARD,
+        Field(
+            "Whether the guest is kept from sending router advertisements and redirects.",
+            Rules(extension="routerGuard"),
+        ),
+    ] = Guard.ENABLED
     storm_limit: Annotated[
-        int, Field("Broadcasts and multicasts a second; only 0, no limit, is offered.")
+        int,
+        Integer(0, 1_000_000),
+        Field("Broadcasts and multicasts that the guest may send in a second; 0 is no limit."),
     ] = 0
     port_flow_limit: Annotated[int, Field("Flows; only 0, no limit, is offered.")] = 0
     vmq_weight: Annotated[int, Integer(0, 100), Field("Hint: virtual machine queues.")] = 100
@@ -88,10 +98,6 @@ class PortSettings(Part, frozen=True, kw_only=True):
 
 _ENFORCED_LATER = frozenset(
     (
-        "mac_spoofing_enabled",
-        "arp_guard_enabled",
-        "dhcp_guard_enabled",
-        "storm_limit",
         "port_flow_limit",
         "outbound_reserved_value",
         "outbound_maximum_mbps",

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from isthmus.intent import (
+    access_control_lists,
     credentials,
     logical_networks,
     mac_pools,
     network_interfaces,
+    security_tags,
     servers,
     virtual_network_manager,
     virtual_networks,
@@ -17,10 +19,12 @@ from isthmus.intent import (
 from isthmus.intent.kinds import Kind
 
 ROOTS: tuple[Kind, ...] = (
+    access_control_lists.KIND,
     credentials.KIND,
     logical_networks.KIND,
     mac_pools.KIND,
     network_interfaces.KIND,
+    security_tags.KIND,
     servers.KIND,
     virtual_network_manager.KIND,
     virtual_networks.KIND,

@@ -10,6 +10,7 @@ import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent import virtual_network_manager
+from isthmus.intent.access_control_lists import ACL
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import overlapping, prefix, space
 from isthmus.intent.fields import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
 
 HIGHEST_RDID = 2**24 - 1
-LONGEST_SUBNET = 30
+LONGEST_SUBNET = {4: 30, 6: 126}
 """Prefix length of the smallest virtual subnet: the distributed router and one guest."""
 
 MANY_DNS_SERVERS = Many(IpAddress(), limit=9, code="DnsServerCountLimitReached")
@@ -46,9 +47,12 @@ MANY_DNS_SERVERS = Many(IpAddress(), limit=9, code="DnsServerCountLimitReached")
 
 RESTRICTED = tuple(
     space(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"),
+        *("::/8", "fe80::/10", "ff00::/8"),
+    )
 )
-"""IPv4 addresses that mean something else to every guest (RFC 6890): this network, loopback,
+"""Addresses that mean something else to every guest (RFC 6890, RFC 4291): this network, loopback,
 link-local (where metadata and DNS will be), multicast, reserved."""
 
 MANY_ROUTES = Many(Nested(Route), limit=25, code="RouteCountLimitReached")
@@ -149,6 +153,38 @@ class VirtualNetwork(Resource, frozen=True, kw_only=True):
                 code="InvalidIPPrefix",
                 target=member.at("address_prefix"),
             )
+        _check_pairs(children)
+
+
+def _check_pairs(children: Sequence[Member]) -> None:
+    """dualStackSubnet: an IPv6 subnet names an IPv4 one of its network, which no other names."""
+    subnets = {
+        member.resource_id.lower(): (member, member.value)
+        for member in children
+        if isinstance(member.value, VirtualSubnet)
+    }
+    partner: dict[str, str] = {}
+    for name, (member, subnet) in subnets.items():
+        if subnet.dual_stack_subnet is None:
+            continue
+        other = key_of(subnet.dual_stack_subnet).rpartition("/")[2]
+        its = subnets.get(other, (None, None))[1]
+        if its is None:
+            rule = "is not in the same virtual network"
+        elif prefix(its.address_prefix).version == prefix(subnet.address_prefix).version:
+            rule = "is of the same address family"
+        elif partner.setdefault(other, name) != name:
+            rule = f"is the partner of {partner[other]} already"
+        elif prefix(subnet.address_prefix).version == 4 and its.dual_stack_subnet is None:
+            rule = "does not name this one: let the IPv6 subnet name the IPv4 one"
+        else:
+            continue
+        raise Invalid(
+            f"{subnet.dual_stack_subnet} {rule}. A dual-stack pair is one IPv4 and one IPv6 subnet"
+            " of one network.",
+            code="InvalidSubnet",
+            target=member.at("dual_stack_subnet"),
+        )
 
 
 def _check_ranges(ranges: str | None, draft: Draft) -> None:
@@ -170,8 +206,8 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         str,
         IpPrefix(),
         required(
-            "Its prefix, inside the address space; IPv4, /30 or larger. It cannot change while in"
-            " use."
+            "Its prefix, inside the address space; IPv4, /30 or larger, or IPv6, /126 or larger. It"
+            " cannot change while in use."
         ),
     ]
     routes: Annotated[
@@ -183,14 +219,20 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         ),
     ] = ()
     access_control_list: Annotated[
-        None, NotOffered("access control lists"), Field("Not offered.")
+        str | None, ACL, Field("The access control list that everything in it is under.")
     ] = None
     route_table: Annotated[None, NotOffered("route tables"), Field("Not offered.")] = None
     service_insertion: Annotated[None, NotOffered("service insertion"), Field("Not offered.")] = (
         None
     )
     dual_stack_subnet: Annotated[
-        None, NotOffered("dual-stack subnets"), Field("Not offered.", Rules(since=V3))
+        str | None,
+        Reference(("virtualNetworks/subnets",)),
+        Field(
+            "The subnet of the other address family on the same segment: the IPv6 subnet names the"
+            " IPv4 one, which may name it back. It cannot change while in use.",
+            Rules(since=V3),
+        ),
     ] = None
     encryption_enabled: Annotated[
         None,
@@ -206,11 +248,21 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         ),
     ] = 0
 
+    def segment_key(self, key: str) -> str:
+        """Key of the subnet that its segment is called after; `key` is its own. A dual-stack pair
+        is the IPv4 subnet's segment."""
+        if self.dual_stack_subnet is None or prefix(self.address_prefix).version == 4:
+            return key
+        return key_of(self.dual_stack_subnet)
+
     def settled(self, draft: Draft) -> VirtualSubnet:
         before = draft.before(VirtualSubnet)
         if before is not None and before.address_prefix != self.address_prefix:
             rule = "Its prefix cannot change."
             draft.replace_unless_used("InUseSubnetCannotBeUpdated", "address_prefix", rule)
+        if before is not None and before.segment_key(draft.key) != self.segment_key(draft.key):
+            rule = "Its partner cannot change."
+            draft.replace_unless_used("InUseSubnetCannotBeUpdated", "dual_stack_subnet", rule)
         self._check_prefix(draft)
         check_routes(self.routes, self.address_prefix, draft.at("routes"))
         vsid = self.virtual_subnet_id or _new_vsid(draft)
@@ -219,20 +271,18 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
 
     def _check_prefix(self, draft: Draft) -> None:
         own, target = prefix(self.address_prefix), draft.at("address_prefix")
-        if own.version != 4:
+        longest = LONGEST_SUBNET[own.version]
+        if own.prefixlen > longest:
             raise Invalid(
-                f"{own} is an IPv6 prefix: this controller has IPv4 virtual subnets only.",
-                code="OperationNotSupported",
-                target=target,
-            )
-        if own.prefixlen > LONGEST_SUBNET:
-            raise Invalid(
-                f"{own} is too small: the router and one guest need a /{LONGEST_SUBNET}.",
+                f"{own} is too small: the router and one guest need a /{longest}.",
                 code="InvalidIPPrefix",
                 target=target,
             )
         mine = space(self.address_prefix)
-        if any(s.network <= mine.last and mine.network <= s.last for s in RESTRICTED):
+        if any(
+            s.family == mine.family and s.network <= mine.last and mine.network <= s.last
+            for s in RESTRICTED
+        ):
             raise Invalid(
                 f"{own} holds addresses that guests cannot use: loopback, link-local, multicast or"
                 " reserved ones.",

@@ -58,7 +58,13 @@ class TreeWriter:
     """Writes one request's resources; all get the same etag (section A.4)."""
 
     def __init__(
-        self, overlay: Overlay, ids: Ids, version: Version, etag: str, tree: Mapping[str, Stored]
+        self,
+        overlay: Overlay,
+        ids: Ids,
+        version: Version,
+        etag: str,
+        tree: Mapping[str, Stored],
+        coming: Collection[str],
     ) -> None:
         self._overlay = overlay
         self._ids = ids
@@ -66,6 +72,8 @@ class TreeWriter:
         self._etag = etag
         self._tree = tree
         """The stored rows that this request writes anew, or takes away."""
+        self._coming = coming
+        """Keys of all that this request writes: siblings may refer to each other."""
 
     def write(
         self,
@@ -166,7 +174,7 @@ class TreeWriter:
                 continue
             for found in spec.type.mentions(inner):
                 key = key_of(found.ref)
-                if self._overlay.get(key) is None:
+                if self._overlay.get(key) is None and key not in self._coming:
                     raise Invalid(
                         f"{found.ref} does not exist.",
                         code=found.code,

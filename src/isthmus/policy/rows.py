@@ -94,7 +94,7 @@ class Subnet(Row, frozen=True, kw_only=True):
 
 class Router(Row, frozen=True, kw_only=True):
     """Desired. A routing domain: `rdid` is its number (1 .. 2^24 - 1), `mac` that of its ports
-    everywhere.
+    everywhere. `prefixes` are its address space, which rules call VIRTUALNETWORK.
     """
 
     TABLE = "Router"
@@ -102,6 +102,7 @@ class Router(Row, frozen=True, kw_only=True):
     id: str
     rdid: int
     mac: str
+    prefixes: tuple[str, ...] = ()
     origin: str = ""
 
 
@@ -125,6 +126,13 @@ class Port(Row, frozen=True, kw_only=True):
     it as iface-id as well). `addresses` are plain addresses of both families, and `dhcp_address`
     the one that DHCP gives. `hosts`: who may claim it, empty for any. `dns` overrides the subnet's.
     `revision` is the intent's etag: a host reports which revision it has applied.
+
+    `rule_sets` are ``level address set``: which rule sets hold at which level (subnet, interface)
+    for which of its addresses (``*`` for all); what no level forbids passes. `groups` are those
+    whose member it is. `pairs` are ``prefix MAC``: further addresses that it may use. `guards` are
+    those that are not as they usually are: mac-spoofing (it may use any MAC address), dhcp-guard
+    (it may not answer DHCP), router-advertisements (it may send them). `storm_pps` limits its
+    broadcasts and multicasts, 0 for no limit.
     """
 
     TABLE = "Port"
@@ -138,7 +146,54 @@ class Port(Row, frozen=True, kw_only=True):
     kind: str = "vm"
     profile_id: str = ""
     dns: tuple[str, ...] = ()
+    rule_sets: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    storm_pps: int = 0
     revision: str = ""
+    origin: str = ""
+
+
+class RuleSet(Row, frozen=True, kw_only=True):
+    """Desired. Rules that stand together. The defaults are allow or deny, for packets to (in) and
+    from (out) a port that no rule of its level matches.
+    """
+
+    TABLE = "Rule_Set"
+    KEY = ("id",)
+    id: str
+    in_default: str = "allow"
+    out_default: str = "allow"
+    origin: str = ""
+
+
+class Rule(Row, frozen=True, kw_only=True):
+    """Desired. One rule of a set. `direction` is in or out as the port sees it, `action` allow or
+    deny; lower `priority` first. `protocol` is an IP protocol number, -1 for any; `family` 4, 6, or
+    0 for both. An end is a prefix, VIRTUALNETWORK, INTERNET, AZURELOADBALANCER, or empty for any
+    address; or, where there are groups, any address of a member of one of them. Ports are
+    ``first-last``, empty for all; ICMP type and code are -1 for any.
+    """
+
+    TABLE = "Rule"
+    KEY = ("rule_set", "id")
+    rule_set: str
+    id: str
+    direction: str
+    priority: int
+    action: str
+    family: int = 0
+    protocol: int = -1
+    source: str = ""
+    destination: str = ""
+    source_groups: tuple[str, ...] = ()
+    destination_groups: tuple[str, ...] = ()
+    source_ports: str = ""
+    destination_ports: str = ""
+    icmp_type: int = -1
+    icmp_code: int = -1
+    stateless: bool = False
     origin: str = ""
 
 
@@ -257,6 +312,8 @@ TABLES: tuple[type[Row], ...] = (
     Router,
     RouterPort,
     Port,
+    RuleSet,
+    Rule,
     Host,
     Probe,
     HostStatus,
@@ -274,6 +331,8 @@ DESIRED: tuple[type[Row], ...] = (
     Router,
     RouterPort,
     Port,
+    RuleSet,
+    Rule,
     Host,
 )
 """What the deriver writes."""

@@ -79,7 +79,8 @@ def delete(table: str, row_id: RowId) -> Operation:
 
 
 def mutate(table: str, row_id: RowId, mutations: Iterable[Mutation]) -> Operation:
-    """RFC 7047 section 5.2.4. Values are numbers, text, or frozensets of RowIds."""
+    """RFC 7047 section 5.2.4. Values are numbers, text, frozensets of RowIds, or maps of text to
+    text."""
     shown = [[column, mutator, _mutation_value(value)] for column, mutator, value in mutations]
     return {"op": "mutate", "table": table, "where": _where(row_id), "mutations": shown}
 
@@ -106,6 +107,8 @@ def _where(row_id: RowId) -> list[object]:
 def _mutation_value(value: object) -> object:
     if isinstance(value, frozenset):
         return ["set", [reference(row_id) for row_id in sorted(value)]]
+    if isinstance(value, dict):
+        return ["map", [list(pair) for pair in sorted(value.items())]]
     return value
 
 

@@ -19,6 +19,9 @@ from enum import Enum
 NXM_0, NXM_1, OPENFLOW_BASIC, PACKET_REGISTERS, EXPERIMENTER = 0, 1, 0x8000, 0x8001, 0xFFFF
 """OXM classes."""
 
+ERICSSON = 0x1000
+"""The class of two fields of neighbour discovery, as Open vSwitch has them."""
+
 ONF = 0x4F4E4600
 """The ONF's experimenter id, which stands behind the header of its fields."""
 
@@ -145,6 +148,9 @@ ICMPV6_CODE = _oxm("icmpv6_code", 8, 30, _D, ("NXM_NX_ICMPV6_CODE", NXM_1, 22))
 ND_TARGET = _oxm("nd_target", 128, 31, Form.IPV6, ("NXM_NX_ND_TARGET", NXM_1, 23))
 ND_SLL = _oxm("nd_sll", 48, 32, Form.MAC, ("NXM_NX_ND_SLL", NXM_1, 24))
 ND_TLL = _oxm("nd_tll", 48, 33, Form.MAC, ("NXM_NX_ND_TLL", NXM_1, 25))
+ND_RESERVED = _nxm("ERICOXM_OF_ICMPV6_ND_RESERVED", "nd_reserved", 32, 1, _H, ERICSSON)
+"""Flags of a neighbour advertisement (RFC 4861 section 4.4)."""
+ND_OPTIONS_TYPE = _nxm("ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE", "nd_options_type", 8, 2, _D, ERICSSON)
 ARP_OP = _oxm("arp_op", 16, 21, _D, ("NXM_OF_ARP_OP", NXM_0, 15))
 ARP_SPA = _oxm("arp_spa", 32, 22, Form.IPV4, ("NXM_OF_ARP_SPA", NXM_0, 16))
 ARP_TPA = _oxm("arp_tpa", 32, 23, Form.IPV4, ("NXM_OF_ARP_TPA", NXM_0, 17))
@@ -187,6 +193,7 @@ FIELDS: tuple[Field, ...] = (
     IPV4_SRC, IPV4_DST, IPV6_SRC, IPV6_DST, IP_FRAG, IP_DSCP, IP_ECN, IP_TTL, IP_PROTO,
     TCP_SRC, TCP_DST, TCP_FLAGS, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST,
     ICMP_TYPE, ICMP_CODE, ICMPV6_TYPE, ICMPV6_CODE, ND_TARGET, ND_SLL, ND_TLL,
+    ND_RESERVED, ND_OPTIONS_TYPE,
     ARP_OP, ARP_SPA, ARP_TPA, ARP_SHA, ARP_THA,
     TUNNEL_ID, TUN_SRC, TUN_DST, TUN_IPV6_SRC, TUN_IPV6_DST,
     *REG, *XREG, *XXREG, PKT_MARK,

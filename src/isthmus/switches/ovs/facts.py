@@ -57,12 +57,15 @@ class Location(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """A segment as the data plane knows it. `router_mac` is None where no router is attached."""
+    """A segment as the data plane knows it. `router` and `router_mac` are None where none is
+    attached."""
 
     segment: str
     vsid: int
     domain: int
+    zone: int
     router_mac: Mac | None
+    router: str | None
 
 
 class LocalMember(NamedTuple):
@@ -70,6 +73,8 @@ class LocalMember(NamedTuple):
     port: str
     ofport: int
     domain: int
+    filtered: bool = False
+    """Whether rules hold for what it receives."""
 
 
 class RemoteMember(NamedTuple):
@@ -88,8 +93,24 @@ class Problem(NamedTuple):
     detail: str
 
 
+class Wanted(NamedTuple):
+    """Something that needs a number on this host: `name` in the space `kind`."""
+
+    kind: str
+    name: str
+
+
+class Assigned(NamedTuple):
+    """Input: the number that this host has given it, and keeps through restarts; None where its
+    space is full. Key: the `Wanted`."""
+
+    number: int | None
+
+
 class Meter(NamedTuple):
-    """A packet-rate limit; its id is the OpenFlow port of the port that it limits."""
+    """A packet-rate limit of one port. Its id is the port's OpenFlow port, plus an offset for what
+    is limited (`ports.STORM_METERS`).
+    """
 
     id: int
     rate_pps: int

@@ -16,13 +16,23 @@ from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Router, RouterPort, Segment
 from isthmus.switches.ovs.facts import (
     THIS,
+    Assigned,
     Ground,
     LocalMember,
     RemoteMember,
     ThisHost,
+    Wanted,
 )
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import ISOLATED, RESOLVED_MAC, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    ISOLATED,
+    RESOLVED_MAC,
+    SOME_RECEIVER,
+    TARGET6,
+    Out,
+    Register,
+    Stage,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -32,15 +42,37 @@ def _segment_of(_key: Key, row: object) -> Iterable[Key]:
     return (row.segment,)
 
 
+def _router_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, RouterPort)
+    return (row.router,)
+
+
 def _domain_of(_key: Key, row: object) -> Iterable[Key]:
     assert isinstance(row, LocalMember)
     return (row.domain,)
 
 
+ZONES = "zone"
+"""Numbers of conntrack zones: one for each routing domain, in which addresses are unique and whose
+connections may cross segments."""
+
 LEGS_BY_SEGMENT = Index(RouterPort, "segment", _segment_of)
+LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
 LOCAL_MEMBERS = Index(LocalMember, "segment", _segment_of)
 LOCAL_BY_DOMAIN = Index(LocalMember, "domain", _domain_of)
 REMOTE_MEMBERS = Index(RemoteMember, "segment", _segment_of)
+
+
+SOLICITATION = (
+    *(oxm.eth_type(0x86DD), oxm.ip_ttl(255), oxm.ip_proto(58)),
+    *(oxm.icmpv6_type(135), oxm.icmpv6_code(0)),
+)
+"""A neighbour solicitation that came from the link (RFC 4861 section 7.1.1)."""
+
+
+def target6(address: int) -> tuple[bytes, ...]:
+    """Matches an IPv6 address that is looked for: as four registers, which a switch reads back."""
+    return tuple(oxm.reg(4 * TARGET6 + n, address >> (96 - 32 * n) & 0xFFFFFFFF) for n in range(4))
 
 
 def ground(segment: Segment, read: Read) -> Iterator[Item]:
@@ -53,11 +85,17 @@ def ground(segment: Segment, read: Read) -> Iterator[Item]:
             routers.append(router)
     if segment.vsid <= 0:
         return
-    if routers:
-        # A segment has one router here; with several, the first by name routes.
-        value = Ground(segment.id, segment.vsid, routers[0].rdid, parse_mac(routers[0].mac))
-    else:
-        value = Ground(segment.id, segment.vsid, ISOLATED | segment.vsid, None)
+    # A segment has one router here; with several, the first by name routes.
+    router = routers[0] if routers else None
+    domain = router.rdid if router else ISOLATED | segment.vsid
+    need = Wanted(ZONES, str(domain))
+    yield Item(Wanted, need, need)
+    zone = read.get(Assigned, need)
+    if zone is None or zone.number is None:
+        return
+    mac = parse_mac(router.mac) if router else None
+    name = router.id if router else None
+    value = Ground(segment.id, segment.vsid, domain, zone.number, mac, name)
     yield Item(Ground, segment.id, value)
 
 
@@ -83,6 +121,7 @@ def segment_flows(ground: Ground, read: Read) -> Iterator[Item]:
                 act.load(1, oxm.REG[Register.ORIGIN]),
                 act.load(ground.vsid, oxm.REG[Register.VSID]),
                 act.load(ground.domain, oxm.REG[Register.DOMAIN]),
+                act.load(ground.zone, oxm.REG[Register.ZONE]),
             ),
             goto=Stage.SOURCE,
         )
@@ -109,7 +148,15 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
         for key in read.find(LOCAL_MEMBERS, ground.segment)
         if (member := read.get(LocalMember, key)) is not None
     ]
-    outputs = tuple(act.output(ofport) for ofport in sorted(m.ofport for m in members))
+    to_members = tuple(
+        action
+        for ofport in sorted(member.ofport for member in members)
+        for action in (
+            act.load(ofport, oxm.REG[Register.OUT]),
+            act.load(0, oxm.REG[Register.RECEIVER]),
+            act.resubmit_table(Stage.RECEIVER),
+        )
+    )
     peers = []
     for key in read.find(REMOTE_MEMBERS, ground.segment):
         peer = read.get(RemoteMember, key)
@@ -123,15 +170,21 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
             act.resubmit_table(Stage.TUNNEL),
         )
     )
-    to_all = oxm.eth_dst(Mac(MULTICAST_BIT), Mac(MULTICAST_BIT))
-    for origin, actions in ((0, outputs + replicas), (1, outputs)):
+    receiver = SOME_RECEIVER if any(member.filtered for member in members) else 0
+    vsid = oxm.reg(Register.VSID, ground.vsid)
+    yield flows.add(
+        Stage.FORWARD,
+        100,
+        oxm.match(oxm.eth_dst(Mac(MULTICAST_BIT), Mac(MULTICAST_BIT)), vsid),
+        apply=(
+            act.load(Out.FLOOD, oxm.REG[Register.OUT]),
+            act.load(receiver, oxm.REG[Register.RECEIVER]),
+        ),
+        goto=Stage.TRACK,
+    )
+    for origin, actions in ((0, to_members + replicas), (1, to_members)):
         yield flows.add(
-            Stage.FORWARD,
-            100,
-            oxm.match(
-                to_all, oxm.reg(Register.ORIGIN, origin), oxm.reg(Register.VSID, ground.vsid)
-            ),
-            apply=actions,
+            Stage.FLOOD, 100, oxm.match(oxm.reg(Register.ORIGIN, origin), vsid), apply=actions
         )
 
 
@@ -141,24 +194,26 @@ def router_flows(router: Router, read: Read) -> Iterator[Item]:
     """
     flows = Flows("router_flows", router.id)
     mac = parse_mac(router.mac)
-    yield flows.add(
-        Stage.DISPATCH,
-        100,
-        oxm.match(oxm.eth_dst(mac), oxm.eth_type(0x0800), oxm.reg(Register.DOMAIN, router.rdid)),
-        goto=Stage.ROUTE,
-    )
+    domain = oxm.reg(Register.DOMAIN, router.rdid)
+    for ethernet in (0x0800, 0x86DD):
+        yield flows.add(
+            Stage.DISPATCH,
+            100,
+            oxm.match(oxm.eth_dst(mac), oxm.eth_type(ethernet), domain),
+            goto=Stage.ROUTE,
+        )
     yield flows.add(
         Stage.SOURCE_MAC,
         50,
-        oxm.match(oxm.reg(Register.DOMAIN, router.rdid)),
+        oxm.match(domain),
         apply=(act.set_field(oxm.eth_src(mac)),),
         goto=Stage.FORWARD,
     )
 
 
 def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
-    """Over RouterPort: the route to the leg's subnets, and the gateway addresses, which answer ARP
-    and echo.
+    """Over RouterPort: the route to the leg's subnets, and the gateway addresses, which answer ARP,
+    neighbour discovery and echo.
     """
     router = read.get(Router, leg.router)
     ground = read.get(Ground, leg.segment)
@@ -167,59 +222,49 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
     flows = Flows("leg_flows", f"{leg.router} {leg.segment}")
     mac = parse_mac(router.mac)
     domain = oxm.reg(Register.DOMAIN, router.rdid)
+    routed = (
+        act.dec_ttl(),
+        act.set_field(oxm.eth_src(mac)),
+        act.load(ground.vsid, oxm.REG[Register.VSID]),
+    )
+    asked: tuple[bytes, ...]
     for text in leg.addresses:
         interface = ip_interface(text)
-        if not isinstance(interface, IPv4Interface):
-            continue
         gateway, network = int(interface.ip), interface.network
+        if isinstance(interface, IPv4Interface):
+            kind = oxm.eth_type(0x0800)
+            inside = oxm.ipv4_dst_prefix(int(network.network_address), network.prefixlen)
+            to_gateway = oxm.ipv4_dst(gateway)
+            echo = (oxm.ip_proto(1), oxm.icmp_type(8), oxm.icmp_code(0))
+            look_up = act.move(oxm.IPV4_DST, 0, oxm.REG[Register.TARGET], 0, 32)
+            asked = (oxm.eth_type(0x0806), oxm.reg(Register.TARGET, gateway))
+        else:
+            kind = oxm.eth_type(0x86DD)
+            inside = oxm.ipv6_dst_prefix(int(network.network_address), network.prefixlen)
+            to_gateway = oxm.ipv6_dst(gateway)
+            echo = (oxm.ip_proto(58), oxm.icmpv6_type(128), oxm.icmpv6_code(0))
+            look_up = act.move(oxm.IPV6_DST, 0, oxm.XXREG[TARGET6], 0, 128)
+            asked = (*SOLICITATION, *target6(gateway))
         yield flows.add(
             Stage.ROUTE,
             100 + network.prefixlen,
-            oxm.match(
-                oxm.eth_type(0x0800),
-                oxm.ipv4_dst_prefix(int(network.network_address), network.prefixlen),
-                domain,
-            ),
-            apply=(
-                act.dec_ttl(),
-                act.set_field(oxm.eth_src(mac)),
-                act.load(ground.vsid, oxm.REG[Register.VSID]),
-                act.move(oxm.IPV4_DST, 0, oxm.REG[Register.TARGET], 0, 32),
-            ),
+            oxm.match(kind, inside, domain),
+            apply=(*routed, look_up),
             goto=Stage.NEIGHBOUR,
         )
         yield flows.add(
             Stage.NEIGHBOUR,
             100,
-            oxm.match(
-                oxm.eth_type(0x0806),
-                oxm.reg(Register.TARGET, gateway),
-                oxm.reg(Register.VSID, ground.vsid),
-            ),
+            oxm.match(*asked, oxm.reg(Register.VSID, ground.vsid)),
             apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
             goto=Stage.RESOLVED,
         )
-        to_gateway = oxm.ipv4_dst(gateway)
         yield flows.add(
             Stage.ROUTE,
-            200,
-            oxm.match(
-                oxm.eth_type(0x0800),
-                oxm.ip_proto(1),
-                to_gateway,
-                oxm.icmp_type(8),
-                oxm.icmp_code(0),
-                domain,
-            ),
-            apply=(
-                act.move(oxm.ETH_SRC, 0, oxm.ETH_DST, 0, 48),
-                act.set_field(oxm.eth_src(mac)),
-                act.move(oxm.IPV4_SRC, 0, oxm.IPV4_DST, 0, 32),
-                act.set_field(oxm.ipv4_src(gateway)),
-                act.set_field(oxm.icmp_type(0)),
-                act.set_field(oxm.ip_ttl(64)),
-                act.in_port(),
-            ),
+            300,
+            oxm.match(kind, *echo, to_gateway, domain),
+            apply=(act.load(Out.GATEWAY, oxm.REG[Register.OUT]),),
+            goto=Stage.TRACK,
         )
         # Nothing else listens at a gateway address.
-        yield flows.add(Stage.ROUTE, 190, oxm.match(oxm.eth_type(0x0800), to_gateway, domain))
+        yield flows.add(Stage.ROUTE, 290, oxm.match(kind, to_gateway, domain))

@@ -2,9 +2,18 @@
 """The stages of the integration bridge: tables, registers, priorities, cookies.
 
 A packet from a local port goes CLASSIFY → ADMISSION → DISPATCH → (ROUTE →) (NEIGHBOUR → RESOLVED →)
-FORWARD → TUNNEL or OUTPUT. A packet from a tunnel goes CLASSIFY → SOURCE → SOURCE_MAC → FORWARD →
-OUTPUT: it was routed at its source, and is never sent into a tunnel again (but for a port that has
-just moved away).
+FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER. If rules hold for
+either end here, TRACK sends it through connection tracking, and it comes back at JUDGE; there the
+two ends are put in the order of the connection (who opened it), the rules of the initiator and of
+the responder are looked at on the *original* tuple of the connection, and COMMIT keeps a new one.
+DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
+each local receiver.
+
+A packet from a tunnel goes CLASSIFY → SOURCE → SOURCE_MAC → FORWARD: it was routed at its source,
+and is never sent into a tunnel again (but for a port that has just moved away).
+
+Because every packet of a connection is judged again, taking a rule or a member of a group away ends
+what it had allowed, and nothing else, and there is nothing to flush.
 
 Every table ends in a flow of priority 0 that drops, so that what is dropped is counted by reason;
 `DROPS` says what a packet that ends there has done.
@@ -31,45 +40,109 @@ class Stage(IntEnum):
     ROUTE = 30
     NEIGHBOUR = 35
     RESOLVED = 36
+    ADVERTISE = 37
     FORWARD = 40
-    TUNNEL = 50
-    OUTPUT = 60
+    RECEIVER = 45
+    TRACK = 50
+    JUDGE = 55
+    SOURCE_GROUPS = 56
+    TARGET_GROUPS = 57
+    INITIATOR = 60
+    OUT_INTERFACE = 61
+    OUT_SUBNET = 62
+    RESPONDER = 65
+    IN_SUBNET = 66
+    IN_INTERFACE = 67
+    COMMIT = 70
+    FLOOD = 75
+    DELIVER = 80
+    TUNNEL = 85
 
 
 class Register(IntEnum):
-    """What each 32-bit register holds from CLASSIFY on."""
+    """What each 32-bit register holds from CLASSIFY on; some serve twice, before and after
+    FORWARD."""
 
     OUT = 0
-    """OpenFlow port to deliver to."""
+    """OpenFlow port to deliver to, or one of `Out`; 0 for another host."""
     ORIGIN = 1
     """0: a local port; 1: a tunnel."""
     PEER = 2
     """IPv4 provider address to tunnel to."""
     TARGET = 3
     """IPv4 address that is looked for: an ARP question's or a routed packet's."""
+    OUT_RULES = 3
+    """From INITIATOR on: the numbers of its rules, the interface's in the upper half."""
     SOURCE_VSID = 4
     """The segment of the port that claims the inner source of a tunnel packet."""
+    IN_RULES = 4
+    """From RESPONDER on: likewise."""
     VSID = 5
     """The segment that the packet is in."""
     DOMAIN = 6
     """The routing domain of its segment; 2^31 | VSID for a segment without a router."""
+    SENDER = 7
+    """Number of the filter of the local port that it comes from; 0 for none."""
+    INITIATOR = 8
+    """From JUDGE on: the filter of the local port that opened the connection."""
+    RESPONDER = 9
+    """From JUDGE on: the filter of the other one."""
+    RECEIVER = 10
+    """Number of the filter of the local port that it goes to; 0 for none."""
+    ZONE = 11
+    """Connection tracking zone of its routing domain."""
 
+
+class Out(IntEnum):
+    """What OUT may hold beside the number of a port."""
+
+    FLOOD = 0xFFFFFF00
+    """All members of the segment."""
+    GATEWAY = 0xFFFFFF01
+    """The router's own address, which answers echo requests."""
+
+
+SOME_RECEIVER = 0xFFFF
+"""In RECEIVER: of a broadcast that goes to a port with rules, each port is looked at in FLOOD."""
 
 RESOLVED_MAC = 4
 """The 64-bit register (of registers 8 and 9) whose low 48 bits hold the MAC address of TARGET."""
+
+TARGET6 = 3
+"""The 128-bit register (12 to 15) that holds the IPv6 address that is looked for."""
+
+GROUPS = 12
+"""The first of the four registers whose bits are, from JUDGE on, the groups that the ends of the
+original tuple are members of."""
+
+MOST_GROUPS = 128
 
 DROPS: dict[Stage, str] = {
     Stage.CLASSIFY: "from a port without policy, or a tunnel packet of an unknown segment",
     Stage.ADMISSION: "source MAC, IP or ARP address is not the port's own (port security)",
     Stage.SOURCE: "tunnel packet whose inner source is not claimed by the outer source",
     Stage.SOURCE_MAC: "routed tunnel packet of a segment without a router",
-    Stage.DISPATCH: "neither IPv4 nor an ARP question",
+    Stage.DISPATCH: "neither IP nor an ARP question, or neighbour discovery out of place",
     Stage.ROUTE: "no route",
     Stage.NEIGHBOUR: "no port has that address",
     Stage.RESOLVED: "not reached",
+    Stage.ADVERTISE: "not reached",
     Stage.FORWARD: "no port has that destination MAC on the segment",
+    Stage.RECEIVER: "not reached",
+    Stage.TRACK: "not IP, and rules hold for it",
+    Stage.JUDGE: "of no connection that can be followed (invalid)",
+    Stage.SOURCE_GROUPS: "not reached",
+    Stage.TARGET_GROUPS: "not reached",
+    Stage.INITIATOR: "rules that this host does not know hold for its sender",
+    Stage.OUT_INTERFACE: "an outbound rule of the interface, or its default",
+    Stage.OUT_SUBNET: "an outbound rule of the subnet, or its default",
+    Stage.RESPONDER: "rules that this host does not know hold for its receiver",
+    Stage.IN_SUBNET: "an inbound rule of the subnet, or its default",
+    Stage.IN_INTERFACE: "an inbound rule of the interface, or its default",
+    Stage.COMMIT: "not reached",
+    Stage.FLOOD: "broadcast on a segment that is not known",
+    Stage.DELIVER: "not reached",
     Stage.TUNNEL: "no encapsulation in common with the destination's host",
-    Stage.OUTPUT: "not reached",
 }
 
 DHCP_QUESTION = b"\x01"
@@ -134,8 +207,12 @@ def markdown() -> str:
         "",
         "| register | name |",
         "|---|---|",
-        *(f"| {register.value} | {register.name} |" for register in Register),
+        *(
+            f"| {register.value} | {name} |"
+            for name, register in sorted(Register.__members__.items(), key=lambda e: e[1].value)
+        ),
         f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
+        f"| xxreg{TARGET6} | the IPv6 address that is looked for; later, bits of groups |",
         "",
     ]
     return "\n".join(lines)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port costs nine flows, a peer three: two keys (its MAC for forwarding, its address for ARP
-and routing) and one source check.
+A local port with one IPv4 address costs eight flows, a peer three: two keys (its MAC for
+forwarding, its address for ARP and routing) and one source check; with rules a local port costs two
+more, and each further address costs one key and one check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv6Address, ip_network
 
-from isthmus.addresses import Mac, ipv4_number, parse_mac
+from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.facts import (
@@ -24,16 +26,18 @@ from isthmus.switches.ovs.facts import (
     RemoteMember,
     ThisHost,
 )
+from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, target6
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
-    DHCP_QUESTION,
     FIRST_FRAME,
     RESOLVED_MAC,
     Register,
     Stage,
 )
+from isthmus.switches.ovs.rules import ETHERNET
+from isthmus.switches.ovs.spoofing import LINK_LOCAL, ROUTER_ADVERTISEMENT, admission
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -41,12 +45,9 @@ DHCP_RATE_PPS = 10
 DHCP_BURST = 20
 """More than any client sends; keeps one guest from starving the others' answers."""
 
-BROADCAST = 0xFFFFFFFF
 
-
-def ipv4_addresses(port: Port) -> tuple[int, ...]:
-    """The port's IPv4 addresses as numbers."""
-    return tuple(ipv4_number(text) for text in port.addresses if ":" not in text)
+STORM_METERS = 1 << 16
+"""Added to a port's OpenFlow port: the id of the meter of its broadcasts."""
 
 
 def local_flows(port: Port, read: Read) -> Iterator[Item]:
@@ -65,94 +66,90 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
         )
         return
     flows = Flows("local_flows", port.id)
-    mac = parse_mac(port.mac)
+    numbers = tuple(
+        (family, address, filter_number(port, address, family, read))
+        for family in (4, 6)
+        for address in addresses_of(port, family) or ("",)
+    )
+    filtered = any(number != 0 for _, _, number in numbers)
     yield Item(
         LocalMember,
         (port.segment, port.id),
-        LocalMember(port.segment, port.id, local.ofport, ground.domain),
+        LocalMember(port.segment, port.id, local.ofport, ground.domain, filtered),
     )
     yield Item(Meter, local.ofport, Meter(local.ofport, DHCP_RATE_PPS, DHCP_BURST))
-    yield _classify(flows, port, local, ground, read)
-    yield from _admit(flows, local.ofport, mac, ipv4_addresses(port))
+    yield from _classify(flows, port, local, ground, read)
+    yield from admission(flows, port, local.ofport, numbers)
+    if filtered:
+        yield from _receive(flows, local.ofport, numbers)
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:
     return Item(Problem, (port.id, code, detail), Problem(port.id, code, detail))
 
 
-def _classify(flows: Flows, port: Port, local: LocalPort, ground: Ground, read: Read) -> Item:
+def _classify(
+    flows: Flows, port: Port, local: LocalPort, ground: Ground, read: Read
+) -> Iterator[Item]:
     location = read.get(Location, port.id)
     this = read.get(ThisHost, THIS)
     standing_by = location is not None and this is not None and location.host != this.host
     actions: tuple[bytes, ...] = (
         act.load(ground.vsid, oxm.REG[Register.VSID]),
         act.load(ground.domain, oxm.REG[Register.DOMAIN]),
+        act.load(ground.zone, oxm.REG[Register.ZONE]),
     )
     if standing_by:
         # Another host has the port: the guest's first frame here shows that it has arrived.
         actions = (act.controller(FIRST_FRAME, max_len=64), *actions)
-    return flows.add(
+    yield flows.add(
         Stage.CLASSIFY,
         100,
         oxm.match(oxm.in_port(local.ofport)),
         apply=actions,
         goto=Stage.ADMISSION,
     )
+    if port.storm_pps:
+        meter = local.ofport + STORM_METERS
+        yield Item(Meter, meter, Meter(meter, port.storm_pps, port.storm_pps))
+        group = Mac(MULTICAST_BIT)
+        yield flows.add(
+            Stage.CLASSIFY,
+            110,
+            oxm.match(oxm.in_port(local.ofport), oxm.eth_dst(group, group)),
+            meter=meter,
+            apply=actions,
+            goto=Stage.ADMISSION,
+        )
 
 
-def _admit(flows: Flows, ofport: int, mac: Mac, addresses: tuple[int, ...]) -> Iterator[Item]:
-    """Port security: MAC, IPv4 and ARP (RFC 826) source addresses; the guest's DHCP messages."""
-    source, port = oxm.eth_src(mac), oxm.in_port(ofport)
-    for address in addresses:
-        # RFC 5227 section 2.1.1: a probe for the port's own address must find it free; the
-        # announcement of it (section 2.3) needs no answer.
+def _receive(
+    flows: Flows, ofport: int, numbers: Sequence[tuple[int, str, int | None]]
+) -> Iterator[Item]:
+    """Which rules hold for what comes to the port: of each family those of the address that leads,
+    and of other addresses their own. What has no number yet gets nothing.
+    """
+    out = oxm.reg(Register.OUT, ofport)
+    leading: dict[int, int | None] = {}
+    for family, address, number in numbers:
+        is_first = family not in leading
+        if not is_first and leading[family] == number:
+            continue
+        leading.setdefault(family, number)
+        entries = [out, oxm.eth_type(ETHERNET[family])]
+        if not is_first:
+            entries.append(_destination(address))
         yield flows.add(
-            Stage.ADMISSION,
-            300,
-            oxm.match(port, oxm.eth_type(0x0806), oxm.arp_tpa(address)),
+            Stage.RECEIVER,
+            100 if is_first else 110,
+            oxm.match(*entries),
+            apply=None if number is None else (act.load(number, oxm.REG[Register.RECEIVER]),),
+            goto=None if number is None else Stage.TRACK,
         )
-        yield flows.add(
-            Stage.ADMISSION,
-            200,
-            oxm.match(port, source, oxm.eth_type(0x0806), oxm.arp_spa(address), oxm.arp_sha(mac)),
-            goto=Stage.DISPATCH,
-        )
-        yield flows.add(
-            Stage.ADMISSION,
-            200,
-            oxm.match(port, source, oxm.eth_type(0x0800), oxm.ipv4_src(address)),
-            goto=Stage.DISPATCH,
-        )
-    yield flows.add(
-        Stage.ADMISSION,
-        200,
-        oxm.match(port, source, oxm.eth_type(0x0806), oxm.arp_spa(0), oxm.arp_sha(mac)),
-        goto=Stage.DISPATCH,
-    )
-    # RFC 2131 section 4.1: a client without an address sends from 0.0.0.0 port 68 to the limited
-    # broadcast.
-    yield flows.add(
-        Stage.ADMISSION,
-        200,
-        oxm.match(
-            port,
-            source,
-            oxm.eth_type(0x0800),
-            oxm.ip_proto(17),
-            oxm.ipv4_src(0),
-            oxm.ipv4_dst(BROADCAST),
-            oxm.udp_src(68),
-            oxm.udp_dst(67),
-        ),
-        goto=Stage.DISPATCH,
-    )
-    yield flows.add(
-        Stage.DISPATCH,
-        300,
-        oxm.match(port, oxm.eth_type(0x0800), oxm.ip_proto(17), oxm.udp_src(68), oxm.udp_dst(67)),
-        meter=ofport,
-        apply=(act.controller(DHCP_QUESTION, max_len=0xFFFF),),
-    )
+
+
+def _destination(address: str) -> bytes:
+    return oxm.ipv6_dst(address) if ":" in address else oxm.ipv4_dst(address)
 
 
 def place(port: Port, read: Read) -> Iterator[Item]:
@@ -163,11 +160,11 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         return
     flows = Flows("place", port.id)
     mac, vsid = parse_mac(port.mac), oxm.reg(Register.VSID, ground.vsid)
-    for address in ipv4_addresses(port):
+    for text in port.addresses:
         yield flows.add(
             Stage.NEIGHBOUR,
             100,
-            oxm.match(oxm.reg(Register.TARGET, address), vsid),
+            oxm.match(*_looked_for(text), vsid),
             apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
             goto=Stage.RESOLVED,
         )
@@ -185,8 +182,15 @@ def place(port: Port, read: Read) -> Iterator[Item]:
             (port.segment, provider_address),
             RemoteMember(port.segment, provider_address, ground.domain),
         )
-        for address in ipv4_addresses(port):
-            yield _source(flows, ground, mac, address, provider_address)
+        for text in port.addresses:
+            yield _source(flows, ground, mac, text, provider_address)
+        yield from _further_sources(flows, ground, port, provider_address)
+
+
+def _looked_for(address: str) -> tuple[bytes, ...]:
+    if ":" in address:
+        return target6(int(IPv6Address(address)))
+    return (oxm.reg(Register.TARGET, ipv4_number(address)),)
 
 
 def _deliver(
@@ -197,7 +201,7 @@ def _deliver(
         100,
         oxm.match(oxm.eth_dst(mac), vsid),
         apply=(act.load(ofport, oxm.REG[Register.OUT]),),
-        goto=Stage.OUTPUT,
+        goto=Stage.RECEIVER,
     )
     for loser in location.others:
         # The host that the port has left forwards what still arrives there, whoever sent it: its
@@ -217,7 +221,7 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
         100,
         oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 0), vsid),
         apply=(to_peer,),
-        goto=Stage.TUNNEL,
+        goto=Stage.TRACK,
     )
     if location.superseded:
         # It was here a moment ago: what peers still send here follows it. Clearing the input port
@@ -231,18 +235,21 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
         )
 
 
-def _source(flows: Flows, ground: Ground, mac: Mac, address: int, provider_address: int) -> Item:
+def _source(flows: Flows, ground: Ground, mac: Mac, address: str, provider_address: int) -> Item:
     """The source check: in this routing domain, `address` may come only from a host that claims it.
 
     The inner source MAC is not matched but set: within the segment to the port's own, and in
     SOURCE_MAC to the router's when the packet was routed, so a forged one never reaches a guest.
     """
+    if ":" in address:
+        source = (oxm.eth_type(0x86DD), oxm.ipv6_src(address))
+    else:
+        source = (oxm.eth_type(0x0800), oxm.ipv4_src(ipv4_number(address)))
     return flows.add(
         Stage.SOURCE,
         100,
         oxm.match(
-            oxm.eth_type(0x0800),
-            oxm.ipv4_src(address),
+            *source,
             oxm.reg(Register.DOMAIN, ground.domain),
             oxm.tun_src(provider_address),
         ),
@@ -252,6 +259,44 @@ def _source(flows: Flows, ground: Ground, mac: Mac, address: int, provider_addre
         ),
         goto=Stage.SOURCE_MAC,
     )
+
+
+def _further_sources(
+    flows: Flows, ground: Ground, port: Port, provider_address: int
+) -> Iterator[Item]:
+    """What a port may send beside its own addresses, from the host that claims it: its address
+    pairs, and router advertisements."""
+    domain = oxm.reg(Register.DOMAIN, ground.domain)
+    known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
+    for pair in port.pairs:
+        text, _, mac = pair.partition(" ")
+        network = ip_network(text)
+        field = oxm.IPV6_SRC if network.version == 6 else oxm.IPV4_SRC
+        inside = oxm.prefix(field, int(network.network_address), network.prefixlen)
+        # Its own frames within the segment, and what the router has made of them.
+        for sender in {parse_mac(mac), ground.router_mac or parse_mac(mac)}:
+            yield flows.add(
+                Stage.SOURCE,
+                90,
+                oxm.match(
+                    *(oxm.eth_src(sender), oxm.eth_type(ETHERNET[network.version]), inside),
+                    *(domain, oxm.tun_src(provider_address)),
+                ),
+                apply=known,
+                goto=Stage.SOURCE_MAC,
+            )
+    if "router-advertisements" in port.guards:
+        yield flows.add(
+            Stage.SOURCE,
+            95,
+            oxm.match(
+                *(oxm.eth_src(parse_mac(port.mac)), *ROUTER_ADVERTISEMENT),
+                oxm.ipv6_src_prefix(LINK_LOCAL, 10),
+                *(domain, oxm.tun_src(provider_address)),
+            ),
+            apply=known,
+            goto=Stage.SOURCE_MAC,
+        )
 
 
 def mismatch(member: RemoteMember, read: Read) -> Iterator[Item]:

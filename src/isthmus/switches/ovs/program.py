@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy → program of an Open vSwitch host: the units, in the order in which they feed each other.
 
-Inputs: the south rows of the segments that the host's own ports can reach, `ThisHost` and
-`LocalPort`. Outputs: `Programmed` (flows), `Meter`, and `Problem` (what is wrong with a local
-port).
+Inputs: the south rows of the segments that the host's own ports can reach and of the rule sets that
+they are under, `ThisHost`, `LocalPort`, and `Assigned`: the numbers for what the units say is
+`Wanted`. Outputs: `Programmed` (flows), `Meter`, and `Problem` (what is wrong with a local port).
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from isthmus.policy.rows import (
     Port,
     Router,
     RouterPort,
+    Rule,
+    RuleSet,
     Segment,
     Subnet,
 )
 from isthmus.switches.ovs.facts import (
+    Assigned,
     Ground,
     LocalMember,
     LocalPort,
@@ -29,8 +32,24 @@ from isthmus.switches.ovs.facts import (
     Reach,
     RemoteMember,
     ThisHost,
+    Wanted,
+)
+from isthmus.switches.ovs.filters import (
+    RULES_BY_SET,
+    Compiled,
+    Filter,
+    FilterNumber,
+    GroupUse,
+    Inexpressible,
+    PortFilter,
+    Profile,
+    compile_profile,
+    filter_flows,
+    filter_problems,
+    port_filters,
 )
 from isthmus.switches.ovs.ground import (
+    LEGS_BY_ROUTER,
     LEGS_BY_SEGMENT,
     LOCAL_BY_DOMAIN,
     LOCAL_MEMBERS,
@@ -43,6 +62,7 @@ from isthmus.switches.ovs.ground import (
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.switches.ovs.ports import local_flows, mismatch, place
+from isthmus.switches.ovs.rules import membership, rule_flows
 from isthmus.switches.ovs.tunnels import fixed_flows, tunnel
 
 UNITS = (
@@ -53,15 +73,25 @@ UNITS = (
     unit(Router, router_flows),
     unit(RouterPort, leg_flows),
     unit(Port, locate),
+    unit(Port, port_filters),
+    unit(Profile, compile_profile),
+    unit(Filter, filter_flows),
+    unit(PortFilter, filter_problems),
+    unit(Compiled, rule_flows),
+    unit(Port, membership),
     unit(Port, local_flows),
     unit(Port, place),
     unit(RemoteMember, mismatch),
     unit(Ground, segment_flows),
 )
 
-INDEXES = (CLAIMS_BY_PORT, LEGS_BY_SEGMENT, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS)
+INDEXES = (
+    *(CLAIMS_BY_PORT, LEGS_BY_ROUTER, LEGS_BY_SEGMENT),
+    *(LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
+)
 
 TABLES: tuple[type, ...] = (
-    *(Claim, Host, Subnet, LocalPort, Location, Ground, LocalMember),
-    *(Reach, Meter, Problem, Programmed),
+    *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
+    *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
+    *(FilterNumber, GroupUse, Inexpressible),
 )

@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from isthmus.derive.engine import Item, Read
 from isthmus.switches.ovs.facts import THIS, Reach, ThisHost
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
+from isthmus.switches.ovs.ground import SOLICITATION
+from isthmus.switches.ovs.pipeline import RESOLVED_MAC, TARGET6, Register, Stage
+from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
+
+ALL_NODES, ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
+"""RFC 4291 section 2.7.1, RFC 2464 section 7."""
 
 
 def tunnel(reach: Reach, read: Read) -> Iterator[Item]:
@@ -56,8 +61,29 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
         apply=(act.move(oxm.ARP_TPA, 0, target, 0, 32),),
         goto=Stage.NEIGHBOUR,
     )
-    yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(0x0800)), goto=Stage.FORWARD)
-    mac = oxm.XREG[RESOLVED_MAC]
+    yield flows.add(
+        Stage.DISPATCH,
+        200,
+        oxm.match(*SOLICITATION),
+        apply=(act.move(oxm.ND_TARGET, 0, oxm.XXREG[TARGET6], 0, 128),),
+        goto=Stage.NEIGHBOUR,
+    )
+    # Neighbour discovery is answered here and goes nowhere else (RFC 4861, RFC 4890 section 4.4).
+    for kind in range(133, 138):
+        yield flows.add(
+            Stage.DISPATCH,
+            190,
+            oxm.match(oxm.eth_type(0x86DD), oxm.ip_proto(58), oxm.icmpv6_type(kind)),
+        )
+    for ethernet in (0x0800, 0x86DD):
+        yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(ethernet)), goto=Stage.FORWARD)
+    yield from _answers(flows)
+    yield from tracking_flows(flows)
+
+
+def _answers(flows: Flows) -> Iterator[Item]:
+    """ARP answers and neighbour advertisements, and where a routed packet goes on."""
+    target, mac = oxm.REG[Register.TARGET], oxm.XREG[RESOLVED_MAC]
     # RFC 826: the answer goes back where the question came from, with both pairs of addresses
     # exchanged.
     yield flows.add(
@@ -75,16 +101,53 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
             act.in_port(),
         ),
     )
+    # RFC 4861 section 7.2.4: to a solicitation without a source (RFC 4862 section 5.4.3, somebody
+    # looks whether the address is free) the answer goes to all nodes, and is not solicited.
+    advertised = (
+        act.move(mac, 0, oxm.ETH_SRC, 0, 48),
+        act.move(oxm.ND_TARGET, 0, oxm.IPV6_SRC, 0, 128),
+        act.set_field(oxm.icmpv6_type(136)),
+        act.set_field(oxm.nd_options_type(2)),
+    )
+    solicited, override = 0x40000000, 0x20000000
+    yield flows.add(
+        Stage.RESOLVED,
+        110,
+        oxm.match(*SOLICITATION, oxm.ipv6_src(0)),
+        apply=(
+            act.set_field(oxm.eth_dst(ALL_NODES_MAC)),
+            act.set_field(oxm.ipv6_dst(ALL_NODES)),
+            *advertised,
+            act.set_field(oxm.nd_reserved(override)),
+        ),
+        goto=Stage.ADVERTISE,
+    )
     yield flows.add(
         Stage.RESOLVED,
         100,
-        oxm.match(oxm.eth_type(0x0800)),
-        apply=(act.move(mac, 0, oxm.ETH_DST, 0, 48),),
-        goto=Stage.FORWARD,
+        oxm.match(*SOLICITATION),
+        apply=(
+            act.move(oxm.ETH_SRC, 0, oxm.ETH_DST, 0, 48),
+            act.move(oxm.IPV6_SRC, 0, oxm.IPV6_DST, 0, 128),
+            *advertised,
+            act.set_field(oxm.nd_reserved(solicited | override)),
+        ),
+        goto=Stage.ADVERTISE,
     )
+    # The option can be set only where the type has been matched: Open vSwitch checks this so.
     yield flows.add(
-        Stage.OUTPUT,
+        Stage.ADVERTISE,
         100,
-        oxm.match(),
-        apply=(act.output_reg(oxm.REG[Register.OUT], 0, 16),),
+        oxm.match(
+            *(oxm.eth_type(0x86DD), oxm.ip_proto(58)), *(oxm.icmpv6_type(136), oxm.icmpv6_code(0))
+        ),
+        apply=(act.move(mac, 0, oxm.ND_TLL, 0, 48), act.in_port()),
     )
+    for priority, ethernet in ((100, 0x0800), (90, 0x86DD)):
+        yield flows.add(
+            Stage.RESOLVED,
+            priority,
+            oxm.match(oxm.eth_type(ethernet)),
+            apply=(act.move(mac, 0, oxm.ETH_DST, 0, 48),),
+            goto=Stage.FORWARD,
+        )

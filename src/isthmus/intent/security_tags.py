@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""securityTags: groups of network interfaces (MS-NCNBI section B.20, API v5).
+
+Membership is the interface's list of tags, so that a member comes and goes without a change of the
+group. A security group of other APIs is one tag and the one list that is applied to it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from isthmus.intent.access_control_lists import AclRule
+from isthmus.intent.fields import Field, Resource, decode
+from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.references import key_of
+from isthmus.intent.versions import V5
+
+
+class SecurityTag(Resource, frozen=True, kw_only=True):
+    """A name that interfaces carry and rules speak of."""
+
+    type: Annotated[str | None, Field("What kind of tag it is. Information only.")] = None
+
+
+def _access_control_list(stored: Stored, view: View) -> Json:
+    for key in sorted(view.referrers(stored.key)):
+        row = view.get(key)
+        if row is not None and row.kind == "accessControlLists":
+            return {"resourceRef": row.ref}
+    return None
+
+
+def _rules(attribute: str, stored: Stored, view: View) -> Json:
+    found: list[Json] = []
+    for key in sorted(view.referrers(stored.key)):
+        row = view.get(key)
+        if row is not None and row.kind == "accessControlLists/aclRules":
+            tags: tuple[str, ...] = getattr(decode(row, AclRule), attribute)
+            if stored.key in map(key_of, tags):
+                found.append({"resourceRef": row.ref})
+    return found
+
+
+_REFERENCE: Json = {"$ref": "#/components/schemas/Reference"}
+_REFERENCES: Json = {"type": "array", "items": _REFERENCE}
+
+KIND = Kind(
+    name="securityTags",
+    model=SecurityTag,
+    since=V5,
+    in_use_code="InUseSecurityTagCannotBeDeleted",
+    back_references=(
+        BackReference("networkInterfaces", ("networkInterfaces",), "Interfaces that carry it."),
+    ),
+    computed=(
+        Computed(
+            "accessControlList",
+            _access_control_list,
+            {"anyOf": [_REFERENCE, {"type": "null"}]},
+            "The list that is applied to it.",
+        ),
+        Computed(
+            "aclRulesAsSource",
+            lambda stored, view: _rules("source_security_tags", stored, view),
+            {"type": "array", "items": _REFERENCE},
+            "Rules that it is a source of.",
+        ),
+        Computed(
+            "aclRulesAsDestination",
+            lambda stored, view: _rules("destination_security_tags", stored, view),
+            {"type": "array", "items": _REFERENCE},
+            "Rules that it is a destination of.",
+        ),
+    ),
+)

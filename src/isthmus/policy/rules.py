@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rule sets mean: the order of rules, and what their words stand for.
+
+At one level of a port (its subnet; itself with its groups) the rules of all sets stand in one list,
+by priority, of equal ones those that deny first; where none matches, the level denies if any of its
+sets does by default. A packet passes when every level lets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_network,
+    summarize_address_range,
+)
+from typing import NamedTuple
+
+from isthmus.policy.rows import Rule, RuleSet
+
+VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER = "VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER"
+"""Ends of a rule by name: the routing domain's address space, all outside it, its routers."""
+
+KEYWORDS = frozenset((VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER))
+
+EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+Network = IPv4Network | IPv6Network
+
+
+class Level(NamedTuple):
+    """The rules of one level in one direction, the first match deciding."""
+
+    rules: tuple[Rule, ...]
+    allow_by_default: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it lets everything pass, so that nobody need look."""
+        return self.allow_by_default and all(rule.action == "allow" for rule in self.rules)
+
+
+CLOSED = Level((), allow_by_default=False)
+
+
+def merged(sets: Iterable[RuleSet], rules: Iterable[Rule], direction: str) -> Level:
+    """One level; `direction` is in or out."""
+    ours = sorted((rule for rule in rules if rule.direction == direction), key=rank)
+    allowing = all(
+        (one.in_default if direction == "in" else one.out_default) == "allow" for one in sets
+    )
+    return Level(tuple(ours), allowing)
+
+
+def rank(rule: Rule) -> tuple[int, bool, str, str]:
+    """What rules of a level are sorted by."""
+    return rule.priority, rule.action != "deny", rule.rule_set, rule.id
+
+
+def span(ports: str) -> tuple[int, int]:
+    """First and last of a rule's ports."""
+    if not ports:
+        return 0, 0xFFFF
+    first, _, last = ports.partition("-")
+    return int(first), int(last)
+
+
+def networks(
+    end: str, family: int, space: Sequence[str], routers: Sequence[str]
+) -> tuple[Network, ...]:
+    """The prefixes of one family that an end of a rule stands for. `space` are the prefixes of the
+    routing domain, `routers` the addresses of its routers."""
+    whole = EVERYTHING[family]
+    if not end:
+        return (whole,)
+    if end == LOAD_BALANCER:
+        return _of_family(routers, family)
+    if end == VIRTUAL_NETWORK:
+        return _of_family(space, family)
+    if end == INTERNET:
+        return tuple(_complement(_of_family(space, family), family))
+    return _of_family((end,), family)
+
+
+def _of_family(texts: Iterable[str], family: int) -> tuple[Network, ...]:
+    found = {one for one in map(ip_network, texts) if one.version == family}
+    return tuple(sorted(found, key=lambda one: (int(one.network_address), one.prefixlen)))
+
+
+def _complement(inside: Iterable[Network], family: int) -> Iterator[Network]:
+    """The prefixes between those of `inside`, which are sorted."""
+    free, bits = 0, 32 if family == 4 else 128
+    address = IPv4Address if family == 4 else IPv6Address
+    spans = [(int(one.network_address), int(one.broadcast_address)) for one in inside]
+    for first, last in (*spans, (1 << bits, 1 << bits)):
+        if first > free:
+            yield from summarize_address_range(address(free), address(first - 1))
+        free = max(free, last + 1)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rules hold for which local port: from rule sets to numbers that flows carry.
+
+A *profile* is a list of rule sets in one direction within one routing domain; ports under the same
+lists share it. A *filter* is the four profiles of one address: what its interface and its subnet
+allow it to open, and to be opened. Profiles that let everything pass have the number 0, and so has
+a filter of such: packets between two of these see no connection tracking.
+
+Numbers are assigned by the agent and kept on the bridge (`Wanted`, `Assigned`). What has none yet,
+or cannot be expressed, lets nothing pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.policy.rules import CLOSED, Level, merged
+from isthmus.switches.ovs.facts import (
+    Assigned,
+    Ground,
+    Problem,
+    Wanted,
+)
+from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.location import local_port
+from isthmus.switches.ovs.pipeline import MOST_GROUPS, Register, Stage
+from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm
+
+PROFILE_NUMBERS = "profile"
+FILTER_NUMBERS = "filter"
+HIGHEST_NUMBER = 0xFFFE
+
+ENDS = ("source", "destination")
+
+
+class Profile(NamedTuple):
+    """`sets` are names of rule sets; `direction` is in or out."""
+
+    domain: int
+    router: str
+    direction: str
+    sets: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.domain} {self.direction} {' '.join(self.sets)}"
+
+
+class Filter(NamedTuple):
+    """Names of its profiles; empty where no rule set is applied."""
+
+    out_interface: str
+    out_subnet: str
+    in_subnet: str
+    in_interface: str
+
+    @property
+    def name(self) -> str:
+        return "|".join(self)
+
+
+NO_FILTER = Filter("", "", "", "")
+
+
+class PortFilter(NamedTuple):
+    """The filter of one address of a local port. Of each address family the first one `leads`: it
+    stands for all that is not an address of the port (broadcasts, address pairs). Where the port
+    has no address of a family, `address` is empty, and what holds for the whole port leads."""
+
+    port: str
+    address: str
+    family: int
+    leads: bool
+    filter: Filter
+
+
+class Compiled(NamedTuple):
+    """A profile with its rules. `unknown` are rule sets that this host has not read; `number` is
+    None until there is one, 0 if everything passes."""
+
+    profile: Profile
+    level: Level
+    number: int | None
+    unknown: tuple[str, ...]
+
+
+class GroupUse(NamedTuple):
+    """That rules on this host speak of a group's members, as an end of packets."""
+
+    domain: int
+    end: str
+    group: str
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(f"group {self.domain}", f"{self.end} {self.group}")
+
+
+class FilterNumber(NamedTuple):
+    """The number that packets of an address carry; 0 if nothing need be looked at."""
+
+    number: int
+
+
+class Inexpressible(NamedTuple):
+    """Why a profile cannot be enforced as it is; it lets nothing pass."""
+
+    profile: str
+    detail: str
+
+
+def _set_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Rule)
+    return (row.rule_set,)
+
+
+RULES_BY_SET = Index(Rule, "rule_set", _set_of)
+
+
+def port_filters(port: Port, read: Read) -> Iterator[Item]:
+    """Over Port: the filters of a local port's addresses, and the profiles that they need."""
+    ground = read.get(Ground, port.segment)
+    if ground is None or local_port(port, read) is None:
+        return
+    for family in (4, 6):
+        for position, address in enumerate(addresses_of(port, family) or ("",)):
+            profiles = tuple(_profiles(port, ground, address))
+            for profile in profiles:
+                if profile is not None:
+                    yield Item(Profile, profile.name, profile)
+            found = Filter(*(profile.name if profile else "" for profile in profiles))
+            if found != NO_FILTER:
+                yield Item(Filter, found.name, found)
+            value = PortFilter(port.id, address, family, position == 0, found)
+            yield Item(PortFilter, _key(port, address, family), value)
+
+
+def _key(port: Port, address: str, family: int) -> Key:
+    return port.id, address or f"v{family}"
+
+
+def addresses_of(port: Port, family: int) -> tuple[str, ...]:
+    """The port's addresses of one family, the one that leads first."""
+    found = (text for text in port.addresses if (":" in text) == (family == 6))
+    return tuple(sorted(found, key=lambda text: (text != port.dhcp_address, text)))
+
+
+def _profiles(port: Port, ground: Ground, address: str) -> Iterator[Profile | None]:
+    sets: dict[str, list[str]] = {"interface": [], "subnet": []}
+    for entry in port.rule_sets:
+        level, where, name = entry.split(" ", 2)
+        if where in ("*", address):
+            sets[level].append(name)
+    for direction, level in (
+        ("out", "interface"),
+        ("out", "subnet"),
+        ("in", "subnet"),
+        ("in", "interface"),
+    ):
+        names = tuple(sorted(set(sets[level])))
+        yield Profile(ground.domain, ground.router or "", direction, names) if names else None
+
+
+def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
+    """Over Profile: its rules in order, its number, and the groups that they speak of."""
+    sets, rules, unknown = [], [], []
+    for name in profile.sets:
+        found = read.get(RuleSet, name)
+        if found is None:
+            unknown.append(name)
+            continue
+        sets.append(found)
+        for key in read.find(RULES_BY_SET, name):
+            rule = read.get(Rule, key)
+            if rule is not None:
+                rules.append(rule)
+    if unknown:
+        level = CLOSED
+        yield _inexpressible(profile, f"no rule set is called {', '.join(unknown)}")
+    else:
+        level = merged(sets, rules, profile.direction)
+    number: int | None = 0
+    if not level.is_open:
+        wanted = Wanted(PROFILE_NUMBERS, profile.name)
+        yield Item(Wanted, wanted, wanted)
+        assigned = read.get(Assigned, wanted)
+        number = None if assigned is None else assigned.number
+        if assigned is not None and number is None:
+            yield _inexpressible(profile, f"this host holds {HIGHEST_NUMBER} lists of rules")
+    for use in _uses(profile, level):
+        yield Item(GroupUse, use, use)
+        yield Item(Wanted, use.wanted, use.wanted)
+        bit = read.get(Assigned, use.wanted)
+        if bit is not None and bit.number is None:
+            yield _inexpressible(
+                profile,
+                f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of one"
+                " routing domain that rules on one host can speak of",
+            )
+    yield Item(Compiled, profile.name, Compiled(profile, level, number, tuple(unknown)))
+
+
+def _inexpressible(profile: Profile, detail: str) -> Item:
+    return Item(Inexpressible, profile.name, Inexpressible(profile.name, detail))
+
+
+def _uses(profile: Profile, level: Level) -> Iterator[GroupUse]:
+    for rule in level.rules:
+        for group in rule.source_groups:
+            yield GroupUse(profile.domain, "source", group)
+        for group in rule.destination_groups:
+            yield GroupUse(profile.domain, "destination", group)
+
+
+def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
+    """Over Filter: its number, and what that number means for an initiator and a responder."""
+    numbers = []
+    for name in wanted:
+        found = read.get(Compiled, name) if name else None
+        if name and (found is None or found.number is None):
+            return
+        numbers.append(found.number or 0 if found is not None else 0)
+    if not any(numbers):
+        yield Item(FilterNumber, wanted.name, FilterNumber(0))
+        return
+    need = Wanted(FILTER_NUMBERS, wanted.name)
+    yield Item(Wanted, need, need)
+    assigned = read.get(Assigned, need)
+    if assigned is None or assigned.number is None:
+        return
+    yield Item(FilterNumber, wanted.name, FilterNumber(assigned.number))
+    out_interface, out_subnet, in_subnet, in_interface = numbers
+    flows = Flows("filter_flows", wanted.name)
+    for stage, register, loaded, upper, lower, following in (
+        (
+            *(Stage.INITIATOR, Register.INITIATOR, Register.OUT_RULES),
+            *(out_interface, out_subnet, Stage.OUT_INTERFACE),
+        ),
+        (
+            *(Stage.RESPONDER, Register.RESPONDER, Register.IN_RULES),
+            *(in_interface, in_subnet, Stage.IN_SUBNET),
+        ),
+    ):
+        yield flows.add(
+            stage,
+            100,
+            oxm.match(oxm.reg(register, assigned.number)),
+            apply=(act.load(upper << 16 | lower, oxm.REG[loaded]),),
+            goto=following,
+        )
+
+
+def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
+    """Over PortFilter: what keeps its port from working as its rules say."""
+    for name in found.filter:
+        trouble = read.get(Inexpressible, name) if name else None
+        if trouble is not None:
+            problem = Problem(
+                found.port,
+                "PolicyConfigurationFailure",
+                f"{trouble.detail}; until then nothing passes",
+            )
+            yield Item(Problem, problem, problem)
+
+
+def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:
+    """The number that packets of one of its addresses carry, of what is none of them if `address`
+    is empty; None until there is one."""
+    if not address:
+        address = next(iter(addresses_of(port, family)), "")
+    found = read.get(PortFilter, _key(port, address, family))
+    if found is None:
+        return None
+    if found.filter == NO_FILTER:
+        return 0
+    number = read.get(FilterNumber, found.filter.name)
+    return None if number is None else number.number

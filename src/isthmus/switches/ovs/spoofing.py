@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Port security: what a guest may send, by its source addresses (ADMISSION), and its DHCP messages.
+
+A guest speaks from its own MAC address and its own IP addresses, and from the address pairs that
+its port was given; nothing else passes, nor ARP or neighbour discovery that claims anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_network
+
+from isthmus.addresses import Mac, parse_mac
+from isthmus.derive.engine import Item
+from isthmus.policy.rows import Port
+from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.ground import SOLICITATION
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, Register, Stage
+from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm
+
+ARP, IPV4, IPV6 = oxm.eth_type(0x0806), oxm.eth_type(0x0800), oxm.eth_type(0x86DD)
+BROADCAST = 0xFFFFFFFF
+LINK_LOCAL = 0xFE80 << 112
+ROUTER_ADVERTISEMENT = (IPV6, oxm.ip_proto(58), oxm.icmpv6_type(134), oxm.icmpv6_code(0))
+
+Numbers = Sequence[tuple[int, str, int | None]]
+"""Of each address of a port: its family, it, and the number of its filter, None to let nothing
+pass. The first of a family leads; an empty address stands for a family without one."""
+
+
+def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterator[Item]:
+    """All of a port's ADMISSION flows, and those that take its DHCP messages out."""
+    here, mac = oxm.in_port(ofport), parse_mac(port.mac)
+    any_mac = "mac-spoofing" in port.guards
+    source = b"" if any_mac else oxm.eth_src(mac)
+    for family, address, number in numbers:
+        if address and family == 4:
+            yield from _ipv4(flows, here, source, mac, address, number)
+        elif address:
+            yield from _ipv6(flows, here, source, address, number)
+    leading = {family: number for family, _, number in reversed(numbers)}
+    yield from _arp_without_address(flows, here, source, mac)
+    if any(family == 6 and address for family, address, _ in numbers):
+        yield flows.add(
+            *(Stage.ADMISSION, 200),
+            oxm.match(here, source, *SOLICITATION, oxm.ipv6_src(0)),
+            goto=Stage.DISPATCH,
+        )
+    yield from _pairs(flows, here, port, leading)
+    yield from _dhcp(flows, here, source, ofport)
+    yield from _guards(flows, here, source, port)
+
+
+def _sender(number: int) -> tuple[bytes, ...] | None:
+    return (act.load(number, oxm.REG[Register.SENDER]),) if number else None
+
+
+def _ipv4(
+    flows: Flows, here: bytes, source: bytes, mac: Mac, address: str, number: int | None
+) -> Iterator[Item]:
+    # RFC 5227 section 2.1.1: a probe for the port's own address must find it free; the
+    # announcement of it (section 2.3) needs no answer.
+    yield flows.add(Stage.ADMISSION, 300, oxm.match(here, ARP, oxm.arp_tpa(address)))
+    sender = oxm.arp_sha(mac) if source else b""
+    yield flows.add(
+        Stage.ADMISSION,
+        200,
+        oxm.match(here, source, ARP, oxm.arp_spa(address), sender),
+        goto=Stage.DISPATCH,
+    )
+    if number is not None:
+        yield flows.add(
+            Stage.ADMISSION,
+            200,
+            oxm.match(here, source, IPV4, oxm.ipv4_src(address)),
+            apply=_sender(number),
+            goto=Stage.DISPATCH,
+        )
+
+
+def _ipv6(
+    flows: Flows, here: bytes, source: bytes, address: str, number: int | None
+) -> Iterator[Item]:
+    # RFC 4862 section 5.4: the guest looks whether its own address is free.
+    yield flows.add(
+        Stage.ADMISSION,
+        300,
+        oxm.match(here, *SOLICITATION, oxm.ipv6_src(0), oxm.nd_target(address)),
+    )
+    if number is not None:
+        yield flows.add(
+            Stage.ADMISSION,
+            200,
+            oxm.match(here, source, IPV6, oxm.ipv6_src(address)),
+            apply=_sender(number),
+            goto=Stage.DISPATCH,
+        )
+
+
+def _arp_without_address(flows: Flows, here: bytes, source: bytes, mac: Mac) -> Iterator[Item]:
+    sender = oxm.arp_sha(mac) if source else b""
+    yield flows.add(
+        Stage.ADMISSION,
+        200,
+        oxm.match(here, source, ARP, oxm.arp_spa(0), sender),
+        goto=Stage.DISPATCH,
+    )
+
+
+def _pairs(flows: Flows, here: bytes, port: Port, leading: dict[int, int | None]) -> Iterator[Item]:
+    """What the port's address pairs open: just these addresses, with just these MAC addresses."""
+    for pair in port.pairs:
+        text, _, mac_text = pair.partition(" ")
+        network, mac = ip_network(text), parse_mac(mac_text)
+        number, first = leading[network.version], int(network.network_address)
+        matches: Iterable[tuple[bytes, ...]]
+        if network.version == 4:
+            matches = ((IPV4, oxm.ipv4_src_prefix(first, network.prefixlen)),)
+            yield flows.add(
+                Stage.ADMISSION,
+                190,
+                oxm.match(
+                    *(here, oxm.eth_src(mac), ARP, oxm.arp_sha(mac)),
+                    oxm.prefix(oxm.ARP_SPA, first, network.prefixlen),
+                ),
+                goto=Stage.DISPATCH,
+            )
+        else:
+            matches = ((IPV6, oxm.ipv6_src_prefix(first, network.prefixlen)),)
+        for match in matches:
+            if number is not None:
+                yield flows.add(
+                    Stage.ADMISSION,
+                    190,
+                    oxm.match(here, oxm.eth_src(mac), *match),
+                    apply=_sender(number),
+                    goto=Stage.DISPATCH,
+                )
+
+
+def _dhcp(flows: Flows, here: bytes, source: bytes, ofport: int) -> Iterator[Item]:
+    # RFC 2131 section 4.1: a client without an address sends from 0.0.0.0 port 68 to the limited
+    # broadcast.
+    client = (IPV4, oxm.ip_proto(17), oxm.udp_src(68), oxm.udp_dst(67))
+    yield flows.add(
+        Stage.ADMISSION,
+        200,
+        oxm.match(here, source, *client, oxm.ipv4_src(0), oxm.ipv4_dst(BROADCAST)),
+        goto=Stage.DISPATCH,
+    )
+    yield flows.add(
+        Stage.DISPATCH,
+        300,
+        oxm.match(here, *client),
+        meter=ofport,
+        apply=(act.controller(DHCP_QUESTION, max_len=0xFFFF),),
+    )
+
+
+def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[Item]:
+    if "dhcp-guard" in port.guards:
+        for ethernet, server in ((IPV4, 67), (IPV6, 547)):
+            yield flows.add(
+                Stage.ADMISSION,
+                310,
+                oxm.match(here, ethernet, oxm.ip_proto(17), oxm.udp_src(server)),
+            )
+    if "router-advertisements" in port.guards:
+        # RFC 4861 section 6.1.2: they come from a link-local address, with a hop limit of 255.
+        yield flows.add(
+            Stage.ADMISSION,
+            210,
+            oxm.match(
+                *(here, source, *ROUTER_ADVERTISEMENT, oxm.ip_ttl(255)),
+                oxm.ipv6_src_prefix(LINK_LOCAL, 10),
+            ),
+            goto=Stage.DISPATCH,
+        )
+        yield flows.add(
+            Stage.DISPATCH, 195, oxm.match(here, *ROUTER_ADVERTISEMENT), goto=Stage.FORWARD
+        )
