@@ -16,13 +16,15 @@ __all__ = ["Northbound", "Resource"]
 
 _TIMEOUT_S = 20.0
 _READY_S = 20.0
+_VERSION = "v7.1"
+"""The newest: security tags are not in the first one."""
 
 
 class Northbound(Client):
     """A client of the lab's controller; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"unix:{path}", timeout_s=_TIMEOUT_S)
+        super().__init__(f"unix:{path}", timeout_s=_TIMEOUT_S, version=_VERSION)
         self._socket = path
 
     def put_all(self, resources: Iterable[tuple[str, Resource]]) -> None:
