@@ -4,6 +4,10 @@
 At one level of a port (its subnet; itself with its groups) the rules of all sets stand in one list,
 by priority, of equal ones those that deny first; where none matches, the level denies if any of its
 sets does by default. A packet passes when every level lets it.
+
+Rules speak of connections, in the direction in which these were opened. A stateless rule speaks of
+packets: what it allows at any level makes no connection at that end, so that a reply needs a rule
+of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +45,11 @@ class Level(NamedTuple):
     def is_open(self) -> bool:
         """Whether it lets everything pass, so that nobody need look."""
         return self.allow_by_default and all(rule.action == "allow" for rule in self.rules)
+
+    @property
+    def has_stateless(self) -> bool:
+        """Whether some rule lets packets pass for themselves, without a connection."""
+        return any(rule.stateless and rule.action == "allow" for rule in self.rules)
 
 
 CLOSED = Level((), allow_by_default=False)

@@ -35,6 +35,8 @@ FILTER_NUMBERS = "filter"
 HIGHEST_NUMBER = 0xFFFE
 
 ENDS = ("source", "destination")
+PLAIN = "plain "
+"""Before the name of an end that stateless rules look at."""
 
 
 class Profile(NamedTuple):
@@ -209,21 +211,24 @@ def _inexpressible(profile: Profile, detail: str) -> Item:
 
 
 def _uses(profile: Profile, level: Level) -> Iterator[GroupUse]:
-    for rule in level.rules:
-        for group in rule.source_groups:
-            yield GroupUse(profile.domain, "source", group)
-        for group in rule.destination_groups:
-            yield GroupUse(profile.domain, "destination", group)
+    for prefix in ("", PLAIN) if level.has_stateless else ("",):
+        for rule in level.rules:
+            for group in rule.source_groups:
+                yield GroupUse(profile.domain, f"{prefix}source", group)
+            for group in rule.destination_groups:
+                yield GroupUse(profile.domain, f"{prefix}destination", group)
 
 
 def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     """Over Filter: its number, and what that number means for an initiator and a responder."""
-    numbers = []
+    numbers: list[int] = []
+    plain: list[bool | None] = []
     for name in wanted:
         found = read.get(Compiled, name) if name else None
         if name and (found is None or found.number is None):
             return
         numbers.append(found.number or 0 if found is not None else 0)
+        plain.append(found.level.has_stateless if found is not None and found.number else None)
     if not any(numbers):
         yield Item(FilterNumber, wanted.name, FilterNumber(0))
         return
@@ -235,21 +240,23 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     yield Item(FilterNumber, wanted.name, FilterNumber(assigned.number))
     out_interface, out_subnet, in_subnet, in_interface = numbers
     flows = Flows("filter_flows", wanted.name)
-    for stage, register, loaded, upper, lower, following in (
-        (
-            *(Stage.INITIATOR, Register.INITIATOR, Register.OUT_RULES),
-            *(out_interface, out_subnet, Stage.OUT_INTERFACE),
-        ),
-        (
-            *(Stage.RESPONDER, Register.RESPONDER, Register.IN_RULES),
-            *(in_interface, in_subnet, Stage.IN_SUBNET),
-        ),
-    ):
+    outward = act.load(out_interface << 16 | out_subnet, oxm.REG[Register.OUT_RULES])
+    inward = act.load(in_interface << 16 | in_subnet, oxm.REG[Register.IN_RULES])
+    ends = [
+        (Stage.INITIATOR, Register.INITIATOR, outward, Stage.OUT_INTERFACE),
+        (Stage.RESPONDER, Register.RESPONDER, inward, Stage.IN_SUBNET),
+    ]
+    # Only where every level that has rules has stateless ones can these let a packet pass.
+    if True in plain[:2] and False not in plain[:2]:
+        ends.append((Stage.PLAIN_SENDER, Register.SENDER, outward, Stage.PLAIN_OUT_INTERFACE))
+    if True in plain[2:] and False not in plain[2:]:
+        ends.append((Stage.PLAIN_RECEIVER, Register.RECEIVER, inward, Stage.PLAIN_IN_SUBNET))
+    for stage, register, load, following in ends:
         yield flows.add(
             stage,
             100,
             oxm.match(oxm.reg(register, assigned.number)),
-            apply=(act.load(upper << 16 | lower, oxm.REG[loaded]),),
+            apply=(load,),
             goto=following,
         )
 

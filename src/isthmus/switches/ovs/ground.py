@@ -180,7 +180,7 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
             act.load(Out.FLOOD, oxm.REG[Register.OUT]),
             act.load(receiver, oxm.REG[Register.RECEIVER]),
         ),
-        goto=Stage.TRACK,
+        goto=Stage.PLAIN_SOURCE_GROUPS,
     )
     for origin, actions in ((0, to_members + replicas), (1, to_members)):
         yield flows.add(
@@ -264,7 +264,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             300,
             oxm.match(kind, *echo, to_gateway, domain),
             apply=(act.load(Out.GATEWAY, oxm.REG[Register.OUT]),),
-            goto=Stage.TRACK,
+            goto=Stage.PLAIN_SOURCE_GROUPS,
         )
         # Nothing else listens at a gateway address.
         yield flows.add(Stage.ROUTE, 290, oxm.match(kind, to_gateway, domain))

@@ -2,8 +2,9 @@
 """The stages of the integration bridge: tables, registers, priorities, cookies.
 
 A packet from a local port goes CLASSIFY → ADMISSION → DISPATCH → (ROUTE →) (NEIGHBOUR → RESOLVED →)
-FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER. If rules hold for
-either end here, TRACK sends it through connection tracking, and it comes back at JUDGE; there the
+FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER. What stateless
+rules allow an end is seen in the PLAIN stages, on the packet alone. If rules hold for an end that
+is left, TRACK sends it through connection tracking, and it comes back at JUDGE; there the
 two ends are put in the order of the connection (who opened it), the rules of the initiator and of
 the responder are looked at on the *original* tuple of the connection, and COMMIT keeps a new one.
 DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
@@ -42,8 +43,16 @@ class Stage(IntEnum):
     RESOLVED = 36
     ADVERTISE = 37
     FORWARD = 40
-    RECEIVER = 45
-    TRACK = 50
+    RECEIVER = 42
+    PLAIN_SOURCE_GROUPS = 43
+    PLAIN_TARGET_GROUPS = 44
+    PLAIN_SENDER = 45
+    PLAIN_OUT_INTERFACE = 46
+    PLAIN_OUT_SUBNET = 47
+    PLAIN_RECEIVER = 48
+    PLAIN_IN_SUBNET = 49
+    PLAIN_IN_INTERFACE = 50
+    TRACK = 51
     JUDGE = 55
     SOURCE_GROUPS = 56
     TARGET_GROUPS = 57
@@ -102,6 +111,12 @@ class Out(IntEnum):
     """The router's own address, which answers echo requests."""
 
 
+PASSED = {
+    Stage.PLAIN_OUT_SUBNET: Register.SENDER,
+    Stage.PLAIN_IN_INTERFACE: Register.RECEIVER,
+}
+"""The last of the stages in which stateless rules let an end pass, and what is 0 from then on."""
+
 SOME_RECEIVER = 0xFFFF
 """In RECEIVER: of a broadcast that goes to a port with rules, each port is looked at in FLOOD."""
 
@@ -129,6 +144,14 @@ DROPS: dict[Stage, str] = {
     Stage.ADVERTISE: "not reached",
     Stage.FORWARD: "no port has that destination MAC on the segment",
     Stage.RECEIVER: "not reached",
+    Stage.PLAIN_SOURCE_GROUPS: "not reached",
+    Stage.PLAIN_TARGET_GROUPS: "not reached",
+    Stage.PLAIN_SENDER: "not reached",
+    Stage.PLAIN_OUT_INTERFACE: "not reached",
+    Stage.PLAIN_OUT_SUBNET: "not reached",
+    Stage.PLAIN_RECEIVER: "not reached",
+    Stage.PLAIN_IN_SUBNET: "not reached",
+    Stage.PLAIN_IN_INTERFACE: "not reached",
     Stage.TRACK: "not IP, and rules hold for it",
     Stage.JUDGE: "of no connection that can be followed (invalid)",
     Stage.SOURCE_GROUPS: "not reached",

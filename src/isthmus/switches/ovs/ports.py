@@ -144,7 +144,7 @@ def _receive(
             100 if is_first else 110,
             oxm.match(*entries),
             apply=None if number is None else (act.load(number, oxm.REG[Register.RECEIVER]),),
-            goto=None if number is None else Stage.TRACK,
+            goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
 
 
@@ -221,7 +221,7 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
         100,
         oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 0), vsid),
         apply=(to_peer,),
-        goto=Stage.TRACK,
+        goto=Stage.PLAIN_SOURCE_GROUPS,
     )
     if location.superseded:
         # It was here a moment ago: what peers still send here follows it. Clearing the input port

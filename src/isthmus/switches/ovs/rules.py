@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules as flows, on the original tuple of a connection; and the members of groups.
+"""Rules as flows, on the original tuple of a connection, stateless ones also on the packet itself;
+and the members of groups.
 
 Each profile has a flow of the lowest priority for its default, and above it its rules in order: the
 first that matches decides. Ranges of ports are masks. A group is one bit of a register: a member
@@ -9,18 +10,19 @@ costs one flow, however many members there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import product
+from typing import NamedTuple
 
 from isthmus.derive.engine import Item, Read
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
-from isthmus.policy.rules import EVERYTHING, Network, networks, span
+from isthmus.policy.rules import Network, networks, span
 from isthmus.switches.ovs.facts import Assigned, Ground
-from isthmus.switches.ovs.filters import ENDS, Compiled, GroupUse, Inexpressible, Profile
+from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Inexpressible, Profile
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER
-from isthmus.switches.ovs.pipeline import GROUPS, Register, Stage
+from isthmus.switches.ovs.pipeline import GROUPS, PASSED, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -40,9 +42,47 @@ STAGES = {
 }
 """Where the rules of a direction and level are, and where goes what they let pass."""
 
+PLAIN_STAGES = {
+    ("out", "interface"): (Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
+    ("out", "subnet"): (Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_RECEIVER),
+    ("in", "subnet"): (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
+    ("in", "interface"): (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
+}
+"""Likewise, for stateless rules. What the second of an end lets pass needs no more looking at."""
+
+PLAIN_MISS = {"out": Stage.PLAIN_RECEIVER, "in": Stage.TRACK}
 _REGISTER = {"out": Register.OUT_RULES, "in": Register.IN_RULES}
-_SOURCE = {4: oxm.CT_NW_SRC, 6: oxm.CT_IPV6_SRC}
-_DESTINATION = {4: oxm.CT_NW_DST, 6: oxm.CT_IPV6_DST}
+
+
+class Fields(NamedTuple):
+    """Which fields hold the tuple that rules look at. `plain`: those of the packet itself."""
+
+    source: Mapping[int, oxm.Field]
+    destination: Mapping[int, oxm.Field]
+    plain: bool
+
+
+ORIGINAL = Fields(
+    {4: oxm.CT_NW_SRC, 6: oxm.CT_IPV6_SRC}, {4: oxm.CT_NW_DST, 6: oxm.CT_IPV6_DST}, plain=False
+)
+"""Of the connection."""
+
+PACKET = Fields({4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}, {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}, plain=True)
+
+_PORTS = {
+    6: (oxm.TCP_SRC, oxm.TCP_DST),
+    17: (oxm.UDP_SRC, oxm.UDP_DST),
+    132: (oxm.SCTP_SRC, oxm.SCTP_DST),
+}
+_ICMP = {1: (oxm.ICMP_TYPE, oxm.ICMP_CODE), 58: (oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE)}
+"""Of ICMP, connection tracking keeps type and code in the place of ports."""
+
+NOT_LATER = oxm.ip_frag(0, oxm.FRAGMENT_LATER)
+"""Later fragments of a packet have no ports to look at. Connection tracking puts them together; for
+a rule that looks at packets alone, they do not match."""
+
+NO_REPLY = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL)
+REPLY = oxm.ct_state(oxm.CT_TRK | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL)
 
 
 def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
@@ -59,15 +99,55 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         yield default.add(stage, 1, oxm.match(mine), goto=following if allow else None)
         if trouble is not None:
             continue
-        for rank, rule in enumerate(compiled.level.rules):
-            flows = Flows("rule_flows", f"{profile.name} {level} {rule.rule_set}/{rule.id}")
-            for match in matches(profile, rule, read):
-                yield flows.add(
-                    stage,
-                    max(TOP - rank, BOTTOM),
-                    oxm.match(mine, *match),
-                    goto=following if rule.action == "allow" else None,
-                )
+        for priority, rule in _by_priority(compiled.level.rules):
+            name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
+            flows = Flows("rule_flows", name)
+            for followed, passes in _verdicts(rule):
+                for match in matches(profile, rule, ORIGINAL, read):
+                    yield flows.add(
+                        stage,
+                        priority,
+                        oxm.match(mine, followed, *match),
+                        goto=following if passes else None,
+                    )
+        if compiled.level.has_stateless:
+            yield from _plain_flows(compiled, level, read)
+
+
+def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
+    for rank, rule in enumerate(rules):
+        yield max(TOP - rank, BOTTOM), rule
+
+
+def _verdicts(rule: Rule) -> tuple[tuple[bytes, bool], ...]:
+    """Of which packets of a connection a rule speaks, and whether it lets them pass."""
+    if rule.stateless and rule.action == "allow":
+        return (NO_REPLY, True), (REPLY, False)
+    return ((FOLLOWED, rule.action == "allow"),)
+
+
+def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
+    """Over the packet alone: what a stateless rule allows need not be followed at this end; what
+    another rule decides, or none, must.
+    """
+    profile, number = compiled.profile, compiled.number
+    assert number, "who calls it has a number"
+    stage, following = PLAIN_STAGES[profile.direction, level]
+    mine, miss = _number(profile.direction, level, number), PLAIN_MISS[profile.direction]
+    done = PASSED.get(stage)
+    flows = Flows("rule_flows", f"{profile.name} {level} plain")
+    yield flows.add(stage, 1, oxm.match(mine), goto=miss)
+    for priority, rule in _by_priority(compiled.level.rules):
+        passes = rule.stateless and rule.action == "allow"
+        apply = (act.load(0, oxm.REG[done]),) if passes and done is not None else None
+        for match in matches(profile, rule, PACKET, read):
+            yield flows.add(
+                stage,
+                priority,
+                oxm.match(mine, *match),
+                apply=apply,
+                goto=following if passes else miss,
+            )
 
 
 def _number(direction: str, level: str, number: int) -> bytes:
@@ -77,33 +157,47 @@ def _number(direction: str, level: str, number: int) -> bytes:
     return oxm.reg(register, number, 0xFFFF)
 
 
-def matches(profile: Profile, rule: Rule, read: Read) -> Iterator[tuple[bytes, ...]]:
+def matches(
+    profile: Profile, rule: Rule, fields: Fields, read: Read
+) -> Iterator[tuple[bytes, ...]]:
     """What a rule matches, without the number of its profile: a product of its ends' prefixes or
     groups, and of the masks of its ports."""
     for family in (4, 6) if rule.family == 0 else (rule.family,):
-        fixed = [FOLLOWED, oxm.eth_type(ETHERNET[family])]
+        fixed = [oxm.eth_type(ETHERNET[family])]
         if rule.protocol >= 0:
-            fixed.append(oxm.ct_nw_proto(rule.protocol))
-        source, destination = (_end(profile, rule, end, family, read) for end in ENDS)
-        from_ports, to_ports = rule.source_ports, rule.destination_ports
-        sources = [oxm.ct_tp_src(*pair) for pair in masks(from_ports)] if from_ports else [b""]
-        destinations = [oxm.ct_tp_dst(*pair) for pair in masks(to_ports)] if to_ports else [b""]
-        if rule.icmp_type >= 0:
-            # Of ICMP, connection tracking keeps type and code in the place of ports.
-            sources = [oxm.ct_tp_src(rule.icmp_type)]
-            if rule.icmp_code >= 0:
-                destinations = [oxm.ct_tp_dst(rule.icmp_code)]
-        for choice in product(source, destination, sources, destinations):
+            proto = oxm.ip_proto if fields.plain else oxm.ct_nw_proto
+            fixed.append(proto(rule.protocol))
+        if fields.plain and (rule.source_ports or rule.destination_ports or rule.icmp_type >= 0):
+            fixed.append(NOT_LATER)
+        source, destination = (_end(profile, rule, end, family, fields, read) for end in ENDS)
+        from_ports, to_ports = _port_matches(rule, fields)
+        for choice in product(source, destination, from_ports, to_ports):
             yield (*fixed, *filter(None, choice))
 
 
-def _end(profile: Profile, rule: Rule, end: str, family: int, read: Read) -> list[bytes]:
+def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]:
+    ours, theirs = oxm.CT_TP_SRC, oxm.CT_TP_DST
+    if fields.plain:
+        ours, theirs = {**_PORTS, **_ICMP}.get(rule.protocol, (ours, theirs))
+    from_ports = [oxm.masked(ours, *pair) for pair in masks(rule.source_ports)]
+    to_ports = [oxm.masked(theirs, *pair) for pair in masks(rule.destination_ports)]
+    if rule.icmp_type >= 0:
+        from_ports = [oxm.exact(ours, rule.icmp_type)]
+        if rule.icmp_code >= 0:
+            to_ports = [oxm.exact(theirs, rule.icmp_code)]
+    return from_ports, to_ports
+
+
+def _end(
+    profile: Profile, rule: Rule, end: str, family: int, fields: Fields, read: Read
+) -> list[bytes]:
     groups = rule.source_groups if end == "source" else rule.destination_groups
     if groups:
-        bits = (_bit(GroupUse(profile.domain, end, group), read) for group in groups)
+        seen = f"{PLAIN}{end}" if fields.plain else end
+        bits = (_bit(GroupUse(profile.domain, seen, group), read) for group in groups)
         return [_bit_match(bit) for bit in bits if bit is not None]
     text = rule.source if end == "source" else rule.destination
-    field = (_SOURCE if end == "source" else _DESTINATION)[family]
+    field = (fields.source if end == "source" else fields.destination)[family]
     router = read.get(Router, profile.router)
     space = router.prefixes if router is not None else ()
     gateways = _gateways(profile.router, read) if text.isalpha() else ()
@@ -111,9 +205,7 @@ def _end(profile: Profile, rule: Rule, end: str, family: int, read: Read) -> lis
 
 
 def _prefix(field: oxm.Field, one: Network) -> bytes:
-    if one == EVERYTHING[one.version]:
-        return b""
-    return oxm.prefix(field, int(one.network_address), one.prefixlen)
+    return oxm.prefix(field, int(one.network_address), one.prefixlen) if one.prefixlen else b""
 
 
 def _gateways(router: str, read: Read) -> list[str]:
@@ -134,13 +226,14 @@ def _bit_match(bit: int) -> bytes:
 
 
 def masks(ports: str) -> Iterator[tuple[int, int]]:
-    """A range of ports as values and masks of 16 bits, as few as there can be."""
+    """A range of ports as values and masks of 16 bits, as few as there can be; a mask of 0 for all
+    ports."""
     first, last = span(ports)
     while first <= last:
         size = first & -first or 0x10000
         while first + size - 1 > last:
             size >>= 1
-        yield first, 0x10000 - size
+        yield first, 0x10000 - size & 0xFFFF
         first += size
 
 
@@ -153,13 +246,21 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
     if ground is None:
         return
     flows = Flows("membership", port.id)
-    for end, stage, following in (
-        ("source", Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS),
-        ("destination", Stage.TARGET_GROUPS, Stage.INITIATOR),
+    for end, prefix, stage, following, fields, followed in (
+        ("source", "", Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
+        ("destination", "", Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED),
+        (
+            *("source", PLAIN, Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
+            *(PACKET.source, b""),
+        ),
+        (
+            *("destination", PLAIN, Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
+            *(PACKET.destination, b""),
+        ),
     ):
         bits = []
         for group in port.groups:
-            use = GroupUse(ground.domain, end, group)
+            use = GroupUse(ground.domain, f"{prefix}{end}", group)
             bit = _bit(use, read) if read.get(GroupUse, use) is not None else None
             if bit is not None:
                 bits.append(bit)
@@ -168,15 +269,14 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
         loads = tuple(act.load(1, oxm.REG[GROUPS + bit // 32], bit % 32, 1) for bit in bits)
         for text in port.addresses:
             address = ip_address(text)
-            field = (_SOURCE if end == "source" else _DESTINATION)[address.version]
             yield flows.add(
                 stage,
                 100,
                 oxm.match(
                     oxm.reg(Register.DOMAIN, ground.domain),
-                    FOLLOWED,
+                    followed,
                     oxm.eth_type(ETHERNET[address.version]),
-                    oxm.exact(field, int(address)),
+                    oxm.exact(fields[address.version], int(address)),
                 ),
                 apply=loads,
                 goto=following,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import TARGET6, Out, Register, Stage
+from isthmus.switches.ovs.pipeline import PASSED, TARGET6, Out, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -23,7 +23,7 @@ _IP = (0x0800, 0x86DD)
 
 def tracking_flows(flows: Flows) -> Iterator[Item]:
     """What is the same on every host, from RECEIVER to DELIVER."""
-    yield flows.add(Stage.RECEIVER, 1, oxm.match(), goto=Stage.TRACK)
+    yield from _plain(flows)
     yield from _track(flows)
     yield from _judge(flows)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
@@ -31,6 +31,32 @@ def tracking_flows(flows: Flows) -> Iterator[Item]:
     yield from _rules(flows)
     yield from _commit(flows)
     yield from _deliver(flows)
+
+
+def _plain(flows: Flows) -> Iterator[Item]:
+    """The way past the stages of stateless rules."""
+    for stage, following in (
+        (Stage.RECEIVER, Stage.PLAIN_SOURCE_GROUPS),
+        (Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
+        (Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
+        (Stage.PLAIN_SENDER, Stage.PLAIN_RECEIVER),
+        (Stage.PLAIN_RECEIVER, Stage.TRACK),
+    ):
+        yield flows.add(stage, 1, oxm.match(), goto=following)
+    for stage, register, mask, following in (
+        (Stage.PLAIN_OUT_INTERFACE, Register.OUT_RULES, 0xFFFF0000, Stage.PLAIN_OUT_SUBNET),
+        (Stage.PLAIN_OUT_SUBNET, Register.OUT_RULES, 0xFFFF, Stage.PLAIN_RECEIVER),
+        (Stage.PLAIN_IN_SUBNET, Register.IN_RULES, 0xFFFF, Stage.PLAIN_IN_INTERFACE),
+        (Stage.PLAIN_IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.TRACK),
+    ):
+        done = PASSED.get(stage)
+        yield flows.add(
+            stage,
+            2,
+            oxm.match(oxm.reg(register, 0, mask)),
+            apply=None if done is None else (act.load(0, oxm.REG[done]),),
+            goto=following,
+        )
 
 
 def _track(flows: Flows) -> Iterator[Item]:
