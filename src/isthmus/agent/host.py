@@ -15,6 +15,7 @@ import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.pairs import Pairs
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
 from isthmus.derive.engine import Engine, Index, Key
 from isthmus.policy.rows import (
@@ -22,6 +23,7 @@ from isthmus.policy.rows import (
     Heartbeat,
     Host,
     HostStatus,
+    LearnedAddress,
     Port,
     PortStatus,
     Probe,
@@ -31,7 +33,18 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.switches.ovs import program
-from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter, Problem, ThisHost
+from isthmus.switches.ovs.facts import (
+    THIS,
+    Ground,
+    LocalPort,
+    Location,
+    Meter,
+    Problem,
+    ThisHost,
+    TrackedAddress,
+)
+from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
@@ -103,6 +116,8 @@ class HostState:
         self.claims: dict[str, Stored[Claim]] = {}
         """Our claims as the store has them, by port; and so on."""
         self.statuses: dict[str, Stored[PortStatus]] = {}
+        self.learned: dict[str, dict[str, Stored[LearnedAddress]]] = {}
+        """By port, then by address."""
         self.heartbeat: Stored[Heartbeat] | None = None
         self.host_status: Stored[HostStatus] | None = None
         self.queries: dict[RowId, Query] = {}
@@ -113,6 +128,7 @@ class HostState:
         """Flows that the switch did not take, and its words."""
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
+        self._pairs = Pairs()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
@@ -149,6 +165,10 @@ class HostState:
                     if row.host == mine:
                         _keep(self.claims, row.port, row_id, row, gone=new is None)
                         self._claims_over.discard(row.port)
+                elif isinstance(row, LearnedAddress) and row.host == mine:
+                    of_port = self.learned.setdefault(row.port, {})
+                    _keep(of_port, row.address, row_id, row, gone=new is None)
+                    self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
                 self.engine.put(type(row), row.key, new)
@@ -185,6 +205,8 @@ class HostState:
         port = self._port_named(name)
         if port is not None and port.id in self.claims:
             self._claims_over.add(port.id)
+        if port is not None:
+            self._pairs.forget(port.id)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -192,6 +214,24 @@ class HostState:
         if name is not None and name not in self._frames_seen:
             self._frames_seen.add(name)
             self._report_interface(name)
+
+    def pair_seen(self, ofport: int, address: str, mac: str) -> bool:
+        """A guest has announced an address pair. True if the store has to hear of it."""
+        port = self.port_behind(ofport)
+        if port is None:
+            return False
+        stored = self.learned.get(port.id, {}).get(address)
+        others = [
+            row
+            for key in self.engine.entry(LEARNED_BY_ADDRESS, (port.segment, address))
+            if (row := self.engine.rows(LearnedAddress)[key]).port != port.id
+        ]
+        is_news = self._pairs.announce(
+            port, self.identity.host, address, mac, stored.row if stored else None, others
+        )
+        if is_news:
+            self._to_report.add(port.id)
+        return is_news
 
     def report_all(self) -> None:
         """Everything of ours in the store is to be looked at again."""
@@ -240,6 +280,16 @@ class HostState:
                 gone.append(openflow_meter(change.old))
         return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
 
+    def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
+        """Zones and addresses of this host that are gone since the last call: what connections are
+        still kept of them is to be forgotten."""
+        gone = [
+            change.key
+            for change in self.engine.changes(TrackedAddress)
+            if change.new is None and isinstance(change.key, TrackedAddress)
+        ]
+        return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
+
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> None:
         """Flows that the switch did not take: the port that each belongs to shows it."""
         for refused, error in refusals:
@@ -278,6 +328,14 @@ class HostState:
             others=others,
             frame_seen=local is not None and local.iface_id in self._frames_seen,
         )
+
+    def wanted_learned(self, port_id: str) -> dict[str, LearnedAddress]:
+        """By address, what to say of the address pairs that a local port uses."""
+        port = self.engine.rows(Port).get(port_id)
+        if port is None or self.local_port(port) is None:
+            return {}
+        stored = {address: s.row for address, s in self.learned.get(port_id, {}).items()}
+        return self._pairs.wanted(port, stored)
 
     def wanted_status(self, port_id: str, now_us: int) -> PortStatus | None:
         """What to say of a port on our switch; what is stored already stands, with its time."""

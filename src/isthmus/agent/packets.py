@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the switch sends up: guests' DHCP messages, and the first frame behind a standby claim."""
+"""What the switch sends up: guests' DHCP messages, the first frame behind a standby claim, and the
+announcements of address pairs."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 
+from isthmus.addresses import mac_text
 from isthmus.agent.dhcp import SERVER_MAC, answer_frame
 from isthmus.agent.host import HostState
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, FIRST_FRAME
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, FIRST_FRAME, PAIR_SEEN
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
+from isthmus.wire.neighbours import announced
 from isthmus.wire.openflow_packets import PacketIn
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ class Counters:
     dhcp_ignored: int = 0
     malformed: int = 0
     first_frames: int = 0
+    announcements: int = 0
 
 
 class PacketAnswers:
@@ -39,9 +43,21 @@ class PacketAnswers:
             self.counters.first_frames += 1
             self._state.frame_seen(packet.in_port)
             return True
+        if packet.userdata == PAIR_SEEN:
+            return self._hear(packet)
         if packet.userdata == DHCP_QUESTION:
             self._answer_dhcp(packet, connection)
         return False
+
+    def _hear(self, packet: PacketIn) -> bool:
+        self.counters.announcements += 1
+        try:
+            address, mac = announced(packet.packet)
+        except Malformed as error:
+            self.counters.malformed += 1
+            log.debug("announcement=malformed error=%s", error)
+            return False
+        return self._state.pair_seen(packet.in_port, str(address), mac_text(mac))
 
     def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
         port = self._state.port_behind(packet.in_port)

@@ -14,6 +14,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple, Never
 
@@ -206,6 +207,10 @@ class Agent:
         except BaseException:
             state.report_all()
             raise
+        zones, gone = state.forgotten()
+        if zones or gone:
+            ends = [(tracked.zone, ip_address(tracked.address)) for tracked in gone]
+            await self._openflow.flush(zones, ends)
         state.numbers.programmed()
         self._statuses |= statuses
         if at_rest:

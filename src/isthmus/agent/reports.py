@@ -20,10 +20,14 @@ HEARTBEAT_S = 30
 def port_operations(
     state: HostState, statuses: Mapping[str, PortStatus | None]
 ) -> Iterator[Operation]:
-    """The claims of those ports as they must be now, and their statuses as they were programmed."""
+    """The claims of those ports and the address pairs that they use, as they must be now, and their
+    statuses as they were programmed."""
     for port, status in statuses.items():
         yield from _row(state.claims.get(port), state.wanted_claim(port))
         yield from _row(state.statuses.get(port), status)
+        wanted, stored = state.wanted_learned(port), state.learned.get(port, {})
+        for address in sorted({*wanted, *stored}):
+            yield from _row(stored.get(address), wanted.get(address))
 
 
 def host_status(state: HostState, *, version: str, switch_version: str) -> HostStatus:

@@ -19,6 +19,7 @@ from isthmus.policy.rows import (
     Heartbeat,
     Host,
     HostStatus,
+    LearnedAddress,
     Port,
     PortStatus,
     Probe,
@@ -129,6 +130,7 @@ def conditions(engine: Engine, host: str) -> Conditions:
         RuleSet: tuple(("id", "==", name) for name in rule_sets),
         Rule: tuple(("rule_set", "==", name) for name in rule_sets),
         Claim: (*of_segment, ("host", "==", host)),
+        LearnedAddress: (*of_segment, ("host", "==", host)),
         PortStatus: (("host", "==", host),),
         Heartbeat: (("host", "==", host),),
         Query: (("host", "==", host),),
@@ -152,6 +154,6 @@ def union(one: Conditions, other: Conditions) -> Conditions:
 
 READ: tuple[type[Row], ...] = (
     *(Segment, Subnet, Router, RouterPort, Port, RuleSet, Rule, Host, Probe),
-    *(HostStatus, Heartbeat, Claim, PortStatus, Query),
+    *(HostStatus, Heartbeat, Claim, LearnedAddress, PortStatus, Query),
 )
 """The tables that a host monitors; those without a condition grow with hosts alone."""

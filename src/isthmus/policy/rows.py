@@ -282,6 +282,21 @@ class PortStatus(Row, frozen=True, kw_only=True):
     """Microseconds since the epoch at which the host's switch had it."""
 
 
+class LearnedAddress(Row, frozen=True, kw_only=True):
+    """Observed. `port`, which `host` has, uses `address`, one of its pairs, with `mac`. Of several
+    ports the one with the highest `sequence` has it, then the lowest name.
+    """
+
+    TABLE = "Learned_Address"
+    KEY = ("address", "port")
+    address: str
+    port: str
+    host: str
+    segment: str
+    mac: str
+    sequence: int = 0
+
+
 class Query(Row, frozen=True, kw_only=True):
     """A question of a controller to `host`: it answers in `Answer` and forgets it at `deadline_s`,
     seconds since the epoch. `question` is a word and its arguments: ``port <id>``."""
@@ -320,6 +335,7 @@ TABLES: tuple[type[Row], ...] = (
     Heartbeat,
     Claim,
     PortStatus,
+    LearnedAddress,
     Query,
     Answer,
 )

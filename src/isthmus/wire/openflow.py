@@ -15,6 +15,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
+from isthmus.addresses import Address
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.openflow_actions import NICIRA, PADDING
 
@@ -96,6 +97,8 @@ _OF_ANY_VERSION = (Type.HELLO, Type.ERROR)
 
 HEADER = Struct(">BBHI")
 _BUNDLE = Struct(">BBHIIHH")
+_ZONE = Struct(">6xH")
+_PROPERTY = Struct(">HH")
 _FLOW_MOD = Struct(">BBHIQQBBHHHIIIHHHH")
 _FLOW_STATS = Struct(">BBHIHH4xB3xII4xQQHH4x")
 _PACKET_OUT = Struct(">BBHIIIH6x")
@@ -217,6 +220,35 @@ def set_async(xid: int, *, packet_in_reasons: int) -> bytes:
 def set_packet_in_format(xid: int) -> bytes:
     """NXT_SET_PACKET_IN_FORMAT: have packet-ins as NXT_PACKET_IN2 (see `openflow_packets`)."""
     return _EXPERIMENTER.pack(VERSION, Type.EXPERIMENTER, 20, xid, NICIRA, 16) + b"\x00\x00\x00\x02"
+
+
+def flush_zone(xid: int, zone: int) -> bytes:
+    """Forget all connections of a connection tracking zone (NXT_CT_FLUSH_ZONE)."""
+    body = _ZONE.pack(zone)
+    return _EXPERIMENTER.pack(VERSION, Type.EXPERIMENTER, 16 + len(body), xid, NICIRA, 29) + body
+
+
+def flush_connections(
+    xid: int, zone: int, *, source: Address | None = None, destination: Address | None = None
+) -> bytes:
+    """Forget connections of a zone by the ends of their original tuple (NXT_CT_FLUSH).
+
+    Open vSwitch 3.1 misses about a quarter of many: send it several times.
+    """
+    inner = b"".join(
+        _PROPERTY.pack(kind, 20) + _mapped(address) + bytes(4)
+        for kind, address in ((0, source), (1, destination))
+        if address is not None
+    )
+    body = bytes(8) + _PROPERTY.pack(0, 8 + len(inner)) + bytes(4) + inner
+    body += _PROPERTY.pack(2, 6) + zone.to_bytes(2, "big") + bytes(2)
+    return _EXPERIMENTER.pack(VERSION, Type.EXPERIMENTER, 16 + len(body), xid, NICIRA, 32) + body
+
+
+def _mapped(address: Address) -> bytes:
+    """As IPv6 (RFC 4291 section 2.5.5.2)."""
+    packed = address.packed
+    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
 def barrier_request(xid: int) -> bytes:

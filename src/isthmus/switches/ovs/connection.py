@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Never
 
+from isthmus.addresses import Address
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.session import Counters, Session
 from isthmus.wire import openflow as of
@@ -43,6 +44,9 @@ ANSWER_S = 10.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 """A restart of ovs-vswitchd takes some tenths of a second; guests wait for DHCP answers meanwhile.
 """
+
+FLUSHES = 8
+"""How often connections of one address are flushed: each time of many about a quarter is left."""
 
 FROM_CONTROLLER = 0xFFFFFFFD
 """OFPP_CONTROLLER: the in_port of a packet that no port received."""
@@ -169,6 +173,18 @@ class Connection:
         request = of.table_stats_request(xid)
         await self._collect(xid, request, lambda body: tables.extend(table_stats(body)))
         return tables
+
+    async def flush(self, zones: Iterable[int], ends: Iterable[tuple[int, Address]]) -> None:
+        """Forget the connections of whole zones, and in a zone those of an address, on either
+        end."""
+        messages = [of.flush_zone(xid, zone) for zone in zones for xid in self.reserve(1)]
+        for zone, address in ends:
+            for _ in range(FLUSHES):
+                one, other = self.reserve(2)
+                messages.append(of.flush_connections(one, zone, source=address))
+                messages.append(of.flush_connections(other, zone, destination=address))
+        if messages:
+            await self.settle(b"".join(messages), range(0))
 
     def send_packet_out(
         self, packet: bytes, actions: Iterable[bytes], *, in_port: int = FROM_CONTROLLER

@@ -77,6 +77,13 @@ class LocalMember(NamedTuple):
     """Whether rules hold for what it receives."""
 
 
+class TrackedAddress(NamedTuple):
+    """An address of a local port with rules, whose connections are kept in a zone."""
+
+    zone: int
+    address: str
+
+
 class RemoteMember(NamedTuple):
     segment: str
     provider_address: int

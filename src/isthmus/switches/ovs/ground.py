@@ -9,9 +9,9 @@ receiving host (of any kind) merely delivers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Address, ip_interface
 
-from isthmus.addresses import MULTICAST_BIT, Mac, parse_mac
+from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Router, RouterPort, Segment
 from isthmus.switches.ovs.facts import (
@@ -73,6 +73,13 @@ SOLICITATION = (
 def target6(address: int) -> tuple[bytes, ...]:
     """Matches an IPv6 address that is looked for: as four registers, which a switch reads back."""
     return tuple(oxm.reg(4 * TARGET6 + n, address >> (96 - 32 * n) & 0xFFFFFFFF) for n in range(4))
+
+
+def looked_for(address: str) -> tuple[bytes, ...]:
+    """Matches an address that is looked for at NEIGHBOUR."""
+    if ":" in address:
+        return target6(int(IPv6Address(address)))
+    return (oxm.reg(Register.TARGET, ipv4_number(address)),)
 
 
 def ground(segment: Segment, read: Read) -> Iterator[Item]:

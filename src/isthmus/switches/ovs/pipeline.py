@@ -173,6 +173,9 @@ DHCP_QUESTION = b"\x01"
 FIRST_FRAME = b"\x02"
 """Userdata of a packet-in that shows that a guest behind a standby claim is alive."""
 
+PAIR_SEEN = b"\x03"
+"""Userdata of a packet-in with which a guest says that it uses an address pair of its port."""
+
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""
 

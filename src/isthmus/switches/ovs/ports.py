@@ -9,7 +9,6 @@ more, and each further address costs one key and one check.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv6Address, ip_network
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
@@ -25,10 +24,11 @@ from isthmus.switches.ovs.facts import (
     Reach,
     RemoteMember,
     ThisHost,
+    TrackedAddress,
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, target6
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, looked_for
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -37,7 +37,13 @@ from isthmus.switches.ovs.pipeline import (
     Stage,
 )
 from isthmus.switches.ovs.rules import ETHERNET
-from isthmus.switches.ovs.spoofing import LINK_LOCAL, ROUTER_ADVERTISEMENT, admission
+from isthmus.switches.ovs.spoofing import (
+    ARP,
+    LINK_LOCAL,
+    ROUTER_ADVERTISEMENT,
+    admission,
+    parse_pair,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -82,6 +88,9 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
     yield from admission(flows, port, local.ofport, numbers)
     if filtered:
         yield from _receive(flows, local.ofport, numbers)
+        for address in port.addresses:
+            tracked = TrackedAddress(ground.zone, address)
+            yield Item(TrackedAddress, tracked, tracked)
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:
@@ -164,7 +173,7 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield flows.add(
             Stage.NEIGHBOUR,
             100,
-            oxm.match(*_looked_for(text), vsid),
+            oxm.match(*looked_for(text), vsid),
             apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
             goto=Stage.RESOLVED,
         )
@@ -185,12 +194,6 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         for text in port.addresses:
             yield _source(flows, ground, mac, text, provider_address)
         yield from _further_sources(flows, ground, port, provider_address)
-
-
-def _looked_for(address: str) -> tuple[bytes, ...]:
-    if ":" in address:
-        return target6(int(IPv6Address(address)))
-    return (oxm.reg(Register.TARGET, ipv4_number(address)),)
 
 
 def _deliver(
@@ -268,20 +271,19 @@ def _further_sources(
     pairs, and router advertisements."""
     domain = oxm.reg(Register.DOMAIN, ground.domain)
     known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
-    for pair in port.pairs:
-        text, _, mac = pair.partition(" ")
-        network = ip_network(text)
-        field = oxm.IPV6_SRC if network.version == 6 else oxm.IPV4_SRC
-        inside = oxm.prefix(field, int(network.network_address), network.prefixlen)
-        # Its own frames within the segment, and what the router has made of them.
-        for sender in {parse_mac(mac), ground.router_mac or parse_mac(mac)}:
+    for text in port.pairs:
+        pair = parse_pair(text)
+        entries = [(pair.mac, pair.sources)]
+        if ground.router_mac is not None:
+            entries.append((ground.router_mac, pair.sources))
+        if pair.is_address and pair.network.version == 4:
+            announced = (ARP, oxm.arp_sha(pair.mac), pair.prefix(oxm.ARP_SPA))
+            entries.append((pair.mac, (*announced, pair.prefix(oxm.ARP_TPA))))
+        for sender, entry in entries:
             yield flows.add(
                 Stage.SOURCE,
                 90,
-                oxm.match(
-                    *(oxm.eth_src(sender), oxm.eth_type(ETHERNET[network.version]), inside),
-                    *(domain, oxm.tun_src(provider_address)),
-                ),
+                oxm.match(oxm.eth_src(sender), *entry, domain, oxm.tun_src(provider_address)),
                 apply=known,
                 goto=Stage.SOURCE_MAC,
             )

@@ -13,6 +13,7 @@ from isthmus.policy.rows import (
     Claim,
     Host,
     HostStatus,
+    LearnedAddress,
     Port,
     Router,
     RouterPort,
@@ -32,6 +33,7 @@ from isthmus.switches.ovs.facts import (
     Reach,
     RemoteMember,
     ThisHost,
+    TrackedAddress,
     Wanted,
 )
 from isthmus.switches.ovs.filters import (
@@ -59,6 +61,7 @@ from isthmus.switches.ovs.ground import (
     router_flows,
     segment_flows,
 )
+from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS, learned_flows
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.switches.ovs.ports import local_flows, mismatch, place
@@ -81,17 +84,18 @@ UNITS = (
     unit(Port, membership),
     unit(Port, local_flows),
     unit(Port, place),
+    unit(LearnedAddress, learned_flows),
     unit(RemoteMember, mismatch),
     unit(Ground, segment_flows),
 )
 
 INDEXES = (
     *(CLAIMS_BY_PORT, LEGS_BY_ROUTER, LEGS_BY_SEGMENT),
-    *(LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
+    *(LEARNED_BY_ADDRESS, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
 )
 
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
     *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
-    *(FilterNumber, GroupUse, Inexpressible),
+    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress),
 )

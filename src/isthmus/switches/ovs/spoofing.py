@@ -7,15 +7,16 @@ its port was given; nothing else passes, nor ARP or neighbour discovery that cla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_network
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
 
 from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.engine import Item
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, Register, Stage
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_SEEN, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -47,7 +48,7 @@ def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterat
             oxm.match(here, source, *SOLICITATION, oxm.ipv6_src(0)),
             goto=Stage.DISPATCH,
         )
-    yield from _pairs(flows, here, port, leading)
+    yield from _pairs(flows, here, port, ofport, leading)
     yield from _dhcp(flows, here, source, ofport)
     yield from _guards(flows, here, source, port)
 
@@ -108,35 +109,92 @@ def _arp_without_address(flows: Flows, here: bytes, source: bytes, mac: Mac) -> 
     )
 
 
-def _pairs(flows: Flows, here: bytes, port: Port, leading: dict[int, int | None]) -> Iterator[Item]:
+def _pairs(
+    flows: Flows, here: bytes, port: Port, ofport: int, leading: dict[int, int | None]
+) -> Iterator[Item]:
     """What the port's address pairs open: just these addresses, with just these MAC addresses."""
-    for pair in port.pairs:
-        text, _, mac_text = pair.partition(" ")
-        network, mac = ip_network(text), parse_mac(mac_text)
-        number, first = leading[network.version], int(network.network_address)
-        matches: Iterable[tuple[bytes, ...]]
-        if network.version == 4:
-            matches = ((IPV4, oxm.ipv4_src_prefix(first, network.prefixlen)),)
+    for text in port.pairs:
+        pair = parse_pair(text)
+        source = (here, oxm.eth_src(pair.mac))
+        if pair.network.version == 4:
+            yield from _announced4(flows, source, pair, ofport)
+        else:
+            yield from _announced6(flows, source, pair, ofport)
+        number = leading[pair.network.version]
+        if number is not None:
             yield flows.add(
                 Stage.ADMISSION,
                 190,
-                oxm.match(
-                    *(here, oxm.eth_src(mac), ARP, oxm.arp_sha(mac)),
-                    oxm.prefix(oxm.ARP_SPA, first, network.prefixlen),
-                ),
+                oxm.match(*source, *pair.sources),
+                apply=_sender(number),
                 goto=Stage.DISPATCH,
             )
-        else:
-            matches = ((IPV6, oxm.ipv6_src_prefix(first, network.prefixlen)),)
-        for match in matches:
-            if number is not None:
-                yield flows.add(
-                    Stage.ADMISSION,
-                    190,
-                    oxm.match(here, oxm.eth_src(mac), *match),
-                    apply=_sender(number),
-                    goto=Stage.DISPATCH,
-                )
+
+
+def _announced4(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
+    claimed = (ARP, oxm.arp_sha(pair.mac), pair.prefix(oxm.ARP_SPA))
+    heard = (act.controller(PAIR_SEEN, max_len=64),)
+    yield flows.add(
+        Stage.ADMISSION,
+        190,
+        oxm.match(*source, *claimed),
+        meter=meter,
+        apply=heard,
+        goto=Stage.DISPATCH,
+    )
+    if pair.is_address:
+        # RFC 5227 section 3: an announcement is for everybody, for the address has moved.
+        yield flows.add(
+            Stage.ADMISSION,
+            195,
+            oxm.match(*source, *claimed, pair.prefix(oxm.ARP_TPA)),
+            meter=meter,
+            apply=heard,
+            goto=Stage.FORWARD,
+        )
+
+
+def _announced6(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
+    if pair.is_address:
+        # RFC 4861 section 7.2.6: an unsolicited advertisement, which the guest may send.
+        yield flows.add(
+            Stage.ADMISSION,
+            195,
+            oxm.match(
+                *(*source, IPV6, oxm.ip_ttl(255), oxm.ip_proto(58), oxm.icmpv6_type(136)),
+                *(oxm.icmpv6_code(0), pair.prefix(oxm.ND_TARGET), oxm.nd_tll(pair.mac)),
+            ),
+            meter=meter,
+            apply=(act.controller(PAIR_SEEN, max_len=128),),
+            goto=Stage.FORWARD,
+        )
+
+
+class Pair(NamedTuple):
+    """An address pair as numbers."""
+
+    network: IPv4Network | IPv6Network
+    mac: Mac
+
+    @property
+    def is_address(self) -> bool:
+        return self.network.num_addresses == 1
+
+    @property
+    def sources(self) -> tuple[bytes, ...]:
+        """Matches IP packets from it."""
+        if self.network.version == 4:
+            return IPV4, self.prefix(oxm.IPV4_SRC)
+        return IPV6, self.prefix(oxm.IPV6_SRC)
+
+    def prefix(self, field: oxm.Field) -> bytes:
+        return oxm.prefix(field, int(self.network.network_address), self.network.prefixlen)
+
+
+def parse_pair(text: str) -> Pair:
+    """``10.0.0.9/32 02:00:00:00:00:01``, as `Port.pairs` has it."""
+    network, _, mac = text.partition(" ")
+    return Pair(ip_network(network), parse_mac(mac))
 
 
 def _dhcp(flows: Flows, here: bytes, source: bytes, ofport: int) -> Iterator[Item]:

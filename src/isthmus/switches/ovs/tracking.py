@@ -62,6 +62,19 @@ def _plain(flows: Flows) -> Iterator[Item]:
 def _track(flows: Flows) -> Iterator[Item]:
     sender, receiver = oxm.reg(Register.SENDER, 0), oxm.reg(Register.RECEIVER, 0)
     yield flows.add(Stage.TRACK, 110, oxm.match(sender, receiver), goto=Stage.COMMIT)
+    # What port security lets pass of ARP and neighbour discovery: announcements of address pairs,
+    # and router advertisements. No rule speaks of these, and they are no connections.
+    yield flows.add(Stage.TRACK, 130, oxm.match(oxm.eth_type(0x0806)), goto=Stage.COMMIT)
+    for kind in (134, 136):
+        yield flows.add(
+            Stage.TRACK,
+            130,
+            oxm.match(
+                *(oxm.eth_type(0x86DD), oxm.ip_ttl(255)),
+                *(oxm.ip_proto(58), oxm.icmpv6_type(kind), oxm.icmpv6_code(0)),
+            ),
+            goto=Stage.COMMIT,
+        )
     for ethernet in _IP:
         yield flows.add(
             Stage.TRACK,

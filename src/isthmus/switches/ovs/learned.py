@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Address pairs in use: which of the ports that may has an address now (VRRP, floating addresses).
+
+The guest announces it, its host says so in the south store, and from then on ARP, neighbour
+discovery and routing find it, like an address of the port's own. Peers believe it only of a host
+that has the port, and of a port that was given the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+
+from isthmus.addresses import mac_text, parse_mac
+from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.rows import LearnedAddress, Port
+from isthmus.switches.ovs.facts import THIS, Ground, Location, ThisHost
+from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.ground import looked_for
+from isthmus.switches.ovs.location import local_port
+from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
+from isthmus.switches.ovs.spoofing import parse_pair
+from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm
+
+
+def _address_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, LearnedAddress)
+    return ((row.segment, row.address),)
+
+
+LEARNED_BY_ADDRESS = Index(LearnedAddress, "address", _address_of)
+
+
+def allows(port: Port, address: str, mac: str) -> bool:
+    """Whether a port was given a pair that covers an address with a MAC address."""
+    number = ip_address(address)
+    return any(
+        number in pair.network and mac_text(pair.mac) == mac
+        for pair in map(parse_pair, port.pairs)
+        if pair.network.version == number.version
+    )
+
+
+def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
+    """Over LearnedAddress: how an address pair in use is found, where it is."""
+    if not _believed(learned, read) or not _wins(learned, read):
+        return
+    ground, this = read.get(Ground, learned.segment), read.get(ThisHost, THIS)
+    port = read.get(Port, learned.port)
+    location = read.get(Location, learned.port)
+    if ground is None or this is None or port is None or location is None:
+        return
+    flows = Flows("learned_flows", f"{learned.segment} {learned.address}")
+    mac, vsid = parse_mac(learned.mac), oxm.reg(Register.VSID, ground.vsid)
+    yield flows.add(
+        Stage.NEIGHBOUR,
+        90,
+        oxm.match(*looked_for(learned.address), vsid),
+        apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
+        goto=Stage.RESOLVED,
+    )
+    if learned.mac == port.mac:
+        return
+    local = local_port(port, read)
+    if local is not None and location.host == this.host:
+        yield flows.add(
+            Stage.FORWARD,
+            90,
+            oxm.match(oxm.eth_dst(mac), vsid),
+            apply=(act.load(local.ofport, oxm.REG[Register.OUT]),),
+            goto=Stage.RECEIVER,
+        )
+    else:
+        yield flows.add(
+            Stage.FORWARD,
+            90,
+            oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 0), vsid),
+            apply=(act.load(location.provider_address, oxm.REG[Register.PEER]),),
+            goto=Stage.PLAIN_SOURCE_GROUPS,
+        )
+
+
+def _believed(learned: LearnedAddress, read: Read) -> bool:
+    port, location = read.get(Port, learned.port), read.get(Location, learned.port)
+    return (
+        port is not None
+        and location is not None
+        and location.host == learned.host
+        and port.segment == learned.segment
+        and allows(port, learned.address, learned.mac)
+    )
+
+
+def _wins(learned: LearnedAddress, read: Read) -> bool:
+    for key in read.find(LEARNED_BY_ADDRESS, (learned.segment, learned.address)):
+        other = read.get(LearnedAddress, key)
+        if other is None or other.key == learned.key or not _believed(other, read):
+            continue
+        if (-other.sequence, other.port) < (-learned.sequence, learned.port):
+            return False
+    return True
