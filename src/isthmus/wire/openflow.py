@@ -229,18 +229,26 @@ def flush_zone(xid: int, zone: int) -> bytes:
 
 
 def flush_connections(
-    xid: int, zone: int, *, source: Address | None = None, destination: Address | None = None
+    xid: int,
+    zone: int,
+    *,
+    protocol: int = 0,
+    source: Address | None = None,
+    destination: Address | None = None,
 ) -> bytes:
-    """Forget connections of a zone by the ends of their original tuple (NXT_CT_FLUSH).
+    """Forget connections of a zone by the ends of their original tuple (NXT_CT_FLUSH); `protocol`
+    is an IP protocol number, 0 for any.
 
-    Open vSwitch 3.1 misses about a quarter of many: send it several times.
+    Open vSwitch 3.1 misses about a quarter of many: send it several times. Its userspace data path
+    ends when it is to forget an ICMPv6 entry (it reverses the type as if it were ICMP's): always
+    give a protocol with IPv6 addresses, and another one.
     """
     inner = b"".join(
         _PROPERTY.pack(kind, 20) + _mapped(address) + bytes(4)
         for kind, address in ((0, source), (1, destination))
         if address is not None
     )
-    body = bytes(8) + _PROPERTY.pack(0, 8 + len(inner)) + bytes(4) + inner
+    body = bytes((protocol,)) + bytes(7) + _PROPERTY.pack(0, 8 + len(inner)) + bytes(4) + inner
     body += _PROPERTY.pack(2, 6) + zone.to_bytes(2, "big") + bytes(2)
     return _EXPERIMENTER.pack(VERSION, Type.EXPERIMENTER, 16 + len(body), xid, NICIRA, 32) + body
 

@@ -45,8 +45,12 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 """A restart of ovs-vswitchd takes some tenths of a second; guests wait for DHCP answers meanwhile.
 """
 
-FLUSHES = 8
+FLUSHES = 6
 """How often connections of one address are flushed: each time of many about a quarter is left."""
+
+FLUSHED = {4: (0,), 6: (6, 17, 132)}
+"""IP protocols by address family: all; but of IPv6 not ICMPv6 (`of.flush_connections`), whose
+entries expire within a minute."""
 
 FROM_CONTROLLER = 0xFFFFFFFD
 """OFPP_CONTROLLER: the in_port of a packet that no port received."""
@@ -179,10 +183,12 @@ class Connection:
         end."""
         messages = [of.flush_zone(xid, zone) for zone in zones for xid in self.reserve(1)]
         for zone, address in ends:
-            for _ in range(FLUSHES):
+            for protocol in FLUSHED[address.version] * FLUSHES:
                 one, other = self.reserve(2)
-                messages.append(of.flush_connections(one, zone, source=address))
-                messages.append(of.flush_connections(other, zone, destination=address))
+                messages += (
+                    of.flush_connections(one, zone, protocol=protocol, source=address),
+                    of.flush_connections(other, zone, protocol=protocol, destination=address),
+                )
         if messages:
             await self.settle(b"".join(messages), range(0))
 
