@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows one packet through policy: from a port, past its rules, over the underlay, past the other
+port's rules; and says where it ends and why.
+
+The first packet of a connection is followed, and what answers it. Established connections go the
+same way: each of their packets is judged like the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from isthmus.addresses import Address
+from isthmus.errors import Invalid, NotFound
+from isthmus.policy.rows import Claim, Port
+from isthmus.reach.rulings import ICMP, ICMPV6, Packet, Ruling, leading, rulings
+from isthmus.reach.world import World, parse
+
+DELIVERED, DROPPED = "delivered", "dropped"
+
+
+class Step(NamedTuple):
+    """One thing that happens to the packet. `reason` is a word for programs, `origin` the
+    reference of the resource that decides, where one does."""
+
+    where: str
+    passes: bool
+    text: str
+    reason: str = ""
+    origin: str = ""
+
+
+class Trace(NamedTuple):
+    """Where the packet ends. `sender` and `receiver` are ports; `hosts` those that it passes."""
+
+    verdict: str
+    steps: tuple[Step, ...]
+    packet: Packet
+    sender: str
+    receiver: str
+    hosts: tuple[str, ...]
+
+    @property
+    def last(self) -> Step:
+        return self.steps[-1]
+
+
+class Question(NamedTuple):
+    """From a port to a port or an address. Ports of 0 are any; protocol 0 is an echo request."""
+
+    source: str
+    destination: str
+    protocol: int = 0
+    destination_port: int = 0
+    source_port: int = 0
+    family: int = 0
+
+
+def trace(world: World, question: Question) -> Trace:
+    """Raises NotFound for a name that is no port, Invalid for what cannot be sent."""
+    sender = port_named(world, question.source)
+    packet = packet_of(world, sender, question)
+    steps, receiver, hosts = [], "", []
+    for step, port, host in _follow(world, sender, packet):
+        steps.append(step)
+        receiver = port or receiver
+        if host and host not in hosts:
+            hosts.append(host)
+    verdict = DELIVERED if steps[-1].passes else DROPPED
+    return Trace(verdict, tuple(steps), packet, sender.id, receiver, tuple(hosts))
+
+
+def port_named(world: World, name: str) -> Port:
+    """A port by its name, or by an address that only one has. Raises NotFound, Invalid."""
+    found = world.ports.get(name.lower().removeprefix("/networkinterfaces/"))
+    if found is not None:
+        return found
+    address = parse(name)
+    if address is not None:
+        holders = [port for (_, text), port in world.at_address.items() if text == str(address)]
+        if len(holders) == 1:
+            return holders[0]
+        if holders:
+            names = ", ".join(sorted(port.id for port in holders)[:5])
+            raise Invalid(f"{name} is the address of {len(holders)} ports ({names}): name one")
+    raise NotFound(f"no port is called {name}: `isthmus get /networkInterfaces` lists them")
+
+
+def packet_of(world: World, sender: Port, question: Question) -> Packet:
+    """The packet that a question is about. Raises NotFound, Invalid."""
+    family, target = question.family, parse(question.destination)
+    if target is not None:
+        family = target.version
+    else:
+        port = port_named(world, question.destination)
+        family = family or (4 if leading(port, 4) and leading(sender, 4) else 6)
+        text = leading(port, family)
+        if not text:
+            raise Invalid(f"{port.id} has no IPv{family} address")
+        target = parse(text)
+    assert target is not None, "policy has addresses only"
+    text = leading(sender, family)
+    source = parse(text) if text else None
+    if source is None:
+        raise Invalid(f"{sender.id} has no IPv{family} address to send from")
+    if question.protocol == 0:
+        protocol, kind = (ICMP, 8) if family == 4 else (ICMPV6, 128)
+        return Packet(protocol, source, target, kind, 0)
+    return Packet(
+        question.protocol, source, target, question.source_port, question.destination_port
+    )
+
+
+Followed = Iterator[tuple[Step, str, str]]
+"""Each step, with the port and the host that it has come to."""
+
+
+def _follow(world: World, sender: Port, packet: Packet) -> Followed:
+    claim = world.claim_of(sender.id)
+    if claim is None:
+        yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), sender.id, ""
+        return
+    yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
+    trouble = _trouble(world, sender)
+    if trouble is not None:
+        yield trouble, "", ""
+        return
+    domain = world.domains.get(sender.segment, "")
+    if str(packet.destination) in world.gateways(domain):
+        yield from _to_gateway(world, sender, packet)
+        return
+    found = _find(world, sender, packet)
+    yield found, "", ""
+    if not found.passes:
+        return
+    receiver = world.holder(
+        world.segment_of(domain, packet.destination) or sender.segment, packet.destination
+    )
+    assert receiver is not None, "the step before has found it"
+    for step in _judge(world, sender, str(packet.source), "out", packet):
+        yield step, "", ""
+        if not step.passes:
+            return
+    there = world.claim_of(receiver.id)
+    if there is None:
+        yield _drop(receiver.id, _nowhere(world, receiver), "port down", receiver.origin), "", ""
+        return
+    carried = _carry(world, claim, there)
+    yield carried, receiver.id, there.host
+    if not carried.passes:
+        return
+    trouble = _trouble(world, receiver)
+    if trouble is not None:
+        yield trouble, "", ""
+        return
+    for step in _judge(world, receiver, str(packet.destination), "in", packet):
+        yield step, "", ""
+        if not step.passes:
+            return
+    yield Step(receiver.id, True, f"receives it as {packet.destination}, on {there.host}"), "", ""
+    yield from ((step, "", "") for step in _answer(world, sender, receiver, packet))
+
+
+def _find(world: World, sender: Port, packet: Packet) -> Step:
+    """To which port the destination leads."""
+    domain, target = world.domains.get(sender.segment, ""), packet.destination
+    router = world.routers.get(domain)
+    segment = world.segment_of(domain, target) if router is not None else None
+    if router is None and world.subnet_of(sender.segment, target) is not None:
+        segment = sender.segment
+    if segment is None:
+        where = router.origin if router is not None else sender.segment
+        prefixes = ", ".join(router.prefixes) if router is not None else "its segment"
+        return _drop(
+            sender.id,
+            f"no route to {target}: {where} has {prefixes}",
+            "no route",
+            router.origin if router is not None else "",
+        )
+    how = "on the same segment" if segment == sender.segment else f"routed to {segment}"
+    holder = world.holder(segment, target)
+    if holder is None:
+        return _drop(
+            sender.id,
+            f"{target} is {how}, but no port has that address",
+            "no port has that address",
+        )
+    return Step(sender.id, True, f"{target} is {holder.id}, {how}", origin=holder.origin)
+
+
+def _judge(
+    world: World, port: Port, address: str, direction: str, packet: Packet
+) -> Iterator[Step]:
+    found = rulings(world, port, address, direction, packet)
+    words = "outbound" if direction == "out" else "inbound"
+    if not found:
+        yield Step(port.id, True, f"no {words} rules hold for {address}")
+    for ruling in found:
+        yield _ruled(world, port, words, ruling)
+
+
+def _ruled(world: World, port: Port, words: str, ruling: Ruling) -> Step:
+    applied = f"of its {ruling.level}"
+    if ruling.rule is not None:
+        verb = "allowed" if ruling.allowed else "denied"
+        plain = ", stateless" if ruling.stateless else ""
+        text = (
+            f"{words}: {verb} by rule {ruling.rule.id} (priority {ruling.rule.priority}{plain}) of"
+            f" {ruling.rule.rule_set}, {applied}"
+        )
+        return Step(
+            port.id, ruling.allowed, text, "" if ruling.allowed else "rule", ruling.rule.origin
+        )
+    names = ", ".join(ruling.sets)
+    unknown = [name for name in ruling.sets if name not in world.rule_sets]
+    if unknown:
+        return _drop(
+            port.id, f"{words}: {', '.join(unknown)} {applied} is not known", "unknown rules"
+        )
+    sets = [world.rule_sets[name] for name in ruling.sets]
+    defaults = [one.in_default if ruling.direction == "in" else one.out_default for one in sets]
+    deciding = defaults.index("deny") if "deny" in defaults else 0
+    origin = sets[deciding].origin
+    verb = "allowed" if ruling.allowed else "denied"
+    text = f"{words}: {verb} by default of {names}, {applied}: no rule of it speaks of this"
+    return Step(port.id, ruling.allowed, text, "" if ruling.allowed else "default", origin)
+
+
+def _carry(world: World, here: Claim, there: Claim) -> Step:
+    if here.host == there.host:
+        return Step(here.host, True, "stays on the host")
+    ours, theirs = (_encapsulations(world, claim.host) for claim in (here, there))
+    common = [name for name in ours if name in theirs]
+    if not common:
+        text = (
+            f"{here.host} speaks {', '.join(ours) or 'nothing'} and {there.host}"
+            f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
+        )
+        return _drop(here.host, text, "no encapsulation in common")
+    chosen = min(common, key=lambda name: (ours.index(name) + theirs.index(name), name))
+    return Step(
+        here.host,
+        True,
+        f"by {chosen.upper()} from {here.provider_address} to {there.provider_address}"
+        f" ({there.host})",
+    )
+
+
+def _encapsulations(world: World, host: str) -> list[str]:
+    status = world.host_statuses.get(host)
+    return [name for name in status.encapsulations.split(",") if name] if status else []
+
+
+def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
+    for step in _judge(world, sender, str(packet.source), "out", packet):
+        yield step, "", ""
+        if not step.passes:
+            return
+    if (packet.protocol, packet.source_port) in ((ICMP, 8), (ICMPV6, 128)):
+        yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
+    else:
+        text = f"{packet.destination} is the router, which answers echo requests only"
+        yield _drop(sender.id, text, "no port has that address"), "", ""
+
+
+def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Iterator[Step]:
+    """Whether the answer comes back, where a stateless rule has let the packet pass."""
+    for port, address, direction in (
+        (receiver, packet.destination, "in"),
+        (sender, packet.source, "out"),
+    ):
+        found = rulings(world, port, str(address), direction, packet)
+        if any(ruling.stateless for ruling in found):
+            yield from _stateless_answer(world, port, address, direction, packet.reply)
+
+
+def _stateless_answer(
+    world: World, port: Port, address: Address, direction: str, reply: Packet
+) -> Iterator[Step]:
+    back = "out" if direction == "in" else "in"
+    found = rulings(world, port, str(address), back, reply)
+    if found and all(ruling.allowed and ruling.stateless for ruling in found):
+        yield Step(port.id, True, "the answer is allowed by a stateless rule too")
+    elif found:
+        text = "the answer is dropped: a stateless rule let the packet pass, and none its answer"
+        yield Step(port.id, True, text, "answer dropped")
+
+
+def _trouble(world: World, port: Port) -> Step | None:
+    """What its host says is wrong with a port."""
+    status = world.status_of(port.id)
+    if status is None or status.state != "error":
+        return None
+    return _drop(port.id, f"{status.host} says: {status.detail}", status.code, port.origin)
+
+
+def _nowhere(world: World, port: Port) -> str:
+    claims = [claim.host for claim in world.claims_by_port.get(port.id, ())]
+    if claims:
+        return f"is on {', '.join(sorted(claims))}, which may not have it or is no server"
+    return f"no host has it: plug an interface with external_ids:iface-id={port.id}"
+
+
+def _drop(where: str, text: str, reason: str, origin: str = "") -> Step:
+    return Step(where, False, text, reason, origin)

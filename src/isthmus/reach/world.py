@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as one value: the rows of the south store, by what one asks of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from ipaddress import ip_address, ip_interface
+from typing import TypeVar, cast
+
+from isthmus.addresses import Address, parse_prefix
+from isthmus.policy.rows import (
+    Claim,
+    Heartbeat,
+    Host,
+    HostStatus,
+    LearnedAddress,
+    Port,
+    PortStatus,
+    Router,
+    RouterPort,
+    Row,
+    Rule,
+    RuleSet,
+    Segment,
+    Subnet,
+)
+
+R = TypeVar("R", bound=Row)
+K = TypeVar("K", bound=Hashable)
+
+
+class World:
+    """Made from rows in one pass; 10,000 ports take some tens of milliseconds. Not changed later:
+    `changed` gives another one."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.tables: dict[type[Row], dict[str | tuple[str, ...], Row]] = defaultdict(dict)
+        for row in rows:
+            self.tables[type(row)][row.key] = row
+        self.ports: Mapping[str, Port] = self._table(Port)
+        self.segments: Mapping[str, Segment] = self._table(Segment)
+        self.routers: Mapping[str, Router] = self._table(Router)
+        self.rule_sets: Mapping[str, RuleSet] = self._table(RuleSet)
+        self.hosts: Mapping[str, Host] = self._table(Host)
+        self.host_statuses: Mapping[str, HostStatus] = self._table(HostStatus)
+        self.heartbeats: Mapping[str, Heartbeat] = self._table(Heartbeat)
+        self.legs_by_segment = _by(self._rows(RouterPort), lambda leg: leg.segment)
+        self.legs_by_router = _by(self._rows(RouterPort), lambda leg: leg.router)
+        self.subnets_by_segment = _by(self._rows(Subnet), lambda subnet: subnet.segment)
+        self.rules_by_set = _by(self._rows(Rule), lambda rule: rule.rule_set)
+        self.claims_by_port = _by(self._rows(Claim), lambda claim: claim.port)
+        self.statuses_by_port = _by(self._rows(PortStatus), lambda status: status.port)
+        self.learned = _by(self._rows(LearnedAddress), lambda row: (row.segment, row.address))
+        self.domains = {name: self._domain(name) for name in self.segments}
+        self.at_address: dict[tuple[str, str], Port] = {}
+        """By routing domain and address."""
+        self.members: dict[tuple[str, str], set[str]] = defaultdict(set)
+        """By routing domain and group: addresses."""
+        for port in self.ports.values():
+            domain = self.domains.get(port.segment, "")
+            for address in port.addresses:
+                self.at_address[domain, address] = port
+                for group in port.groups:
+                    self.members[domain, group].add(address)
+
+    def changed(self, changes: Iterable[tuple[Row | None, Row | None]]) -> World:
+        """Another world, in which these rows are others: (old, new) each."""
+        tables = {table: dict(rows) for table, rows in self.tables.items()}
+        for old, new in changes:
+            if old is not None:
+                tables.get(type(old), {}).pop(old.key, None)
+            if new is not None:
+                tables.setdefault(type(new), {})[new.key] = new
+        return World(row for rows in tables.values() for row in rows.values())
+
+    def _table(self, table: type[R]) -> Mapping[str, R]:
+        return cast("Mapping[str, R]", self.tables[table])
+
+    def _rows(self, table: type[R]) -> Iterable[R]:
+        return cast("Iterable[R]", self.tables[table].values())
+
+    def _domain(self, segment: str) -> str:
+        routers = sorted(leg.router for leg in self.legs_by_segment.get(segment, ()))
+        known = [name for name in routers if name in self.routers]
+        return known[0] if known else f"segment {segment}"
+
+    # -- look-ups ----------------------------------------------------------------------------------
+
+    def router_of(self, segment: str) -> Router | None:
+        return self.routers.get(self.domains.get(segment, ""))
+
+    def subnet_of(self, segment: str, address: Address) -> Subnet | None:
+        """The subnet of the segment that the address is in."""
+        for subnet in self.subnets_by_segment.get(segment, ()):
+            if address in parse_prefix(subnet.prefix):
+                return subnet
+        return None
+
+    def segment_of(self, domain: str, address: Address) -> str | None:
+        """The segment of a routing domain that the address is in."""
+        for leg in self.legs_by_router.get(domain, ()):
+            for text in leg.addresses:
+                if address in ip_interface(text).network:
+                    return leg.segment
+        return None
+
+    def gateways(self, domain: str) -> list[str]:
+        """The router's addresses."""
+        return sorted(
+            text.partition("/")[0]
+            for leg in self.legs_by_router.get(domain, ())
+            for text in leg.addresses
+        )
+
+    def holder(self, segment: str, address: Address) -> Port | None:
+        """The port that has an address: as its own, or as one of its address pairs, announced."""
+        domain = self.domains.get(segment, "")
+        found = self.at_address.get((domain, str(address)))
+        if found is not None:
+            return found
+        rows: Sequence[LearnedAddress] = self.learned.get((segment, str(address)), ())
+        for row in sorted(rows, key=lambda row: (-row.sequence, row.port)):
+            port, claim = self.ports.get(row.port), self.claim_of(row.port)
+            if port is not None and claim is not None and claim.host == row.host:
+                return port
+        return None
+
+    def claim_of(self, port_id: str) -> Claim | None:
+        """The believed claim that has the port, by the rule that hosts follow."""
+        port = self.ports.get(port_id)
+        believed = [
+            claim
+            for claim in self.claims_by_port.get(port_id, ())
+            if claim.host in self.hosts
+            and (port is None or not port.hosts or claim.host in port.hosts)
+        ]
+        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+
+    def status_of(self, port_id: str) -> PortStatus | None:
+        """What the host that has the port says of it."""
+        claim = self.claim_of(port_id)
+        if claim is None:
+            return None
+        statuses: Sequence[PortStatus] = self.statuses_by_port.get(port_id, ())
+        return next((status for status in statuses if status.host == claim.host), None)
+
+    def owner_of(self, address: str, domain: str) -> str:
+        """Whose an address is, for people: a port's, or the router's."""
+        port = self.at_address.get((domain, address))
+        if port is not None:
+            return port.id
+        return "the router" if address in self.gateways(domain) else ""
+
+
+def _by(rows: Iterable[R], key: Callable[[R], K]) -> dict[K, list[R]]:
+    found: dict[K, list[R]] = defaultdict(list)
+    for row in rows:
+        found[key(row)].append(row)
+    return found
+
+
+def parse(text: str) -> Address | None:
+    """An address, or None for what is none."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
