@@ -324,11 +324,13 @@ class Agent:
     async def _answers(self) -> list[Operation]:
         """Answers to the questions that are still open. Each is answered once."""
         operations: list[Operation] = []
+        settings = self.settings
+        hands = questions.Switch(self._openflow, settings.switch_run_directory, settings.bridge)
         for row_id, query in list(self.state.queries.items()):
             del self.state.queries[row_id]
             if query.deadline_s >= time.time():
                 try:
-                    found = await questions.answer(query, self.state, self._openflow)
+                    found = await questions.answer(query, self.state, hands)
                 except Unavailable as error:
                     found = questions.refusal(query, error)
                 operations.append(insert(found.TABLE, found))

@@ -2,16 +2,20 @@
 """What a controller may ask a host (`policy.rows.Query`), and how it answers.
 
 ``port ID``: the flows of one port as the switch has them, with their counters; which of the
-program's are missing; where the port is, and what is wrong with it.
+program's are missing; where the port is, and what is wrong with it. ``trace JSON``: where a packet
+goes (`agent.tracing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent.host import HostState
+from isthmus.agent.tracing import trace
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
@@ -27,16 +31,32 @@ _PORT_UNITS = ("local_flows", "place")
 _UNIT_MASK = 0xFFFFFFFFFF000000
 
 
-async def answer(query: Query, state: HostState, connection: Connection) -> Answer:
+class Switch(NamedTuple):
+    """The hands that questions need."""
+
+    connection: Connection
+    run_directory: Path
+    bridge: str
+
+
+async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
     """The answer to one question; a question that is not understood is answered with the error.
 
     Raises Unavailable while the switch is away.
     """
     word, _, argument = query.question.partition(" ")
-    if word != "port":
-        text = f"{query.question!r} is no question that this host knows: ask port ID"
-        return refusal(query, Invalid(text))
-    result = await _port(argument, state, connection)
+    try:
+        match word:
+            case "port":
+                result = await _port(argument, state, switch.connection)
+            case "trace":
+                result = await trace(argument, state, switch.run_directory, switch.bridge)
+            case _:
+                raise Invalid(
+                    f"{word!r} is no question that this host knows: ask port ID or trace JSON"
+                )
+    except Invalid as error:
+        return refusal(query, error)
     return Answer(id=query.id, host=query.host, result=msgspec.json.encode(result).decode())
 
 

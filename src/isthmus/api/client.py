@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -128,6 +128,11 @@ class Client:
 
     def explain_port(self, port: str) -> Resource:
         return self._ask("GET", f"{self._prefix}/isthmus/explain/ports/{quote(port, safe='')}")
+
+    def trace(self, source: str, destination: str, **how: str | int) -> Resource:
+        """Where a packet ends and why. `how`: protocol, port, sourcePort, family, switches."""
+        query = urlencode({"from": source, "to": destination, **how})
+        return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
 
     def raise_probe(self) -> Resource:
         """Ask every host to answer when it has all that was written before."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
+from isthmus.reach.trace import Question
 
 
 class Deletion(Protocol):
@@ -51,6 +52,10 @@ class Insight(Protocol):
 
     async def explain_port(self, resource_id: str) -> JsonObject:
         """Raises NotFound."""
+        ...
+
+    async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
+        """Raises NotFound, Invalid."""
         ...
 
     async def raise_probe(self) -> JsonObject: ...

@@ -132,6 +132,10 @@ class Exchange:
             raise Invalid(f"{name} is {text!r}: give a number from 0 to {highest:g}", target=name)
         return value
 
+    def word(self, name: str) -> str:
+        """A text of the query string, empty when it is absent."""
+        return dict(parse_qsl(self.query)).get(name, "")
+
     async def read(self, receive: Receive) -> None:
         """Take in the body. Raises TooLarge."""
         pieces: list[bytes] = []

@@ -12,8 +12,9 @@ from isthmus.api.replies import Reply, json_reply
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
 from isthmus.intent.registry import CAPABILITIES
+from isthmus.reach.trace import Question
 
-EXTENSIONS = ("batch", "explain", "probes", "status")
+EXTENSIONS = ("batch", "explain", "probes", "status", "trace")
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
@@ -46,6 +47,11 @@ async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> 
         case ["explain", "ports"] if len(words) == 3:
             exchange.only("GET")
             return json_reply(200, dict(await insight.explain_port(words[2])))
+        case ["trace"] if len(words) == 1:
+            exchange.only("GET")
+            by_switches = exchange.word("switches") == "true"
+            question = _question(exchange)
+            return json_reply(200, dict(await insight.trace(question, by_switches=by_switches)))
         case ["probes"] if len(words) == 1:
             exchange.only("POST")
             return json_reply(201, dict(await insight.raise_probe()))
@@ -53,9 +59,25 @@ async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> 
             exchange.only("GET")
             return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
-        f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID and"
-        " isthmus/probes are",
+        f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID,"
+        " isthmus/trace and isthmus/probes are",
         target=exchange.path,
+    )
+
+
+def _question(exchange: Exchange) -> Question:
+    """``?from=PORT&to=PORT or address&protocol=6&port=443``."""
+    source, destination = exchange.word("from"), exchange.word("to")
+    if not source or not destination:
+        raise Invalid("from and to are missing: name a port, and a port or an address")
+    protocol = int(exchange.argument("protocol", 0, 255))
+    return Question(
+        source=source,
+        destination=destination,
+        protocol=protocol,
+        destination_port=int(exchange.argument("port", 0, 65535)),
+        source_port=int(exchange.argument("sourcePort", 49152, 65535)),
+        family=int(exchange.argument("family", 0, 6)),
     )
 
 

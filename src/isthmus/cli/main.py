@@ -18,6 +18,7 @@ from isthmus.cli.install import install
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
+from isthmus.cli.tracing import tracing
 from isthmus.errors import IsthmusError, NotFound, Unavailable
 
 REFUSED, UNREACHABLE = 1, 3
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=TyperGroup,
 )
-for part in (resources, insight, daemons, install, stores):
+for part in (resources, insight, tracing, daemons, install, stores):
     app.add_typer(part)
 app.add_typer(certs, name="certs")
 app.add_typer(users, name="users")

@@ -8,40 +8,36 @@ CLI turns them into text.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
-from uuid import uuid4
 
 import msgspec
 
+from isthmus.controller.asking import Asking
 from isthmus.controller.picture import HostView, Picture
+from isthmus.controller.tracing import Tracing
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.render import render
 from isthmus.policy.rows import (
-    Answer,
     Port,
     PortStatus,
     Probe,
-    Query,
     Router,
     RouterPort,
     Row,
     Segment,
     Subnet,
 )
+from isthmus.reach.trace import Question
+from isthmus.reach.world import World
 from isthmus.store.connection import Connection
 from isthmus.store.failures import Duplicate
-from isthmus.wire.ovsdb import RowId, delete, insert, mutate
+from isthmus.wire.ovsdb import insert, mutate
 
-ANSWER_S = 3.0
-"""How long a host is given to answer a question."""
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
-UNREAD_S = 60.0
-"""After which a question or an answer is nobody's any more."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -85,17 +81,23 @@ class Insight:
         self._south = south
         self._vitals = vitals
         self._pending = pending
-        self._waiting: set[asyncio.Event] = set()
-        self._unread: dict[RowId, float] = {}
-        """Answers, and when they were first seen."""
+        self._asking = Asking(south, picture.is_alive)
+        self._tracing = Tracing(self._world, self._asking)
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
 
     def south_changed(self) -> None:
         """Let those who wait look again."""
         self._note_probes()
-        for event in self._waiting:
-            event.set()
+        self._asking.south_changed()
+
+    def _world(self) -> World:
+        tables = self._south.rows.values()
+        return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
+
+    async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
+        """Where a packet ends and why. Raises NotFound, Invalid."""
+        return await self._tracing.trace(question, by_switches=by_switches)
 
     # -- status ------------------------------------------------------------------------------------
 
@@ -148,7 +150,9 @@ class Insight:
             )
         port = picture.ports.get(port_id)
         hosts = sorted({*picture.claims_by_port.get(port_id, {})})
-        answers = await asyncio.gather(*(self._ask(host, f"port {port_id}") for host in hosts))
+        answers = await asyncio.gather(
+            *(self._asking.ask(host, f"port {port_id}") for host in hosts)
+        )
         told = dict(zip(hosts, answers, strict=True))
         return {
             "request": render(stored, view, states=picture),
@@ -210,68 +214,6 @@ class Insight:
             return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
         return f"works: {claim.host} has it, and its switch holds all its flows"
 
-    async def _ask(self, host: str, question: str) -> JsonObject:
-        """What a host answers; an object with ``error`` when it does not."""
-        if not self._picture.is_alive(host):
-            return {"error": f"{host} is silent"}
-        await self._forget_unread()
-        query = Query(
-            id=str(uuid4()),
-            host=host,
-            question=question,
-            deadline_s=int(time.time() + ANSWER_S) + 1,
-        )
-        try:
-            await self._south.transact([insert(Query.TABLE, query)])
-        except Unavailable as error:
-            return {"error": error.message}
-        until = time.monotonic() + ANSWER_S
-        while (found := self._answer_to(query.id)) is None:
-            if not await self._next_change(until):
-                return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
-        row_id, answer = found
-        await self._south.transact([delete(Answer.TABLE, row_id)])
-        result: Mapping[str, Json] = msgspec.json.decode(answer.result)
-        return result
-
-    async def _forget_unread(self) -> None:
-        """Questions that no host has taken in time, and answers that nobody has come for: their
-        controller has ended.
-        """
-        now_s = time.time()
-        answers = self._south.table(Answer)
-        self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
-        old = [
-            delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S
-        ]
-        old += [
-            delete(Query.TABLE, row_id)
-            for row_id, row in self._south.table(Query).items()
-            if row.deadline_s < now_s - UNREAD_S
-        ]
-        if old:
-            with contextlib.suppress(Unavailable):
-                await self._south.transact(old)
-
-    def _answer_to(self, query_id: str) -> tuple[RowId, Answer] | None:
-        for row_id, answer in self._south.table(Answer).items():
-            if answer.id == query_id:
-                return row_id, answer
-        return None
-
-    async def _next_change(self, until: float) -> bool:
-        """Wait for a change of the south store; False when the time is up."""
-        event = asyncio.Event()
-        self._waiting.add(event)
-        try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await event.wait()
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.discard(event)
-        return True
-
     # -- following a change to the last host -------------------------------------------------------
 
     async def raise_probe(self) -> JsonObject:
@@ -286,7 +228,7 @@ class Insight:
                     f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
                     " says who derives and what is wrong"
                 )
-            await self._next_change(time.monotonic() + 0.05)
+            await self._asking.next_change(time.monotonic() + 0.05)
         try:
             number = await self._increment()
         except Duplicate:
@@ -320,7 +262,7 @@ class Insight:
             done = [host for host in hosts if host["milliseconds"] is not None]
             if len(done) > answered or len(done) == len(hosts):
                 return progress
-            if not await self._next_change(until):
+            if not await self._asking.next_change(until):
                 return progress
 
     def _note_probes(self) -> None:

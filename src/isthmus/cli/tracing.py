@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``isthmus trace``: why does this packet not arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.connecting import AsJson, Url, User, connect
+
+tracing = typer.Typer()
+
+Told = Mapping[str, Any]
+
+_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+_PORTED = (6, 17, 132)
+
+Port = Annotated[int | None, typer.Option(min=0, max=65535, metavar="PORT")]
+
+
+@tracing.command()
+def trace(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A networkInterface.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST", help="A networkInterface, or an address.")
+    ],
+    tcp: Port = None,
+    udp: Port = None,
+    sctp: Port = None,
+    protocol: Annotated[
+        int, typer.Option(min=0, max=255, help="Number of another IP protocol.")
+    ] = 0,
+    source_port: Annotated[int, typer.Option(min=0, max=65535)] = 49152,
+    ipv6: Annotated[bool, typer.Option("--ipv6", help="Between two ports, by IPv6.")] = False,
+    switches: Annotated[
+        bool, typer.Option("--switches", help="Ask the switches of both hosts as well.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = "",
+    user: User = "",
+) -> None:
+    """Follow a packet (an echo request, unless said otherwise) from one port to another: delivered,
+    or dropped by which rule of which list. Exit status 1 when it is dropped."""
+    from isthmus.cli import shown
+
+    asked = [(6, tcp), (17, udp), (132, sctp)]
+    given = [(number, port) for number, port in asked if port is not None]
+    if len(given) + bool(protocol) > 1:
+        raise typer.BadParameter("give one of --tcp, --udp, --sctp and --protocol")
+    number, port = given[0] if given else (protocol, 0)
+    how: dict[str, str | int] = {"protocol": number, "port": port, "sourcePort": source_port}
+    if ipv6:
+        how["family"] = 6
+    if switches:
+        how["switches"] = "true"
+    with connect(url, user) as client:
+        told = client.trace(source, destination, **how)
+    if as_json:
+        shown.print_json(told)
+    else:
+        for line in traced(told):
+            typer.echo(line)
+    if told["verdict"] != "delivered":
+        raise typer.Exit(1)
+
+
+def traced(told: Told) -> Iterator[str]:
+    """The text of a trace."""
+    packet = told["packet"]
+    yield f"{_packet(packet)}  {packet['source']} → {packet['destination']}"
+    for step in told["steps"]:
+        mark = "ok  " if step["passes"] else "DROP"
+        origin = f"  [{step['origin']}]" if step["origin"] else ""
+        yield f"  {mark} {step['where']}: {step['text']}{origin}"
+    if "switches" in told:
+        yield from _switches(told["switches"])
+    yield ""
+    yield f"Verdict   {told['verdict']}{_why(told)}"
+
+
+def _packet(packet: Told) -> str:
+    number = packet["protocol"]
+    name = _PROTOCOLS.get(number, f"protocol {number}")
+    if number in _PORTED:
+        return f"{name} {packet['sourcePort']} → {packet['destinationPort']}"
+    return name
+
+
+def _why(told: Told) -> str:
+    last = told["steps"][-1]
+    return "" if last["passes"] else f": {last['where']}: {last['text']}"
+
+
+def _switches(told: Told) -> Iterator[str]:
+    yield ""
+    for passage in told["passages"]:
+        if passage.get("error"):
+            yield f"  {passage['host']}: no answer: {passage['error']}"
+            continue
+        stages = " → ".join(passage["stages"])
+        yield f"  {passage['host']}: {stages}: {_outcome(passage)}"
+    yield f"Switches  {told['verdict']}{': ' + str(told['reason']) if told['reason'] else ''}"
+
+
+def _outcome(passage: Told) -> str:
+    match passage["outcome"]:
+        case "port":
+            return f"to {passage['port'] or 'an unknown port'}"
+        case "tunnel":
+            return f"into the tunnel to {passage['peer']}"
+        case "answered":
+            return "answered by the router"
+    decision = passage["decision"]
+    return f"dropped at {passage['stage']}{' by ' + decision if decision else ''}"

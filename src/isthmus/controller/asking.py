@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions of a controller to hosts, by `Query` and `Answer` rows; and waiting for changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from uuid import uuid4
+
+import msgspec
+
+from isthmus.errors import Unavailable
+from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.rows import Answer, Query
+from isthmus.store.connection import Connection
+from isthmus.wire.ovsdb import RowId, delete, insert
+
+ANSWER_S = 3.0
+"""How long a host is given to answer a question."""
+UNREAD_S = 60.0
+"""After which a question or an answer is nobody's any more."""
+
+
+class Asking:
+    """Asks hosts through the south store."""
+
+    def __init__(self, south: Connection, is_alive: Callable[[str], bool]) -> None:
+        self._south = south
+        self._is_alive = is_alive
+        self._waiting: set[asyncio.Event] = set()
+        self._unread: dict[RowId, float] = {}
+        """Answers, and when they were first seen."""
+
+    def south_changed(self) -> None:
+        """Let those who wait look again."""
+        for event in self._waiting:
+            event.set()
+
+    async def next_change(self, until: float) -> bool:
+        """Wait for a change of the south store; False when the monotonic time is up."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await event.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(event)
+        return True
+
+    async def ask(self, host: str, question: str) -> JsonObject:
+        """What a host answers; an object with ``error`` when it does not."""
+        if not self._is_alive(host):
+            return {"error": f"{host} is silent"}
+        await self._forget_unread()
+        query = Query(
+            id=str(uuid4()),
+            host=host,
+            question=question,
+            deadline_s=int(time.time() + ANSWER_S) + 1,
+        )
+        try:
+            await self._south.transact([insert(Query.TABLE, query)])
+        except Unavailable as error:
+            return {"error": error.message}
+        until = time.monotonic() + ANSWER_S
+        while (found := self._answer_to(query.id)) is None:
+            if not await self.next_change(until):
+                return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+        row_id, answer = found
+        await self._south.transact([delete(Answer.TABLE, row_id)])
+        result: Mapping[str, Json] = msgspec.json.decode(answer.result)
+        return result
+
+    async def _forget_unread(self) -> None:
+        """Questions that no host has taken in time, and answers that nobody has come for: their
+        controller has ended.
+        """
+        now_s = time.time()
+        answers = self._south.table(Answer)
+        self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
+        old = [
+            delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S
+        ]
+        old += [
+            delete(Query.TABLE, row_id)
+            for row_id, row in self._south.table(Query).items()
+            if row.deadline_s < now_s - UNREAD_S
+        ]
+        if old:
+            with contextlib.suppress(Unavailable):
+                await self._south.transact(old)
+
+    def _answer_to(self, query_id: str) -> tuple[RowId, Answer] | None:
+        for row_id, answer in self._south.table(Answer).items():
+            if answer.id == query_id:
+                return row_id, answer
+        return None
