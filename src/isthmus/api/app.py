@@ -150,7 +150,8 @@ class App:
                 exchange.only("GET")
                 return operations.instance(self._north, guid)
             case ["isthmus", *_]:
-                return await extensions.answer(exchange, self._insight, path.split("/")[1:])
+                words = path.split("/")[1:]
+                return await extensions.answer(exchange, self._insight, words, version)
         return await self._resources.answer(exchange, version, f"/{path}")
 
     @cached_property

@@ -129,6 +129,10 @@ class Client:
     def explain_port(self, port: str) -> Resource:
         return self._ask("GET", f"{self._prefix}/isthmus/explain/ports/{quote(port, safe='')}")
 
+    def plan(self, requests: Iterable[Resource]) -> Resource:
+        """What a batch would do; nothing is stored."""
+        return self._ask("POST", f"{self._prefix}/isthmus/plan", {"requests": [*requests]})
+
     def trace(self, source: str, destination: str, **how: str | int) -> Resource:
         """Where a packet ends and why. `how`: protocol, port, sourcePort, family, switches."""
         query = urlencode({"from": source, "to": destination, **how})

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
+from isthmus.intent.planning import Request
+from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
 
@@ -52,6 +54,10 @@ class Insight(Protocol):
 
     async def explain_port(self, resource_id: str) -> JsonObject:
         """Raises NotFound."""
+        ...
+
+    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+        """Raises what the requests would be refused with."""
         ...
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:

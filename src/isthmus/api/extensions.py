@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
+from isthmus.api.batch import read_requests
 from isthmus.api.doors import Insight
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
 from isthmus.intent.registry import CAPABILITIES
+from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
-EXTENSIONS = ("batch", "explain", "probes", "status", "trace")
+EXTENSIONS = ("batch", "explain", "plan", "probes", "status", "trace")
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
@@ -38,7 +40,9 @@ def discovery(software_version: str) -> dict[str, Json]:
     }
 
 
-async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> Reply:
+async def answer(
+    exchange: Exchange, insight: Insight, words: Sequence[str], version: Version
+) -> Reply:
     """``/networking/<version>/isthmus/...``; `words` are its parts. Raises IsthmusError."""
     match [part.lower() for part in words[:2]]:
         case ["status"] if len(words) == 1:
@@ -47,6 +51,10 @@ async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> 
         case ["explain", "ports"] if len(words) == 3:
             exchange.only("GET")
             return json_reply(200, dict(await insight.explain_port(words[2])))
+        case ["plan"] if len(words) == 1:
+            exchange.only("POST")
+            requests = read_requests(exchange.json(), "", "")
+            return json_reply(200, dict(insight.plan(requests, version)))
         case ["trace"] if len(words) == 1:
             exchange.only("GET")
             by_switches = exchange.word("switches") == "true"
@@ -60,7 +68,7 @@ async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> 
             return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
         f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID,"
-        " isthmus/trace and isthmus/probes are",
+        " isthmus/plan, isthmus/trace and isthmus/probes are",
         target=exchange.path,
     )
 

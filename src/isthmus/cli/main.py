@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from isthmus.cli.daemons import daemons
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
+from isthmus.cli.planning import planning
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=TyperGroup,
 )
-for part in (resources, insight, tracing, daemons, install, stores):
+for part in (resources, planning, insight, tracing, daemons, install, stores):
     app.add_typer(part)
 app.add_typer(certs, name="certs")
 app.add_typer(users, name="users")

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from isthmus.controller.asking import Asking
 from isthmus.controller.picture import HostView, Picture
+from isthmus.controller.preview import preview
 from isthmus.controller.tracing import Tracing
+from isthmus.derive.engine import Engine
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
+from isthmus.intent.planning import Request
 from isthmus.intent.render import render
+from isthmus.intent.versions import Version
 from isthmus.policy.rows import (
+    OBSERVED,
     Port,
     PortStatus,
     Probe,
@@ -34,6 +39,7 @@ from isthmus.reach.trace import Question
 from isthmus.reach.world import World
 from isthmus.store.connection import Connection
 from isthmus.store.failures import Duplicate
+from isthmus.store.identifiers import RandomIds
 from isthmus.wire.ovsdb import insert, mutate
 
 DERIVED_S = 20.0
@@ -73,6 +79,7 @@ class Insight:
         south: Connection,
         vitals: Vitals,
         pending: Callable[[], bool],
+        engine: Callable[[], Engine],
     ) -> None:
         """`pending`: whether something accepted is not in the south store yet."""
         self._version = version
@@ -81,6 +88,7 @@ class Insight:
         self._south = south
         self._vitals = vitals
         self._pending = pending
+        self._engine = engine
         self._asking = Asking(south, picture.is_alive)
         self._tracing = Tracing(self._world, self._asking)
         self._raised_at: dict[int, float] = {}
@@ -94,6 +102,12 @@ class Insight:
     def _world(self) -> World:
         tables = self._south.rows.values()
         return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
+
+    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+        """What requests would do. Raises what they would be refused with."""
+        tables = (self._south.table(table) for table in OBSERVED)
+        observed = (row for rows in tables for row in rows.values())
+        return preview(self._view(), RandomIds(), self._engine(), observed, requests, version)
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         """Where a packet ends and why. Raises NotFound, Invalid."""

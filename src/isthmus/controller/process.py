@@ -145,6 +145,7 @@ class Controller:
             south=self.south,
             vitals=self,
             pending=lambda: self.deriving.pending,
+            engine=lambda: self.deriving.engine,
         )
 
     async def run(self) -> None:

@@ -150,6 +150,28 @@ class Engine:
                 found.append(Change(key, old, new))
         return found
 
+    def preview(
+        self, inputs: Iterable[tuple[Table, Key, object | None]], tables: Iterable[Table]
+    ) -> dict[Table, list[Change]]:
+        """What would change in `tables` if these input rows were set; all is as before then."""
+        self.settle()
+        kept = {table: rows.changed for table, rows in self._tables.items()}
+        before: dict[tuple[Table, Key], object | None] = {}
+        for rows in self._tables.values():
+            rows.changed = {}
+        try:
+            for table, key, value in inputs:
+                before.setdefault((table, key), self._tables[table].values.get(key))
+                self.put(table, key, value)
+            self.settle()
+            return {table: self.changes(table) for table in tables}
+        finally:
+            for (table, key), value in before.items():
+                self.put(table, key, value)
+            self.settle()
+            for table, rows in self._tables.items():
+                rows.changed = kept[table]
+
     def conflicts(self) -> set[tuple[Table, Key]]:
         """Derived rows on whose value several calls disagree."""
         return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}

@@ -60,13 +60,20 @@ class Underlay(NamedTuple):
 UNDERLAY = "underlay"
 
 
-def put(engine: Engine, old: Stored | None, new: Stored | None) -> None:
-    """Tell the engine of one changed resource; a replaced one may differ in all but its key."""
+def input_of(old: Stored | None, new: Stored | None) -> tuple[type, Key, object | None] | None:
+    """The engine's input row of one changed resource; a replaced one may differ in all but its
+    key. None for what has no place in policy."""
     stored = new or old
     assert stored is not None, "a change has a row before it or after it"
     table = FACT_OF_KIND.get(stored.kind)
-    if table is not None:
-        engine.put(table, stored.key, None if new is None else fact(new))
+    return None if table is None else (table, stored.key, None if new is None else fact(new))
+
+
+def put(engine: Engine, old: Stored | None, new: Stored | None) -> None:
+    """Tell the engine of one changed resource."""
+    found = input_of(old, new)
+    if found is not None:
+        engine.put(*found)
 
 
 def carrier(logical: CarrierFact, read: Read) -> Iterator[Item]:

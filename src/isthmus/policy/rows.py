@@ -352,3 +352,6 @@ DESIRED: tuple[type[Row], ...] = (
     Host,
 )
 """What the deriver writes."""
+
+OBSERVED: tuple[type[Row], ...] = (HostStatus, Heartbeat, Claim, PortStatus, LearnedAddress)
+"""What hosts say."""
