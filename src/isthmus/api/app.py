@@ -3,7 +3,7 @@
 
 ``/networking/discovery``, ``/networking/<version>/<resource>``, ``operations``,
 ``operationResults`` and ``internalResourceInstances``, and our own: ``batch``,
-``isthmus/status``, ``isthmus/explain/ports/<id>``, ``isthmus/probes``,
+``isthmus/...`` (see `extensions`),
 ``/networking/openapi.json``, ``/healthz``, ``/metrics``. Paths match in any letter case, with or
 without a slash at their end.
 """
@@ -93,7 +93,7 @@ class App:
             self._faults.inc()
             fault = Broken(f"a fault of the controller: {type(error).__name__}; its log has more")
             reply = self._refusal(exchange, fault)
-        await send_reply(send, self._dressed(exchange, reply))
+        await send_reply(send, self._dressed(exchange, reply), receive)
         self._account(exchange, reply.status, time.perf_counter() - started)
 
     def _account(self, exchange: Exchange, status: int, took_s: float) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
+from isthmus.api.streams import Message
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
 from isthmus.intent.planning import Request
 from isthmus.intent.versions import Version
@@ -54,6 +55,10 @@ class Insight(Protocol):
 
     async def explain_port(self, resource_id: str) -> JsonObject:
         """Raises NotFound."""
+        ...
+
+    def events(self, after: str) -> AsyncIterator[Message]:
+        """What happens from now on, or has since the event that `after` identifies."""
         ...
 
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:

@@ -10,13 +10,14 @@ from isthmus.api.batch import read_requests
 from isthmus.api.doors import Insight
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
+from isthmus.api.streams import EVENT_STREAM, event_stream
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
 from isthmus.intent.registry import CAPABILITIES
 from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
-EXTENSIONS = ("batch", "explain", "plan", "probes", "status", "trace")
+EXTENSIONS = ("batch", "events", "explain", "plan", "probes", "status", "trace")
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
@@ -48,6 +49,12 @@ async def answer(
         case ["status"] if len(words) == 1:
             exchange.only("GET")
             return json_reply(200, dict(insight.status()))
+        case ["events"] if len(words) == 1:
+            exchange.only("GET")
+            if exchange.method == "HEAD":
+                return Reply(200, headers=EVENT_STREAM)
+            after = exchange.header(b"last-event-id") or exchange.word("after")
+            return event_stream(insight.events(after))
         case ["explain", "ports"] if len(words) == 3:
             exchange.only("GET")
             return json_reply(200, dict(await insight.explain_port(words[2])))
@@ -67,8 +74,8 @@ async def answer(
             exchange.only("GET")
             return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
-        f"there is nothing at {exchange.path}: isthmus/status, isthmus/explain/ports/ID,"
-        " isthmus/plan, isthmus/trace and isthmus/probes are",
+        f"there is nothing at {exchange.path}: isthmus/status, isthmus/events,"
+        " isthmus/explain/ports/ID, isthmus/plan, isthmus/trace and isthmus/probes are",
         target=exchange.path,
     )
 

@@ -36,7 +36,7 @@ class Gate:
             except IsthmusError as error:
                 # for who counts them to shut a guesser out; a name that was tried may be a password
                 log.info("api=refused status=%d address=%s", error.status, peer.address or "unix")
-                await send_reply(send, self._refusal(error))
+                await send_reply(send, self._refusal(error), receive)
                 return
         await self._app(scope, receive, send)
 

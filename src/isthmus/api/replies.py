@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-from starlette.types import Send
+from starlette.types import Receive, Send
 
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Json
@@ -21,11 +22,13 @@ encode = msgspec.json.Encoder().encode
 
 
 class Reply(NamedTuple):
-    """A whole answer. `headers` are all but Content-Length, names in lower case."""
+    """An answer. `headers` are all but Content-Length, names in lower case; `stream` instead of a
+    body is sent piece by piece, until it ends or the client goes away."""
 
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = ()
+    stream: AsyncIterator[bytes] | None = None
 
 
 def json_reply(status: int, value: Json, headers: tuple[Header, ...] = ()) -> Reply:
@@ -58,10 +61,41 @@ def error_object(error: IsthmusError) -> Mapping[str, Json]:
     return found
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
+async def send_reply(send: Send, reply: Reply, receive: Receive) -> None:
+    if reply.stream is not None:
+        await _send_stream(send, reply, reply.stream, receive)
+        return
     length = (b"content-length", str(len(reply.body)).encode())
     # RFC 9110 section 8.6: "A server MUST NOT send a Content-Length header field in any response
     # with a status code of ... 204 (No Content)".
     headers = reply.headers if reply.status == 204 else (*reply.headers, length)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _send_stream(
+    send: Send, reply: Reply, stream: AsyncIterator[bytes], receive: Receive
+) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        while not gone.done():
+            piece = asyncio.ensure_future(anext(stream, None))
+            await asyncio.wait((piece, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not piece.done():
+                piece.cancel()
+                await asyncio.wait((piece,))
+                break
+            if (data := piece.result()) is None:
+                break
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

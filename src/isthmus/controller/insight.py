@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
+from isthmus.controller.events import Event, Events
 from isthmus.controller.picture import HostView, Picture
 from isthmus.controller.preview import preview
 from isthmus.controller.tracing import Tracing
@@ -22,7 +24,7 @@ from isthmus.derive.engine import Engine
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.planning import Request
-from isthmus.intent.render import render
+from isthmus.intent.render import etag_text, render
 from isthmus.intent.versions import Version
 from isthmus.policy.rows import (
     OBSERVED,
@@ -89,6 +91,7 @@ class Insight:
         self._vitals = vitals
         self._pending = pending
         self._engine = engine
+        self.happened = Events()
         self._asking = Asking(south, picture.is_alive)
         self._tracing = Tracing(self._world, self._asking)
         self._raised_at: dict[int, float] = {}
@@ -102,6 +105,47 @@ class Insight:
     def _world(self) -> World:
         tables = self._south.rows.values()
         return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
+
+    async def events(self, after: str) -> AsyncIterator[Message]:
+        """What happens, as it is when it is told."""
+        async for event in self.happened.follow(after):
+            yield self._told(event)
+
+    def _told(self, event: Event) -> Message:
+        identifier = self.happened.identifier(event.number)
+        match event.kind:
+            case "alive":
+                return Message("", {})
+            case "reset":
+                return Message("reset", {"why": "events are missing: read anew"}, identifier)
+            case "host":
+                return Message("host", _host(self._picture.host_view(event.key)), identifier)
+            case "resource":
+                return Message("resource", self._resource(event.key), identifier)
+        port = self._picture.ports.get(event.key)
+        if port is None:
+            ref = f"/networkInterfaces/{event.key}"
+            return Message("state", {"resourceRef": ref, "configurationState": None}, identifier)
+        state = self._picture.configuration_state("networkInterfaces", port.profile_id)
+        server = self._picture.located("networkInterfaces", port.profile_id)
+        data: dict[str, Json] = {
+            "resourceRef": port.origin,
+            "instanceId": port.profile_id,
+            "configurationState": state,
+            "server": {"resourceRef": server[0]} if server else None,
+        }
+        return Message("state", data, identifier)
+
+    def _resource(self, key: str) -> dict[str, Json]:
+        row = self._view().get(key)
+        if row is None:
+            return {"action": "deleted", "resourceRef": key}
+        return {
+            "action": "written",
+            "resourceRef": row.ref,
+            "instanceId": row.instance_id,
+            "etag": etag_text(row.etag),
+        }
 
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         """What requests would do. Raises what they would be refused with."""

@@ -25,7 +25,7 @@ from isthmus.controller.picture import Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
-from isthmus.policy.rows import TABLES, Deriver, row_or_none
+from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, row_or_none
 from isthmus.store import schema, servers
 from isthmus.store.connection import Change, Connection
 from isthmus.store.north import North
@@ -184,6 +184,8 @@ class Controller:
     def _north_changed(self, changes: Sequence[tuple[str, Stored | None, Stored | None]]) -> None:
         for _, old, new in changes:
             row = new or old
+            if row is not None and row.parent is None:
+                self.insight.happened.add("resource", row.key)
             if row is not None and row.kind == "servers":
                 if old is not None and (new is None or new.instance_id != old.instance_id):
                     self.picture.name_server(old.instance_id, None)
@@ -195,6 +197,11 @@ class Controller:
         self._writer.note(changes)
         for _, _, old, new in changes:
             self.picture.change(row_or_none(old), row_or_none(new))
+            happened = new if new is not None else old
+            if isinstance(happened, PortStatus | Claim):
+                self.insight.happened.add("state", happened.port)
+            elif isinstance(happened, HostStatus):
+                self.insight.happened.add("host", happened.host)
         self.insight.south_changed()
 
     def _south_connected(self, connected: bool) -> None:

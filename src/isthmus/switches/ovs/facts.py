@@ -100,6 +100,13 @@ class Problem(NamedTuple):
     detail: str
 
 
+class Watching(NamedTuple):
+    """Input: somebody watches what is dropped here; of it, so many packets a second are shown. Key:
+    `THIS`."""
+
+    rate_pps: int
+
+
 class Wanted(NamedTuple):
     """Something that needs a number on this host: `name` in the space `kind`."""
 

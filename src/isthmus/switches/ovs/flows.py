@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
-from isthmus.derive.engine import Item
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, programmed, unit_cookie
+from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs.facts import THIS, Watching
+from isthmus.switches.ovs.pipeline import (
+    DROPPED,
+    WATCH_METER,
+    FlowKey,
+    Programmed,
+    Stage,
+    programmed,
+    unit_cookie,
+)
 from isthmus.wire import openflow_actions as act
 
 
@@ -26,7 +35,14 @@ class Flows:
         apply: tuple[bytes, ...] | None = None,
         goto: Stage | None = None,
     ) -> Item:
-        """A flow; without `apply` and `goto` it drops."""
+        """A flow. One that drops is given by `drop`."""
         key = FlowKey(stage, priority, match)
         instructions = act.instructions(meter=meter, apply=apply, goto=goto)
         return Item(Programmed, key, programmed(self._cookie, key, instructions))
+
+    def drop(self, stage: Stage, priority: int, match: bytes, read: Read) -> Item:
+        """A flow that drops and counts; while somebody watches, some of its packets are shown."""
+        if read.get(Watching, THIS) is None:
+            return self.add(stage, priority, match)
+        shown = (act.controller(DROPPED, max_len=128),)
+        return self.add(stage, priority, match, meter=WATCH_METER, apply=shown)

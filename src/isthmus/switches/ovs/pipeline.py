@@ -176,6 +176,12 @@ FIRST_FRAME = b"\x02"
 PAIR_SEEN = b"\x03"
 """Userdata of a packet-in with which a guest says that it uses an address pair of its port."""
 
+DROPPED = b"\x04"
+"""Userdata of a packet-in that shows a packet that was dropped."""
+
+WATCH_METER = 1 << 18
+"""Limits how many dropped packets are shown. Meters of ports are below."""
+
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port with one IPv4 address costs eight flows, a peer three: two keys (its MAC for
+A local port with one IPv4 address costs nine flows, a peer three: two keys (its MAC for
 forwarding, its address for ARP and routing) and one source check; with rules a local port costs two
 more, and each further address costs one key and one check.
 """
@@ -86,6 +86,8 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
     yield Item(Meter, local.ofport, Meter(local.ofport, DHCP_RATE_PPS, DHCP_BURST))
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers)
+    # What port security drops, counted by port.
+    yield flows.drop(Stage.ADMISSION, 1, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
         yield from _receive(flows, local.ofport, numbers)
         for address in port.addresses:

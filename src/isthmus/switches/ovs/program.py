@@ -35,6 +35,7 @@ from isthmus.switches.ovs.facts import (
     ThisHost,
     TrackedAddress,
     Wanted,
+    Watching,
 )
 from isthmus.switches.ovs.filters import (
     RULES_BY_SET,
@@ -97,5 +98,5 @@ INDEXES = (
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
     *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
-    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress),
+    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Watching),
 )

@@ -96,7 +96,10 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         mine = _number(profile.direction, level, number)
         default = Flows("rule_flows", f"{profile.name} {level} default")
         allow = compiled.level.allow_by_default and trouble is None
-        yield default.add(stage, 1, oxm.match(mine), goto=following if allow else None)
+        if allow:
+            yield default.add(stage, 1, oxm.match(mine), goto=following)
+        else:
+            yield default.drop(stage, 1, oxm.match(mine), read)
         if trouble is not None:
             continue
         for priority, rule in _by_priority(compiled.level.rules):
@@ -104,12 +107,11 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
             flows = Flows("rule_flows", name)
             for followed, passes in _verdicts(rule):
                 for match in matches(profile, rule, ORIGINAL, read):
-                    yield flows.add(
-                        stage,
-                        priority,
-                        oxm.match(mine, followed, *match),
-                        goto=following if passes else None,
-                    )
+                    whole = oxm.match(mine, followed, *match)
+                    if passes:
+                        yield flows.add(stage, priority, whole, goto=following)
+                    else:
+                        yield flows.drop(stage, priority, whole, read)
         if compiled.level.has_stateless:
             yield from _plain_flows(compiled, level, read)
 

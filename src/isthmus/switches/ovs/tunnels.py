@@ -6,10 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.derive.engine import Item, Read
-from isthmus.switches.ovs.facts import THIS, Reach, ThisHost
+from isthmus.switches.ovs.facts import THIS, Meter, Reach, ThisHost, Watching
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
-from isthmus.switches.ovs.pipeline import RESOLVED_MAC, TARGET6, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    RESOLVED_MAC,
+    TARGET6,
+    WATCH_METER,
+    Register,
+    Stage,
+)
 from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
@@ -51,8 +57,12 @@ def tunnel(reach: Reach, read: Read) -> Iterator[Item]:
 def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
     """Over ThisHost: what does not depend on policy."""
     flows = Flows("fixed_flows", "")
+    watching = read.get(Watching, THIS)
+    if watching is not None:
+        rate = watching.rate_pps
+        yield Item(Meter, WATCH_METER, Meter(WATCH_METER, rate, rate))
     for stage in Stage:
-        yield flows.add(stage, 0, oxm.match())
+        yield flows.drop(stage, 0, oxm.match(), read)
     target = oxm.REG[Register.TARGET]
     yield flows.add(
         Stage.DISPATCH,
@@ -70,11 +80,8 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
     )
     # Neighbour discovery is answered here and goes nowhere else (RFC 4861, RFC 4890 section 4.4).
     for kind in range(133, 138):
-        yield flows.add(
-            Stage.DISPATCH,
-            190,
-            oxm.match(oxm.eth_type(0x86DD), oxm.ip_proto(58), oxm.icmpv6_type(kind)),
-        )
+        match = oxm.match(oxm.eth_type(0x86DD), oxm.ip_proto(58), oxm.icmpv6_type(kind))
+        yield flows.add(Stage.DISPATCH, 190, match)
     for ethernet in (0x0800, 0x86DD):
         yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(ethernet)), goto=Stage.FORWARD)
     yield from _answers(flows)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has happened, for clients that wait: a bounded list of events, each with a number, so that
+who was cut off goes on where it was.
+
+An event says what changed and not how: whoever reads it sees the state at the time of reading. So
+many changes of one thing cost a client no more than it can take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+from uuid import uuid4
+
+MOST = 20_000
+"""Events kept: a client that was away for longer reads everything anew."""
+
+STILL_HERE_S = 15.0
+"""Without an event, how often a client hears that the stream is alive."""
+
+
+class Event(NamedTuple):
+    """`kind` is ``resource`` (a resource was written or deleted; `key` is its reference in lower
+    case), ``state`` (what hosts say of a port), ``host``, ``reset`` (events were missed) or
+    ``alive``."""
+
+    number: int
+    kind: str
+    key: str
+
+
+class Events:
+    """The events of one controller."""
+
+    def __init__(self) -> None:
+        self._epoch = uuid4().hex[:8]
+        """Numbers of an earlier process mean nothing now."""
+        self._next = 1
+        self._kept: deque[Event] = deque(maxlen=MOST)
+        self._waiting: set[asyncio.Event] = set()
+
+    def add(self, kind: str, key: str) -> None:
+        self._kept.append(Event(self._next, kind, key))
+        self._next += 1
+        for waiter in self._waiting:
+            waiter.set()
+
+    def identifier(self, number: int) -> str:
+        """What a client gives to go on after an event."""
+        return f"{self._epoch}-{number}"
+
+    async def follow(self, after: str) -> AsyncIterator[Event]:
+        """Events behind the one that `after` identifies; empty: those from now on. First a
+        ``reset`` if some in between are not known any more. Never ends."""
+        last = self._number(after)
+        if last is None:
+            last = self._next - 1
+            yield Event(last, "reset", "")
+        waiter = asyncio.Event()
+        self._waiting.add(waiter)
+        try:
+            while True:
+                waiter.clear()
+                for event in self._since(last):
+                    last = event.number
+                    yield event
+                try:
+                    async with asyncio.timeout(STILL_HERE_S):
+                        await waiter.wait()
+                except TimeoutError:
+                    yield Event(last, "alive", "")
+        finally:
+            self._waiting.discard(waiter)
+
+    def _number(self, after: str) -> int | None:
+        if not after:
+            return self._next - 1
+        epoch, _, text = after.partition("-")
+        number = int(text) if text.isascii() and text.isdecimal() else -1
+        oldest = self._kept[0].number if self._kept else self._next
+        if epoch != self._epoch or not oldest - 1 <= number < self._next:
+            return None
+        return number
+
+    def _since(self, last: int) -> list[Event]:
+        if not self._kept or self._kept[-1].number <= last:
+            return []
+        start = max(0, last + 1 - self._kept[0].number)
+        return [self._kept[index] for index in range(start, len(self._kept))]
