@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, GRE, Ether
+from scapy.layers.sctp import SCTP
 from scapy.layers.vxlan import VXLAN
 
 from isthmus.addresses import Mac, parse_mac
-from isthmus_lab import frames
+from isthmus_lab import frames, packets
 
 ONE, TWO = parse_mac("02:00:00:00:00:01"), parse_mac("02:00:00:00:00:02")
 
@@ -84,3 +86,29 @@ def test_a_provider_mac_is_local_and_unicast() -> None:
 
     mac = HostSpec("h1", "172.31.0.1").provider_mac
     assert mac == Mac(0x0250AC1F0001)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_packets_of_both_families_are_what_scapy_builds(family: int) -> None:
+    ends = ("10.0.0.1", "10.0.0.2") if family == 4 else ("fd00::1", "fd00::2")
+    network = IP if family == 4 else IPv6
+    for packet in (
+        packets.udp(*ends, (1000, 9), b"odd"),
+        packets.tcp(*ends, (1000, 80), b"odd"),
+        packets.icmp(*ends, 8 if family == 4 else 128, 0, b"\0\1\0\2odd"),
+        packets.sctp_init(*ends, (1000, 5000), b"odd"),
+    ):
+        read = network(packet)
+        for layer in (IP, UDP, TCP, ICMP, ICMPv6EchoRequest, SCTP):
+            if layer in read:
+                for checksum in {"chksum", "cksum"} & set(read[layer].fields):
+                    read[layer].delfieldval(checksum)
+        assert bytes(network(bytes(read))) == packet
+        assert b"odd" in bytes(read.lastlayer())
+
+
+def test_a_packet_says_the_type_of_its_frame() -> None:
+    for ends, ethertype in ((("10.0.0.1", "10.0.0.2"), 0x0800), (("fd00::1", "fd00::2"), 0x86DD)):
+        read = Ether(packets.ethernet(TWO, ONE, packets.ip(*ends, 99, b"payload")))
+        assert read.type == ethertype
+        assert bytes(read).endswith(b"payload")

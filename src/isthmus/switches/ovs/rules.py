@@ -55,31 +55,46 @@ _REGISTER = {"out": Register.OUT_RULES, "in": Register.IN_RULES}
 
 
 class Fields(NamedTuple):
-    """Which fields hold the tuple that rules look at. `plain`: those of the packet itself."""
+    """Which fields hold the tuple that rules look at. `ports`: by protocol, those that are in the
+    packet itself; `plain`: all of them are."""
 
     source: Mapping[int, oxm.Field]
     destination: Mapping[int, oxm.Field]
+    ports: Mapping[int, tuple[oxm.Field, oxm.Field]]
     plain: bool
 
 
-ORIGINAL = Fields(
-    {4: oxm.CT_NW_SRC, 6: oxm.CT_IPV6_SRC}, {4: oxm.CT_NW_DST, 6: oxm.CT_IPV6_DST}, plain=False
-)
-"""Of the connection."""
-
-PACKET = Fields({4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}, {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}, plain=True)
-
+TCP, UDP, SCTP = 6, 17, 132
 _PORTS = {
-    6: (oxm.TCP_SRC, oxm.TCP_DST),
-    17: (oxm.UDP_SRC, oxm.UDP_DST),
-    132: (oxm.SCTP_SRC, oxm.SCTP_DST),
+    TCP: (oxm.TCP_SRC, oxm.TCP_DST),
+    UDP: (oxm.UDP_SRC, oxm.UDP_DST),
+    SCTP: (oxm.SCTP_SRC, oxm.SCTP_DST),
 }
 _ICMP = {1: (oxm.ICMP_TYPE, oxm.ICMP_CODE), 58: (oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE)}
 """Of ICMP, connection tracking keeps type and code in the place of ports."""
 
+PACKET = Fields(
+    {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC},
+    {4: oxm.IPV4_DST, 6: oxm.IPV6_DST},
+    {**_PORTS, **_ICMP},
+    plain=True,
+)
+ORIGINAL = Fields(
+    {4: oxm.CT_NW_SRC, 6: oxm.CT_IPV6_SRC},
+    {4: oxm.CT_NW_DST, 6: oxm.CT_IPV6_DST},
+    {},
+    plain=False,
+)
+"""Of the connection."""
+
+QUESTION = ORIGINAL._replace(ports={SCTP: (oxm.SCTP_SRC, oxm.SCTP_DST)})
+ANSWER = ORIGINAL._replace(ports={SCTP: (oxm.SCTP_DST, oxm.SCTP_SRC)})
+"""Likewise, in either direction. Open vSwitch's own connection tracking, as of 3.1, keeps of SCTP
+the addresses alone and gives ports of 0: what the packet has is looked at."""
+
 NOT_LATER = oxm.ip_frag(0, oxm.FRAGMENT_LATER)
-"""Later fragments of a packet have no ports to look at. Connection tracking puts them together; for
-a rule that looks at packets alone, they do not match."""
+"""Later fragments of a packet have no ports to look at. Where connections are followed, they share
+the fate of the first (`tracking`); for a rule that looks at packets alone, they do not match."""
 
 NO_REPLY = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL)
 REPLY = oxm.ct_state(oxm.CT_TRK | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL)
@@ -105,8 +120,8 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         for priority, rule in _by_priority(compiled.level.rules):
             name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
             flows = Flows("rule_flows", name)
-            for followed, passes in _verdicts(rule):
-                for match in matches(profile, rule, ORIGINAL, read):
+            for followed, fields, passes in _verdicts(rule):
+                for match in matches(profile, rule, fields, read):
                     whole = oxm.match(mine, followed, *match)
                     if passes:
                         yield flows.add(stage, priority, whole, goto=following)
@@ -121,11 +136,20 @@ def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
         yield max(TOP - rank, BOTTOM), rule
 
 
-def _verdicts(rule: Rule) -> tuple[tuple[bytes, bool], ...]:
-    """Of which packets of a connection a rule speaks, and whether it lets them pass."""
-    if rule.stateless and rule.action == "allow":
-        return (NO_REPLY, True), (REPLY, False)
-    return ((FOLLOWED, rule.action == "allow"),)
+def _verdicts(rule: Rule) -> tuple[tuple[bytes, Fields, bool], ...]:
+    """Of which packets of a connection a rule speaks, where its tuple is in them, and whether it
+    lets them pass."""
+    allows = rule.action == "allow"
+    if rule.stateless and allows:
+        return (NO_REPLY, QUESTION, True), (REPLY, ANSWER, False)
+    if rule.protocol == SCTP and _looks_inside(rule):
+        return (NO_REPLY, QUESTION, allows), (REPLY, ANSWER, allows)
+    return ((FOLLOWED, ORIGINAL, allows),)
+
+
+def _looks_inside(rule: Rule) -> bool:
+    """Whether at more than the header of IP."""
+    return bool(rule.source_ports or rule.destination_ports) or rule.icmp_type >= 0
 
 
 def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
@@ -169,8 +193,10 @@ def matches(
         if rule.protocol >= 0:
             proto = oxm.ip_proto if fields.plain else oxm.ct_nw_proto
             fixed.append(proto(rule.protocol))
-        if fields.plain and (rule.source_ports or rule.destination_ports or rule.icmp_type >= 0):
+        if rule.protocol in fields.ports and _looks_inside(rule):
             fixed.append(NOT_LATER)
+            if not fields.plain:
+                fixed.append(oxm.ip_proto(rule.protocol))
         source, destination = (_end(profile, rule, end, family, fields, read) for end in ENDS)
         from_ports, to_ports = _port_matches(rule, fields)
         for choice in product(source, destination, from_ports, to_ports):
@@ -178,9 +204,7 @@ def matches(
 
 
 def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]:
-    ours, theirs = oxm.CT_TP_SRC, oxm.CT_TP_DST
-    if fields.plain:
-        ours, theirs = {**_PORTS, **_ICMP}.get(rule.protocol, (ours, theirs))
+    ours, theirs = fields.ports.get(rule.protocol, (oxm.CT_TP_SRC, oxm.CT_TP_DST))
     from_ports = [oxm.masked(ours, *pair) for pair in masks(rule.source_ports)]
     to_ports = [oxm.masked(theirs, *pair) for pair in masks(rule.destination_ports)]
     if rule.icmp_type >= 0:

@@ -111,6 +111,19 @@ def _judge(flows: Flows) -> Iterator[Item]:
                 ),
                 goto=Stage.SOURCE_GROUPS,
             )
+        # Open vSwitch follows fragments as the packet that they are of, but shows the ports of its
+        # original tuple in the first one only. That one is judged; the others wait for it at
+        # COMMIT. Not so those of broadcasts, of which every copy would wait under the same name.
+        yield flows.add(
+            Stage.JUDGE,
+            110,
+            oxm.match(
+                *(kind, oxm.eth_dst(0, MULTICAST_BIT)),
+                oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV),
+                oxm.ip_frag(oxm.FRAGMENT_LATER, oxm.FRAGMENT_LATER),
+            ),
+            goto=Stage.COMMIT,
+        )
 
 
 def _rules(flows: Flows) -> Iterator[Item]:
@@ -156,6 +169,18 @@ def _commit(flows: Flows) -> Iterator[Item]:
             100,
             oxm.match(oxm.eth_type(ethernet), oxm.ct_state(oxm.CT_TRK | oxm.CT_NEW, state)),
             apply=(act.ct(commit=True, zone=oxm.REG[Register.ZONE]),),
+            goto=Stage.DELIVER,
+        )
+        # Fragments leave connection tracking all together or not at all: once more, and those whose
+        # first one was refused expire there. A new connection's have just gone through.
+        yield flows.add(
+            Stage.COMMIT,
+            90,
+            oxm.match(
+                *(oxm.eth_type(ethernet), oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK)),
+                oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY),
+            ),
+            apply=(act.ct(zone=oxm.REG[Register.ZONE]),),
             goto=Stage.DELIVER,
         )
     yield flows.add(Stage.COMMIT, 1, oxm.match(), goto=Stage.DELIVER)
