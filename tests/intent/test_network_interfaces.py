@@ -263,13 +263,14 @@ def test_port_settings_are_taken_where_they_ask_for_nothing(cloud: Cloud) -> Non
 @pytest.mark.parametrize(
     ("asked", "where"),
     [
-        ({"macSpoofingEnabled": "Enabled"}, "macSpoofingEnabled"),
-        ({"dhcpGuardEnabled": "Eanbled"}, "dhcpGuardEnabled"),
-        ({"stormLimit": "100"}, "stormLimit"),
+        ({"portFlowLimit": "100"}, "portFlowLimit"),
+        ({"qosSettings": {"outboundReservedValue": 1}}, "qosSettings.outboundReservedValue"),
         ({"qosSettings": {"outboundMaximumMbps": "10"}}, "qosSettings.outboundMaximumMbps"),
+        ({"qosSettings": {"inboundMaximumMbps": 10}}, "qosSettings.inboundMaximumMbps"),
+        ({"qosSettings": {"enableHardwareLimits": "true"}}, "qosSettings.enableHardwareLimits"),
     ],
 )
-def test_a_guard_or_limit_that_would_not_be_enforced_is_refused(
+def test_a_limit_that_would_not_be_enforced_is_refused(
     cloud: Cloud, asked: Json, where: str
 ) -> None:
     error = cloud.refused("/networkInterfaces/n", {"portSettings": asked})

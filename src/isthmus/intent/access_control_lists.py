@@ -129,7 +129,11 @@ class AclRule(Resource, frozen=True, kw_only=True):
     protocol: Annotated[
         str,
         Protocol(),
-        required("All, TCP, UDP, ICMPv4, ICMPv6, or a protocol number.", "InvalidAclRuleProtocol"),
+        required(
+            "All, TCP, UDP, HTTP (which is TCP), ICMPv4, ICMPv6; or, by the extension"
+            " `aclRuleAnyProtocol`, an IP protocol number.",
+            "InvalidAclRuleProtocol",
+        ),
     ]
     priority: Annotated[
         int,

@@ -39,6 +39,8 @@ class Protocol(ValueType):
     """All, TCP, UDP, HTTP, ICMPv4, ICMPv6; by our extension aclRuleAnyProtocol also an IP protocol
     number from 0 to 255, which a controller without it refuses rather than misunderstands."""
 
+    extension = "aclRuleAnyProtocol"
+
     def read(self, value: Json) -> str:
         word = text_of(value).strip().lower()
         name = _STANDARD.get(word) or _EXTENDED.get(word)

@@ -39,6 +39,8 @@ class ValueType:
 
     empty_is_absent: ClassVar[bool] = True
     """Whether empty text is as good as null: clients fill in forms."""
+    extension: ClassVar[str] = ""
+    """Name of the capability, for a type that takes more than MS-NCNBI says."""
 
     def read(self, value: Json) -> object:
         """The canonical value. Raises Invalid."""
