@@ -46,6 +46,10 @@ class ValueType:
         """The canonical value. Raises Invalid."""
         raise NotImplementedError
 
+    def is_absent(self, value: Json) -> bool:
+        """Whether empty text or an object is as good as null here."""
+        return value == "" and self.empty_is_absent
+
     def write(self, value: object) -> Json:
         """The wire form of a canonical value."""
         return value
