@@ -27,9 +27,9 @@ BODY = {
 class Api:
     """The application over a north store in memory, asked request by request."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: SilentHosts | None = None) -> None:
         self.north = MemoryNorth()
-        hosts = SilentHosts()
+        hosts = hosts or SilentHosts()
         self.app = create_app(
             self.north,
             states=hosts,

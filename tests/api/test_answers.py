@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from isthmus.api.exchange import MOST_BYTES
-from isthmus.api.resources import AT_ONCE
+from isthmus.api.turns import AT_ONCE
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Plan
 from tests.api.conftest import BODY, NIC, Api
@@ -98,7 +98,9 @@ def test_the_openapi_document_has_every_path_that_is_served(furnished: Api) -> N
         "/networking/{version}/batch",
         "/networking/{version}/operations/{id}",
         "/networking/{version}/operationResults/{id}",
+        "/networking/{version}/internalResourceInstances",
         "/networking/{version}/internalResourceInstances/{id}",
+        "/networking/{version}/monitoring/networkControllerStatistics",
         "/networking/{version}/isthmus/status",
         "/networking/{version}/isthmus/explain/ports/{id}",
         "/networking/{version}/isthmus/probes",

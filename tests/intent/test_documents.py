@@ -8,23 +8,33 @@ from collections.abc import Iterator
 import msgspec
 
 from isthmus.intent.docs import markdown
+from isthmus.intent.fields import Access
 from isthmus.intent.model import Json
 from isthmus.intent.openapi import document, resource_schema
 from isthmus.intent.registry import CAPABILITIES, KINDS, OFFERED
 from tests.intent.cloud import Cloud, interface
 
 
-def test_the_kinds_of_this_issue_are_offered_and_no_other() -> None:
+def test_these_kinds_are_offered_and_no_other() -> None:
     assert OFFERED == (
+        "accessControlLists",
         "credentials",
         "logicalNetworks",
         "macPools",
         "networkInterfaces",
+        "securityTags",
         "servers",
         "virtualNetworkManager",
         "virtualNetworks",
     )
-    assert CAPABILITIES == ("subnetHostRoutes",)
+    assert CAPABILITIES == (
+        "aclRuleAnyProtocol",
+        "aclRuleIcmp",
+        "aclRuleStateless",
+        "allowedAddressPairs",
+        "routerGuard",
+        "subnetHostRoutes",
+    )
 
 
 def test_every_kind_has_its_paths_and_a_singleton_no_delete() -> None:
@@ -92,7 +102,9 @@ def test_the_reference_has_a_table_for_every_kind_and_a_row_for_every_field() ->
     for kind in KINDS.values():
         section = text.partition(f"\n## {kind.name}\n")[2].partition("\n## ")[0]
         for spec in kind.fields:
-            assert (f"\n| {spec.wire} |" in section) is (spec.attribute != "rdid"), spec
+            assert (f"\n| {spec.wire} |" in section) is (
+                spec.rules.access is not Access.INTERNAL
+            ), spec
     assert (
         "| addressSpace.addressPrefixes | list: prefix | required (`RequiredParamMissing`) |"
         in text

@@ -7,7 +7,7 @@ import pytest
 
 from isthmus.intent.fields import decode
 from isthmus.intent.model import Json
-from isthmus.intent.network_interfaces import IpConfiguration, NetworkInterface
+from isthmus.intent.network_interfaces import MOST_PAIRS, IpConfiguration, NetworkInterface
 from tests.intent.cloud import SUBNET, Cloud, child, interface, network, ref
 
 ADDRESS = ("ipConfigurations", 0, "privateIPAddress")
@@ -263,13 +263,14 @@ def test_port_settings_are_taken_where_they_ask_for_nothing(cloud: Cloud) -> Non
 @pytest.mark.parametrize(
     ("asked", "where"),
     [
-        ({"macSpoofingEnabled": "Enabled"}, "macSpoofingEnabled"),
-        ({"dhcpGuardEnabled": "Eanbled"}, "dhcpGuardEnabled"),
-        ({"stormLimit": "100"}, "stormLimit"),
+        ({"portFlowLimit": "100"}, "portFlowLimit"),
+        ({"qosSettings": {"outboundReservedValue": 1}}, "qosSettings.outboundReservedValue"),
         ({"qosSettings": {"outboundMaximumMbps": "10"}}, "qosSettings.outboundMaximumMbps"),
+        ({"qosSettings": {"inboundMaximumMbps": 10}}, "qosSettings.inboundMaximumMbps"),
+        ({"qosSettings": {"enableHardwareLimits": "true"}}, "qosSettings.enableHardwareLimits"),
     ],
 )
-def test_a_guard_or_limit_that_would_not_be_enforced_is_refused(
+def test_a_limit_that_would_not_be_enforced_is_refused(
     cloud: Cloud, asked: Json, where: str
 ) -> None:
     error = cloud.refused("/networkInterfaces/n", {"portSettings": asked})
@@ -288,3 +289,154 @@ def test_a_missing_pool_does_not_hide_that_a_method_is_fixed() -> None:
     cloud.put("/networkInterfaces/n", {"privateMacAddress": "020000000001"})
     error = cloud.refused("/networkInterfaces/n", {"privateMacAllocationMethod": "Dynamic"})
     assert error.code == "PrivateMacAllocationMethodCannotBeUpdated"
+
+
+def test_guards_are_off_but_for_the_routers(cloud: Cloud) -> None:
+    made = cloud.put("/networkInterfaces/n", {"portSettings": {}})
+    assert made["portSettings"] == {
+        "macSpoofingEnabled": "Disabled",
+        "arpGuardEnabled": "Disabled",
+        "dhcpGuardEnabled": "Disabled",
+        "routerGuardEnabled": "Enabled",
+        "stormLimit": 0,
+        "portFlowLimit": 0,
+        "vmqWeight": 100,
+        "iovWeight": 0,
+        "iovInterruptModeration": "Off",
+        "iovQueuePairsRequested": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["macSpoofingEnabled", "arpGuardEnabled", "dhcpGuardEnabled", "routerGuardEnabled"]
+)
+def test_a_guard_is_on_or_off_in_any_letter_case(cloud: Cloud, name: str) -> None:
+    for sent, read in (
+        ("ENABLED", "Enabled"),
+        ("eanbled", "Enabled"),  # the specification's own misspelling
+        ("disabled", "Disabled"),
+    ):
+        made = cloud.put("/networkInterfaces/n", {"portSettings": {name.upper(): sent}})
+        assert made["portSettings", name] == read
+    for wrong in ("on", True, 1):
+        error = cloud.refused("/networkInterfaces/n", {"portSettings": {name: wrong}})
+        assert (error.code, error.target) == (
+            "InvalidParameterValue",
+            f"properties.portSettings.{name}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "wrong"),
+    [
+        ("stormLimit", ("0", 500, "1000000"), (-1, 1_000_001)),
+        ("vmqWeight", (0, "100"), (-1, 101)),
+        ("iovWeight", (0, "100"), (-1, 101)),
+        ("iovQueuePairsRequested", (0, 2**32 - 1), (-1, 2**32)),
+    ],
+)
+def test_a_number_of_port_settings_has_its_range(
+    cloud: Cloud, name: str, taken: tuple[Json, ...], wrong: tuple[Json, ...]
+) -> None:
+    for sent in taken:
+        made = cloud.put("/networkInterfaces/n", {"portSettings": {name: sent}})
+        assert made["portSettings", name] == int(str(sent))
+    for sent in wrong:
+        error = cloud.refused("/networkInterfaces/n", {"portSettings": {name: sent}})
+        assert (error.code, error.target) == (
+            "InvalidParameterValue",
+            f"properties.portSettings.{name}",
+        )
+    error = cloud.refused("/networkInterfaces/n", {"portSettings": {name: "many"}})
+    assert error.code == "InvalidRequestFormat"
+
+
+def pairs(*written: Json) -> dict[str, Json]:
+    return {**interface(), "allowedAddressPairs": list(written)}
+
+
+def test_further_addresses_are_read_in_every_form(cloud: Cloud) -> None:
+    made = cloud.put(
+        "/networkInterfaces/n",
+        pairs(
+            {"ipAddress": "10.0.1.200"},
+            {"IPADDRESS": "10.9.0.0/16", "MacAddress": "00-00-5e-00-01-0a"},
+            {"ipAddress": "FD00:0::/64", "macAddress": ""},
+            {"ipAddress": "10.0.1.200"},
+        ),
+    )
+    assert made["allowedAddressPairs"] == [
+        {"ipAddress": "10.0.1.200/32"},
+        {"ipAddress": "10.9.0.0/16", "macAddress": "00005E00010A"},
+        {"ipAddress": "fd00::/64"},
+        {"ipAddress": "10.0.1.200/32"},
+    ]
+    # two interfaces share an address: that is what it is for
+    cloud.put("/networkInterfaces/m", pairs({"ipAddress": "10.0.1.200"}))
+    assert cloud.put("/networkInterfaces/n", interface())["allowedAddressPairs"] == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "code", "at"),
+    [
+        ({}, "RequiredParamMissing", ".ipAddress"),
+        ({"macAddress": "020000000001"}, "RequiredParamMissing", ".ipAddress"),
+        ({"ipAddress": ""}, "RequiredParamMissing", ".ipAddress"),
+        ({"ipAddress": "10.0.1"}, "InvalidIPAddress", ".ipAddress"),
+        ({"ipAddress": "10.0.1.5/24"}, "InvalidIPAddress", ".ipAddress"),
+        ({"ipAddress": "fe80::1%eth0"}, "InvalidIPAddress", ".ipAddress"),
+        ({"ipAddress": "*"}, "InvalidIPAddress", ".ipAddress"),
+        ({"ipAddress": "10.0.1.5", "macAddress": "x"}, "InvalidPrivateMacAddress", ".macAddress"),
+        (
+            {"ipAddress": "10.0.1.5", "macAddress": "01005E000001"},
+            "InvalidPrivateMacAddress",
+            ".macAddress",
+        ),
+        (
+            {"ipAddress": "10.0.1.5", "macAddress": "000000000000"},
+            "InvalidPrivateMacAddress",
+            ".macAddress",
+        ),
+        ("10.0.1.5", "InvalidRequestFormat", ""),
+    ],
+)
+def test_what_is_no_address_pair_is_refused(cloud: Cloud, pair: Json, code: str, at: str) -> None:
+    error = cloud.refused("/networkInterfaces/n", pairs({"ipAddress": "10.0.1.9"}, pair))
+    assert (error.code, error.status) == (code, 400)
+    assert error.target == f"properties.allowedAddressPairs[1]{at}"
+
+
+def test_address_pairs_are_limited(cloud: Cloud) -> None:
+    most: list[Json] = [{"ipAddress": f"10.0.3.{n}"} for n in range(MOST_PAIRS)]
+    cloud.put("/networkInterfaces/n", pairs(*most))
+    error = cloud.refused("/networkInterfaces/n", pairs(*most, {"ipAddress": "10.0.4.1"}))
+    assert (error.code, error.target) == (
+        "InvalidParameterValue",
+        "properties.allowedAddressPairs",
+    )
+
+
+def test_one_list_is_on_one_address_and_another_on_the_next(cloud: Cloud) -> None:
+    for name in "ab":
+        cloud.put(f"/accessControlLists/{name}")
+    configs: Json = [
+        child(name, subnet=ref(SUBNET), accessControlList=ref(f"/accessControlLists/{name}"))
+        for name in "ab"
+    ]
+    made = cloud.put("/networkInterfaces/n", {"ipConfigurations": configs})
+    assert made["ipConfigurations", 1, "accessControlList"] == ref("/accessControlLists/b")
+    cloud.put("/networkInterfaces/n/ipConfigurations/a", {"subnet": ref(SUBNET)})
+    assert cloud.delete("/accessControlLists/a") == 200
+    error = cloud.delete_refused("/accessControlLists/b")
+    assert error.code == "InUseAccessControlListCannotBeDeleted"
+    assert "/networkInterfaces/n/ipConfigurations/b" in error.message
+    # one, not a list of them
+    several: Json = [ref("/accessControlLists/b")]
+    error = cloud.refused("/networkInterfaces/n", interface(accessControlList=several))
+    assert error.code == "InvalidRequestFormat"
+
+
+def test_an_address_may_be_under_no_list_in_every_way_of_saying_so(cloud: Cloud) -> None:
+    for nothing in (None, "", {}, {"resourceRef": ""}, {"resourceRef": None}):
+        made = cloud.put("/networkInterfaces/n", interface(accessControlList=nothing))
+        assert "accessControlList" not in made.answer

@@ -208,16 +208,9 @@ def test_a_reference_to_the_wrong_kind_says_so_in_the_details() -> None:
 @pytest.mark.parametrize(
     ("kind", "field", "asked"),
     [
-        ("virtualNetworks/subnets", "accessControlList", {"resourceRef": "/accessControlLists/a"}),
         ("virtualNetworks/subnets", "routeTable", {"resourceRef": "/routeTables/a"}),
         ("virtualNetworks/subnets", "encryptionEnabled", True),
-        (
-            "virtualNetworks/subnets",
-            "dualStackSubnet",
-            {"resourceRef": "/virtualNetworks/v/subnets/t"},
-        ),
         ("virtualNetworks", "virtualNetworkPeerings", [{"resourceId": "p"}]),
-        ("networkInterfaces", "securityTags", [{"resourceRef": "/securityTags/a"}]),
         (
             "networkInterfaces/ipConfigurations",
             "publicIPAddress",
@@ -228,7 +221,6 @@ def test_a_reference_to_the_wrong_kind_says_so_in_the_details() -> None:
             "loadBalancerBackendAddressPools",
             [{"resourceRef": "/x"}],
         ),
-        ("logicalNetworks/subnets", "accessControlList", {"resourceRef": "/accessControlLists/a"}),
     ],
 )
 def test_policy_that_would_not_be_enforced_is_refused_and_its_absence_taken(

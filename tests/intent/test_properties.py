@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.errors import IsthmusError
+from isthmus.intent.access_control_lists import AccessControlList, AclRule
 from isthmus.intent.fields import decode
 from isthmus.intent.logical_networks import LogicalSubnet
 from isthmus.intent.model import Json, Plan, Stored
@@ -19,9 +20,10 @@ from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
 from isthmus.intent.virtual_networks import VirtualSubnet
 from tests.intent.bodies import BODIES
-from tests.intent.cloud import Cloud, child, ref
+from tests.intent.cloud import Cloud, Properties, child, ref
 
 NETWORKS = ("v", "w")
+V_S = "/virtualNetworks/v/subnets/s"
 PREFIXES = (
     "10.0.0.0/29",
     "10.0.0.8/30",
@@ -30,6 +32,7 @@ PREFIXES = (
     "10.0.0.0/16",
     "10.9.0.0/33",
 )
+V6_PREFIXES = ("fd00::/126", "fd00::4/126", "fd00::/64")
 ADDRESSES = tuple(f"10.0.0.{n}" for n in range(0, 12))
 MACS = ("020000000001", "02-00-00-00-00-02", "010000000000")
 
@@ -50,6 +53,12 @@ def children(names: str, properties: st.SearchStrategy[Json]) -> st.SearchStrate
     )
 
 
+LISTS: st.SearchStrategy[Json] = maybe(
+    st.sampled_from([ref(f"/accessControlLists/{n}") for n in "AB"])
+)
+TAGS: st.SearchStrategy[Json] = maybe(
+    st.lists(st.sampled_from([ref(f"/securityTags/{name}") for name in "GH"]), max_size=2)
+)
 POOLS: st.SearchStrategy[Json] = st.fixed_dictionaries(
     {
         "startIpAddress": st.sampled_from(ADDRESSES[:6]),
@@ -62,10 +71,29 @@ LOGICAL_SUBNETS: st.SearchStrategy[Json] = st.fixed_dictionaries(
         "vlanID": st.sampled_from((0, 7, "8")),
         "defaultGateways": maybe(st.sampled_from((["10.0.0.1"], ["10.0.0.5"]))),
         "ipPools": children("pq", POOLS),
+        "accessControlList": LISTS,
     }
 )
 SUBNETS: st.SearchStrategy[Json] = st.fixed_dictionaries(
-    {"addressPrefix": st.sampled_from(PREFIXES)}
+    {"addressPrefix": st.sampled_from((*PREFIXES, *V6_PREFIXES)), "accessControlList": LISTS}
+    | {
+        "dualStackSubnet": maybe(
+            st.sampled_from([ref(f"/virtualNetworks/{n}/subnets/{s}") for n in "vw" for s in "st"])
+        )
+    }
+)
+RULES: st.SearchStrategy[Json] = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(("Inbound", "Outbound")),
+        "action": st.just("Allow"),
+        "protocol": st.sampled_from(("All", "TCP", "icmpv6")),
+        "priority": st.sampled_from(("100", 200)),
+        "sourceAddressPrefix": maybe(st.sampled_from(("*", "10.0.0.0/8", "INTERNET"))),
+        "sourceSecurityTags": TAGS,
+        "destinationAddressPrefix": st.sampled_from(("*", "fd00::/64", "virtualnetwork")),
+        "sourcePortRange": st.just("*"),
+        "destinationPortRange": st.sampled_from(("*", "80")),
+    }
 )
 CONFIGS: st.SearchStrategy[Json] = st.fixed_dictionaries(
     {
@@ -82,6 +110,7 @@ CONFIGS: st.SearchStrategy[Json] = st.fixed_dictionaries(
         ),
         "privateIPAddress": maybe(st.sampled_from(ADDRESSES)),
         "privateIPAllocationMethod": maybe(st.sampled_from(("Static", "dynamic", "Unmanaged"))),
+        "accessControlList": LISTS,
     }
 )
 PROPERTIES: dict[str, st.SearchStrategy[Json]] = {
@@ -94,7 +123,10 @@ PROPERTIES: dict[str, st.SearchStrategy[Json]] = {
     "virtualNetworks": st.fixed_dictionaries(
         {
             "addressSpace": st.sampled_from(
-                ({"addressPrefixes": ["10.0.0.0/8"]}, {"addressPrefixes": ["10.0.0.0/28"]})
+                (
+                    {"addressPrefixes": ["10.0.0.0/8", "fd00::/48"]},
+                    {"addressPrefixes": ["10.0.0.0/28"]},
+                )
             ),
             "logicalNetwork": st.sampled_from(
                 (ref("/logicalNetworks/L"), ref("/logicalNetworks/M"))
@@ -106,17 +138,26 @@ PROPERTIES: dict[str, st.SearchStrategy[Json]] = {
         {
             "privateMacAddress": maybe(st.sampled_from(MACS)),
             "ipConfigurations": children("abc", CONFIGS),
+            "securityTags": TAGS,
         }
     ),
     "macPools": st.just(
         {"startMacAddress": "02-00-00-00-00-01", "endMacAddress": "02-00-00-00-00-04"}
     ),
+    "accessControlLists": st.fixed_dictionaries(
+        {"securityTags": TAGS, "aclRules": children("xy", RULES)}
+    ),
+    "accessControlLists/aclRules": RULES,
+    "securityTags": st.just({}),
     "virtualNetworks/subnets": SUBNETS,
     "logicalNetworks/subnets": LOGICAL_SUBNETS,
     "logicalNetworks/subnets/ipPools": POOLS,
     "networkInterfaces/ipConfigurations": CONFIGS,
 }
 IDS = {
+    "accessControlLists": "AB",
+    "aclRules": "xy",
+    "securityTags": "GH",
     "logicalNetworks": "LM",
     "virtualNetworks": "vw",
     "networkInterfaces": "123",
@@ -151,14 +192,18 @@ def ground() -> Cloud:
     cloud.put(
         "/virtualNetworks/v",
         {
-            "addressSpace": {"addressPrefixes": ["10.0.0.0/8"]},
+            "addressSpace": {"addressPrefixes": ["10.0.0.0/8", "fd00::/48"]},
             "logicalNetwork": ref("/logicalNetworks/L"),
             "subnets": [
                 child("s", addressPrefix="10.0.0.0/29"),
                 child("t", addressPrefix="10.0.1.0/30"),
+                child("u", addressPrefix="fd00::/126", dualStackSubnet=ref(V_S)),
             ],
         },
     )
+    for name in "AB":
+        cloud.put(f"/accessControlLists/{name}")
+        cloud.put(f"/securityTags/{'GH'['AB'.index(name)]}")
     return cloud
 
 
@@ -185,6 +230,49 @@ def check(cloud: Cloud) -> None:
             _check_address(cloud, row)
         if row.kind in ("virtualNetworks", "logicalNetworks"):
             _check_prefixes(cloud, row)
+        if row.kind == "networkInterfaces":
+            _check_segment(cloud, row)
+        if row.kind == "securityTags":
+            _check_applied(cloud, row)
+
+
+def _check_segment(cloud: Cloud, row: Stored) -> None:
+    """One port on one segment, as its subnets say now."""
+    found = set()
+    for below in cloud.store.children(row.key, "networkInterfaces/ipConfigurations"):
+        config = decode(below, IpConfiguration)
+        key = key_of(config.subnet)
+        if config.is_virtual:
+            key = decode(cloud.store.rows[key], VirtualSubnet).segment_key(key)
+        assert config.segment == key
+        found.add(key)
+    assert len(found) <= 1
+
+
+def _check_applied(cloud: Cloud, row: Stored) -> None:
+    lists = [
+        other
+        for other in cloud.store.collection("accessControlLists")
+        if row.key in map(key_of, decode(other, AccessControlList).security_tags)
+    ]
+    assert len(lists) <= 1
+    shown = Properties(cloud.get(row.ref))
+    assert ("accessControlList" in shown) is bool(lists)
+
+
+def check_default_tags(cloud: Cloud) -> None:
+    """No list with a default tag is on a logical network. (Of two requests at one moment each may
+    miss the other.)"""
+    for row in cloud.store.rows.values():
+        value = KINDS[row.kind].decoded(row)
+        if not isinstance(value, LogicalSubnet | IpConfiguration):
+            continue
+        logical = isinstance(value, LogicalSubnet) or not value.is_virtual
+        if logical and value.access_control_list is not None:
+            rules = cloud.store.children(
+                key_of(value.access_control_list), "accessControlLists/aclRules"
+            )
+            assert not any(decode(rule, AclRule).names_default_tags for rule in rules)
 
 
 def _check_address(cloud: Cloud, row: Stored) -> None:
@@ -211,14 +299,16 @@ def _prefix(subnet: Stored) -> str | None:
 def _check_prefixes(cloud: Cloud, row: Stored) -> None:
     prefixes = list(_prefixes(cloud, row))
     for index, one in enumerate(prefixes):
-        assert not any(one.overlaps(other) for other in prefixes[:index])
+        assert not any(
+            one.version == other.version and one.overlaps(other) for other in prefixes[:index]
+        )
 
 
-def _prefixes(cloud: Cloud, row: Stored) -> Iterator[IPv4Network]:
+def _prefixes(cloud: Cloud, row: Stored) -> Iterator[IPv4Network | IPv6Network]:
     for subnet in cloud.store.children(row.key, f"{row.kind}/subnets"):
         prefix = _prefix(subnet)
         if prefix is not None:
-            yield IPv4Network(prefix)
+            yield ip_network(prefix)
 
 
 @settings(deadline=None, max_examples=150)
@@ -232,6 +322,7 @@ def test_any_sequence_of_requests_keeps_numbers_unique_and_references_whole(
         if plan is not None:
             cloud.store.apply(plan)
             check(cloud)
+            check_default_tags(cloud)
 
 
 @settings(deadline=None, max_examples=100)

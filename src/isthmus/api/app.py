@@ -2,7 +2,7 @@
 """The application: where each path leads, and what every answer carries.
 
 ``/networking/discovery``, ``/networking/<version>/<resource>``, ``operations``,
-``operationResults`` and ``internalResourceInstances``, and our own: ``batch``,
+``operationResults``, ``internalResourceInstances`` and ``monitoring``, and our own: ``batch``,
 ``isthmus/...`` (see `extensions`),
 ``/networking/openapi.json``, ``/healthz``, ``/metrics``. Paths match in any letter case, with or
 without a slash at their end.
@@ -24,6 +24,7 @@ from isthmus.api.exchange import Exchange, NotAllowed
 from isthmus.api.paths import PATHS
 from isthmus.api.replies import Reply, error_reply, json_reply, send_reply, text_reply
 from isthmus.api.resources import Resources
+from isthmus.api.statistics import statistics
 from isthmus.errors import Broken, IsthmusError, NotFound
 from isthmus.intent import openapi
 from isthmus.intent.render import States
@@ -61,6 +62,7 @@ class App:
         registry: CollectorRegistry,
     ) -> None:
         self._north = north
+        self._states = states
         self._resources = Resources(north, states)
         self._insight = insight
         self._version = software_version
@@ -149,6 +151,13 @@ class App:
             case ["internalresourceinstances", guid]:
                 exchange.only("GET")
                 return operations.instance(self._north, guid)
+            case ["internalresourceinstances"]:
+                exchange.only("GET")
+                return await operations.instances(self._north)
+            case ["monitoring", "networkcontrollerstatistics"]:
+                exchange.only("GET")
+                view = self._north.view
+                return json_reply(200, await statistics(view, self._states, version))
             case ["isthmus", *_]:
                 words = path.split("/")[1:]
                 return await extensions.answer(exchange, self._insight, words, version)

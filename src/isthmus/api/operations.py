@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """``operations``, ``operationResults`` (MS-NCNBI section A.6) and ``internalResourceInstances``
-(A.5): what is found by an identifier of ours,
-which is given in lower case."""
+(A.5): what is found by an identifier of ours, which is given in lower case."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from isthmus.api.doors import Deletion, North
 from isthmus.api.replies import Reply, json_reply
+from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound
-from isthmus.intent.model import Allocation, Stored
+from isthmus.intent.kinds import Kind
+from isthmus.intent.model import Allocation, Json, Stored, View
+from isthmus.intent.registry import ROOTS
 
 
 def operation(north: North, operation_id: str) -> Reply:
@@ -37,12 +39,30 @@ def instance(north: North, instance_id: str) -> Reply:
     row = None if key is None else north.view.get(key)
     if row is None:
         raise NotFound(f"no resource has the instanceId {instance_id}", target=instance_id)
-    return json_reply(
-        200,
-        {
-            "resourceRef": f"/internalResourceInstances/{instance_id}",
-            "resourceId": instance_id,
-            "instanceId": instance_id,
-            "properties": {"provisioningState": "Succeeded", "resourceReference": row.ref},
-        },
-    )
+    return json_reply(200, _mapping(row))
+
+
+async def instances(north: North) -> Reply:
+    """Of every resource, as `instance`."""
+    found: list[Json] = []
+    for root in ROOTS:
+        async for top in in_turns(north.view.collection(root.name)):
+            if north.view.get(top.key) is not None:
+                found += [_mapping(row) for row in _with_children(north.view, root, top)]
+    return json_reply(200, {"value": found, "nextLink": ""})
+
+
+def _with_children(view: View, kind: Kind, row: Stored) -> Iterator[Stored]:
+    yield row
+    for child in kind.children:
+        for below in view.children(row.key, child.name):
+            yield from _with_children(view, child, below)
+
+
+def _mapping(row: Stored) -> dict[str, Json]:
+    return {
+        "resourceRef": f"/internalResourceInstances/{row.instance_id}",
+        "resourceId": row.instance_id,
+        "instanceId": row.instance_id,
+        "properties": {"provisioningState": "Succeeded", "resourceReference": row.ref},
+    }

@@ -89,6 +89,61 @@ _BATCH_ANSWER: Json = _object(
     "responses",
 )
 _ID = _parameter("id", "path", _TEXT)
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_MAPPING: Json = _object(
+    {
+        "resourceRef": _TEXT,
+        "resourceId": _TEXT,
+        "instanceId": {"type": "string", "format": "uuid"},
+        "properties": _object(
+            {"provisioningState": _TEXT, "resourceReference": _TEXT}, "resourceReference"
+        ),
+    },
+    *("resourceRef", "instanceId", "properties"),
+)
+_HEALTH: Json = _object(
+    {
+        "resourceType": {
+            "type": "string",
+            "enum": ["VirtualNetwork", "Gateway", "LoadBalancerMux"],
+        },
+        "totalResourceCount": _COUNT,
+        "healthyResourceCount": _COUNT,
+        "errorResourceCount": _COUNT,
+        "warningResourceCount": _COUNT,
+        "healthUnknownCount": _COUNT,
+    },
+    *("resourceType", "totalResourceCount", "healthyResourceCount", "errorResourceCount"),
+    *("warningResourceCount", "healthUnknownCount"),
+)
+_USAGE: Json = _object(
+    {
+        "resourceType": {
+            "type": "string",
+            "enum": ["PublicIPUtilization", "BackendIPUtilization", "MacPoolUtilization"],
+        },
+        "totalResourceCount": _COUNT,
+        "inUseResourceCount": _COUNT,
+    },
+    *("resourceType", "totalResourceCount", "inUseResourceCount"),
+)
+_STATISTICS: Json = _object(
+    {
+        "resourceRef": _TEXT,
+        "resourceId": _TEXT,
+        "instanceId": _TEXT,
+        "properties": _object(
+            {
+                "provisioningState": _TEXT,
+                "healthStatistics": {"type": "array", "items": _HEALTH},
+                "usageStatistics": {"type": "array", "items": _USAGE},
+                "counters": {"type": "array", "items": _FREE},
+            },
+            *("healthStatistics", "usageStatistics"),
+        ),
+    },
+    *("resourceRef", "properties"),
+)
 
 PATHS: dict[str, Json] = {
     "/networking/discovery": {"get": _operation("What this controller offers.")},
@@ -114,7 +169,23 @@ PATHS: dict[str, Json] = {
     },
     f"{_VERSION}/internalResourceInstances/{{id}}": {
         "parameters": _OF_VERSION,
-        "get": _operation("Which resource has this instanceId.", _ID),
+        "get": _operation("Which resource has this instanceId.", _ID, schema=_MAPPING),
+    },
+    f"{_VERSION}/internalResourceInstances": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "Which resource has which instanceId.",
+            schema=_object(
+                {"value": {"type": "array", "items": _MAPPING}, "nextLink": _TEXT},
+                *("value", "nextLink"),
+            ),
+        ),
+    },
+    f"{_VERSION}/monitoring/networkControllerStatistics": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "How many networks are well, and how many addresses are in use.", schema=_STATISTICS
+        ),
     },
     f"{_VERSION}/isthmus/status": {
         "parameters": _OF_VERSION,

@@ -7,9 +7,7 @@ store is away: what was read last is better than nothing, and ``/healthz`` tells
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from itertools import islice
 
 import msgspec
 
@@ -18,16 +16,13 @@ from isthmus.api.exchange import Exchange, NotAllowed
 from isthmus.api.operations import found_operation
 from isthmus.api.replies import JSON_TYPE, Header, Reply, encode, json_reply
 from isthmus.api.retries import earlier_delete, earlier_put
+from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Ids, Plan, Stored, View
 from isthmus.intent.paths import Target, find, listed, resolve
 from isthmus.intent.planning import plan_delete, plan_put
 from isthmus.intent.render import States, etag_text, render
 from isthmus.intent.versions import Version
-
-AT_ONCE = 200
-"""Resources of a collection that are rendered before other requests get their turn: some
-milliseconds."""
 
 
 class Resources:
@@ -61,16 +56,11 @@ class Resources:
         """A collection is never paginated, as on Windows. Each of its resources is shown as it is
         at one moment, not all at the same one."""
         view = self._north.view
-        rows = iter(listed(view, target))
         shown: list[msgspec.Raw] = []
-        while part := list(islice(rows, AT_ONCE)):
-            shown += [
-                msgspec.Raw(encode(render(row, view, version=version, states=self._states)))
-                for row in part
-                if view.get(row.key) is not None
-            ]
-            if len(part) == AT_ONCE:
-                await asyncio.sleep(0)
+        async for row in in_turns(listed(view, target)):
+            if view.get(row.key) is not None:
+                body = render(row, view, version=version, states=self._states)
+                shown.append(msgspec.Raw(encode(body)))
         return json_reply(200, {"value": shown, "nextLink": ""})
 
     async def _put(self, exchange: Exchange, version: Version, path: str, target: Target) -> Reply:

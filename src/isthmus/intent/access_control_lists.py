@@ -20,6 +20,7 @@ from isthmus.intent.rule_values import (
     ANY,
     DEFAULT_TAGS,
     PortRange,
+    Priority,
     Protocol,
     RulePrefix,
     protocol_number,
@@ -29,6 +30,7 @@ from isthmus.intent.versions import V5
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
+    from isthmus.intent.model import Stored
 
 ACL = Reference(("accessControlLists",))
 MANY_TAGS = Many(Reference(("securityTags",)))
@@ -71,6 +73,11 @@ class Logging(enum.StrEnum):
 DEFAULT_ACTION = Choice(DefaultAction, aliases=(("allow", "Permit"),), code="InvalidAclRuleAction")
 
 
+def applied_scope(tag_key: str) -> str:
+    """Scope of the allocation of the one list that is applied to a tag; its number is 0."""
+    return f"acl of {tag_key}"
+
+
 class AccessControlList(Resource, frozen=True, kw_only=True):
     """Rules for all that refers to it: addresses of interfaces, virtual subnets, and interfaces by
     their security tags. Packets pass when every level allows them: the subnet's list, and what the
@@ -90,7 +97,7 @@ class AccessControlList(Resource, frozen=True, kw_only=True):
 
     def settled(self, draft: Draft) -> AccessControlList:
         for index, tag in enumerate(self.security_tags):
-            scope = f"acl of {key_of(tag)}"
+            scope = applied_scope(key_of(tag))
             holder = draft.holder(scope, 0)
             if holder is not None:
                 raise Conflict(
@@ -103,14 +110,10 @@ class AccessControlList(Resource, frozen=True, kw_only=True):
         return self
 
 
-_SOURCE = RulePrefix("AclRuleInvalidSourceAddressPrefix", "AclRuleNullOrEmptySourceAddressPrefix")
-_DESTINATION = RulePrefix(
-    "AclRuleInvalidDestinationAddressPrefix", "AclRuleNullOrEmptyDestinationAddressPrefix"
-)
-_SOURCE_PORTS = PortRange("AclRuleInvalidSourcePortRange", "AclRuleNullOrEmptySourcePortRange")
-_DESTINATION_PORTS = PortRange(
-    "AclRuleInvalidDestinationPortRange", "AclRuleNullOrEmptyDestinationPortRange"
-)
+_SOURCE = RulePrefix("AclRuleInvalidSourceAddressPrefix")
+_DESTINATION = RulePrefix("AclRuleInvalidDestinationAddressPrefix")
+_SOURCE_PORTS = PortRange("AclRuleInvalidSourcePortRange")
+_DESTINATION_PORTS = PortRange("AclRuleInvalidDestinationPortRange")
 
 
 class AclRule(Resource, frozen=True, kw_only=True):
@@ -129,11 +132,15 @@ class AclRule(Resource, frozen=True, kw_only=True):
     protocol: Annotated[
         str,
         Protocol(),
-        required("All, TCP, UDP, ICMPv4, ICMPv6, or a protocol number.", "InvalidAclRuleProtocol"),
+        required(
+            "All, TCP, UDP, HTTP (which is TCP), ICMPv4, ICMPv6; or, by the extension"
+            " `aclRuleAnyProtocol`, an IP protocol number.",
+            "InvalidAclRuleProtocol",
+        ),
     ]
     priority: Annotated[
         int,
-        Integer(1, 65535, as_text=True, code="InvalidAclRulePriority"),
+        Priority(1, 65535, as_text=True, code="InvalidAclRulePriority"),
         required(
             "Lower numbers are looked at first; of equal ones, Deny.", "InvalidAclRulePriority"
         ),
@@ -209,8 +216,7 @@ class AclRule(Resource, frozen=True, kw_only=True):
         self._check_families(draft)
         self._check_icmp(draft)
         self._check_ports(draft)
-        if self.names_default_tags:
-            self._check_users(draft)
+        self._check_users(draft)
         return self
 
     def _check_ends(self, draft: Draft) -> None:
@@ -219,10 +225,16 @@ class AclRule(Resource, frozen=True, kw_only=True):
             ("Destination", self.destination_address_prefix, self.destination_security_tags),
         ):
             target = draft.at(f"{end.lower()}_address_prefix")
+            if prefix is None and not tags and draft.version < V5:
+                raise Invalid(
+                    f"{end.lower()}AddressPrefix is missing: write * for any.",
+                    code=f"AclRuleNullOrEmpty{end}AddressPrefix",
+                    target=target,
+                )
             if prefix is not None and tags:
                 raise Invalid(
-                    f"{end.lower()}AddressPrefix and {end.lower()}SecurityTags exclude each other:"
-                    " give one.",
+                    f"{end.lower()}AddressPrefix and {end.lower()}SecurityTags (which API versions"
+                    f" before {V5} do not show) exclude each other: give one.",
                     code=f"AclRuleBoth{end}AddressPrefixAndSecurityTagsPresent",
                     target=target,
                 )
@@ -235,19 +247,23 @@ class AclRule(Resource, frozen=True, kw_only=True):
                 )
 
     def _check_families(self, draft: Draft) -> None:
-        families = {
-            space(text).family
-            for text in (self.source_address_prefix, self.destination_address_prefix)
-            if text is not None and text != ANY and text not in DEFAULT_TAGS
-        }
         wanted = ICMP_VERSION.get(protocol_number(self.protocol) or 0)
-        if len(families) > 1 or (wanted is not None and families - {wanted}):
-            raise Invalid(
-                f"{self.protocol} from {self.source_address_prefix} to"
-                f" {self.destination_address_prefix} mixes IPv4 and IPv6: it would match nothing.",
-                code="AclRuleInvalidDestinationAddressPrefix",
-                target=draft.at("destination_address_prefix"),
-            )
+        for end, text in (
+            ("Source", self.source_address_prefix),
+            ("Destination", self.destination_address_prefix),
+        ):
+            if text is None or text == ANY or text in DEFAULT_TAGS:
+                continue
+            family = space(text).family
+            if wanted not in (None, family):
+                raise Invalid(
+                    f"{self.protocol} from {self.source_address_prefix} to"
+                    f" {self.destination_address_prefix} mixes IPv4 and IPv6: it would match"
+                    " nothing.",
+                    code=f"AclRuleInvalid{end}AddressPrefix",
+                    target=draft.at(f"{end.lower()}_address_prefix"),
+                )
+            wanted = family
 
     def _check_icmp(self, draft: Draft) -> None:
         if self.icmp_type is not None and protocol_number(self.protocol) not in ICMP_VERSION:
@@ -278,10 +294,22 @@ class AclRule(Resource, frozen=True, kw_only=True):
                 )
 
     def _check_users(self, draft: Draft) -> None:
-        for key in draft.referrers(draft.parent or ""):
-            row = draft.read(key)
-            if row is not None and "/logicalnetworks/" in " ".join(row.requires):
-                raise _not_on_logical(row.ref, draft.at("source_address_prefix"))
+        """The other half of `check_logical_use`. Neither half fences on what the other writes, a
+        list having any number of users: of two requests at one moment each may miss the other, and
+        then the rule matches nothing there."""
+        before = draft.before(AclRule)
+        if not self.names_default_tags or (before is not None and before.names_default_tags):
+            return
+        end = "source" if self.source_address_prefix in DEFAULT_TAGS else "destination"
+        for key in sorted(draft.referrers(draft.parent or "")):
+            row = draft.get(key)
+            if row is not None and _is_logical(row):
+                raise _not_on_logical(row.ref, draft.at(f"{end}_address_prefix"))
+
+
+def _is_logical(user: Stored) -> bool:
+    """Whether it is a logical subnet, or an ipConfiguration in one."""
+    return any(key.startswith("/logicalnetworks/") for key in (user.key, *user.requires))
 
 
 def check_logical_use(draft: Draft, acl: str, target: str) -> None:

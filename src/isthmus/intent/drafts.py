@@ -88,6 +88,10 @@ class Draft:
         """Another resource, whose change until the plan is applied will refuse the plan."""
         return self._overlay.read(key)
 
+    def get(self, key: str) -> Stored | None:
+        """Another resource, not fenced."""
+        return self._overlay.get(key)
+
     def collection(self, kind: str) -> Iterable[Stored]:
         """All resources of a top-level kind, not fenced: `require` the one that is relied upon."""
         return self._overlay.collection(kind)

@@ -301,8 +301,9 @@ def read_fields(table: Mapping[str, Reader], body: Mapping[str, Json]) -> dict[s
                 reader = table.get(name) or table.get(name.lower())
                 if reader is not None:
                     attribute, wire, kind = reader
-                    if value != "" or not kind.empty_is_absent:
-                        values[attribute] = kind.read(value)
+                    if (value == "" or type(value) is dict) and kind.is_absent(value):
+                        continue
+                    values[attribute] = kind.read(value)
     except Invalid as error:
         raise inside(error, wire) from error
     return values

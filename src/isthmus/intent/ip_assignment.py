@@ -42,7 +42,7 @@ def assign(
         if unmanaged:
             raise _not_unmanaged(draft, subnet)
         whole = space(decode(subnet, VirtualSubnet).address_prefix)
-        reserved = {whole.network, whole.router, whole.last}
+        reserved = {whole.network, whole.last} - {*whole.usable} | {whole.router}
         return _take(draft, subnet, whole, reserved, whole.dynamic(), wanted or kept)
     return _in_logical_subnet(draft, subnet, wanted or kept, unmanaged)
 

@@ -41,7 +41,7 @@ class BackReference(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """A read-only value that is worked out when the resource is rendered."""
+    """A read-only value that is worked out when the resource is rendered; None leaves it out."""
 
     wire: str
     of: Callable[[Stored, View], Json]

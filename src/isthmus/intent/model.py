@@ -27,7 +27,8 @@ JsonObject = Mapping[str, Json]
 class Allocation(NamedTuple):
     """Something that only one resource may hold. `scope` names the space, `value` is canonical.
 
-    Scopes in use: ``vsid``, ``rdid``, ``mac``, ``instance``; ``ip <subnet key>``.
+    Scopes in use: ``vsid``, ``rdid``, ``mac``, ``instance``; ``ip <subnet key>``; ``acl of <tag
+    key>``.
     """
 
     scope: str

@@ -138,9 +138,10 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         if self.port_settings is not None:
             check_offered(self.port_settings, draft.at("port_settings"))
         for index, pair in enumerate(self.allowed_address_pairs):
-            if pair.mac_address is not None and is_multicast_mac(parse_mac(pair.mac_address)):
+            mac = None if pair.mac_address is None else parse_mac(pair.mac_address)
+            if mac is not None and (mac == 0 or is_multicast_mac(mac)):
                 raise Invalid(
-                    f"{pair.mac_address} has the group bit set: nothing comes from it.",
+                    f"{pair.mac_address} is zero or has the group bit set: nothing comes from it.",
                     code="InvalidPrivateMacAddress",
                     target=f"{draft.at('allowed_address_pairs')}[{index}].macAddress",
                 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from isthmus.errors import Detail, Invalid
 from isthmus.intent.model import Json, JsonObject
-from isthmus.intent.values import Mention, ValueType, shown, text_of
+from isthmus.intent.values import Mention, ValueType, is_nothing, shown, text_of
 
 
 def key_of(ref: str) -> str:
@@ -45,6 +45,10 @@ class Reference(ValueType):
     def __post_init__(self) -> None:
         words = {tuple(kind.lower().split("/")): tuple(kind.split("/")) for kind in self.kinds}
         object.__setattr__(self, "by_words", words)
+
+    def is_absent(self, value: Json) -> bool:
+        """Clients write ``{}`` and ``{"resourceRef": null}`` for none."""
+        return all(map(is_nothing, value.values())) if isinstance(value, dict) else value == ""
 
     def read(self, value: Json) -> str:
         if type(value) is dict:

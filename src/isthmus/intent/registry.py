@@ -16,7 +16,9 @@ from isthmus.intent import (
     virtual_network_manager,
     virtual_networks,
 )
+from isthmus.intent.fields import FieldSpec, Nested, fields_of
 from isthmus.intent.kinds import Kind
+from isthmus.intent.values import Many
 
 ROOTS: tuple[Kind, ...] = (
     access_control_lists.KIND,
@@ -46,7 +48,17 @@ ROOT_BY_WORD: dict[str, Kind] = {kind.name.lower(): kind for kind in ROOTS}
 OFFERED: tuple[str, ...] = tuple(kind.name for kind in ROOTS)
 """What error messages list."""
 
+
+def _extensions(specs: Iterable[FieldSpec]) -> Iterator[str]:
+    for spec in specs:
+        inner = spec.type.item if isinstance(spec.type, Many) else spec.type
+        yield spec.rules.extension
+        yield inner.extension
+        if isinstance(inner, Nested):
+            yield from _extensions(fields_of(inner.model))
+
+
 CAPABILITIES: tuple[str, ...] = tuple(
-    sorted({s.rules.extension for kind in KINDS.values() for s in kind.fields} - {""})
+    sorted({name for kind in KINDS.values() for name in _extensions(kind.fields)} - {""})
 )
 """Named extensions of the resources, as discovery lists them."""

@@ -82,7 +82,9 @@ def _properties(
     if projection.back_references:
         properties.update(_back_references(projection.back_references, stored.key, view))
     for computed in projection.computed:
-        properties[computed.wire] = computed.of(stored, view)
+        value = computed.of(stored, view)
+        if value is not None:
+            properties[computed.wire] = value
     if states is not None:
         properties.update(_observed(kind, stored, states, version))
     return properties

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from isthmus.addresses import parse_prefix
 from isthmus.errors import Invalid
 from isthmus.intent.model import Json, JsonObject
-from isthmus.intent.values import ValueType, shown, text_of
+from isthmus.intent.values import Integer, ValueType, shown, text_of
 
 ANY = "*"
 DEFAULT_TAGS = ("VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER")
@@ -31,13 +31,15 @@ NUMBER_OF_PROTOCOL = {
 _STANDARD = {name.lower(): name for name in ("All", *NUMBER_OF_PROTOCOL)}
 _EXTENDED = {"icmp": "ICMPv4", "sctp": "132", "*": "All"}
 _BY_NUMBER = {"6": "TCP", "17": "UDP", "1": "ICMPv4", "58": "ICMPv6"}
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
+_RANGE = re.compile(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol(ValueType):
     """All, TCP, UDP, HTTP, ICMPv4, ICMPv6; by our extension aclRuleAnyProtocol also an IP protocol
     number from 0 to 255, which a controller without it refuses rather than misunderstands."""
+
+    extension = "aclRuleAnyProtocol"
 
     def read(self, value: Json) -> str:
         word = text_of(value).strip().lower()
@@ -70,18 +72,25 @@ def protocol_number(protocol: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Priority(Integer):
+    """A number, as text on the wire; all that is none has the code of the specification."""
+
+    def read(self, value: Json) -> int:
+        try:
+            return Integer.read(self, value)
+        except Invalid as error:
+            error.code = self.code
+            raise
+
+
+@dataclass(frozen=True, slots=True)
 class PortRange(ValueType):
     """``*``, ``80`` or ``80-81``. Every client writes ``0-65535`` for all, so 0 is taken."""
 
     code: str
-    missing: str
-
-    empty_is_absent = False
 
     def read(self, value: Json) -> str:
-        text = text_of(value).replace(" ", "")
-        if not text:
-            raise Invalid(f"A port range is missing: {_PORT_RULE}.", code=self.missing)
+        text = text_of(value).strip()
         if text == ANY:
             return ANY
         found = _RANGE.match(text)
@@ -111,14 +120,9 @@ class RulePrefix(ValueType):
     """A CIDR prefix, an address, ``*``, or one of `DEFAULT_TAGS`."""
 
     code: str
-    missing: str
-
-    empty_is_absent = False
 
     def read(self, value: Json) -> str:
         text = text_of(value).strip()
-        if not text:
-            raise Invalid(f"An address prefix is missing: {_PREFIX_RULE}.", code=self.missing)
         if text == ANY or text.upper() in DEFAULT_TAGS:
             return text.upper()
         if "%" not in text:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from isthmus.intent.access_control_lists import AclRule
+from isthmus.intent.access_control_lists import AclRule, applied_scope
 from isthmus.intent.fields import Field, Resource, decode
 from isthmus.intent.kinds import BackReference, Computed, Kind
-from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.references import key_of
 from isthmus.intent.versions import V5
 
@@ -24,16 +24,16 @@ class SecurityTag(Resource, frozen=True, kw_only=True):
 
 
 def _access_control_list(stored: Stored, view: View) -> Json:
-    for key in sorted(view.referrers(stored.key)):
-        row = view.get(key)
-        if row is not None and row.kind == "accessControlLists":
-            return {"resourceRef": row.ref}
-    return None
+    holder = view.holder(Allocation(applied_scope(stored.key), "0"))
+    row = None if holder is None else view.get(holder)
+    return None if row is None else {"resourceRef": row.ref}
 
 
 def _rules(attribute: str, stored: Stored, view: View) -> Json:
     found: list[Json] = []
-    for key in sorted(view.referrers(stored.key)):
+    # most of what refers to a tag are interfaces
+    keys = (key for key in view.referrers(stored.key) if key.startswith("/accesscontrollists/"))
+    for key in sorted(keys):
         row = view.get(key)
         if row is not None and row.kind == "accessControlLists/aclRules":
             tags: tuple[str, ...] = getattr(decode(row, AclRule), attribute)
@@ -42,8 +42,8 @@ def _rules(attribute: str, stored: Stored, view: View) -> Json:
     return found
 
 
-_REFERENCE: Json = {"$ref": "#/components/schemas/Reference"}
-_REFERENCES: Json = {"type": "array", "items": _REFERENCE}
+_REFERENCE: dict[str, Json] = {"$ref": "#/components/schemas/Reference"}
+_REFERENCES: dict[str, Json] = {"type": "array", "items": _REFERENCE}
 
 KIND = Kind(
     name="securityTags",
@@ -57,19 +57,19 @@ KIND = Kind(
         Computed(
             "accessControlList",
             _access_control_list,
-            {"anyOf": [_REFERENCE, {"type": "null"}]},
+            _REFERENCE,
             "The list that is applied to it.",
         ),
         Computed(
             "aclRulesAsSource",
             lambda stored, view: _rules("source_security_tags", stored, view),
-            {"type": "array", "items": _REFERENCE},
+            _REFERENCES,
             "Rules that it is a source of.",
         ),
         Computed(
             "aclRulesAsDestination",
             lambda stored, view: _rules("destination_security_tags", stored, view),
-            {"type": "array", "items": _REFERENCE},
+            _REFERENCES,
             "Rules that it is a destination of.",
         ),
     ),

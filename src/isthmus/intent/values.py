@@ -39,10 +39,16 @@ class ValueType:
 
     empty_is_absent: ClassVar[bool] = True
     """Whether empty text is as good as null: clients fill in forms."""
+    extension: ClassVar[str] = ""
+    """Name of the capability, for a type that takes more than MS-NCNBI says."""
 
     def read(self, value: Json) -> object:
         """The canonical value. Raises Invalid."""
         raise NotImplementedError
+
+    def is_absent(self, value: Json) -> bool:
+        """Whether empty text or an object is as good as null here."""
+        return value == "" and self.empty_is_absent
 
     def write(self, value: object) -> Json:
         """The wire form of a canonical value."""

@@ -170,21 +170,27 @@ def _check_pairs(children: Sequence[Member]) -> None:
         other = key_of(subnet.dual_stack_subnet).rpartition("/")[2]
         its = subnets.get(other, (None, None))[1]
         if its is None:
-            rule = "is not in the same virtual network"
-        elif prefix(its.address_prefix).version == prefix(subnet.address_prefix).version:
+            continue  # of another network: `VirtualSubnet.settled` refuses it
+        if prefix(its.address_prefix).version == prefix(subnet.address_prefix).version:
             rule = "is of the same address family"
         elif partner.setdefault(other, name) != name:
             rule = f"is the partner of {partner[other]} already"
-        elif prefix(subnet.address_prefix).version == 4 and its.dual_stack_subnet is None:
+        elif prefix(subnet.address_prefix).version == 4 and (
+            its.dual_stack_subnet is None
+            or key_of(its.dual_stack_subnet).rpartition("/")[2] != name
+        ):
             rule = "does not name this one: let the IPv6 subnet name the IPv4 one"
         else:
             continue
-        raise Invalid(
-            f"{subnet.dual_stack_subnet} {rule}. A dual-stack pair is one IPv4 and one IPv6 subnet"
-            " of one network.",
-            code="InvalidSubnet",
-            target=member.at("dual_stack_subnet"),
-        )
+        raise _no_pair(subnet.dual_stack_subnet, rule, member.at("dual_stack_subnet"))
+
+
+def _no_pair(partner: str, rule: str, target: str) -> Invalid:
+    return Invalid(
+        f"{partner} {rule}. A dual-stack pair is one IPv4 and one IPv6 subnet of one network.",
+        code="InvalidSubnet",
+        target=target,
+    )
 
 
 def _check_ranges(ranges: str | None, draft: Draft) -> None:
@@ -264,6 +270,10 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
             rule = "Its partner cannot change."
             draft.replace_unless_used("InUseSubnetCannotBeUpdated", "dual_stack_subnet", rule)
         self._check_prefix(draft)
+        partner = self.dual_stack_subnet
+        if partner is not None and key_of(partner).rsplit("/", 2)[0] != draft.parent:
+            rule = "is not in the same virtual network"
+            raise _no_pair(partner, rule, draft.at("dual_stack_subnet"))
         check_routes(self.routes, self.address_prefix, draft.at("routes"))
         vsid = self.virtual_subnet_id or _new_vsid(draft)
         draft.allocate("vsid", vsid)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``monitoring/networkControllerStatistics`` (MS-NCNBI section 3.1.5.23): how well resources are,
+and how much of what is given out is in use.
+
+A view of intent and of what hosts report. An answer costs O(interfaces + subnets); other requests
+get their turn in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from isthmus.api.turns import in_turns
+from isthmus.intent.addressing import number_of, space
+from isthmus.intent.fields import decode
+from isthmus.intent.logical_networks import IpPool, address_scope
+from isthmus.intent.mac_pools import SCOPE, MacPool
+from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.render import States
+from isthmus.intent.versions import V2, V4, Version
+from isthmus.intent.virtual_networks import VirtualSubnet
+
+REF = "/monitoring/networkControllerStatistics"
+NO_INSTANCE = "00000000-0000-0000-0000-000000000000"
+"""As Windows answers."""
+
+_WORD_OF_STATUS = {"Success": "healthy", "Warning": "warning", "Failure": "error"}
+"""Of a configurationState; with any other the health cannot be assessed."""
+_WORST_FIRST = ("error", "warning", "healthy")
+
+
+async def statistics(view: View, states: States, version: Version) -> dict[str, Json]:
+    """The resource as `version` sees it."""
+    properties: dict[str, Json] = {
+        "provisioningState": "Succeeded",
+        "healthStatistics": [
+            _health_item("VirtualNetwork", await _network_health(view, states)),
+            # this controller has none of these, nor public addresses
+            _health_item("Gateway", Counter()),
+            _health_item("LoadBalancerMux", Counter()),
+        ],
+        "usageStatistics": [
+            _usage_item("PublicIPUtilization", 0, 0),
+            _usage_item("BackendIPUtilization", *await _address_usage(view)),
+            _usage_item("MacPoolUtilization", *_mac_usage(view)),
+        ],
+    }
+    if V2 <= version < V4:  # section A.10
+        properties["counters"] = []
+    return {
+        "resourceRef": REF,
+        "resourceId": REF.rpartition("/")[2],
+        "instanceId": NO_INSTANCE,
+        "properties": properties,
+    }
+
+
+def _health_item(resource_type: str, counts: Counter[str]) -> dict[str, Json]:
+    return {
+        "resourceType": resource_type,
+        "totalResourceCount": counts.total(),
+        "healthyResourceCount": counts["healthy"],
+        "errorResourceCount": counts["error"],
+        "warningResourceCount": counts["warning"],
+        "healthUnknownCount": counts["unknown"],
+    }
+
+
+def _usage_item(resource_type: str, total: int, in_use: int) -> dict[str, Json]:
+    return {
+        "resourceType": resource_type,
+        "totalResourceCount": total,
+        "inUseResourceCount": in_use,
+    }
+
+
+async def _network_health(view: View, states: States) -> Counter[str]:
+    """Virtual networks by their health, which is that of their worst interface."""
+    found: Counter[str] = Counter()
+    for network in view.collection("virtualNetworks"):
+        words = {_word(states, network)}
+        async for key in in_turns(_interfaces_in(view, network)):
+            row = view.get(key)
+            if row is not None:
+                words.add(_word(states, row))
+        found[next((word for word in _WORST_FIRST if word in words), "unknown")] += 1
+    return found
+
+
+def _word(states: States, row: Stored) -> str:
+    state = states.configuration_state(row.kind, row.instance_id) or {}
+    return _WORD_OF_STATUS.get(str(state.get("status")), "unknown")
+
+
+def _interfaces_in(view: View, network: Stored) -> set[str]:
+    """Keys of the networkInterfaces that have an address in a network."""
+    return {
+        key.rpartition("/ipconfigurations/")[0]
+        for subnet in view.children(network.key, "virtualNetworks/subnets")
+        for key in view.referrers(subnet.key)
+        if key.startswith("/networkinterfaces/")
+    }
+
+
+async def _address_usage(view: View) -> tuple[int, int]:
+    """How many IPv4 addresses interfaces, which are the back ends, can have and do have: those of
+    virtual subnets, and of the ipPools of logical ones. Not IPv6: how many there are fits into no
+    client's integer."""
+    total = in_use = 0
+    async for row in in_turns(view.collection("virtualNetworks")):
+        for subnet in view.children(row.key, "virtualNetworks/subnets"):
+            whole = space(decode(subnet, VirtualSubnet).address_prefix)
+            if whole.family == 4:
+                first, last = whole.usable
+                total += last - first  # but for the router's
+                in_use += view.held(address_scope(subnet.key), first, last)
+    async for row in in_turns(view.collection("logicalNetworks")):
+        for subnet in view.children(row.key, "logicalNetworks/subnets"):
+            for below in view.children(subnet.key, "logicalNetworks/subnets/ipPools"):
+                pool = decode(below, IpPool)
+                if number_of(pool.start_ip_address)[1] == 4:
+                    first, last = pool.numbers()
+                    total += last - first + 1
+                    in_use += view.held(address_scope(subnet.key), first, last)
+    return total, in_use
+
+
+def _mac_usage(view: View) -> tuple[int, int]:
+    ranges = [decode(row, MacPool).numbers for row in view.collection("macPools")]
+    return (
+        sum(last - first + 1 for first, last in ranges),
+        sum(view.held(SCOPE, first, last) for first, last in ranges),
+    )
