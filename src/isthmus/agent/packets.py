@@ -5,14 +5,16 @@ announcements of address pairs."""
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 from isthmus.addresses import mac_text
 from isthmus.agent.dhcp import SERVER_MAC, answer_frame
 from isthmus.agent.host import HostState
+from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, FIRST_FRAME, PAIR_SEEN
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, DROPPED, FIRST_FRAME, PAIR_SEEN
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import announced
@@ -35,6 +37,7 @@ class PacketAnswers:
 
     def __init__(self, state: HostState) -> None:
         self.counters = Counters()
+        self.watches = Watches(state)
         self._state = state
 
     def take(self, packet: PacketIn, connection: Connection) -> bool:
@@ -43,6 +46,9 @@ class PacketAnswers:
             self.counters.first_frames += 1
             self._state.frame_seen(packet.in_port)
             return True
+        if packet.userdata == DROPPED:
+            self.watches.take(packet, time.time_ns() // 1000)
+            return False
         if packet.userdata == PAIR_SEEN:
             return self._hear(packet)
         if packet.userdata == DHCP_QUESTION:

@@ -43,6 +43,9 @@ NARROW_AFTER_S = 5.0
 PAUSES_A_WIDENING = 3.0
 """Between two changes of what is asked for, by how long the last one took."""
 
+WATCH_S = 0.3
+"""Between two tellings of what was dropped."""
+
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
 
@@ -94,7 +97,7 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
-        self._scope_changed = asyncio.Event()
+        self._scope_changed, self._watched = asyncio.Event(), asyncio.Event()
         self._scope: scope.Conditions = {}
         """What follows from what has been read,"""
         self._scope_asked: scope.Conditions = {}
@@ -127,6 +130,7 @@ class Agent:
                 tasks.create_task(self._whenever(self._to_write, self._write))
                 tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
                 tasks.create_task(self._beat())
+                tasks.create_task(self._watch())
         finally:
             await self._south.stop()
             await self._switch.stop()
@@ -325,7 +329,12 @@ class Agent:
         """Answers to the questions that are still open. Each is answered once."""
         operations: list[Operation] = []
         settings = self.settings
-        hands = questions.Switch(self._openflow, settings.switch_run_directory, settings.bridge)
+        hands = questions.Switch(
+            self._openflow,
+            settings.switch_run_directory,
+            settings.bridge,
+            self._packets.watches,
+        )
         for row_id, query in list(self.state.queries.items()):
             del self.state.queries[row_id]
             if query.deadline_s >= time.time():
@@ -335,7 +344,21 @@ class Agent:
                     found = questions.refusal(query, error)
                 operations.append(insert(found.TABLE, found))
             operations.append(delete(query.TABLE, row_id))
+        operations += [insert(told.TABLE, told) for told in self._packets.watches.answers()]
+        if self._packets.watches.any and not self._watched.is_set():
+            self._watched.set()
+            self._to_program.set()
         return operations
+
+    async def _watch(self) -> Never:
+        """While somebody watches, tell what is dropped; then have the flows as before."""
+        while True:
+            await self._watched.wait()
+            await asyncio.sleep(WATCH_S)
+            if self._packets.watches.expire(time.monotonic()):
+                self._watched.clear()
+                self._to_program.set()
+            self._to_write.set()
 
     async def _beat(self) -> Never:
         while True:

@@ -3,11 +3,12 @@
 
 ``port ID``: the flows of one port as the switch has them, with their counters; which of the
 program's are missing; where the port is, and what is wrong with it. ``trace JSON``: where a packet
-goes (`agent.tracing`).
+goes (`agent.tracing`). ``watch JSON``: show what is dropped for a while (`agent.watching`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import msgspec
 
 from isthmus.agent.host import HostState
 from isthmus.agent.tracing import trace
+from isthmus.agent.watching import Watches
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
@@ -37,6 +39,7 @@ class Switch(NamedTuple):
     connection: Connection
     run_directory: Path
     bridge: str
+    watches: Watches
 
 
 async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
@@ -51,9 +54,13 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                 result = await _port(argument, state, switch.connection)
             case "trace":
                 result = await trace(argument, state, switch.run_directory, switch.bridge)
+            case "watch":
+                switch.watches.ask(argument, time.monotonic())
+                result = {"watching": True}
             case _:
                 raise Invalid(
-                    f"{word!r} is no question that this host knows: ask port ID or trace JSON"
+                    f"{word!r} is no question that this host knows: ask port ID, trace JSON or"
+                    " watch JSON"
                 )
     except Invalid as error:
         return refusal(query, error)

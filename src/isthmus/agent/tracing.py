@@ -9,12 +9,13 @@ them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
-from isthmus.policy.rows import Port
+from isthmus.policy.rows import Port, RuleSet
 from isthmus.switches.ovs import control, traced
 from isthmus.switches.ovs.facts import THIS, ThisHost
 from isthmus.switches.ovs.filters import Compiled
@@ -53,7 +54,7 @@ async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -
     return {
         "outcome": found.outcome,
         "stage": last.stage if last else "",
-        "decision": _decision(last.cookie, state) if last else "",
+        "decision": decision_of(last.cookie, state).text if last else "",
         "port": _port_name(found.port, state),
         "peer": found.peer,
         "vsid": int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
@@ -88,16 +89,28 @@ def _port_name(ofport: int, state: HostState) -> str:
     return port.id if port is not None else ""
 
 
-def _decision(cookie: int, state: HostState) -> str:
-    """Of a flow of rules, whose it is: ``set/rule`` or ``default of profile``."""
+class Decision(NamedTuple):
+    """Whose a flow of rules is: ``set/rule`` or ``default of sets``, and the reference of the
+    resource."""
+
+    text: str
+    origin: str
+
+
+NO_DECISION = Decision("", "")
+
+
+def decision_of(cookie: int, state: HostState) -> Decision:
+    """What a flow's cookie says of rules; nothing for a flow of something else."""
     unit = unit_of_cookie(cookie)
     for compiled in state.engine.rows(Compiled).values():
-        name = compiled.profile.name
+        name, sets = compiled.profile.name, compiled.profile.sets
         for level in ("interface", "subnet"):
             if unit == unit_cookie("rule_flows", f"{name} {level} default"):
-                return f"default of {' '.join(compiled.profile.sets)}"
+                found = state.engine.rows(RuleSet).get(sets[0])
+                return Decision(f"default of {' '.join(sets)}", found.origin if found else "")
             for rule in compiled.level.rules:
                 key = f"{rule.rule_set}/{rule.id}"
                 if unit == unit_cookie("rule_flows", f"{name} {level} {key}"):
-                    return key
-    return ""
+                    return Decision(key, rule.origin)
+    return NO_DECISION

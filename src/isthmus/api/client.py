@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import json
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -17,6 +18,9 @@ from isthmus import errors
 from isthmus.errors import Detail, IsthmusError, Unavailable
 
 TIMEOUT_S = 30.0
+STREAM_SILENCE_S = 60.0
+"""A stream says something four times as often."""
+
 MOST_SHOWN = 500
 """Characters of an answer that is not understood, in a message."""
 
@@ -35,6 +39,14 @@ _BY_STATUS: dict[int, type[IsthmusError]] = {
     415: errors.Invalid,
     503: errors.Unavailable,
 }
+
+
+class StreamedEvent(NamedTuple):
+    """One of an endless answer. `identifier` is what one goes on with after a cut."""
+
+    kind: str
+    data: Resource
+    identifier: str
 
 
 class Client:
@@ -138,6 +150,16 @@ class Client:
         query = urlencode({"from": source, "to": destination, **how})
         return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
 
+    def events(self, after: str = "") -> Iterator[StreamedEvent]:
+        """What happens from now on, or since the event of that id; endless."""
+        query = urlencode({"after": after}) if after else ""
+        return self._stream(f"{self._prefix}/isthmus/events?{query}")
+
+    def drops(self, port: str = "", host: str = "") -> Iterator[StreamedEvent]:
+        """What hosts drop; endless."""
+        query = urlencode({"port": port, "host": host})
+        return self._stream(f"{self._prefix}/isthmus/drops?{query}")
+
     def raise_probe(self) -> Resource:
         """Ask every host to answer when it has all that was written before."""
         return self._ask("POST", f"{self._prefix}/isthmus/probes")
@@ -146,6 +168,17 @@ class Client:
         """Who has answered; returns when more than `answered` hosts have, or after `wait_s`."""
         query = f"answered={answered}&waitSeconds={wait_s:g}"
         return self._ask("GET", f"{self._prefix}/isthmus/probes/{number}?{query}")
+
+    def _stream(self, path: str) -> Iterator[StreamedEvent]:
+        try:
+            with self._client.stream("GET", path, timeout=STREAM_SILENCE_S) as reply:
+                if reply.status_code >= 300:
+                    reply.read()
+                    raise _error(reply)
+                yield from _messages(reply.iter_lines())
+        except httpx.HTTPError as error:
+            told = str(error) or type(error).__name__
+            raise Unavailable(f"the stream from {self.url} was cut off: {told}") from error
 
     # -- exchange ----------------------------------------------------------------------------------
 
@@ -184,6 +217,22 @@ class Client:
         if reply.status_code >= 300:
             raise _error(reply)
         return reply
+
+
+def _messages(lines: Iterable[str]) -> Iterator[StreamedEvent]:
+    """Server-sent events, one a block of lines; comments are passed over."""
+    identifier = kind = data = ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id":
+            identifier = value
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data = value
+        elif not line and data:
+            yield StreamedEvent(kind, json.loads(data), identifier)
+            kind = data = ""
 
 
 def _path(ref: str) -> str:

@@ -61,6 +61,10 @@ class Insight(Protocol):
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 
+    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
+        """What hosts drop; empty texts for any port, any host."""
+        ...
+
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         """Raises what the requests would be refused with."""
         ...

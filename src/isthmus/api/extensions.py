@@ -17,7 +17,7 @@ from isthmus.intent.registry import CAPABILITIES
 from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
-EXTENSIONS = ("batch", "events", "explain", "plan", "probes", "status", "trace")
+EXTENSIONS = ("batch", "drops", "events", "explain", "plan", "probes", "status", "trace")
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
@@ -55,6 +55,11 @@ async def answer(
                 return Reply(200, headers=EVENT_STREAM)
             after = exchange.header(b"last-event-id") or exchange.word("after")
             return event_stream(insight.events(after))
+        case ["drops"] if len(words) == 1:
+            exchange.only("GET")
+            if exchange.method == "HEAD":
+                return Reply(200, headers=EVENT_STREAM)
+            return event_stream(insight.drops(exchange.word("port"), exchange.word("host")))
         case ["explain", "ports"] if len(words) == 3:
             exchange.only("GET")
             return json_reply(200, dict(await insight.explain_port(words[2])))
@@ -74,7 +79,7 @@ async def answer(
             exchange.only("GET")
             return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
-        f"there is nothing at {exchange.path}: isthmus/status, isthmus/events,"
+        f"there is nothing at {exchange.path}: isthmus/status, isthmus/events, isthmus/drops,"
         " isthmus/explain/ports/ID, isthmus/plan, isthmus/trace and isthmus/probes are",
         target=exchange.path,
     )

@@ -20,6 +20,7 @@ from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
 from isthmus.cli.tracing import tracing
+from isthmus.cli.watching import watching
 from isthmus.errors import IsthmusError, NotFound, Unavailable
 
 REFUSED, UNREACHABLE = 1, 3
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for part in (resources, planning, insight, tracing, daemons, install, stores):
     app.add_typer(part)
+app.add_typer(watching, name="watch")
 app.add_typer(certs, name="certs")
 app.add_typer(users, name="users")
 

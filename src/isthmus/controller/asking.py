@@ -75,6 +75,18 @@ class Asking:
         result: Mapping[str, Json] = msgspec.json.decode(answer.result)
         return result
 
+    async def take(self, prefix: str) -> list[JsonObject]:
+        """What hosts have told under ids that begin so, in their order; it is told once."""
+        found = sorted(
+            (answer.host, len(answer.id), answer.id, row_id, answer.result)
+            for row_id, answer in self._south.table(Answer).items()
+            if answer.id.startswith(prefix)
+        )
+        if not found:
+            return []
+        await self._south.transact([delete(Answer.TABLE, row_id) for *_, row_id, _ in found])
+        return [msgspec.json.decode(result) for *_, result in found]
+
     async def _forget_unread(self) -> None:
         """Questions that no host has taken in time, and answers that nobody has come for: their
         controller has ended.

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
+from uuid import uuid4
 
 import msgspec
 
@@ -46,6 +47,8 @@ from isthmus.wire.ovsdb import insert, mutate
 
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
+WATCH_S = 30.0
+"""For how long a host is asked to show what it drops; it is asked again while somebody looks."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -146,6 +149,43 @@ class Insight:
             "instanceId": row.instance_id,
             "etag": etag_text(row.etag),
         }
+
+    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
+        """What hosts drop from now on: of one port, on one host, or everywhere. A sample. Raises
+        NotFound."""
+        return self._drops(port.lower(), self._watched_hosts(port.lower(), host.lower()))
+
+    async def _drops(self, port: str, hosts: Sequence[str]) -> AsyncIterator[Message]:
+        name, renewed_s = f"watch-{uuid4()}", 0.0
+        while True:
+            now_s = time.monotonic()
+            if now_s > renewed_s + WATCH_S / 2:
+                question = {"name": name, "seconds": int(WATCH_S), "port": port}
+                text = f"watch {msgspec.json.encode(question).decode()}"
+                told = await asyncio.gather(*(self._asking.ask(one, text) for one in hosts))
+                for one, answer in zip(hosts, told, strict=True):
+                    if answer.get("error"):
+                        yield Message("silent", {"host": one, "error": answer["error"]})
+                renewed_s = now_s
+                yield Message("", {})
+            for answer in await self._asking.take(f"{name}."):
+                verdicts = answer["verdicts"]
+                assert isinstance(verdicts, list)
+                for verdict in verdicts:
+                    yield Message("drop", verdict)
+            await self._asking.next_change(time.monotonic() + 1.0)
+
+    def _watched_hosts(self, port: str, host: str) -> list[str]:
+        picture = self._picture
+        if port and port not in picture.ports:
+            raise NotFound(f"no port is called {port}", target=f"/networkInterfaces/{port}")
+        if host:
+            if host not in picture.hosts:
+                raise NotFound(f"no server is called {host}", target=f"/servers/{host}")
+            return [host]
+        if port:
+            return sorted(picture.claims_by_port.get(port, {}))
+        return [view.host for view in picture.host_views() if view.known and view.alive]
 
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         """What requests would do. Raises what they would be refused with."""

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows what is dropped while somebody watches: a sample of the packets, each with what dropped it.
+
+``watch`` and a JSON object: `name`, `seconds`, and a `port` to look at only. While a watch lasts,
+flows that drop send what they drop up, within a rate; afterwards they are as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from isthmus.agent.host import HostState
+from isthmus.agent.tracing import decision_of
+from isthmus.errors import Invalid
+from isthmus.policy.rows import Answer
+from isthmus.switches.ovs.facts import THIS, Watching
+from isthmus.switches.ovs.pipeline import DROPS, Register, Stage
+from isthmus.wire.openflow_packets import PacketIn
+from isthmus.wire.summary import summary
+
+RATE_PPS = 50
+"""Of a host: a sample, not a capture."""
+
+LONGEST_S = 60
+MOST_HELD = 200
+
+
+class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a controller asks. `name` names the watch: asked again, it goes on."""
+
+    name: str
+    seconds: int
+    port: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One dropped packet. `port` is the local one that it came from or went to, if any; `decision`
+    is ``set/rule`` or ``default of sets`` where rules dropped it."""
+
+    at_us: int
+    host: str
+    port: str
+    stage: str
+    reason: str
+    decision: str
+    origin: str
+    packet: str
+
+
+class Watches:
+    """The watches of one host."""
+
+    def __init__(self, state: HostState) -> None:
+        self._state = state
+        self._until: dict[str, float] = {}
+        self._ports: dict[str, str] = {}
+        self._held: list[Verdict] = []
+        self._told: dict[str, int] = {}
+
+    def ask(self, text: str, now_s: float) -> None:
+        """Begin a watch, or go on with it. Raises Invalid."""
+        try:
+            question = msgspec.json.decode(text, type=WatchQuestion)
+        except msgspec.DecodeError as error:
+            raise Invalid(f"the question cannot be read: {error}") from error
+        self._until[question.name] = now_s + min(question.seconds, LONGEST_S)
+        self._ports[question.name] = question.port
+        self._state.engine.put(Watching, THIS, Watching(RATE_PPS))
+
+    @property
+    def any(self) -> bool:
+        return bool(self._until)
+
+    def expire(self, now_s: float) -> bool:
+        """Forget watches whose time is up; True if that was the last one."""
+        if not self._until:
+            return False
+        for name in [name for name, until in self._until.items() if until < now_s]:
+            del self._until[name], self._ports[name]
+            self._told.pop(name, None)
+        if self._until:
+            return False
+        self._state.engine.put(Watching, THIS, None)
+        self._held.clear()
+        return True
+
+    def take(self, packet: PacketIn, at_us: int) -> None:
+        """A packet that a flow has dropped."""
+        if len(self._held) >= MOST_HELD:
+            return
+        state = self._state
+        sender = state.port_behind(packet.in_port)
+        receiver = state.port_behind(packet.reg(Register.OUT))
+        port = sender or receiver
+        stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
+        self._held.append(
+            Verdict(
+                at_us=at_us,
+                host=state.identity.host,
+                port=port.id if port is not None else "",
+                stage=stage.name if stage is not None else str(packet.table),
+                reason=DROPS.get(stage, "") if stage is not None else "",
+                decision=(found := decision_of(packet.cookie, state)).text,
+                origin=found.origin,
+                packet=summary(packet.packet),
+            )
+        )
+
+    def answers(self) -> Iterator[Answer]:
+        """What each watch has not been told yet."""
+        held, self._held = self._held, []
+        for name, port in self._ports.items():
+            mine = [verdict for verdict in held if port in ("", verdict.port)]
+            if not mine:
+                continue
+            number = self._told[name] = self._told.get(name, 0) + 1
+            yield Answer(
+                id=f"{name}.{self._state.identity.host}.{number}",
+                host=self._state.identity.host,
+                result=msgspec.json.encode({"verdicts": mine}).decode(),
+            )
