@@ -20,6 +20,7 @@ from typing import NamedTuple, Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
 from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
@@ -63,6 +64,8 @@ class Settings(NamedTuple):
     tls: ssl.SSLContext | None = None
     scope_file: Path | None = None
     """Where the scope is remembered, so that a restart asks for all of it at once."""
+    metrics: str = ""
+    """Address of the Prometheus end point, ``host:port``; empty for none."""
 
 
 class Agent:
@@ -112,6 +115,7 @@ class Agent:
 
     async def run(self) -> Never:
         """Serve until cancelled."""
+        end_metrics = self._serve_metrics()
         await self._switch.start()
         try:
             await self._switch.loaded()
@@ -132,10 +136,23 @@ class Agent:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._watch())
         finally:
+            end_metrics()
             await self._south.stop()
             await self._switch.stop()
             self._primer.close()
         raise AssertionError("the tasks end by cancellation only")
+
+    def _serve_metrics(self) -> Callable[[], None]:
+        """What ends it. Raises Invalid."""
+        if not self.settings.metrics:
+            return lambda: None
+        rows = self.state.engine.rows
+        collector = HostMetrics(
+            lambda: questions.count(self.state, self._openflow),
+            self._packets.counters,
+            lambda: (len(rows(LocalPort)), len(rows(Programmed))),
+        )
+        return serve(self.settings.metrics, collector)
 
     async def _whenever(self, event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> Never:
         """Do the work after each event, and again after a pause where something is away."""

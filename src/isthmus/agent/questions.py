@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a controller may ask a host (`policy.rows.Query`), and how it answers.
 
-``port ID``: the flows of one port as the switch has them, with their counters; which of the
-program's are missing; where the port is, and what is wrong with it. ``trace JSON``: where a packet
-goes (`agent.tracing`). ``watch JSON``: show what is dropped for a while (`agent.watching`).
+- ``port ID``: the flows of one port as the switch has them, with their counters; which of the
+  program's are missing; where the port is, and what is wrong with it.
+- ``trace JSON``: where a packet goes (`agent.tracing`).
+- ``counters``: what rules, stages and ports have counted (`agent.decisions`).
+- ``watch JSON``: show what is dropped for a while (`agent.watching`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from isthmus.agent.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.host import HostState
 from isthmus.agent.tracing import trace
 from isthmus.agent.watching import Watches
@@ -54,13 +57,15 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                 result = await _port(argument, state, switch.connection)
             case "trace":
                 result = await trace(argument, state, switch.run_directory, switch.bridge)
+            case "counters":
+                result = counters_shown(await count(state, switch.connection))
             case "watch":
                 switch.watches.ask(argument, time.monotonic())
                 result = {"watching": True}
             case _:
                 raise Invalid(
-                    f"{word!r} is no question that this host knows: ask port ID, trace JSON or"
-                    " watch JSON"
+                    f"{word!r} is no question that this host knows: ask port ID, trace"
+                    " JSON, watch JSON or counters"
                 )
     except Invalid as error:
         return refusal(query, error)
@@ -71,6 +76,24 @@ def refusal(query: Query, error: IsthmusError) -> Answer:
     """What to say when there is no answer now."""
     result = msgspec.json.encode({"error": error.message}).decode()
     return Answer(id=query.id, host=query.host, result=result)
+
+
+async def count(state: HostState, connection: Connection) -> Counted:
+    """What the switch has counted. Raises Unavailable."""
+    fixed = unit_cookie("fixed_flows", "") << 24
+    flows = await connection.dump_flows(cookie=fixed, mask=_UNIT_MASK)
+    for stage in (*RULE_STAGES, Stage.ADMISSION):
+        flows += await connection.dump_flows(table=stage)
+    return counted(flows, state)
+
+
+def counters_shown(found: Counted) -> Result:
+    """As JSON."""
+    rules = [
+        {**decision._asdict(), "packets": packets, "bytes": octets}
+        for decision, (packets, octets) in sorted(found.rules.items())
+    ]
+    return {"rules": rules, "dropped": found.dropped, "blocked": found.blocked}
 
 
 async def _port(port_id: str, state: HostState, connection: Connection) -> Result:

@@ -9,17 +9,16 @@ them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
+from isthmus.agent.decisions import decision_of
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
-from isthmus.policy.rows import Port, RuleSet
+from isthmus.policy.rows import Port
 from isthmus.switches.ovs import control, traced
 from isthmus.switches.ovs.facts import THIS, ThisHost
-from isthmus.switches.ovs.filters import Compiled
-from isthmus.switches.ovs.pipeline import Register, unit_cookie, unit_of_cookie
+from isthmus.switches.ovs.pipeline import Register
 
 MOST_PASSES = 3
 
@@ -51,10 +50,11 @@ async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -
             break
         command, arguments = traced.second_question(bridge, found.fields)
     last = entries[-1] if entries else None
+    decision = decision_of(last.cookie, state) if last else None
     return {
         "outcome": found.outcome,
         "stage": last.stage if last else "",
-        "decision": decision_of(last.cookie, state).text if last else "",
+        "decision": decision.text if decision else "",
         "port": _port_name(found.port, state),
         "peer": found.peer,
         "vsid": int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
@@ -87,30 +87,3 @@ def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
 def _port_name(ofport: int, state: HostState) -> str:
     port = state.port_behind(ofport)
     return port.id if port is not None else ""
-
-
-class Decision(NamedTuple):
-    """Whose a flow of rules is: ``set/rule`` or ``default of sets``, and the reference of the
-    resource."""
-
-    text: str
-    origin: str
-
-
-NO_DECISION = Decision("", "")
-
-
-def decision_of(cookie: int, state: HostState) -> Decision:
-    """What a flow's cookie says of rules; nothing for a flow of something else."""
-    unit = unit_of_cookie(cookie)
-    for compiled in state.engine.rows(Compiled).values():
-        name, sets = compiled.profile.name, compiled.profile.sets
-        for level in ("interface", "subnet"):
-            if unit == unit_cookie("rule_flows", f"{name} {level} default"):
-                found = state.engine.rows(RuleSet).get(sets[0])
-                return Decision(f"default of {' '.join(sets)}", found.origin if found else "")
-            for rule in compiled.level.rules:
-                key = f"{rule.rule_set}/{rule.id}"
-                if unit == unit_cookie("rule_flows", f"{name} {level} {key}"):
-                    return Decision(key, rule.origin)
-    return NO_DECISION

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from isthmus.agent.decisions import decision_of
 from isthmus.agent.host import HostState
-from isthmus.agent.tracing import decision_of
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Answer
 from isthmus.switches.ovs.facts import THIS, Watching
@@ -94,6 +94,7 @@ class Watches:
         sender = state.port_behind(packet.in_port)
         receiver = state.port_behind(packet.reg(Register.OUT))
         port = sender or receiver
+        decision = decision_of(packet.cookie, state)
         stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
         self._held.append(
             Verdict(
@@ -102,8 +103,8 @@ class Watches:
                 port=port.id if port is not None else "",
                 stage=stage.name if stage is not None else str(packet.table),
                 reason=DROPS.get(stage, "") if stage is not None else "",
-                decision=(found := decision_of(packet.cookie, state)).text,
-                origin=found.origin,
+                decision=decision.text if decision else "",
+                origin=decision.origin if decision else "",
                 packet=summary(packet.packet),
             )
         )

@@ -150,6 +150,10 @@ class Client:
         query = urlencode({"from": source, "to": destination, **how})
         return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
 
+    def counters(self) -> Resource:
+        """What rules, stages and ports have counted, by host."""
+        return self._ask("GET", f"{self._prefix}/isthmus/counters")
+
     def events(self, after: str = "") -> Iterator[StreamedEvent]:
         """What happens from now on, or since the event of that id; endless."""
         query = urlencode({"after": after}) if after else ""

@@ -17,7 +17,20 @@ from isthmus.intent.registry import CAPABILITIES
 from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
-EXTENSIONS = ("batch", "drops", "events", "explain", "plan", "probes", "status", "trace")
+EXTENSIONS = (
+    "batch",
+    "counters",
+    "drops",
+    "events",
+    "explain",
+    "plan",
+    "probes",
+    "status",
+    "trace",
+)
+PLACES = (
+    *("status", "explain/ports/ID", "plan", "trace", "probes", "events", "drops", "counters"),
+)
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
@@ -55,6 +68,9 @@ async def answer(
                 return Reply(200, headers=EVENT_STREAM)
             after = exchange.header(b"last-event-id") or exchange.word("after")
             return event_stream(insight.events(after))
+        case ["counters"] if len(words) == 1:
+            exchange.only("GET")
+            return json_reply(200, dict(await insight.counters()))
         case ["drops"] if len(words) == 1:
             exchange.only("GET")
             if exchange.method == "HEAD":
@@ -79,8 +95,7 @@ async def answer(
             exchange.only("GET")
             return json_reply(200, await _probe(exchange, insight, number))
     raise NotFound(
-        f"there is nothing at {exchange.path}: isthmus/status, isthmus/events, isthmus/drops,"
-        " isthmus/explain/ports/ID, isthmus/plan, isthmus/trace and isthmus/probes are",
+        f"there is nothing at {exchange.path}: below isthmus/ are {', '.join(PLACES)}",
         target=exchange.path,
     )
 

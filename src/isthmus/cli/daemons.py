@@ -122,6 +122,9 @@ def agent(
     certificate: Annotated[Path | None, typer.Option(help="Of this host, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Whom to trust, PEM.")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Where Prometheus finds this host: 127.0.0.1:9477.")
+    ] = "",
     log_level: LogLevel = "info",
 ) -> None:
     """Keep this host's Open vSwitch at the policy, in the foreground."""
@@ -145,6 +148,7 @@ def agent(
         version=version("isthmus"),
         tls=_context(_tls(found.tls, certificate, key, ca)),
         scope_file=run_directory / "scope.json",
+        metrics=metrics or found.metrics,
     )
     with _alone(run_directory, "agent"):
         _serve(lambda: process.Agent(settings).run(), log_level)

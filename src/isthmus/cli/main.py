@@ -12,6 +12,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=TyperGroup,
 )
-for part in (resources, planning, insight, tracing, daemons, install, stores):
+for part in (resources, planning, insight, tracing, counting, daemons, install, stores):
     app.add_typer(part)
 app.add_typer(watching, name="watch")
 app.add_typer(certs, name="certs")

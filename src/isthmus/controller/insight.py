@@ -11,21 +11,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
-from uuid import uuid4
 
 import msgspec
 
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
-from isthmus.controller.events import Event, Events
-from isthmus.controller.picture import HostView, Picture
+from isthmus.controller.picture import Picture
 from isthmus.controller.preview import preview
+from isthmus.controller.streams import Streams
 from isthmus.controller.tracing import Tracing
 from isthmus.derive.engine import Engine
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.planning import Request
-from isthmus.intent.render import etag_text, render
+from isthmus.intent.render import render
 from isthmus.intent.versions import Version
 from isthmus.policy.rows import (
     OBSERVED,
@@ -47,8 +46,6 @@ from isthmus.wire.ovsdb import insert, mutate
 
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
-WATCH_S = 30.0
-"""For how long a host is asked to show what it drops; it is asked again while somebody looks."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -94,8 +91,8 @@ class Insight:
         self._vitals = vitals
         self._pending = pending
         self._engine = engine
-        self.happened = Events()
         self._asking = Asking(south, picture.is_alive)
+        self.streams = Streams(view, picture, self._asking)
         self._tracing = Tracing(self._world, self._asking)
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
@@ -109,83 +106,17 @@ class Insight:
         tables = self._south.rows.values()
         return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
 
-    async def events(self, after: str) -> AsyncIterator[Message]:
-        """What happens, as it is when it is told."""
-        async for event in self.happened.follow(after):
-            yield self._told(event)
-
-    def _told(self, event: Event) -> Message:
-        identifier = self.happened.identifier(event.number)
-        match event.kind:
-            case "alive":
-                return Message("", {})
-            case "reset":
-                return Message("reset", {"why": "events are missing: read anew"}, identifier)
-            case "host":
-                return Message("host", _host(self._picture.host_view(event.key)), identifier)
-            case "resource":
-                return Message("resource", self._resource(event.key), identifier)
-        port = self._picture.ports.get(event.key)
-        if port is None:
-            ref = f"/networkInterfaces/{event.key}"
-            return Message("state", {"resourceRef": ref, "configurationState": None}, identifier)
-        state = self._picture.configuration_state("networkInterfaces", port.profile_id)
-        server = self._picture.located("networkInterfaces", port.profile_id)
-        data: dict[str, Json] = {
-            "resourceRef": port.origin,
-            "instanceId": port.profile_id,
-            "configurationState": state,
-            "server": {"resourceRef": server[0]} if server else None,
-        }
-        return Message("state", data, identifier)
-
-    def _resource(self, key: str) -> dict[str, Json]:
-        row = self._view().get(key)
-        if row is None:
-            return {"action": "deleted", "resourceRef": key}
-        return {
-            "action": "written",
-            "resourceRef": row.ref,
-            "instanceId": row.instance_id,
-            "etag": etag_text(row.etag),
-        }
+    def events(self, after: str) -> AsyncIterator[Message]:
+        """What happens from now on, or has since the event that `after` identifies."""
+        return self.streams.events(after)
 
     def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        """What hosts drop from now on: of one port, on one host, or everywhere. A sample. Raises
-        NotFound."""
-        return self._drops(port.lower(), self._watched_hosts(port.lower(), host.lower()))
+        """What hosts drop from now on. Raises NotFound."""
+        return self.streams.drops(port, host)
 
-    async def _drops(self, port: str, hosts: Sequence[str]) -> AsyncIterator[Message]:
-        name, renewed_s = f"watch-{uuid4()}", 0.0
-        while True:
-            now_s = time.monotonic()
-            if now_s > renewed_s + WATCH_S / 2:
-                question = {"name": name, "seconds": int(WATCH_S), "port": port}
-                text = f"watch {msgspec.json.encode(question).decode()}"
-                told = await asyncio.gather(*(self._asking.ask(one, text) for one in hosts))
-                for one, answer in zip(hosts, told, strict=True):
-                    if answer.get("error"):
-                        yield Message("silent", {"host": one, "error": answer["error"]})
-                renewed_s = now_s
-                yield Message("", {})
-            for answer in await self._asking.take(f"{name}."):
-                verdicts = answer["verdicts"]
-                assert isinstance(verdicts, list)
-                for verdict in verdicts:
-                    yield Message("drop", verdict)
-            await self._asking.next_change(time.monotonic() + 1.0)
-
-    def _watched_hosts(self, port: str, host: str) -> list[str]:
-        picture = self._picture
-        if port and port not in picture.ports:
-            raise NotFound(f"no port is called {port}", target=f"/networkInterfaces/{port}")
-        if host:
-            if host not in picture.hosts:
-                raise NotFound(f"no server is called {host}", target=f"/servers/{host}")
-            return [host]
-        if port:
-            return sorted(picture.claims_by_port.get(port, {}))
-        return [view.host for view in picture.host_views() if view.known and view.alive]
+    async def counters(self) -> JsonObject:
+        """What rules, stages and ports have counted, by host."""
+        return await self.streams.counters()
 
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         """What requests would do. Raises what they would be refused with."""
@@ -222,7 +153,7 @@ class Insight:
             "controllers": [dict(one) for one in self._vitals.controllers()],
             "stores": [store._asdict() for store in self._vitals.stores()],
             "deriver": dict(self._vitals.deriver()),
-            "hosts": [_host(view) for view in picture.host_views()],
+            "hosts": [host_shown(view) for view in picture.host_views()],
             "ports": {
                 "total": len(picture.ports),
                 "claimed": sum(1 for port in picture.ports if picture.claim_of(port)),
@@ -386,24 +317,6 @@ class Insight:
             view.host for view in self._picture.host_views() if view.known and not view.alive
         ]
         return {"probe": number, "hosts": hosts, "silent": silent}
-
-
-def _host(view: HostView) -> dict[str, Json]:
-    status, heartbeat = view.status, view.heartbeat
-    return {
-        "host": view.host,
-        "known": view.known,
-        "alive": view.alive,
-        "ageSeconds": view.age_s,
-        "claims": view.claims,
-        "ports": 0 if heartbeat is None else heartbeat.ports,
-        "flows": 0 if heartbeat is None else heartbeat.flows,
-        "problems": [] if heartbeat is None else list(heartbeat.problems),
-        "encapsulations": [] if status is None else status.encapsulations.split(","),
-        "providerAddresses": [] if status is None else list(status.provider_addresses),
-        "version": "" if status is None else status.version,
-        "switchVersion": "" if status is None else status.switch_version,
-    }
 
 
 def _error(status: PortStatus) -> dict[str, Json]:

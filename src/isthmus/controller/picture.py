@@ -235,3 +235,22 @@ def _state(
         "lastUpdatedTime": f"{at:%Y-%m-%dT%H:%M:%S}.{changed_us % 1_000_000:06d}0+00:00",
         "id": instance_id,
     }
+
+
+def host_shown(view: HostView) -> dict[str, Json]:
+    """A host as JSON."""
+    status, heartbeat = view.status, view.heartbeat
+    return {
+        "host": view.host,
+        "known": view.known,
+        "alive": view.alive,
+        "ageSeconds": view.age_s,
+        "claims": view.claims,
+        "ports": 0 if heartbeat is None else heartbeat.ports,
+        "flows": 0 if heartbeat is None else heartbeat.flows,
+        "problems": [] if heartbeat is None else list(heartbeat.problems),
+        "encapsulations": [] if status is None else status.encapsulations.split(","),
+        "providerAddresses": [] if status is None else list(status.provider_addresses),
+        "version": "" if status is None else status.version,
+        "switchVersion": "" if status is None else status.switch_version,
+    }

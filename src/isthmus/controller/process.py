@@ -185,7 +185,7 @@ class Controller:
         for _, old, new in changes:
             row = new or old
             if row is not None and row.parent is None:
-                self.insight.happened.add("resource", row.key)
+                self.insight.streams.happened.add("resource", row.key)
             if row is not None and row.kind == "servers":
                 if old is not None and (new is None or new.instance_id != old.instance_id):
                     self.picture.name_server(old.instance_id, None)
@@ -199,9 +199,9 @@ class Controller:
             self.picture.change(row_or_none(old), row_or_none(new))
             happened = new if new is not None else old
             if isinstance(happened, PortStatus | Claim):
-                self.insight.happened.add("state", happened.port)
+                self.insight.streams.happened.add("state", happened.port)
             elif isinstance(happened, HostStatus):
-                self.insight.happened.add("host", happened.host)
+                self.insight.streams.happened.add("host", happened.host)
         self.insight.south_changed()
 
     def _south_connected(self, connected: bool) -> None:

@@ -23,8 +23,9 @@ _PACKET_IN2 = 30
 
 _PACKET, _TABLE, _COOKIE, _REASON, _METADATA, _USERDATA = 0, 3, 4, 5, 6, 7
 
-REASON_ACTION = 1
-"""The packet was sent by a controller action."""
+REASON_MISS, REASON_ACTION = 0, 1
+"""The packet was sent by a controller action: of a flow of priority 0 that matches everything, or
+of another one."""
 
 
 class PacketIn(NamedTuple):

@@ -29,7 +29,7 @@ from isthmus.errors import Unavailable
 from isthmus.switches.ovs.session import Counters, Session
 from isthmus.wire import openflow as of
 from isthmus.wire.openflow_errors import SwitchError
-from isthmus.wire.openflow_packets import REASON_ACTION, PacketIn
+from isthmus.wire.openflow_packets import REASON_ACTION, REASON_MISS, PacketIn
 from isthmus.wire.openflow_replies import (
     InstalledFlow,
     TableStats,
@@ -114,7 +114,7 @@ class Connection:
             of.hello(xids[0]),
             of.set_config(xids[1], miss_send_len=0xFFFF),
             of.set_packet_in_format(xids[2]),
-            of.set_async(xids[3], packet_in_reasons=1 << REASON_ACTION),
+            of.set_async(xids[3], packet_in_reasons=1 << REASON_MISS | 1 << REASON_ACTION),
         )
         errors = await self._settle(session, b"".join(greeting), xids)
         if errors:
@@ -155,11 +155,13 @@ class Connection:
         """Return when the switch has dealt with all that was sent before."""
         await self.settle(b"", range(0))
 
-    async def dump_flows(self, *, cookie: int = 0, mask: int = 0) -> list[InstalledFlow]:
-        """The flows of all tables whose cookies are `cookie` in the bits of `mask`."""
+    async def dump_flows(
+        self, *, table: int = of.ALL_TABLES, cookie: int = 0, mask: int = 0
+    ) -> list[InstalledFlow]:
+        """The flows of a table, or all, whose cookies are `cookie` in the bits of `mask`."""
         flows: list[InstalledFlow] = []
         (xid,) = self.reserve(1)
-        request = of.flow_stats_request(xid, cookie=cookie, mask=mask)
+        request = of.flow_stats_request(xid, table=table, cookie=cookie, mask=mask)
         await self._collect(xid, request, lambda body: flows.extend(flow_stats(body)))
         return flows
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a flow's cookie back to the rule that made it, and what flows have counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from isthmus.agent.host import HostState
+from isthmus.policy.rows import RuleSet
+from isthmus.switches.ovs.filters import Compiled
+from isthmus.switches.ovs.pipeline import (
+    DROPS,
+    Stage,
+    unit_cookie,
+    unit_of_cookie,
+)
+from isthmus.wire import oxm
+from isthmus.wire.openflow_replies import InstalledFlow
+
+
+class Decision(NamedTuple):
+    """Whose a flow of rules is. `rule` is empty for the default of `rule_set`, which may be several
+    names."""
+
+    rule_set: str
+    rule: str
+    direction: str
+    level: str
+    action: str
+    origin: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.rule_set}/{self.rule}" if self.rule else f"default of {self.rule_set}"
+
+
+class Counted(NamedTuple):
+    """What rules, stages and ports have counted. `blocked` is by port: what port security dropped;
+    `dropped` by stage: what reached its end."""
+
+    rules: dict[Decision, tuple[int, int]]
+    """Packets and bytes."""
+    dropped: dict[str, int]
+    blocked: dict[str, int]
+
+
+def decisions(state: HostState) -> dict[int, Decision]:
+    """By the unit part of cookies: everything that rules on this host can decide."""
+    return dict(_decisions(state))
+
+
+def _decisions(state: HostState) -> Iterator[tuple[int, Decision]]:
+    for compiled in state.engine.rows(Compiled).values():
+        name, sets = compiled.profile.name, compiled.profile.sets
+        direction = compiled.profile.direction
+        found = state.engine.rows(RuleSet).get(sets[0])
+        default = "allow" if compiled.level.allow_by_default else "deny"
+        origin = found.origin if found is not None else ""
+        for level in ("interface", "subnet"):
+            yield (
+                unit_cookie("rule_flows", f"{name} {level} default"),
+                Decision(" ".join(sets), "", direction, level, default, origin),
+            )
+            for rule in compiled.level.rules:
+                yield (
+                    unit_cookie("rule_flows", f"{name} {level} {rule.rule_set}/{rule.id}"),
+                    Decision(*(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)),
+                )
+
+
+def decision_of(cookie: int, state: HostState) -> Decision | None:
+    """What a flow's cookie says; None for a flow of something else than rules."""
+    return decisions(state).get(unit_of_cookie(cookie))
+
+
+RULE_STAGES = (Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE)
+
+
+def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
+    """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
+    known = decisions(state)
+    found = Counted({}, {}, {})
+    for flow in flows:
+        if flow.priority == 0 and not flow.match:
+            if flow.table in DROPS:
+                found.dropped[Stage(flow.table).name] = flow.n_packets
+        elif flow.table == Stage.ADMISSION:
+            if flow.priority == 1:
+                port = state.port_behind(next(oxm.entries(flow.match)).value)
+                if port is not None:
+                    found.blocked[port.id] = flow.n_packets
+        elif (decision := known.get(unit_of_cookie(flow.cookie))) is not None:
+            packets, octets = found.rules.get(decision, (0, 0))
+            found.rules[decision] = packets + flow.n_packets, octets + flow.n_bytes
+    return found
