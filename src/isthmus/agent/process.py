@@ -10,6 +10,7 @@ what differs is changed. When the agent ends it leaves everything as it is: flow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -24,14 +25,14 @@ from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
-from isthmus.errors import IsthmusError, Unavailable
-from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, row_or_none
+from isthmus.errors import Broken, IsthmusError, Unavailable
+from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort, Reach
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.openflow_packets import PacketIn
-from isthmus.wire.ovsdb import Operation, delete, insert
+from isthmus.wire.ovsdb import RowId, delete, insert
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Settings(NamedTuple):
     tls: ssl.SSLContext | None = None
     scope_file: Path | None = None
     """Where the scope is remembered, so that a restart asks for all of it at once."""
+    certificate: Path | None = None
+    """What this host proves itself with, for the doctor to look at."""
     metrics: str = ""
     """Address of the Prometheus end point, ``host:port``; empty for none."""
 
@@ -100,6 +103,8 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._to_answer = asyncio.Event()
+        self._answering: set[asyncio.Task[None]] = set()
         self._scope_changed, self._watched = asyncio.Event(), asyncio.Event()
         self._scope: scope.Conditions = {}
         """What follows from what has been read,"""
@@ -132,6 +137,7 @@ class Agent:
                 tasks.create_task(self._openflow.run())
                 tasks.create_task(self._whenever(self._to_program, self._program))
                 tasks.create_task(self._whenever(self._to_write, self._write))
+                tasks.create_task(self._whenever(self._to_answer, self._answer))
                 tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
                 tasks.create_task(self._beat())
                 tasks.create_task(self._watch())
@@ -183,6 +189,8 @@ class Agent:
             [SouthChange(c.row_id, row_or_none(c.old), row_or_none(c.new)) for c in changes]
         )
         self._to_program.set()
+        if self.state.queries:
+            self._to_answer.set()
 
     def _south_connected(self, connected: bool) -> None:
         if connected:
@@ -285,14 +293,13 @@ class Agent:
             remembered.save(wanted, self.settings.scope_file)
 
     async def _write(self) -> None:
-        """Tell the store what has become of our ports, of the host, and of its questions."""
+        """Tell the store what has become of our ports, and of the host."""
         if not self._south.connected:
             return  # everything is written when it is there again
         statuses, self._statuses = self._statuses, {}
         operations = [
             *reports.port_operations(self.state, statuses),
             *reports.host_operations(self.state, self._host_status(), self._heartbeat()),
-            *await self._answers(),
         ]
         try:
             for start in range(0, len(operations), TRANSACTION_ROWS):
@@ -342,40 +349,53 @@ class Agent:
         ]
         return found
 
-    async def _answers(self) -> list[Operation]:
-        """Answers to the questions that are still open. Each is answered once."""
-        operations: list[Operation] = []
-        settings = self.settings
+    async def _answer(self) -> None:
+        """Answer what is asked, each question for itself and once: some take a second."""
+        queries, now_s = dict(self.state.queries), time.time()
+        self.state.queries.clear()
+        late = [i for i, query in queries.items() if query.deadline_s < now_s]
+        if late:
+            await self._south.transact([delete(Query.TABLE, row_id) for row_id in late])
+        for row_id in queries.keys() - set(late):
+            task = asyncio.create_task(self._answer_one(row_id, queries[row_id]))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _answer_one(self, row_id: RowId, query: Query) -> None:
+        settings, watches = self.settings, self._packets.watches
         hands = questions.Switch(
             self._openflow,
             settings.switch_run_directory,
             settings.bridge,
-            self._packets.watches,
+            watches,
+            settings.certificate,
         )
-        for row_id, query in list(self.state.queries.items()):
-            del self.state.queries[row_id]
-            if query.deadline_s >= time.time():
-                try:
-                    found = await questions.answer(query, self.state, hands)
-                except Unavailable as error:
-                    found = questions.refusal(query, error)
-                operations.append(insert(found.TABLE, found))
-            operations.append(delete(query.TABLE, row_id))
-        operations += [insert(told.TABLE, told) for told in self._packets.watches.answers()]
-        if self._packets.watches.any and not self._watched.is_set():
+        try:
+            found = await questions.answer(query, self.state, hands)
+        except Unavailable as error:
+            found = questions.refusal(query, error)
+        except Exception as error:  # whatever a question does, the host goes on
+            log.exception("question=failed %s", query.question[:80])
+            found = questions.refusal(query, Broken(f"a fault of the agent: {error!r}"))
+        with contextlib.suppress(Unavailable):  # then nobody waits any more
+            await self._south.transact([insert(found.TABLE, found), delete(query.TABLE, row_id)])
+        if watches.any and not self._watched.is_set():
             self._watched.set()
             self._to_program.set()
-        return operations
 
     async def _watch(self) -> Never:
         """While somebody watches, tell what is dropped; then have the flows as before."""
         while True:
             await self._watched.wait()
             await asyncio.sleep(WATCH_S)
-            if self._packets.watches.expire(time.monotonic()):
+            watches = self._packets.watches
+            told = [insert(one.TABLE, one) for one in watches.answers()]
+            if told:
+                with contextlib.suppress(Unavailable):
+                    await self._south.transact(told)
+            if watches.expire(time.monotonic()):
                 self._watched.clear()
                 self._to_program.set()
-            self._to_write.set()
 
     async def _beat(self) -> Never:
         while True:

@@ -5,6 +5,7 @@
   program's are missing; where the port is, and what is wrong with it.
 - ``trace JSON``: where a packet goes (`agent.tracing`).
 - ``counters``: what rules, stages and ports have counted (`agent.decisions`).
+- ``health JSON``: how it is with the host and its underlay (`agent.health`).
 - ``watch JSON``: show what is dropped for a while (`agent.watching`).
 """
 
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
+from isthmus.agent.health import health
 from isthmus.agent.host import HostState
 from isthmus.agent.tracing import trace
 from isthmus.agent.watching import Watches
@@ -43,6 +45,7 @@ class Switch(NamedTuple):
     run_directory: Path
     bridge: str
     watches: Watches
+    certificate: Path | None
 
 
 async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
@@ -59,13 +62,16 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                 result = await trace(argument, state, switch.run_directory, switch.bridge)
             case "counters":
                 result = counters_shown(await count(state, switch.connection))
+            case "health":
+                address = state.identity.provider_address
+                result = await health(argument, address, switch.certificate)
             case "watch":
                 switch.watches.ask(argument, time.monotonic())
                 result = {"watching": True}
             case _:
                 raise Invalid(
                     f"{word!r} is no question that this host knows: ask port ID, trace"
-                    " JSON, watch JSON or counters"
+                    " JSON, watch JSON, health JSON or counters"
                 )
     except Invalid as error:
         return refusal(query, error)

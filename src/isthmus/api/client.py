@@ -150,6 +150,14 @@ class Client:
         query = urlencode({"from": source, "to": destination, **how})
         return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
 
+    def doctor(self) -> Resource:
+        """What is wrong, and how it is repaired."""
+        return self._ask("GET", f"{self._prefix}/isthmus/doctor")
+
+    def bundle(self) -> Resource:
+        """Everything that support needs."""
+        return self._ask("GET", f"{self._prefix}/isthmus/bundle")
+
     def counters(self) -> Resource:
         """What rules, stages and ports have counted, by host."""
         return self._ask("GET", f"{self._prefix}/isthmus/counters")

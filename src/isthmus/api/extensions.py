@@ -29,7 +29,8 @@ EXTENSIONS = (
     "trace",
 )
 PLACES = (
-    *("status", "explain/ports/ID", "plan", "trace", "probes", "events", "drops", "counters"),
+    *("status", "explain/ports/ID", "plan", "trace", "doctor", "bundle"),
+    *("probes", "events", "drops", "counters"),
 )
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
@@ -68,6 +69,12 @@ async def answer(
                 return Reply(200, headers=EVENT_STREAM)
             after = exchange.header(b"last-event-id") or exchange.word("after")
             return event_stream(insight.events(after))
+        case ["doctor"] if len(words) == 1:
+            exchange.only("GET")
+            return json_reply(200, dict(await insight.doctor()))
+        case ["bundle"] if len(words) == 1:
+            exchange.only("GET")
+            return json_reply(200, dict(await insight.bundle()))
         case ["counters"] if len(words) == 1:
             exchange.only("GET")
             return json_reply(200, dict(await insight.counters()))

@@ -25,6 +25,11 @@ Url = Annotated[
 User = Annotated[str, typer.Option(envvar="ISTHMUS_USER", help="Name; the password is asked for.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
+BundleFile = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Ask a file that `isthmus bundle` wrote, not a controller."),
+]
+
 PASSWORD = "ISTHMUS_PASSWORD"
 """Environment variable of the password; it has no option, for others can read command lines."""
 

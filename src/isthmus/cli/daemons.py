@@ -138,6 +138,7 @@ def agent(
         _address(provider_address or found.provider_address),
         _encapsulations(encapsulations.split(",") if encapsulations else found.encapsulations),
     )
+    tls_files = _tls(found.tls, certificate, key, ca)
     settings = process.Settings(
         identity=identity,
         south=tuple(south or found.south),
@@ -146,7 +147,8 @@ def agent(
         bridge=bridge or found.bridge,
         datapath_type=datapath_type or found.datapath_type or _datapath_type(),
         version=version("isthmus"),
-        tls=_context(_tls(found.tls, certificate, key, ca)),
+        tls=_context(tls_files),
+        certificate=_path(tls_files.certificate),
         scope_file=run_directory / "scope.json",
         metrics=metrics or found.metrics,
     )

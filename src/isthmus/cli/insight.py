@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.connecting import AsJson, BundleFile, Url, User, connect
 
 insight = typer.Typer()
 explain = typer.Typer(help="Follow something from the request to the switch.", no_args_is_help=True)
@@ -110,6 +110,7 @@ def problems(told: Told) -> Iterator[str]:
 @explain.command()
 def port(
     port_id: Annotated[str, typer.Argument(metavar="ID", help="Of a networkInterface.")],
+    bundle: BundleFile = None,
     as_json: AsJson = False,
     url: Url = "",
     user: User = "",
@@ -118,8 +119,13 @@ def port(
     it works."""
     from isthmus.cli import shown
 
-    with connect(url, user) as client:
-        told = client.explain_port(port_id)
+    if bundle is not None:
+        from isthmus.cli.bundles import explained_offline
+
+        told = explained_offline(bundle, port_id)
+    else:
+        with connect(url, user) as client:
+            told = client.explain_port(port_id)
     if as_json:
         shown.print_json(told)
     else:

@@ -12,8 +12,10 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.bundles import bundles
 from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
+from isthmus.cli.health import health
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
 from isthmus.cli.planning import planning
@@ -33,7 +35,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     cls=TyperGroup,
 )
-for part in (resources, planning, insight, tracing, counting, daemons, install, stores):
+for part in (
+    resources,
+    planning,
+    insight,
+    tracing,
+    counting,
+    health,
+    bundles,
+    daemons,
+    install,
+    stores,
+):
     app.add_typer(part)
 app.add_typer(watching, name="watch")
 app.add_typer(certs, name="certs")

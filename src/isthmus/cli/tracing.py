@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.connecting import AsJson, BundleFile, Url, User, connect
 
 tracing = typer.Typer()
 
@@ -37,6 +37,7 @@ def trace(
     switches: Annotated[
         bool, typer.Option("--switches", help="Ask the switches of both hosts as well.")
     ] = False,
+    bundle: BundleFile = None,
     as_json: AsJson = False,
     url: Url = "",
     user: User = "",
@@ -55,8 +56,13 @@ def trace(
         how["family"] = 6
     if switches:
         how["switches"] = "true"
-    with connect(url, user) as client:
-        told = client.trace(source, destination, **how)
+    if bundle is not None:
+        from isthmus.cli.bundles import traced_offline
+
+        told = traced_offline(bundle, source, destination, how)
+    else:
+        with connect(url, user) as client:
+            told = client.trace(source, destination, **how)
     if as_json:
         shown.print_json(told)
     else:

@@ -16,7 +16,9 @@ import msgspec
 
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
-from isthmus.controller.picture import Picture
+from isthmus.controller.doctor import ERROR, Finding, Heard, findings, physical_mtu
+from isthmus.controller.explaining import explained
+from isthmus.controller.picture import Picture, host_shown
 from isthmus.controller.preview import preview
 from isthmus.controller.streams import Streams
 from isthmus.controller.tracing import Tracing
@@ -24,18 +26,15 @@ from isthmus.derive.engine import Engine
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.planning import Request
+from isthmus.intent.registry import ROOTS
 from isthmus.intent.render import render
 from isthmus.intent.versions import Version
 from isthmus.policy.rows import (
+    DESIRED,
     OBSERVED,
-    Port,
     PortStatus,
     Probe,
-    Router,
-    RouterPort,
     Row,
-    Segment,
-    Subnet,
 )
 from isthmus.reach.trace import Question
 from isthmus.reach.world import World
@@ -177,71 +176,62 @@ class Insight:
                 " lists those that are",
                 target=f"/networkInterfaces/{resource_id}",
             )
-        port = picture.ports.get(port_id)
         hosts = sorted({*picture.claims_by_port.get(port_id, {})})
         answers = await asyncio.gather(
             *(self._asking.ask(host, f"port {port_id}") for host in hosts)
         )
         told = dict(zip(hosts, answers, strict=True))
-        return {
-            "request": render(stored, view, states=picture),
-            "policy": [_row(row) for row in self._policy_of(port)],
-            "claims": [_row(row) for row in picture.claims_by_port.get(port_id, {}).values()],
-            "hosts": [{"host": host, "answer": answer} for host, answer in told.items()],
-            "state": picture.configuration_state("networkInterfaces", stored.instance_id),
-            "verdict": self._verdict(port_id, port, told),
+        return explained(render(stored, view, states=picture), self._world(), picture, told)
+
+    # -- the whole cloud ---------------------------------------------------------------------------
+
+    async def doctor(self) -> JsonObject:
+        """What is wrong, and how it is repaired."""
+        world = self._world()
+        mtu = physical_mtu(world)
+        addresses = {
+            status.host: status.provider_addresses[0]
+            for status in world.host_statuses.values()
+            if status.provider_addresses and status.host in world.hosts
         }
+        hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
+        heard = await asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts))
+        found = findings(world, dict(zip(hosts, heard, strict=True)), time.time(), mtu)
+        stores = [
+            Finding(*(ERROR, store.name, "store", store.problem), "isthmus store status says more")
+            for store in self._vitals.stores()
+            if not store.connected
+        ]
+        return {"hosts": len(hosts), "findings": [one._asdict() for one in (*stores, *found)]}
 
-    def _policy_of(self, port: Port | None) -> Iterable[Row]:
-        if port is None:
-            return
-        yield port
-        routers = set()
-        for table in (Segment, Subnet, RouterPort):
-            for row in self._south.table(table).values():
-                if isinstance(row, Segment):
-                    if row.id == port.segment:
-                        yield row
-                elif isinstance(row, Subnet | RouterPort) and row.segment == port.segment:
-                    yield row
-                    if isinstance(row, RouterPort):
-                        routers.add(row.router)
-        for router in self._south.table(Router).values():
-            if router.id in routers:
-                yield router
+    async def _hear(self, host: str, addresses: Mapping[str, str], mtu: int) -> Heard:
+        peers = [address for other, address in addresses.items() if other != host]
+        question = msgspec.json.encode({"mtu": mtu, "peers": peers}).decode()
+        asked_s = time.time()
+        answer = await self._asking.ask(host, f"health {question}")
+        return Heard(answer, asked_s, time.time())
 
-    def _verdict(self, port_id: str, port: Port | None, told: Mapping[str, JsonObject]) -> str:
-        """One sentence for whoever asks at 3 a.m."""
-        picture = self._picture
-        if port is None:
-            return (
-                "no policy: the interface has no address in a virtual subnet, or the controller"
-                " has not derived it yet (isthmus status)"
-            )
-        claim = picture.claim_of(port_id)
-        if claim is None:
-            strangers = sorted(picture.claims_by_port.get(port_id, {}))
-            if strangers:
-                return (
-                    f"only {', '.join(strangers)} claims it, which may not have it or is no server"
-                )
-            return (
-                "no host has it: plug an interface with external_ids:iface-id="
-                f"{port_id} or {port.profile_id} into a host's integration bridge"
-            )
-        if not picture.is_alive(claim.host):
-            return f"{claim.host} has it and is silent: is isthmus agent running there?"
-        status = picture.status_of(port_id)
-        if status is None or status.revision != port.revision:
-            return f"{claim.host} has it and has not applied the last change yet"
-        if status.state == "error":
-            return f"{claim.host} has it and reports: {status.detail}"
-        answer = told.get(claim.host, {})
-        if answer.get("error"):
-            return f"{claim.host} has applied it, but does not answer now: {answer['error']}"
-        if answer.get("missing"):
-            return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
-        return f"works: {claim.host} has it, and its switch holds all its flows"
+    async def bundle(self) -> JsonObject:
+        """Everything that support needs: `cli.bundles` says what is in it."""
+        view, picture = self._view(), self._picture
+        doctor, counters = await asyncio.gather(self.doctor(), self.counters())
+        return {
+            "isthmus": self._version,
+            "atS": int(time.time()),
+            "status": self.status(),
+            "doctor": doctor,
+            "counters": counters,
+            # Rendered, and so without what can be written only: passwords and keys.
+            "north": [
+                render(row, view, states=picture)
+                for kind in ROOTS
+                for row in view.collection(kind.name)
+            ],
+            "south": {
+                table.TABLE: [msgspec.to_builtins(row) for row in self._south.table(table).values()]
+                for table in (*DESIRED, *OBSERVED)
+            },
+        }
 
     # -- following a change to the last host -------------------------------------------------------
 
@@ -326,8 +316,3 @@ def _error(status: PortStatus) -> dict[str, Json]:
         "code": status.code,
         "detail": status.detail,
     }
-
-
-def _row(row: Row) -> dict[str, Json]:
-    columns = {name: getattr(row, name) for name in row.__struct_fields__}
-    return {"table": row.TABLE, "row": msgspec.to_builtins(columns)}

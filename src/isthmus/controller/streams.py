@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a controller tells as it happens: events, and what hosts drop; and what they have counted."""
+"""What a controller tells as it happens: events, what hosts drop, and what they have counted."""
 
 from __future__ import annotations
 

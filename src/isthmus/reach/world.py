@@ -38,13 +38,13 @@ class World:
         self.tables: dict[type[Row], dict[str | tuple[str, ...], Row]] = defaultdict(dict)
         for row in rows:
             self.tables[type(row)][row.key] = row
-        self.ports: Mapping[str, Port] = self._table(Port)
-        self.segments: Mapping[str, Segment] = self._table(Segment)
-        self.routers: Mapping[str, Router] = self._table(Router)
-        self.rule_sets: Mapping[str, RuleSet] = self._table(RuleSet)
-        self.hosts: Mapping[str, Host] = self._table(Host)
-        self.host_statuses: Mapping[str, HostStatus] = self._table(HostStatus)
-        self.heartbeats: Mapping[str, Heartbeat] = self._table(Heartbeat)
+        self.ports: Mapping[str, Port] = self.table(Port)
+        self.segments: Mapping[str, Segment] = self.table(Segment)
+        self.routers: Mapping[str, Router] = self.table(Router)
+        self.rule_sets: Mapping[str, RuleSet] = self.table(RuleSet)
+        self.hosts: Mapping[str, Host] = self.table(Host)
+        self.host_statuses: Mapping[str, HostStatus] = self.table(HostStatus)
+        self.heartbeats: Mapping[str, Heartbeat] = self.table(Heartbeat)
         self.legs_by_segment = _by(self._rows(RouterPort), lambda leg: leg.segment)
         self.legs_by_router = _by(self._rows(RouterPort), lambda leg: leg.router)
         self.subnets_by_segment = _by(self._rows(Subnet), lambda subnet: subnet.segment)
@@ -74,7 +74,8 @@ class World:
                 tables.setdefault(type(new), {})[new.key] = new
         return World(row for rows in tables.values() for row in rows.values())
 
-    def _table(self, table: type[R]) -> Mapping[str, R]:
+    def table(self, table: type[R]) -> Mapping[str, R]:
+        """The rows of a table by their key, a tuple of texts where that is several columns."""
         return cast("Mapping[str, R]", self.tables[table])
 
     def _rows(self, table: type[R]) -> Iterable[R]:

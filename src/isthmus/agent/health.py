@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host says of itself when the doctor asks: its clock, its certificate, the MTU of its
+underlay, and whether its peers answer there, also with packets of full size.
+
+``health`` and a JSON object: `mtu`, bytes that the underlay must carry, and `peers`, provider
+addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from pyroute2 import IPRoute
+
+from isthmus.errors import Invalid
+
+WAIT_S = 0.6
+"""For the answers of peers, after each of two volleys."""
+
+_ICMP_ECHO, _ICMP_REPLY = 8, 0
+_HEADERS_BYTES = 28
+"""IPv4 and ICMP."""
+_IP_MTU_DISCOVER, _PROBE = 10, 3
+"""Linux ip(7): send with "do not fragment", whatever is known of the path."""
+
+
+class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a controller asks."""
+
+    mtu: int
+    peers: tuple[str, ...] = ()
+
+
+async def health(
+    text: str, provider_address: IPv4Address, certificate: Path | None
+) -> dict[str, object]:
+    """The answer, as a JSON object. Raises Invalid."""
+    try:
+        question = msgspec.json.decode(text, type=HealthQuestion)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"the question cannot be read: {error}") from error
+    # pyroute2 has a loop of its own.
+    interface, mtu = await asyncio.to_thread(_underlay, provider_address)
+    small = await _answering(provider_address, question.peers, 64)
+    full = await _answering(provider_address, question.peers, question.mtu)
+    return {
+        "timeUs": time.time_ns() // 1000,
+        "interface": interface,
+        "mtu": mtu,
+        "unreachable": sorted(set(question.peers) - small),
+        "tooSmall": sorted(small - full),
+        "certificate": None if certificate is None else _certificate(certificate),
+    }
+
+
+def _underlay(address: IPv4Address) -> tuple[str, int]:
+    """The interface that has the provider address, and its MTU; nothing and 0 if none has."""
+    with IPRoute() as links:
+        for found in links.get_addr(family=socket.AF_INET, address=str(address)):
+            (link,) = links.get_links(found["index"])
+            return str(link.get("ifname")), int(link.get("mtu"))
+    return "", 0
+
+
+async def _answering(source: IPv4Address, peers: Sequence[str], size: int) -> set[str]:
+    """Peers that answer an echo request of so many bytes that must not be fragmented."""
+    if not peers:
+        return set()
+    loop, answered = asyncio.get_running_loop(), set[str]()
+    identifier = os.getpid() & 0xFFFF
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sender:
+        sender.setblocking(False)
+        sender.bind((str(source), 0))
+        sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
+        for number, peer in enumerate(peers):
+            try:
+                sender.sendto(_echo(identifier, number, size - _HEADERS_BYTES), (peer, 0))
+            except OSError:
+                continue  # too long for our own interface, or no route: it does not answer
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while len(answered) < len(set(peers)):
+                    data, address = await loop.sock_recvfrom(sender, 65536)
+                    if _is_answer(data, identifier, size) and address[0] in peers:
+                        answered.add(address[0])
+        except TimeoutError:
+            pass
+    return answered
+
+
+def _echo(identifier: int, number: int, size: int) -> bytes:
+    payload = bytes(max(0, size))
+    blank = struct.pack("!BBHHH", _ICMP_ECHO, 0, 0, identifier, number) + payload
+    total = sum(struct.unpack(f"!{len(blank) // 2}H", blank[: len(blank) // 2 * 2]))
+    total = (total >> 16) + (total & 0xFFFF)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return blank[:2] + struct.pack("!H", checksum) + blank[4:]
+
+
+def _is_answer(data: bytes, identifier: int, size: int) -> bool:
+    body = data[(data[0] & 15) * 4 :] if data else b""
+    return (
+        len(body) >= 8
+        and body[0] == _ICMP_REPLY
+        and int.from_bytes(body[4:6], "big") == identifier
+        and len(data) == size
+    )
+
+
+def _certificate(file: Path) -> dict[str, object]:
+    try:
+        found = x509.load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError) as error:
+        return {"error": f"{file} cannot be read: {error}"}
+    names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return {
+        "file": str(file),
+        "name": str(names[0].value) if names else "",
+        "expiresS": int(found.not_valid_after_utc.timestamp()),
+    }

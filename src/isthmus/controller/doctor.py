@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a cloud, each with the exact repair. Pure: from the network as it is known and
+what hosts have answered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from isthmus.controller.picture import SILENT_AFTER_S
+from isthmus.controller.tracing import chosen
+from isthmus.intent.model import JsonObject
+from isthmus.policy.rows import PhysicalNetwork, Router, Segment
+from isthmus.reach.world import World
+
+CLOCK_S = 2.0
+"""More than this apart, and logs of two machines cannot be read together."""
+EXPIRES_S = 30 * 86400
+"""Before a certificate expires, how long it is worth a word."""
+
+
+class Finding(NamedTuple):
+    """`subject` is a host, a port, a store; `code` a word for programs."""
+
+    severity: str
+    subject: str
+    code: str
+    finding: str
+    repair: str
+
+
+class Heard(NamedTuple):
+    """A host's answer, and when it was asked and had answered: seconds since the epoch."""
+
+    answer: JsonObject
+    asked_s: float
+    answered_s: float
+
+
+ERROR, WARNING = "error", "warning"
+
+
+def findings(
+    world: World, heard: Mapping[str, Heard], now_s: float, underlay_mtu: int
+) -> list[Finding]:
+    """All of them, errors first."""
+    found = [
+        *_hosts(world, now_s),
+        *_pairs(world),
+        *_numbers(world),
+        *_ports(world),
+        *_answers(world, heard, now_s, underlay_mtu),
+    ]
+    return sorted(found, key=lambda one: (one.severity != ERROR, one.subject, one.code))
+
+
+def _hosts(world: World, now_s: float) -> Iterator[Finding]:
+    for host in sorted(world.hosts):
+        heartbeat = world.heartbeats.get(host)
+        if heartbeat is None:
+            yield Finding(
+                *(ERROR, host, "never-heard", f"{host} is a server and was never heard of"),
+                f"on {host}: isthmus join, or systemctl start isthmus-agent",
+            )
+        elif now_s - heartbeat.at_s > SILENT_AFTER_S:
+            age = int(now_s - heartbeat.at_s)
+            yield Finding(
+                *(ERROR, host, "stale-host", f"{host} has been silent for {age} s"),
+                f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent",
+            )
+        else:
+            for problem in heartbeat.problems:
+                yield Finding(ERROR, host, "host-problem", problem, f"see the log on {host}")
+    for host in sorted({*world.host_statuses, *world.heartbeats} - {*world.hosts}):
+        yield Finding(
+            *(WARNING, host, "unknown-host", f"{host} speaks, and is no server: peers ignore it"),
+            f"isthmus apply a resource /servers/{host}, or stop its agent",
+        )
+    addresses: dict[str, list[str]] = defaultdict(list)
+    for status in world.host_statuses.values():
+        for address in status.provider_addresses:
+            addresses[address].append(status.host)
+    for address, hosts in sorted(addresses.items()):
+        if len(hosts) > 1:
+            names = ", ".join(sorted(hosts))
+            yield Finding(
+                *(ERROR, address, "provider-address-twice", f"{names} say that they are {address}"),
+                "give each its own provider_address in /etc/isthmus/isthmus.toml, and restart it",
+            )
+
+
+def _pairs(world: World) -> Iterator[Finding]:
+    known = [status for status in world.host_statuses.values() if status.host in world.hosts]
+    for one, other in combinations(sorted(known, key=lambda status: status.host), 2):
+        if not chosen(one.encapsulations, other.encapsulations):
+            yield Finding(
+                *(ERROR, f"{one.host} {other.host}", "encapsulation-mismatch"),
+                f"{one.host} speaks {one.encapsulations or 'nothing'}, {other.host}"
+                f" {other.encapsulations or 'nothing'}: no packet goes between them",
+                "give both one in common: encapsulations in /etc/isthmus/isthmus.toml, then"
+                " systemctl restart isthmus-agent",
+            )
+
+
+def _numbers(world: World) -> Iterator[Finding]:
+    by_vsid: dict[int, list[Segment]] = defaultdict(list)
+    for segment in world.segments.values():
+        by_vsid[segment.vsid].append(segment)
+    for vsid, segments in sorted(by_vsid.items()):
+        if len(segments) > 1 and vsid:
+            names = ", ".join(sorted(segment.origin or segment.id for segment in segments))
+            yield Finding(
+                *(ERROR, f"VSID {vsid}", "vsid-collision", f"{names} have the same VSID {vsid}"),
+                f"delete and apply again one of {names}: it gets another VSID",
+            )
+    by_rdid: dict[int, list[Router]] = defaultdict(list)
+    for router in world.routers.values():
+        by_rdid[router.rdid].append(router)
+    for rdid, routers in sorted(by_rdid.items()):
+        if len(routers) > 1:
+            names = ", ".join(sorted(router.origin or router.id for router in routers))
+            yield Finding(
+                *(ERROR, f"RDID {rdid}", "rdid-collision", f"{names} are one routing domain"),
+                f"delete and apply again one of {names}",
+            )
+
+
+def _ports(world: World) -> Iterator[Finding]:
+    for port in sorted(world.ports):
+        status = world.status_of(port)
+        if status is not None and status.state == "error":
+            yield Finding(
+                *(ERROR, port, status.code, f"on {status.host}: {status.detail}"),
+                f"isthmus explain port {port}",
+            )
+        for claim in world.claims_by_port.get(port, ()):
+            if claim.host not in world.hosts:
+                yield Finding(
+                    *(WARNING, port, "unknown-claim"),
+                    f"{claim.host}, which is no server, claims it; this is ignored",
+                    f"isthmus apply a resource /servers/{claim.host}, or unplug it there",
+                )
+
+
+def _answers(
+    world: World, heard: Mapping[str, Heard], now_s: float, underlay_mtu: int
+) -> Iterator[Finding]:
+    names = {
+        address: status.host
+        for status in world.host_statuses.values()
+        for address in status.provider_addresses
+    }
+    for host, told in sorted(heard.items()):
+        if told.answer.get("error"):
+            yield Finding(
+                *(ERROR, host, "no-answer", str(told.answer["error"])),
+                f"on {host}: systemctl status isthmus-agent openvswitch-switch",
+            )
+            continue
+        yield from _clock(host, told)
+        yield from _mtu(host, told.answer, underlay_mtu)
+        yield from _peers(host, told.answer, names, underlay_mtu)
+        yield from _certificate(host, told.answer, now_s)
+
+
+def _clock(host: str, told: Heard) -> Iterator[Finding]:
+    at = told.answer.get("timeUs")
+    if not isinstance(at, int):
+        return
+    early, late = told.asked_s - at / 1e6, at / 1e6 - told.answered_s
+    apart = max(early, late)
+    if apart > CLOCK_S:
+        word = "behind" if early > late else "ahead of"
+        yield Finding(
+            *(WARNING, host, "clock", f"its clock is {apart:.0f} s {word} the controller's"),
+            f"on {host}: timedatectl set-ntp true; timedatectl timesync-status",
+        )
+
+
+def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
+    mtu, interface = answer.get("mtu"), answer.get("interface")
+    if mtu == 0:
+        yield Finding(
+            *(ERROR, host, "provider-address", "no interface has its provider address"),
+            f"on {host}: ip address add it to the underlay's interface, or mend provider_address in"
+            " /etc/isthmus/isthmus.toml",
+        )
+    elif isinstance(mtu, int) and mtu < underlay_mtu:
+        yield Finding(
+            *(ERROR, host, "mtu", f"{interface} has MTU {mtu}, the underlay is said to carry"),
+            f"on {host}: ip link set {interface} mtu {underlay_mtu}; or lower underlay_mtu_bytes of"
+            f" the controllers to {mtu}",
+        )
+
+
+def _peers(
+    host: str, answer: JsonObject, names: Mapping[str, str], underlay_mtu: int
+) -> Iterator[Finding]:
+    for field, code, text, repair in (
+        (
+            *("unreachable", "unreachable-tunnel", "does not answer on the underlay"),
+            "on {host}: ping {peer}; ip route get {peer}; look at firewalls between them",
+        ),
+        (
+            *("tooSmall", "path-mtu", f"answers, but not to packets of {underlay_mtu} bytes"),
+            "on {host}: tracepath {peer}; raise the MTU on the way, or lower underlay_mtu_bytes",
+        ),
+    ):
+        peers = answer.get(field)
+        for peer in peers if isinstance(peers, Sequence) else ():
+            name = names.get(str(peer), str(peer))
+            yield Finding(
+                *(ERROR, f"{host} {name}", code, f"{name} ({peer}) {text}, asked from {host}"),
+                repair.format(host=host, peer=peer),
+            )
+
+
+def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:
+    found = answer.get("certificate")
+    if not isinstance(found, Mapping):
+        return
+    again = f"isthmus certs host {host}, copy it there, and systemctl restart isthmus-agent"
+    if found.get("error"):
+        yield Finding(ERROR, host, "certificate", str(found["error"]), again)
+        return
+    name, expires_s = str(found.get("name")), found.get("expiresS")
+    if name.lower() != host:
+        yield Finding(*(ERROR, host, "certificate-name", f"its certificate is of {name!r}"), again)
+    if isinstance(expires_s, int) and expires_s - now_s < EXPIRES_S:
+        days = int((expires_s - now_s) // 86400)
+        text = f"its certificate expires in {days} days" if days >= 0 else "it has expired"
+        severity = WARNING if days >= 0 else ERROR
+        yield Finding(severity, host, "certificate-dates", text, again)
+
+
+def physical_mtu(world: World) -> int:
+    """What the underlay is said to carry; 1500 where nothing is said."""
+    found = [r.mtu_bytes for r in world.table(PhysicalNetwork).values()]
+    return min(found, default=1500)

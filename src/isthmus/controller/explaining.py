@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One port, from the request to the switch: what `isthmus explain port` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from isthmus.controller.picture import Picture
+from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.rows import Port, Row
+from isthmus.reach.world import World
+
+
+def explained(
+    request: JsonObject, world: World, picture: Picture, told: Mapping[str, JsonObject] | None
+) -> JsonObject:
+    """`request` is the rendered networkInterface; `told` what hosts say of the port, None where
+    they cannot be asked."""
+    port_id = str(request["resourceId"]).lower()
+    port = world.ports.get(port_id)
+    return {
+        "request": request,
+        "policy": [_row(row) for row in _policy_of(world, port)],
+        "claims": [_row(row) for row in world.claims_by_port.get(port_id, ())],
+        "hosts": [{"host": host, "answer": answer} for host, answer in (told or {}).items()],
+        "state": picture.configuration_state("networkInterfaces", str(request["instanceId"])),
+        "verdict": verdict(port_id, port, picture, told),
+    }
+
+
+def _policy_of(world: World, port: Port | None) -> Iterator[Row]:
+    """The port, and what holds for it: its segment, its router, its rules."""
+    if port is None:
+        return
+    yield port
+    if port.segment in world.segments:
+        yield world.segments[port.segment]
+    yield from world.subnets_by_segment.get(port.segment, ())
+    for leg in world.legs_by_segment.get(port.segment, ()):
+        yield leg
+        if leg.router in world.routers:
+            yield world.routers[leg.router]
+    for name in sorted({entry.rpartition(" ")[2] for entry in port.rule_sets}):
+        if name in world.rule_sets:
+            yield world.rule_sets[name]
+        rules = world.rules_by_set.get(name, ())
+        yield from sorted(rules, key=lambda rule: (rule.direction, rule.priority, rule.id))
+
+
+def verdict(
+    port_id: str, port: Port | None, picture: Picture, told: Mapping[str, JsonObject] | None
+) -> str:
+    """One sentence for whoever asks at 3 a.m."""
+    if port is None:
+        return (
+            "no policy: the interface has no address in a virtual subnet, or the controller"
+            " has not derived it yet (isthmus status)"
+        )
+    claim = picture.claim_of(port_id)
+    if claim is None:
+        strangers = sorted(picture.claims_by_port.get(port_id, {}))
+        if strangers:
+            return f"only {', '.join(strangers)} claims it, which may not have it or is no server"
+        return (
+            "no host has it: plug an interface with external_ids:iface-id="
+            f"{port_id} or {port.profile_id} into a host's integration bridge"
+        )
+    if not picture.is_alive(claim.host):
+        return f"{claim.host} has it and is silent: is isthmus agent running there?"
+    status = picture.status_of(port_id)
+    if status is None or status.revision != port.revision:
+        return f"{claim.host} has it and has not applied the last change yet"
+    if status.state == "error":
+        return f"{claim.host} has it and reports: {status.detail}"
+    if told is None:
+        return f"works: {claim.host} had it and had applied it when this was written"
+    answer = told.get(claim.host, {})
+    if answer.get("error"):
+        return f"{claim.host} has applied it, but does not answer now: {answer['error']}"
+    if answer.get("missing"):
+        return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
+    return f"works: {claim.host} has it, and its switch holds all its flows"
+
+
+def _row(row: Row) -> dict[str, Json]:
+    columns = {name: getattr(row, name) for name in row.__struct_fields__}
+    return {"table": row.TABLE, "row": msgspec.to_builtins(columns)}
