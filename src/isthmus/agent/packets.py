@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from isthmus.addresses import mac_text
 from isthmus.agent.dhcp import SERVER_MAC, answer_frame
 from isthmus.agent.host import HostState
+from isthmus.agent.probing import Probing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, DROPPED, FIRST_FRAME, PAIR_SEEN
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, DROPPED, FIRST_FRAME, PAIR_SEEN, PROBED
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import announced
@@ -38,6 +39,7 @@ class PacketAnswers:
     def __init__(self, state: HostState) -> None:
         self.counters = Counters()
         self.watches = Watches(state)
+        self.probing = Probing(state)
         self._state = state
 
     def take(self, packet: PacketIn, connection: Connection) -> bool:
@@ -48,6 +50,9 @@ class PacketAnswers:
             return True
         if packet.userdata == DROPPED:
             self.watches.take(packet, time.time_ns() // 1000)
+            return False
+        if packet.userdata == PROBED:
+            self.probing.take(packet)
             return False
         if packet.userdata == PAIR_SEEN:
             return self._hear(packet)

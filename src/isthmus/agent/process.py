@@ -368,6 +368,7 @@ class Agent:
             settings.switch_run_directory,
             settings.bridge,
             watches,
+            self._packets.probing,
             settings.certificate,
         )
         try:

@@ -6,6 +6,7 @@
 - ``trace JSON``: where a packet goes (`agent.tracing`).
 - ``counters``: what rules, stages and ports have counted (`agent.decisions`).
 - ``health JSON``: how it is with the host and its underlay (`agent.health`).
+- ``probe JSON``: send a real packet and wait for what answers it (`agent.probing`).
 - ``watch JSON``: show what is dropped for a while (`agent.watching`).
 """
 
@@ -21,6 +22,7 @@ import msgspec
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.health import health
 from isthmus.agent.host import HostState
+from isthmus.agent.probing import Probing
 from isthmus.agent.tracing import trace
 from isthmus.agent.watching import Watches
 from isthmus.errors import Invalid, IsthmusError
@@ -45,6 +47,7 @@ class Switch(NamedTuple):
     run_directory: Path
     bridge: str
     watches: Watches
+    probing: Probing
     certificate: Path | None
 
 
@@ -62,6 +65,8 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                 result = await trace(argument, state, switch.run_directory, switch.bridge)
             case "counters":
                 result = counters_shown(await count(state, switch.connection))
+            case "probe":
+                result = await switch.probing.probe(argument, switch.connection)
             case "health":
                 address = state.identity.provider_address
                 result = await health(argument, address, switch.certificate)
@@ -71,7 +76,7 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
             case _:
                 raise Invalid(
                     f"{word!r} is no question that this host knows: ask port ID, trace"
-                    " JSON, watch JSON, health JSON or counters"
+                    " JSON, probe JSON, watch JSON, health JSON or counters"
                 )
     except Invalid as error:
         return refusal(query, error)

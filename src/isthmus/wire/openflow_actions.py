@@ -23,7 +23,7 @@ from isthmus.wire.oxm_fields import Field
 NICIRA = 0x00002320
 """The experimenter id of Open vSwitch's own actions and messages."""
 
-OFPP_IN_PORT, OFPP_ANY = 0xFFFFFFF8, 0xFFFFFFFF
+OFPP_IN_PORT, OFPP_TABLE, OFPP_ANY = 0xFFFFFFF8, 0xFFFFFFF9, 0xFFFFFFFF
 """OpenFlow 1.4 section 7.2.1: reserved ports."""
 
 _VENDOR = 0xFFFF
@@ -141,6 +141,11 @@ def output(port: int) -> bytes:
 def in_port() -> bytes:
     """Output to the port that the packet came from, which `output` of that port would not do."""
     return _OUTPUT.pack(0, 16, OFPP_IN_PORT, 0)
+
+
+def to_table() -> bytes:
+    """Of a packet-out: through the flow tables, as if it had come in."""
+    return _OUTPUT.pack(0, 16, OFPP_TABLE, 0)
 
 
 def dec_ttl() -> bytes:

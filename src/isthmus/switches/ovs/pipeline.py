@@ -179,6 +179,9 @@ PAIR_SEEN = b"\x03"
 DROPPED = b"\x04"
 """Userdata of a packet-in that shows a packet that was dropped."""
 
+PROBED = b"\x05"
+"""Userdata of a packet-in with what may answer a probe of ours."""
+
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown. Meters of ports are below."""
 

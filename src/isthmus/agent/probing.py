@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends a real packet from a port, as if its guest had, and waits for what answers it.
+
+``probe`` and a JSON object: `port`, `target` address, `eth_dst`, `protocol` (icmp or tcp), and of
+TCP the `destination_port`. The packet goes as the guest's own would: rules, routing, tunnels. The
+guest sees the answer too, which is none of its own, and passes it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import msgspec
+
+from isthmus.addresses import Address, Mac, parse_mac
+from isthmus.agent.host import HostState
+from isthmus.errors import Invalid
+from isthmus.policy.rows import Port
+from isthmus.switches.ovs.apply import apply
+from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.pipeline import PROBED, Register, Stage
+from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm, probes
+from isthmus.wire.openflow import Flow
+from isthmus.wire.openflow_packets import PacketIn
+
+WAIT_S = 1.0
+PRIORITY = 200
+"""Above the ordinary flow of DELIVER."""
+
+
+class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a controller asks."""
+
+    port: str
+    target: str
+    eth_dst: str
+    protocol: str = "icmp"
+    destination_port: int = 0
+    length: int = 0
+    """Bytes of an echo request's data."""
+
+
+Expected = Callable[[PacketIn], None]
+
+
+class Probing:
+    """The probes of one host that are on their way."""
+
+    def __init__(self, state: HostState) -> None:
+        self._state = state
+        self._waiting: dict[int, asyncio.Future[float]] = {}
+
+    def take(self, packet: PacketIn) -> None:
+        """An answer that may be one of ours."""
+        identifier = probes.identifier(packet.packet)
+        waiting = self._waiting.get(identifier) if identifier is not None else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(time.perf_counter())
+
+    async def probe(self, text: str, connection: Connection) -> dict[str, object]:
+        """The answer, as a JSON object. Raises Invalid, Unavailable."""
+        try:
+            question = msgspec.json.decode(text, type=ProbeQuestion)
+        except msgspec.DecodeError as error:
+            raise Invalid(f"the question cannot be read: {error}") from error
+        port = self._state.engine.rows(Port).get(question.port)
+        local = self._state.local_port(port) if port is not None else None
+        if port is None or local is None:
+            raise Invalid(f"{self._state.identity.host} has no interface of {question.port}")
+        target = ip_address(question.target)
+        source = _source(port, target)
+        identifier = random.randrange(32768, 65536)
+        frame = probes.build(
+            probes.Ends(
+                *(parse_mac(port.mac), Mac(parse_mac(question.eth_dst))), *(source, target)
+            ),
+            question.protocol,
+            identifier,
+            question.destination_port,
+            question.length,
+        )
+        listening = _listening(local.ofport, target)
+        answered: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = answered
+        await apply(connection, (listening,), ())
+        try:
+            sent = time.perf_counter()
+            connection.send_packet_out(frame, [act.to_table()], in_port=local.ofport)
+            async with asyncio.timeout(WAIT_S):
+                at = await answered
+        except TimeoutError:
+            return {"answered": False}
+        finally:
+            del self._waiting[identifier]
+            await apply(connection, (), (listening,))
+        return {"answered": True, "milliseconds": round((at - sent) * 1e3, 3)}
+
+
+def _source(port: Port, target: Address) -> Address:
+    found = [ip_address(text) for text in port.addresses]
+    matching = [address for address in found if address.version == target.version]
+    if not matching:
+        raise Invalid(f"{port.id} has no IPv{target.version} address")
+    first = next((a for a in matching if str(a) == port.dhcp_address), matching[0])
+    assert isinstance(first, IPv4Address | IPv6Address)
+    return first
+
+
+def _listening(ofport: int, target: Address) -> Flow:
+    """What comes back from the target goes to the guest, and is shown to us."""
+    if isinstance(target, IPv4Address):
+        source = (oxm.eth_type(0x0800), oxm.ipv4_src(target))
+    else:
+        source = (oxm.eth_type(0x86DD), oxm.ipv6_src(target))
+    actions = (
+        act.controller(PROBED, max_len=128),
+        act.output_reg(oxm.REG[Register.OUT], 0, 16),
+    )
+    match = oxm.match(oxm.reg(Register.OUT, ofport), *source)
+    return Flow(Stage.DELIVER, PRIORITY, match, act.instructions(apply=actions), 0)
