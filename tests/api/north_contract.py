@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 import pytest
 
@@ -180,6 +181,63 @@ async def of_two_that_stand_against_each_other_one_holds(north: North) -> None:
         await furnish(north)
 
 
+async def of_two_lists_for_one_tag_at_once_one_is_refused(north: North) -> None:
+    await put(north, "/securityTags/t", {"properties": {}})
+    body: Json = {"properties": {"securityTags": [{"resourceRef": "/securityTags/t"}]}}
+    answers = await asyncio.gather(
+        *(put(north, f"/accessControlLists/a{k}", body) for k in range(5)), return_exceptions=True
+    )
+    refused = [one for one in answers if isinstance(one, IsthmusError)]
+    assert [one.code for one in refused] == ["SecurityTagAlreadyHasAclApplied"] * 4
+    assert len(list(north.view.collection("accessControlLists"))) == 1
+
+
+async def a_pair_that_names_each_other_is_changed_and_goes_as_one(north: North) -> None:
+    def pair(four: str, six: str) -> Json:
+        return {
+            "properties": {
+                "addressSpace": {"addressPrefixes": ["10.0.0.0/8", "fd00::/48"]},
+                "logicalNetwork": {"resourceRef": "/logicalNetworks/u"},
+                "subnets": [
+                    {
+                        "resourceId": name,
+                        "properties": {
+                            "addressPrefix": prefix,
+                            "dualStackSubnet": {
+                                "resourceRef": f"/virtualNetworks/d/subnets/{other}"
+                            },
+                        },
+                    }
+                    for name, prefix, other in (("four", four, "six"), ("six", six, "four"))
+                ],
+            }
+        }
+
+    configs: Json = [
+        {
+            "resourceId": name,
+            "properties": {"subnet": {"resourceRef": f"/virtualNetworks/d/subnets/{name}"}},
+        }
+        for name in ("six", "four")
+    ]
+    await put(north, "/virtualNetworks/d", pair("10.1.0.0/24", "fd00:0:0:1::/64"))
+    await put(north, "/virtualNetworks/d", pair("10.2.0.0/24", "fd00:0:0:2::/64"))
+    await put(north, NIC, {"properties": {"ipConfigurations": configs}})
+    held = {
+        allocation.value
+        for row in north.view.children(NIC_KEY, "networkInterfaces/ipConfigurations")
+        for allocation in row.allocations
+        if allocation.scope.startswith("ip ")
+    }
+    assert held == {str(int(ip_address(text))) for text in ("10.2.0.4", "fd00:0:0:2::4")}
+    for refused in ("/virtualNetworks/d", "/virtualNetworks/d/subnets/six"):
+        with pytest.raises(Conflict):
+            await remove(north, refused)
+    await remove(north, NIC)
+    await remove(north, "/virtualNetworks/d")
+    assert north.view.get("/virtualnetworks/d/subnets/four") is None
+
+
 CONTRACT: tuple[Rule, ...] = (
     an_acknowledged_write_is_in_the_view,
     a_refused_write_leaves_nothing,
@@ -190,5 +248,7 @@ CONTRACT: tuple[Rule, ...] = (
     writes_and_deletions_are_found_by_what_they_were_called,
     deleting_what_is_absent_changes_nothing,
     of_two_that_stand_against_each_other_one_holds,
+    of_two_lists_for_one_tag_at_once_one_is_refused,
+    a_pair_that_names_each_other_is_changed_and_goes_as_one,
 )
 """Each is given a furnished store of its own."""

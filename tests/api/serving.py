@@ -18,15 +18,16 @@ from isthmus.api.server import ApiServer
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """The URL of `app` on a unix socket, served by a thread of its own."""
+def serving(app: ASGIApp, address: str = "") -> Iterator[str]:
+    """The URL of `app` on `address`, else on a unix socket, served by a thread of its own."""
     folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
-    url = f"unix:{folder}/s"
+    urls: list[str] = []
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     def serve() -> None:
-        server = ApiServer(app, [Listener(url)])
+        server = ApiServer(app, [Listener(address or f"unix:{folder}/s")])
         loop.run_until_complete(server.start())
+        urls.extend(server.urls)
         ready.set()
         loop.run_forever()
         loop.run_until_complete(server.stop())
@@ -36,7 +37,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
     thread.start()
     ready.wait()
     try:
-        yield url
+        yield urls[0]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

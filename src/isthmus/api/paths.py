@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from isthmus.api.batch import MOST_REQUESTS
 from isthmus.intent.model import Json
+from isthmus.intent.openapi import OF_A_BODY, answers
 from isthmus.intent.versions import VERSIONS
 
 _TEXT: Json = {"type": "string"}
@@ -34,26 +35,25 @@ def _content(schema: Json) -> dict[str, Json]:
 
 
 def _operation(
-    summary: str, *parameters: Json, status: int = 200, schema: Json = _FREE, **more: Json
+    summary: str,
+    *parameters: Json,
+    statuses: Sequence[str] = ("200",),
+    schema: Json = _FREE,
+    errors: Sequence[str] = ("404",),
+    **more: Json,
 ) -> dict[str, Json]:
-    error = _content({"$ref": "#/components/schemas/Error"})
+    success: Json = {"description": "As asked.", "content": _content(schema)}
     return {
         "summary": summary,
         "parameters": [*parameters],
-        "responses": {
-            str(status): {"description": "As asked.", "content": _content(schema)},
-            "default": {"description": "An error, as everywhere.", "content": error},
-        },
+        "responses": answers(dict.fromkeys(statuses, success), *errors),
         **more,
     }
 
 
-def _plain(summary: str) -> dict[str, Json]:
-    content: Json = {"text/plain": {"schema": _TEXT}}
-    return {
-        "summary": summary,
-        "responses": {"200": {"description": "Text.", "content": content}},
-    }
+def _plain(summary: str, *statuses: str) -> dict[str, Json]:
+    text: Json = {"description": "Text.", "content": {"text/plain": {"schema": _TEXT}}}
+    return {"summary": summary, "responses": dict.fromkeys(statuses, text)}
 
 
 _BATCH: Json = _object(
@@ -89,6 +89,7 @@ _BATCH_ANSWER: Json = _object(
     "responses",
 )
 _ID = _parameter("id", "path", _TEXT)
+_AS_WRITTEN: Json = {"description": "The resource as it is now.", "content": _content(_FREE)}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _MAPPING: Json = _object(
     {
@@ -146,12 +147,18 @@ _STATISTICS: Json = _object(
 )
 
 PATHS: dict[str, Json] = {
-    "/networking/discovery": {"get": _operation("What this controller offers.")},
+    "/networking/discovery": {"get": _operation("What this controller offers.", errors=())},
+    f"{_VERSION}/discovery": {
+        "parameters": _OF_VERSION,
+        "get": _operation("What this controller offers."),
+    },
+    "/networking/openapi.json": {"get": _operation("This document.", errors=())},
     f"{_VERSION}/batch": {
         "parameters": _OF_VERSION,
         "post": _operation(
             "Many writes as one transaction, each seeing those before it: all or nothing.",
             schema=_BATCH_ANSWER,
+            errors=(*OF_A_BODY, "404", "409", "412"),
             requestBody={"required": True, "content": _content(_BATCH)},
         ),
     },
@@ -165,7 +172,17 @@ PATHS: dict[str, Json] = {
     },
     f"{_VERSION}/operationResults/{{id}}": {
         "parameters": _OF_VERSION,
-        "get": _operation("The answer that the write was given.", _ID),
+        "get": {
+            **_operation("The answer that the write was given.", _ID),
+            "responses": answers(
+                {
+                    "200": _AS_WRITTEN,
+                    "201": _AS_WRITTEN,
+                    "204": {"description": "It was a deletion."},
+                },
+                "404",
+            ),
+        },
     },
     f"{_VERSION}/internalResourceInstances/{{id}}": {
         "parameters": _OF_VERSION,
@@ -198,7 +215,8 @@ PATHS: dict[str, Json] = {
     f"{_VERSION}/isthmus/probes": {
         "parameters": _OF_VERSION,
         "post": _operation(
-            "Ask every host to answer when it has all that was written before.", status=201
+            "Ask every host to answer when it has all that was written before.",
+            statuses=("201",),
         ),
     },
     f"{_VERSION}/isthmus/probes/{{number}}": {
@@ -208,8 +226,9 @@ PATHS: dict[str, Json] = {
             _parameter("number", "path", {"type": "integer"}),
             _parameter("answered", "query", {"type": "integer"}, "Wait for more hosts than that."),
             _parameter("waitSeconds", "query", {"type": "number"}, "And no longer than that."),
+            errors=("400", "404"),
         ),
     },
-    "/healthz": {"get": _plain("200 while the store can be reached, else 503.")},
-    "/metrics": {"get": _plain("In the text format of Prometheus.")},
+    "/healthz": {"get": _plain("200 while the store can be reached, else 503.", "200", "503")},
+    "/metrics": {"get": _plain("In the text format of Prometheus.", "200")},
 }

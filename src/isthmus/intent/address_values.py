@@ -69,4 +69,4 @@ class IpPrefix(ValueType):
             raise Invalid(f"{shown(value)} is not a prefix: {error}.", code=self.code) from error
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "description": "CIDR notation, host bits zero"}
+        return {"type": "string", "format": "cidr"}

@@ -12,14 +12,20 @@ from collections.abc import Iterator, Mapping
 from isthmus.intent.fields import object_schema
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.paths import RESOURCE_ID_LENGTH, RESOURCE_ID_PATTERN
 from isthmus.intent.registry import CAPABILITIES, KINDS
 from isthmus.intent.versions import V1, VERSIONS, Version
 
 _TEXT: Json = {"type": "string"}
+_ID: dict[str, Json] = {
+    "type": "string",
+    "pattern": f"^{RESOURCE_ID_PATTERN}$",
+    "maxLength": RESOURCE_ID_LENGTH,
+}
 _FREE: Json = {"type": "object", "additionalProperties": True}
 _REFERENCE: Json = {
     "type": "object",
-    "properties": {"resourceRef": _TEXT},
+    "properties": {"resourceRef": {"type": "string", "format": "resource-reference"}},
     "required": ["resourceRef"],
     "description": "A resource, relative to /networking/{version}; found in any letter case.",
 }
@@ -57,11 +63,19 @@ _ERROR: Json = {
 
 _ERRORS = {
     "400": "A field breaks a rule: nothing was changed.",
+    "401": "Nobody, or nobody whom this controller knows.",
+    "403": "Known, but not allowed.",
     "404": "There is no such resource.",
     "409": "It stands against what exists: in use, taken, exhausted.",
     "412": "If-Match or If-None-Match did not hold.",
+    "413": "The body is longer than is read.",
+    "415": "The body is not JSON.",
     "503": "The store does not answer; try again.",
 }
+EVERYWHERE = ("401", "403", "503")
+"""What every operation may be answered."""
+OF_A_BODY = ("400", "413", "415")
+"""What an operation with a body may be answered."""
 
 
 def document(
@@ -116,7 +130,7 @@ def resource_schema(kind: Kind) -> dict[str, Json]:
         "required": [*needed, "properties"],
         "properties": {
             "resourceRef": {**_read_only(_TEXT), "description": "Where it is."},
-            "resourceId": {"type": "string", "description": "Chosen by the client; never changes."},
+            "resourceId": {**_ID, "description": "Chosen by the client; never changes."},
             "instanceId": {"type": "string", "format": "uuid", "description": "Never changes."},
             "etag": {"type": "string", "description": "Changes with every write."},
             "tags": _FREE,
@@ -179,7 +193,7 @@ def _parameters(names: list[str]) -> list[Json]:
     versions: list[Json] = [str(version) for version in VERSIONS]
     schemas: dict[str, Json] = {"version": {"type": "string", "enum": versions}}
     return [
-        {"name": name, "in": "path", "required": True, "schema": schemas.get(name, _TEXT)}
+        {"name": name, "in": "path", "required": True, "schema": schemas.get(name, _ID)}
         for name in names
     ]
 
@@ -188,10 +202,11 @@ def _header(name: str, description: str) -> Json:
     return {"name": name, "in": "header", "schema": _TEXT, "description": description}
 
 
-def _answers(successes: Mapping[str, Json], *errors: str) -> dict[str, Json]:
+def answers(successes: Mapping[str, Json], *errors: str) -> dict[str, Json]:
+    """Responses of an operation: `successes`, what every one may be answered, and `errors`."""
     content: Json = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    failures = {e: {"description": _ERRORS[e], "content": content} for e in (*errors, "503")}
-    return {**successes, **failures}
+    codes = sorted({*errors, *EVERYWHERE})
+    return {**successes, **{e: {"description": _ERRORS[e], "content": content} for e in codes}}
 
 
 def _content(schema: Json) -> dict[str, Json]:
@@ -211,7 +226,7 @@ def _collection_item(kind: Kind, names: list[str]) -> Json:
         "get": {
             "summary": f"List {kind.name}",
             "operationId": f"list_{kind.name.replace('/', '_')}",
-            "responses": _answers({"200": success}, "404"),
+            "responses": answers({"200": success}, "404"),
         },
     }
 
@@ -226,7 +241,7 @@ def _resource_item(kind: Kind, names: list[str]) -> Json:
         "get": {
             "summary": f"Read one of {kind.name}",
             "operationId": f"get_{identity}",
-            "responses": _answers({"200": found}, "404"),
+            "responses": answers({"200": found}, "404"),
         },
         "put": {
             "summary": f"Create or fully replace one of {kind.name}, all below it included",
@@ -237,9 +252,9 @@ def _resource_item(kind: Kind, names: list[str]) -> Json:
                 _header("x-ms-client-request-id", "The same again is answered as the first."),
             ],
             "requestBody": {"required": True, "content": one},
-            "responses": _answers(
+            "responses": answers(
                 {"200": found, "201": {"description": "Created.", "content": one}},
-                *("400", "404", "409", "412"),
+                *(*OF_A_BODY, "404", "409", "412"),
             ),
         },
     }
@@ -248,9 +263,9 @@ def _resource_item(kind: Kind, names: list[str]) -> Json:
             "summary": f"Delete one of {kind.name}, with all below it",
             "operationId": f"delete_{identity}",
             "parameters": [match],
-            "responses": _answers(
+            "responses": answers(
                 {"200": {"description": "Deleted."}, "204": {"description": "It was not there."}},
-                *("409", "412"),
+                *("400", "404", "409", "412"),
             ),
         }
     return item

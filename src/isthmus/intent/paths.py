@@ -23,7 +23,8 @@ RESOURCE_ID_LENGTH = 128
 # Seen on the wire (section A.5): GUIDs with and without braces, names with dots, ``10.0.0.0_24``;
 # virtual switch names with spaces. What would need escaping in a path, or could be mistaken for
 # one, is left out.
-_RESOURCE_ID = re.compile(r"[A-Za-z0-9_{(](?:[A-Za-z0-9 ._:@~+(){}-]*[A-Za-z0-9_:)}-])?\Z")
+RESOURCE_ID_PATTERN = r"[A-Za-z0-9_{(]([A-Za-z0-9 ._:@~+(){}-]*[A-Za-z0-9_:)}-])?"
+_RESOURCE_ID = re.compile(RESOURCE_ID_PATTERN + r"\Z")
 
 
 class Target(NamedTuple):

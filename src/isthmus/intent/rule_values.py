@@ -115,6 +115,9 @@ def ports(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
+_ADDRESS_FORMATS: list[Json] = [{"format": name} for name in ("cidr", "ipv4", "ipv6")]
+
+
 @dataclass(frozen=True, slots=True)
 class RulePrefix(ValueType):
     """A CIDR prefix, an address, ``*``, or one of `DEFAULT_TAGS`."""
@@ -133,7 +136,8 @@ class RulePrefix(ValueType):
         raise Invalid(f"{shown(value)} is no address prefix: {_PREFIX_RULE}.", code=self.code)
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "description": f"CIDR, address, {ANY}, or a default tag"}
+        words: Json = {"enum": [ANY, *DEFAULT_TAGS]}
+        return {"type": "string", "anyOf": [words, *_ADDRESS_FORMATS]}
 
 
 _PREFIX_RULE = (
@@ -158,4 +162,4 @@ class RuleAddress(ValueType):
         )
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "description": "an address, or CIDR with host bits zero"}
+        return {"type": "string", "anyOf": _ADDRESS_FORMATS}

@@ -174,7 +174,7 @@ class Integer(ValueType):
 
     def schema(self) -> JsonObject:
         if self.as_text:
-            return {"type": "string", "pattern": "^[0-9]+$"}
+            return {"type": "string", "pattern": f"^[0-9]{{1,{len(str(self.maximum))}}}$"}
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
 
 
