@@ -2,7 +2,8 @@
 """The application: where each path leads, and what every answer carries.
 
 ``/networking/discovery``, ``/networking/<version>/<resource>``, ``operations``,
-``operationResults``, ``internalResourceInstances`` and ``monitoring``, and our own: ``batch``,
+``operationResults``, ``internalResourceInstances``, ``monitoring``, ``diagnostics``, and our own:
+``batch``,
 ``isthmus/...`` (see `extensions`),
 ``/networking/openapi.json``, ``/healthz``, ``/metrics``. Paths match in any letter case, with or
 without a slash at their end.
@@ -17,7 +18,7 @@ from functools import cached_property
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from isthmus.api import extensions, operations
+from isthmus.api import diagnostics, extensions, operations
 from isthmus.api.batch import answer_batch
 from isthmus.api.doors import Insight, North
 from isthmus.api.exchange import Exchange, NotAllowed
@@ -158,6 +159,8 @@ class App:
                 exchange.only("GET")
                 view = self._north.view
                 return json_reply(200, await statistics(view, self._states, version))
+            case ["diagnostics", *words] if words:
+                return await diagnostics.answer(exchange, self._insight, words)
             case ["isthmus", *_]:
                 words = path.split("/")[1:]
                 return await extensions.answer(exchange, self._insight, words, version)

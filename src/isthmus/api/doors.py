@@ -61,6 +61,22 @@ class Insight(Protocol):
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 
+    async def check_connectivity(
+        self,
+        *,
+        network: str,
+        sender: str,
+        receiver: str,
+        protocol: str,
+        port: int,
+        length: int,
+        with_trace: bool,
+    ) -> str:
+        """Begin a check; its operation id. Raises NotFound, Unavailable."""
+        ...
+
+    def check_results(self) -> dict[str, JsonObject]: ...
+
     async def doctor(self) -> JsonObject: ...
 
     async def bundle(self) -> JsonObject: ...

@@ -92,7 +92,7 @@ class Asking:
         controller has ended.
         """
         now_s = time.time()
-        answers = self._south.table(Answer)
+        answers = [i for i, row in self._south.table(Answer).items() if row.host]
         self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
         old = [
             delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S

@@ -16,6 +16,7 @@ import msgspec
 
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
+from isthmus.controller.checks import Check, Checks
 from isthmus.controller.doctor import ERROR, Finding, Heard, findings, physical_mtu
 from isthmus.controller.explaining import explained
 from isthmus.controller.picture import Picture, host_shown
@@ -93,6 +94,7 @@ class Insight:
         self._asking = Asking(south, picture.is_alive)
         self.streams = Streams(view, picture, self._asking)
         self._tracing = Tracing(self._world, self._asking)
+        self._checks = Checks(self._world, self._asking, self._tracing, south)
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
 
@@ -126,6 +128,25 @@ class Insight:
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         """Where a packet ends and why. Raises NotFound, Invalid."""
         return await self._tracing.trace(question, by_switches=by_switches)
+
+    async def check_connectivity(
+        self,
+        *,
+        network: str,
+        sender: str,
+        receiver: str,
+        protocol: str,
+        port: int,
+        length: int,
+        with_trace: bool,
+    ) -> str:
+        """Begin a ConnectivityCheck; its operation id. Raises NotFound, Unavailable."""
+        check = Check(network, sender, receiver, protocol, port, length, with_trace)
+        return await self._checks.start(check)
+
+    def check_results(self) -> dict[str, JsonObject]:
+        """What checks have found, by operation id."""
+        return self._checks.results()
 
     # -- status ------------------------------------------------------------------------------------
 

@@ -83,6 +83,17 @@ def _reason(answer: JsonObject) -> Json:
 
 def _fields(world: World, found: Trace) -> dict[str, Json]:
     """The packet as the sender's guest sends it, in the switch's words."""
+    return {
+        "eth_src": world.ports[found.sender].mac,
+        "eth_dst": first_hop(world, found),
+        **_protocol_fields(found.packet),
+        "nw_ttl": "64",
+    }
+
+
+def first_hop(world: World, found: Trace) -> str:
+    """The MAC address to which the sender's guest sends the packet: a neighbour's or the
+    router's."""
     packet, sender = found.packet, world.ports[found.sender]
     domain = world.domains.get(sender.segment, "")
     router = world.routers.get(domain)
@@ -90,14 +101,7 @@ def _fields(world: World, found: Trace) -> dict[str, Json]:
     is_gateway = str(packet.destination) in world.gateways(domain)
     neighbour = world.holder(sender.segment, packet.destination)
     target = neighbour.mac if neighbour is not None else NOBODY
-    if (not on_link or is_gateway) and router is not None:
-        target = router.mac
-    return {
-        "eth_src": sender.mac,
-        "eth_dst": target,
-        **_protocol_fields(packet),
-        "nw_ttl": "64",
-    }
+    return router.mac if (not on_link or is_gateway) and router is not None else target
 
 
 def _protocol_fields(packet: Packet) -> dict[str, Json]:

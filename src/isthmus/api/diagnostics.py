@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``diagnostics/ConnectivityCheck`` and its results (MS-NCNBI section B.20)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from isthmus.api.doors import Insight
+from isthmus.api.exchange import Exchange
+from isthmus.api.replies import Reply, json_reply
+from isthmus.errors import Invalid, NotFound
+from isthmus.intent.address_values import IpAddress
+from isthmus.intent.fields import Field, Nested, Part, Rules, required
+from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.references import Reference, key_of
+from isthmus.intent.values import Choice, Integer, inside
+
+RESULTS = "/diagnostics/ConnectivityCheckResults"
+DEFAULT_PORT = 80
+"""Of TCP and UDP: the standard has no field for it, our extension has."""
+
+
+class CheckProtocol(enum.StrEnum):
+    """Of a check."""
+
+    ICMP = "Icmp"
+    TCP = "Tcp"
+    UDP = "Udp"
+
+
+class IcmpConfig(Part, frozen=True, kw_only=True):
+    """Of an echo request."""
+
+    length: Annotated[int, Integer(0, 9000), Field("Bytes of data.")] = 32
+    sequence_number: Annotated[int, Integer(0, 65535), Field("Kept as information.")] = 1
+
+
+_VIRTUAL = Reference(("virtualNetworks",))
+_LOGICAL = Reference(("logicalNetworks",))
+
+
+class ConnectivityCheck(Part, frozen=True, kw_only=True):
+    """Can one address of a virtual network reach another."""
+
+    sender_ip_address: Annotated[str, IpAddress(), required("Of a port of the network.")]
+    receiver_ip_address: Annotated[str, IpAddress(), required("Of the other port.")]
+    sender_virtual_network: Annotated[str | None, _VIRTUAL, Field("The sender's network.")] = None
+    receiver_virtual_network: Annotated[
+        str | None, _VIRTUAL, Field("The receiver's network: the same.")
+    ] = None
+    sender_logical_network: Annotated[
+        str | None, _LOGICAL, Field("Not offered: no host programs logical networks.")
+    ] = None
+    receiver_logical_network: Annotated[str | None, _LOGICAL, Field("Not offered.")] = None
+    protocol: Annotated[CheckProtocol, Choice(CheckProtocol), Field("Of the packet.")] = (
+        CheckProtocol.ICMP
+    )
+    icmp_protocol_config: Annotated[IcmpConfig | None, Field("Of an echo request.")] = None
+    disable_tracing: Annotated[bool, Field("Whether the switches are not asked.")] = False
+    destination_port: Annotated[
+        int,
+        Integer(1, 65535),
+        Field("Of TCP and UDP.", Rules(extension="connectivityCheckPort")),
+    ] = DEFAULT_PORT
+
+
+_TYPE = Nested(ConnectivityCheck)
+
+
+def read_check(body: Json) -> ConnectivityCheck:
+    """Raises Invalid."""
+    properties = body.get("properties") if isinstance(body, dict) else None
+    if not isinstance(properties, dict):
+        raise Invalid(
+            'a check is {"properties": {...}}', code="InvalidRequestFormat", target="properties"
+        )
+    try:
+        check = _TYPE.read(properties)
+    except Invalid as error:
+        raise inside(error, "properties") from error
+    assert isinstance(check, ConnectivityCheck)
+    _check_networks(check)
+    return check
+
+
+def _check_networks(check: ConnectivityCheck) -> None:
+    virtual = check.sender_virtual_network, check.receiver_virtual_network
+    logical = check.sender_logical_network, check.receiver_logical_network
+    if any(virtual) and any(logical):
+        raise Invalid(
+            "one end is in a virtual network and the other in a logical one",
+            code="NetworkMismatch",
+            target="properties.receiverLogicalNetwork",
+        )
+    if any(logical):
+        raise Invalid(
+            "logical networks are not programmed by hosts of this controller",
+            code="OperationNotSupported",
+            target="properties.senderLogicalNetwork",
+        )
+    if virtual[0] is None or virtual[1] is None:
+        raise Invalid(
+            "senderVirtualNetwork and receiverVirtualNetwork are needed, both",
+            code="RequiredParamMissing",
+            target="properties.senderVirtualNetwork",
+        )
+    if key_of(virtual[0]) != key_of(virtual[1]):
+        raise Invalid(
+            f"{virtual[0]} and {virtual[1]} are two networks",
+            code="VirtualNetworkMismatch",
+            target="properties.receiverVirtualNetwork",
+        )
+
+
+async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> Reply:
+    """``diagnostics/...``; `words` are its parts in lower case. Raises IsthmusError."""
+    match words:
+        case ["connectivitycheck"]:
+            exchange.only("PUT")
+            return await _start(exchange, insight)
+        case ["connectivitycheckresults"]:
+            exchange.only("GET")
+            found = insight.check_results()
+            value: list[Json] = [_shown(name, found[name]) for name in sorted(found)]
+            return json_reply(200, {"value": value, "nextLink": ""})
+        case ["connectivitycheckresults", name]:
+            exchange.only("GET")
+            results = insight.check_results()
+            if name not in results:
+                raise NotFound(f"no check is called {name}", target=exchange.path)
+            return json_reply(200, _shown(name, results[name]))
+    raise NotFound(
+        f"there is nothing at {exchange.path}: ConnectivityCheck and ConnectivityCheckResults are",
+        target=exchange.path,
+    )
+
+
+async def _start(exchange: Exchange, insight: Insight) -> Reply:
+    check = read_check(exchange.json())
+    network = key_of(check.sender_virtual_network or "").rpartition("/")[2]
+    config = check.icmp_protocol_config or IcmpConfig()
+    operation_id = await insight.check_connectivity(
+        network=network,
+        sender=check.sender_ip_address,
+        receiver=check.receiver_ip_address,
+        protocol=check.protocol.value,
+        port=0 if check.protocol is CheckProtocol.ICMP else check.destination_port,
+        length=config.length,
+        with_trace=not check.disable_tracing,
+    )
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
+    properties: JsonObject = {
+        "provisioningState": "Succeeded",
+        "operationId": operation_id,
+        "connectivityCheckResult": {"resourceRef": f"{RESULTS}/{operation_id}"},
+        "submitTime": at,
+        **msgspec.to_builtins(check),
+    }
+    return json_reply(
+        200,
+        {
+            "resourceRef": "/diagnostics/ConnectivityCheck/Action",
+            "resourceId": "Action",
+            "properties": dict(properties),
+        },
+    )
+
+
+def _shown(name: str, result: JsonObject) -> dict[str, Json]:
+    shown = {key: value for key, value in result.items() if key != "atS"}
+    return {
+        "resourceRef": f"{RESULTS}/{name}",
+        "resourceId": name,
+        "properties": {
+            "provisioningState": "Succeeded",
+            "operationId": name,
+            "result": {"roundTripTimeMSec": 0, "errorMessage": "", "nodeOutput": [], **shown},
+        },
+    }
