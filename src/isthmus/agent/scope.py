@@ -33,7 +33,7 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -57,6 +57,12 @@ class InScope(NamedTuple):
 
 
 class RouterInScope(NamedTuple):
+    router: str
+
+
+class PeerRouter(NamedTuple):
+    """The router of a peered network: it is read, and not followed further."""
+
     router: str
 
 
@@ -94,7 +100,7 @@ def join(local: LocalSegment, read: Read) -> Iterator[Item]:
     """Over LocalSegment: the routers that it is attached to."""
     for key in read.find(LEGS_BY_SEGMENT, local.segment):
         leg = read.get(RouterPort, key)
-        if leg is not None:
+        if leg is not None and leg.kind != PEER:
             yield Item(RouterInScope, leg.router, RouterInScope(leg.router))
 
 
@@ -102,26 +108,41 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
     """Over RouterInScope: every segment that the router reaches."""
     for key in read.find(LEGS_BY_ROUTER, joined.router):
         leg = read.get(RouterPort, key)
-        if leg is not None:
-            yield Item(InScope, leg.segment, InScope(leg.segment))
+        if leg is None:
+            continue
+        yield Item(InScope, leg.segment, InScope(leg.segment))
+        if leg.kind == PEER:
+            # Its own router numbers the routing domain that the segment is in.
+            for other_key in read.find(LEGS_BY_SEGMENT, leg.segment):
+                other = read.get(RouterPort, other_key)
+                if other is not None and other.kind != PEER:
+                    yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 
 UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
 INDEXES = (PORTS_BY_PROFILE,)
-TABLES: tuple[type, ...] = (Unresolved, LocalSegment, InScope, RouterInScope, RulesInScope)
+TABLES: tuple[type, ...] = (
+    Unresolved,
+    LocalSegment,
+    InScope,
+    RouterInScope,
+    PeerRouter,
+    RulesInScope,
+)
 
 
 def conditions(engine: Engine, host: str) -> Conditions:
     """The conditional monitor (ovsdb-server(7) 4.1.12) for the scope that the engine holds."""
     segments = sorted(row.segment for row in engine.rows(InScope).values())
     routers = sorted(row.router for row in engine.rows(RouterInScope).values())
+    peers = {row.router for row in engine.rows(PeerRouter).values()}
     rule_sets = sorted(row.rule_set for row in engine.rows(RulesInScope).values())
     names = sorted(row.iface_id for row in engine.rows(Unresolved).values())
     of_segment: tuple[Clause, ...] = tuple(("segment", "==", name) for name in segments)
     return {
         Segment: tuple(("id", "==", name) for name in segments),
         Subnet: of_segment,
-        Router: tuple(("id", "==", name) for name in routers),
+        Router: tuple(("id", "==", name) for name in sorted({*routers, *peers})),
         RouterPort: (*of_segment, *(("router", "==", name) for name in routers)),
         Port: (
             *of_segment,

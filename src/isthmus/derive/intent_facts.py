@@ -22,6 +22,7 @@ from isthmus.intent.fields import decode
 from isthmus.intent.logical_networks import LogicalNetwork
 from isthmus.intent.model import Stored
 from isthmus.intent.network_interfaces import IpConfiguration, NetworkInterface
+from isthmus.intent.peerings import VirtualNetworkPeering
 from isthmus.intent.port_settings import Guard, PortSettings
 from isthmus.intent.references import key_of
 from isthmus.intent.rule_values import ANY, HIGHEST_PORT, ports, protocol_number
@@ -57,6 +58,14 @@ class SubnetFact(NamedTuple):
     vsid: int
     routes: tuple[str, ...]
     rules: str
+
+
+class PeeringFact(NamedTuple):
+    """One side of a peering: keys of both networks, and whether it allows access."""
+
+    network: str
+    remote: str
+    allows: bool
 
 
 class InterfaceFact(NamedTuple):
@@ -110,6 +119,7 @@ Fact = (
     CarrierFact
     | NetworkFact
     | SubnetFact
+    | PeeringFact
     | InterfaceFact
     | AddressFact
     | RuleSetFact
@@ -144,6 +154,10 @@ def fact(stored: Stored) -> Fact | None:
                 tuple(sorted(routes)),
                 named(subnet.access_control_list),
             )
+        case "virtualNetworks/virtualNetworkPeerings":
+            peering = decode(stored, VirtualNetworkPeering)
+            remote = key_of(peering.remote_virtual_network)
+            return PeeringFact(stored.parent or "", remote, peering.allow_virtual_network_access)
         case "networkInterfaces":
             interface = decode(stored, NetworkInterface)
             settings = interface.dns_settings
@@ -264,6 +278,7 @@ FACT_OF_KIND: dict[str, type] = {
     "logicalNetworks": CarrierFact,
     "virtualNetworks": NetworkFact,
     "virtualNetworks/subnets": SubnetFact,
+    "virtualNetworks/virtualNetworkPeerings": PeeringFact,
     "networkInterfaces": InterfaceFact,
     "networkInterfaces/ipConfigurations": AddressFact,
     "accessControlLists": RuleSetFact,

@@ -19,6 +19,7 @@ from isthmus.derive.intent_facts import (
     CarrierFact,
     InterfaceFact,
     NetworkFact,
+    PeeringFact,
     RuleFact,
     RuleSetFact,
     ServerFact,
@@ -28,6 +29,7 @@ from isthmus.derive.intent_facts import (
     segment_of,
 )
 from isthmus.intent.model import Stored
+from isthmus.intent.references import key_of
 from isthmus.policy.rows import (
     DESIRED,
     Host,
@@ -96,10 +98,28 @@ def virtual_network(network: NetworkFact, read: Read) -> Iterator[Item]:
             id=network.name,
             rdid=network.rdid,
             mac=ROUTER_MAC,
-            prefixes=network.prefixes,
+            prefixes=tuple(sorted({*network.prefixes, *_peers_prefixes(network, read)})),
             origin=network.ref,
         )
     )
+
+
+def _peers_prefixes(network: NetworkFact, read: Read) -> Iterator[str]:
+    for remote in _peers(key_of(network.ref), read):
+        peer = read.get(NetworkFact, remote)
+        if peer is not None:
+            yield from peer.prefixes
+
+
+def _peers(network: str, read: Read) -> list[str]:
+    """Keys of the networks that a network reaches: both sides have a peering that allows it."""
+    ours = _remotes(network, read)
+    return sorted(remote for remote in ours if network in _remotes(remote, read))
+
+
+def _remotes(network: str, read: Read) -> set[str]:
+    found = (read.get(PeeringFact, key) for key in read.find(PEERINGS_BY_NETWORK, network))
+    return {fact.remote for fact in found if fact is not None and fact.allows}
 
 
 def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
@@ -148,6 +168,18 @@ def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
             origin=subnet.ref,
         )
     )
+    for remote in _peers(subnet.network, read):
+        peer = read.get(NetworkFact, remote)
+        if peer is not None:
+            yield _item(
+                RouterPort(
+                    router=peer.name,
+                    segment=segment,
+                    addresses=tuple(sorted(map(_gateway, pair))),
+                    kind="peer",
+                    origin=subnet.ref,
+                )
+            )
 
 
 def _gateway(subnet: SubnetFact) -> str:
@@ -245,6 +277,12 @@ def _tags_of(_key: Key, row: object) -> Iterable[Key]:
     return row.tags
 
 
+def _network_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, PeeringFact)
+    return (row.network,)
+
+
+PEERINGS_BY_NETWORK = Index(PeeringFact, "network", _network_of)
 ADDRESSES_BY_INTERFACE = Index(AddressFact, "interface", _interface_of)
 SUBNETS_BY_SEGMENT = Index(SubnetFact, "segment", _segment_key_of)
 RULE_SETS_BY_TAG = Index(RuleSetFact, "tag", _tags_of)
@@ -262,7 +300,7 @@ UNITS = (
 
 def new_engine(underlay: Underlay) -> Engine:
     """An engine whose derived tables are `policy.rows.DESIRED`."""
-    indexes = (ADDRESSES_BY_INTERFACE, SUBNETS_BY_SEGMENT, RULE_SETS_BY_TAG)
-    engine = Engine(UNITS, indexes, (Underlay, AddressFact, *DESIRED))
+    indexes = (PEERINGS_BY_NETWORK, ADDRESSES_BY_INTERFACE, SUBNETS_BY_SEGMENT, RULE_SETS_BY_TAG)
+    engine = Engine(UNITS, indexes, (Underlay, AddressFact, PeeringFact, *DESIRED))
     engine.put(Underlay, UNDERLAY, underlay)
     return engine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent import virtual_network_manager
+from isthmus.intent import peerings, virtual_network_manager
 from isthmus.intent.access_control_lists import ACL
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import overlapping, prefix, space
@@ -100,15 +100,11 @@ class VirtualNetwork(Resource, frozen=True, kw_only=True):
     encryption_credential: Annotated[
         None, NotOffered("encrypted virtual networks"), Field("Not offered.")
     ] = None
-    virtual_network_peerings: Annotated[
-        tuple[()],
-        NotOffered("virtual network peerings", as_list=True),
-        Field("Not offered.", Rules(since=V3)),
-    ] = ()
     rdid: Annotated[int, internal("Number of the routing domain.")] = 0
 
     def settled(self, draft: Draft) -> VirtualNetwork:
         self._check_prefixes(draft)
+        self._check_frozen(draft)
         _check_ranges(self.unbilled_address_ranges, draft)
         carrier = draft.read(key_of(self.logical_network))
         if carrier is None or not decode(carrier, LogicalNetwork).network_virtualization_enabled:
@@ -139,6 +135,18 @@ class VirtualNetwork(Resource, frozen=True, kw_only=True):
                 f"{prefixes[own]} overlaps {prefixes[other]}.",
                 code="InvalidIPPrefix",
                 target=f"{target}[{own}]",
+            )
+
+    def _check_frozen(self, draft: Draft) -> None:
+        before = draft.before(VirtualNetwork)
+        if before is None or before.address_space == self.address_space:
+            return
+        if draft.old is not None and draft.children(draft.old.key, peerings.NAME):
+            raise Conflict(
+                "The address space cannot change while the network is peered: delete its"
+                " virtualNetworkPeerings first.",
+                code="VnetAddressSpaceCannotChangeDueToPeerings",
+                target=draft.at("address_space"),
             )
 
     def check_children(self, kind: str, children: Sequence[Member]) -> None:
@@ -346,5 +354,5 @@ KIND = Kind(
     model=VirtualNetwork,
     in_use_code="VnetInUse",
     has_state=True,
-    children=(_SUBNETS,),
+    children=(_SUBNETS, peerings.KIND),
 )

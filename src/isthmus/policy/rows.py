@@ -107,7 +107,9 @@ class Router(Row, frozen=True, kw_only=True):
 
 
 class RouterPort(Row, frozen=True, kw_only=True):
-    """Desired. A router's leg in a segment. `addresses` are ``address/length``."""
+    """Desired. A router's leg in a segment. `addresses` are ``address/length``. `kind` is internal,
+    or peer: a way to a segment of a peered network, whose own router has the addresses.
+    """
 
     TABLE = "Router_Port"
     KEY = ("router", "segment")

@@ -82,7 +82,8 @@ class World:
         return cast("Iterable[R]", self.tables[table].values())
 
     def _domain(self, segment: str) -> str:
-        routers = sorted(leg.router for leg in self.legs_by_segment.get(segment, ()))
+        legs = self.legs_by_segment.get(segment, ())
+        routers = sorted(leg.router for leg in legs if leg.kind != "peer")
         known = [name for name in routers if name in self.routers]
         return known[0] if known else f"segment {segment}"
 
@@ -111,6 +112,7 @@ class World:
         return sorted(
             text.partition("/")[0]
             for leg in self.legs_by_router.get(domain, ())
+            if leg.kind != "peer"
             for text in leg.addresses
         )
 

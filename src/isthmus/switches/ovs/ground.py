@@ -8,7 +8,7 @@ receiving host (of any kind) merely delivers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from ipaddress import IPv4Interface, IPv6Address, ip_interface
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
@@ -56,6 +56,9 @@ ZONES = "zone"
 """Numbers of conntrack zones: one for each routing domain, in which addresses are unique and whose
 connections may cross segments."""
 
+PEER = "peer"
+"""The kind of a leg that leads to a segment of a peered network."""
+
 LEGS_BY_SEGMENT = Index(RouterPort, "segment", _segment_of)
 LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
 LOCAL_MEMBERS = Index(LocalMember, "segment", _segment_of)
@@ -87,7 +90,7 @@ def ground(segment: Segment, read: Read) -> Iterator[Item]:
     routers = []
     for key in sorted(read.find(LEGS_BY_SEGMENT, segment.id), key=repr):
         leg = read.get(RouterPort, key)
-        router = read.get(Router, leg.router) if leg else None
+        router = read.get(Router, leg.router) if leg and leg.kind != PEER else None
         if router is not None:
             routers.append(router)
     if segment.vsid <= 0:
@@ -195,6 +198,15 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
         )
 
 
+def peer_zone(one: int, other: int, read: Read) -> Generator[Item, None, int | None]:
+    """The zone of connections between two routing domains, the same for both directions; None
+    until it has a number."""
+    need = Wanted(ZONES, f"{min(one, other)} {max(one, other)}")
+    yield Item(Wanted, need, need)
+    zone = read.get(Assigned, need)
+    return None if zone is None else zone.number
+
+
 def router_flows(router: Router, read: Read) -> Iterator[Item]:
     """Over Router: what is addressed to the router's MAC is routed; what was routed elsewhere
     carries it.
@@ -229,11 +241,16 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
     flows = Flows("leg_flows", f"{leg.router} {leg.segment}")
     mac = parse_mac(router.mac)
     domain = oxm.reg(Register.DOMAIN, router.rdid)
-    routed = (
+    routed: tuple[bytes, ...] = (
         act.dec_ttl(),
         act.set_field(oxm.eth_src(mac)),
         act.load(ground.vsid, oxm.REG[Register.VSID]),
     )
+    if leg.kind == PEER:
+        zone = yield from peer_zone(router.rdid, ground.domain, read)
+        if zone is None:
+            return
+        routed = (*routed, act.load(zone, oxm.REG[Register.ZONE]))
     asked: tuple[bytes, ...]
     for text in leg.addresses:
         interface = ip_interface(text)
@@ -259,6 +276,8 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             apply=(*routed, look_up),
             goto=Stage.NEIGHBOUR,
         )
+        if leg.kind == PEER:
+            continue
         yield flows.add(
             Stage.NEIGHBOUR,
             100,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
-from isthmus.policy.rows import Port
+from isthmus.policy.rows import Port, Router, RouterPort
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
@@ -28,7 +28,13 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, looked_for
+from isthmus.switches.ovs.ground import (
+    LEGS_BY_SEGMENT,
+    LOCAL_BY_DOMAIN,
+    PEER,
+    looked_for,
+    peer_zone,
+)
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -194,7 +200,9 @@ def place(port: Port, read: Read) -> Iterator[Item]:
             RemoteMember(port.segment, provider_address, ground.domain),
         )
         for text in port.addresses:
-            yield _source(flows, ground, mac, text, provider_address)
+            known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
+            yield _source(flows, ground.domain, mac, text, provider_address, known)
+        yield from _peer_sources(flows, ground, port, provider_address, read)
         yield from _further_sources(flows, ground, port, provider_address)
 
 
@@ -240,7 +248,35 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
         )
 
 
-def _source(flows: Flows, ground: Ground, mac: Mac, address: str, provider_address: int) -> Item:
+def _peer_sources(
+    flows: Flows, ground: Ground, port: Port, provider_address: int, read: Read
+) -> Iterator[Item]:
+    """Into the routing domains of peered networks too, whose connections have a zone of their
+    own."""
+    for key in sorted(read.find(LEGS_BY_SEGMENT, port.segment), key=repr):
+        leg = read.get(RouterPort, key)
+        router = read.get(Router, leg.router) if leg is not None and leg.kind == PEER else None
+        if router is None:
+            continue
+        zone = yield from peer_zone(router.rdid, ground.domain, read)
+        if zone is None:
+            continue
+        known = (
+            act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),
+            act.load(zone, oxm.REG[Register.ZONE]),
+        )
+        for text in port.addresses:
+            yield _source(flows, router.rdid, parse_mac(port.mac), text, provider_address, known)
+
+
+def _source(
+    flows: Flows,
+    domain: int,
+    mac: Mac,
+    address: str,
+    provider_address: int,
+    known: tuple[bytes, ...],
+) -> Item:
     """The source check: in this routing domain, `address` may come only from a host that claims it.
 
     The inner source MAC is not matched but set: within the segment to the port's own, and in
@@ -255,13 +291,10 @@ def _source(flows: Flows, ground: Ground, mac: Mac, address: str, provider_addre
         100,
         oxm.match(
             *source,
-            oxm.reg(Register.DOMAIN, ground.domain),
+            oxm.reg(Register.DOMAIN, domain),
             oxm.tun_src(provider_address),
         ),
-        apply=(
-            act.set_field(oxm.eth_src(mac)),
-            act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),
-        ),
+        apply=(act.set_field(oxm.eth_src(mac)), *known),
         goto=Stage.SOURCE_MAC,
     )
 

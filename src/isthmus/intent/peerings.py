@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""virtualNetworkPeerings: two virtual networks that reach each other (MS-NCNBI section B.17).
+
+Each side has a peering of its own; packets pass when both exist and both allow access. It is not
+transitive, and address spaces must not overlap. Lists of rules go on to hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from isthmus.errors import Conflict, Invalid
+from isthmus.intent.addressing import space
+from isthmus.intent.fields import Field, Resource, Rules, decode, internal
+from isthmus.intent.kinds import Computed, Kind
+from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.references import Reference, key_of
+from isthmus.intent.versions import V3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from isthmus.intent.drafts import Draft
+
+NAME = "virtualNetworks/virtualNetworkPeerings"
+
+
+class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
+    """One side of a peering."""
+
+    remote_virtual_network: Annotated[
+        str,
+        Reference(("virtualNetworks",), requires=False),
+        Field(
+            "The other network; not this one, and no other peering's.",
+            Rules(
+                required="RemoteVirtualNetworkNotSpecified",
+                immutable="ChangingRemoteVirtualNetworkNotAllowed",
+            ),
+        ),
+    ]
+    allow_virtual_network_access: Annotated[
+        bool, Field("Whether the two reach each other; both sides must allow it.")
+    ] = True
+    allow_forwarded_traffic: Annotated[
+        bool, Field("Kept as given: guests send from their own addresses and pairs only.")
+    ] = False
+    allow_gateway_transit: Annotated[bool, Field("Kept as given until there are gateways.")] = False
+    use_remote_gateways: Annotated[bool, Field("Only false: no network has gateways yet.")] = False
+    remote_instance: Annotated[str, internal("instanceId of the network that was meant.")] = ""
+
+    def settled(self, draft: Draft) -> VirtualNetworkPeering:
+        target = draft.at("remote_virtual_network")
+        if self.use_remote_gateways and self.allow_gateway_transit:
+            raise Invalid(
+                "useRemoteGateways and allowGatewayTransit exclude each other.",
+                code="UseRemoteAndAllowTransitCannotBeTrue",
+                target=draft.at("use_remote_gateways"),
+            )
+        if self.use_remote_gateways:
+            raise Invalid(
+                f"{self.remote_virtual_network} has no gateways.",
+                code="RemoteVnetHasNoGateways",
+                target=draft.at("use_remote_gateways"),
+            )
+        remote = draft.read(key_of(self.remote_virtual_network))
+        parent = draft.parent or ""
+        if key_of(self.remote_virtual_network) == parent:
+            raise Invalid(
+                "A network cannot be peered with itself.",
+                code="PeeringRemoteVnetIsSameAsParentVnet",
+                target=target,
+            )
+        if remote is None:
+            return self
+        before = draft.before(VirtualNetworkPeering)
+        if before is not None and before.remote_instance not in ("", remote.instance_id):
+            raise Conflict(
+                f"{self.remote_virtual_network} was deleted and made anew since: delete this"
+                " peering, and make it anew too.",
+                code="RemotePeeringIsStaleBecauseVnetWasRecreated",
+                target=target,
+            )
+        self._check_siblings(draft, remote, parent)
+        return msgspec.structs.replace(self, remote_instance=remote.instance_id)
+
+    def _check_siblings(self, draft: Draft, remote: Stored, parent: str) -> None:
+        target = draft.at("remote_virtual_network")
+        own = draft.read(parent)
+        assert own is not None, "a child is written after its parent"
+        if _overlap(_prefixes(own), _prefixes(remote)):
+            raise Conflict(
+                f"The address spaces of {own.ref} and {remote.ref} overlap.",
+                code="VnetAddressSpacesOverlap",
+                target=target,
+            )
+        for row in draft.children(parent, NAME):
+            if row.key == draft.key:
+                continue
+            other = decode(row, VirtualNetworkPeering)
+            if key_of(other.remote_virtual_network) == remote.key:
+                raise Conflict(
+                    f"{row.ref} is a peering with {remote.ref} already.",
+                    code="AnotherPeeringAlreadyReferencesRemoteVnet",
+                    target=target,
+                )
+            peer = draft.read(key_of(other.remote_virtual_network))
+            if peer is not None and _overlap(_prefixes(peer), _prefixes(remote)):
+                raise Conflict(
+                    f"The address space of {remote.ref} overlaps that of {peer.ref}, which this"
+                    " network is peered with.",
+                    code="VnetAddressSpaceOverlapsWithAlreadyPeeredVnet",
+                    target=target,
+                )
+
+
+def _prefixes(network: Stored) -> list[str]:
+    value = msgspec.json.decode(network.properties)
+    found: list[str] = value["addressSpace"]["addressPrefixes"]
+    return found
+
+
+def _overlap(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    others = [space(text) for text in theirs]
+    return any(
+        one.family == other.family and one.network <= other.last and other.network <= one.last
+        for one in map(space, ours)
+        for other in others
+    )
+
+
+def _remote(stored: Stored, view: View) -> Stored | None:
+    peering = decode(stored, VirtualNetworkPeering)
+    remote = view.get(key_of(peering.remote_virtual_network))
+    if remote is None or peering.remote_instance not in ("", remote.instance_id):
+        return None
+    return remote
+
+
+def _state(stored: Stored, view: View) -> Json:
+    remote = _remote(stored, view)
+    if remote is None:
+        return "Disconnected"
+    for row in view.children(remote.key, NAME):
+        if key_of(decode(row, VirtualNetworkPeering).remote_virtual_network) == stored.parent:
+            return "Connected"
+    return "Initiated"
+
+
+def _address_space(stored: Stored, view: View) -> Json:
+    remote = _remote(stored, view)
+    prefixes: list[Json] = [] if remote is None else [*_prefixes(remote)]
+    return {"addressPrefixes": prefixes}
+
+
+KIND = Kind(
+    name=NAME,
+    model=VirtualNetworkPeering,
+    since=V3,
+    computed=(
+        Computed(
+            "peeringState",
+            _state,
+            {
+                "type": "string",
+                "enum": ["Initiated", "Connected", "Disconnected", "Disconnecting"],
+            },
+            "Connected when both sides exist, Disconnected when the other network is gone.",
+        ),
+        Computed(
+            "remoteAddressSpace",
+            _address_space,
+            {
+                "type": "object",
+                "properties": {"addressPrefixes": {"type": "array", "items": {"type": "string"}}},
+            },
+            "The other network's.",
+        ),
+    ),
+)
