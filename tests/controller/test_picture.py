@@ -19,7 +19,7 @@ PORT = msgspec.structs.replace(port("red", "a", 4), profile_id=NIC, revision="r2
 
 def picture(*rows: Row) -> Picture:
     made = Picture(lambda: NOW_S)
-    made.name_server(SERVER, "h1")
+    made.name(SERVER, "h1")
     for row in (PORT, Host(id="h1", certificate_name="h1", origin="/servers/H1"), *rows):
         made.change(None, row)
     return made

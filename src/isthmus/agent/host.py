@@ -29,6 +29,8 @@ from isthmus.policy.rows import (
     Probe,
     Query,
     Row,
+    Rule,
+    RuleSet,
     Segment,
     Subnet,
 )
@@ -40,9 +42,11 @@ from isthmus.switches.ovs.facts import (
     Location,
     Meter,
     Problem,
+    Refused,
     ThisHost,
     TrackedAddress,
 )
+from isthmus.switches.ovs.filters import Compiled
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
@@ -129,6 +133,8 @@ class HostState:
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self._pairs = Pairs()
+        self._closed: set[Key] = set()
+        """Lists of rules and ports of which the switch refuses a flow."""
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
@@ -171,6 +177,8 @@ class HostState:
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
+                elif isinstance(row, Rule | RuleSet | Port) and self._closed:
+                    self.try_again()
                 self.engine.put(type(row), row.key, new)
 
     def switch_changed(
@@ -290,14 +298,41 @@ class HostState:
         ]
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
 
-    def refused(self, refusals: Iterable[tuple[Flow, str]]) -> None:
-        """Flows that the switch did not take: the port that each belongs to shows it."""
+    def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:
+        """Flows that the switch did not take: the port that each belongs to shows it. Where one of
+        rules is missing, or of what a port may send and receive, nothing passes until policy
+        changes: True if the program is another for that."""
+        closed = False
         for refused, error in refusals:
             key = FlowKey(refused.table, refused.priority, refused.match)
-            self.refusals[key] = error
             giver = self.engine.giver(Programmed, key)
-            if giver is not None and giver[1] in self.engine.rows(Port):
-                self._to_report.add(str(giver[1]))
+            if giver is None:
+                continue
+            unit, name = giver
+            self.refusals[key] = error
+            for broken in self._broken_by(unit, name):
+                self.engine.put(Refused, broken, Refused(f"the switch refuses a flow: {error}"))
+                self._closed.add(broken)
+                closed = True
+            if name in self.engine.rows(Port):
+                self._to_report.add(str(name))
+        return closed
+
+    def _broken_by(self, unit: str, name: Key) -> list[Key]:
+        """The lists of rules, or the port, that are not whole without a flow of that call."""
+        if unit in ("rule_flows", "local_flows"):
+            return [] if name in self._closed else [name]
+        if unit != "membership":
+            return []
+        # A member that is not known could be one whom a rule denies.
+        compiled = self.engine.rows(Compiled).values()
+        return [one.profile.name for one in compiled if one.speaks_of_groups]
+
+    def try_again(self) -> None:
+        """What was refused may be taken now: rules have changed, or the switch is another."""
+        for name in self._closed:
+            self.engine.put(Refused, name, None)
+        self._closed.clear()
 
     def take_reports(self) -> list[str]:
         """Ports whose claim or status may have to be written, and forget them."""

@@ -248,7 +248,8 @@ class Agent:
             change.key for change in state.engine.changes(Reach) if isinstance(change.key, int)
         )
         self._to_write.set()
-        if state.has_reports:
+        if state.has_reports or self._programmer.must_go_on:
+            self._programmer.must_go_on = False
             self._to_program.set()
 
     async def _keep_numbers(self) -> None:

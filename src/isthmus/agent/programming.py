@@ -37,6 +37,9 @@ class Programmer:
         self._state = state
         self._connection = connection
         self._must_read = True
+        self.must_go_on = False
+        """Something was refused, and what that closes is still to be programmed; its owner resets
+        it."""
 
     @property
     def must_read(self) -> bool:
@@ -46,6 +49,7 @@ class Programmer:
     def forget(self) -> None:
         """The connection is a new one: read the switch again."""
         self._must_read = True
+        self._state.try_again()
 
     async def program(self) -> None:
         """Bring the switch to the settled program. Raises Unavailable; the next call then reads."""
@@ -90,7 +94,8 @@ class Programmer:
         )
         for refusal in refusals:
             log.error("flow=refused %s", refusal.text)
-        self._state.refused(_flows(refusals))
+        if self._state.refused(_flows(refusals)):
+            self.must_go_on = True
 
 
 def _flows(refusals: tuple[Refusal, ...]) -> list[tuple[Flow, str]]:

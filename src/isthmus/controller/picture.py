@@ -55,7 +55,9 @@ class Picture:
         self.statuses_by_port: defaultdict[str, dict[str, PortStatus]] = defaultdict(dict)
         self._ports_by_host: defaultdict[str, set[str]] = defaultdict(set)
         self._port_by_profile: dict[str, str] = {}
-        self._host_by_server: dict[str, str] = {}
+        self._named: dict[str, str] = {}
+        """By instanceId: what policy calls a server or an access control list."""
+        self._ports_by_rule_set: defaultdict[str, set[str]] = defaultdict(set)
 
     def change(self, old: Row | None, new: Row | None) -> None:
         """Take in one changed row. A row that another of the same key replaces goes first."""
@@ -67,8 +69,13 @@ class Picture:
     def _learn(self, row: Row) -> None:
         match row:
             case Port():
+                before = self.ports.get(row.id)
+                if before is not None:
+                    self._forget_rule_sets(before)
                 self.ports[row.id] = row
                 self._port_by_profile[row.profile_id] = row.id
+                for entry in row.rule_sets:
+                    self._ports_by_rule_set[entry.rpartition(" ")[2]].add(row.id)
             case Host():
                 self.hosts[row.id] = row
             case HostStatus():
@@ -84,6 +91,7 @@ class Picture:
     def _forget(self, row: Row) -> None:
         match row:
             case Port():
+                self._forget_rule_sets(row)
                 self.ports.pop(row.id, None)
                 if self._port_by_profile.get(row.profile_id) == row.id:
                     del self._port_by_profile[row.profile_id]
@@ -98,6 +106,10 @@ class Picture:
                 self._ports_by_host[row.host].discard(row.port)
             case PortStatus():
                 _drop(self.statuses_by_port, row.port, row.host)
+
+    def _forget_rule_sets(self, row: Port) -> None:
+        for entry in row.rule_sets:
+            self._ports_by_rule_set[entry.rpartition(" ")[2]].discard(row.id)
 
     # -- hosts -------------------------------------------------------------------------------------
 
@@ -152,6 +164,8 @@ class Picture:
                 return self._port_state(instance_id)
             case "servers":
                 return self._server_state(instance_id)
+            case "accessControlLists":
+                return self._rules_state(instance_id)
         return None
 
     def located(self, kind: str, instance_id: str) -> Sequence[str]:
@@ -189,6 +203,30 @@ class Picture:
         text = f"applied on {claim.host}"
         return _state("Success", "Success", text, status.changed_us, instance_id)
 
+    def _rules_state(self, instance_id: str) -> JsonObject | None:
+        """Of an access control list: that of the ports under it, with those in error."""
+        name = self._named.get(instance_id.lower())
+        under = sorted(self._ports_by_rule_set.get(name, ())) if name else ()
+        statuses = [status for port in under if (status := self.status_of(port)) is not None]
+        if not statuses:
+            return None
+        changed_us = max(status.changed_us for status in statuses)
+        wrong = [status for status in statuses if status.state == "error"]
+        if not wrong:
+            text = f"applied to {len(statuses)} ports"
+            return _state("Success", "Success", text, changed_us, instance_id)
+        errors: list[Json] = [
+            {**state} for status in wrong if (state := self._port_state_of(status)) is not None
+        ]
+        text = f"{len(wrong)} of {len(statuses)} ports under it are in error"
+        code = "PolicyConfigurationFailure"
+        state = _state("Failure", code, text, changed_us, instance_id)
+        return {**state, "virtualNetworkInterfaceErrors": errors}
+
+    def _port_state_of(self, status: PortStatus) -> JsonObject | None:
+        port = self.ports.get(status.port)
+        return None if port is None else self._port_state(port.profile_id)
+
     def _server_state(self, instance_id: str) -> JsonObject | None:
         host = self._host_by_instance(instance_id)
         if host is None:
@@ -206,14 +244,15 @@ class Picture:
         return _state("Success", "Success", "connected", at_us, instance_id)
 
     def _host_by_instance(self, instance_id: str) -> str | None:
-        return self._host_by_server.get(instance_id.lower())
+        return self._named.get(instance_id.lower())
 
-    def name_server(self, instance_id: str, host: str | None) -> None:
-        """Tell which host a server's instanceId means; None when it has gone."""
-        if host is None:
-            self._host_by_server.pop(instance_id.lower(), None)
+    def name(self, instance_id: str, name: str | None) -> None:
+        """Tell what policy calls the server or the access control list of an instanceId; None when
+        it has gone."""
+        if name is None:
+            self._named.pop(instance_id.lower(), None)
         else:
-            self._host_by_server[instance_id.lower()] = host
+            self._named[instance_id.lower()] = name
 
 
 def _drop(rows: dict[str, dict[str, Observed]], port: str, host: str) -> None:

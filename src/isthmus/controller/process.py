@@ -186,11 +186,11 @@ class Controller:
             row = new or old
             if row is not None and row.parent is None:
                 self.insight.streams.happened.add("resource", row.key)
-            if row is not None and row.kind == "servers":
+            if row is not None and row.kind in ("servers", "accessControlLists"):
                 if old is not None and (new is None or new.instance_id != old.instance_id):
-                    self.picture.name_server(old.instance_id, None)
+                    self.picture.name(old.instance_id, None)
                 if new is not None:
-                    self.picture.name_server(new.instance_id, new.resource_id.lower())
+                    self.picture.name(new.instance_id, new.resource_id.lower())
         self.deriving.changed((old, new) for _, old, new in changes)
 
     def _south_changed(self, changes: Sequence[Change]) -> None:

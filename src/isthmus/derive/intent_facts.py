@@ -78,6 +78,7 @@ class InterfaceFact(NamedTuple):
     dns: tuple[str, ...]
     tags: tuple[str, ...]
     """Keys."""
+    hosts: tuple[str, ...]
     pairs: tuple[str, ...]
     guards: tuple[str, ...]
     storm_pps: int
@@ -170,6 +171,7 @@ def fact(stored: Stored) -> Fact | None:
                 mac_text(parse_mac(interface.private_mac_address or "")),
                 settings.dns_servers if settings else (),
                 tuple(sorted(map(key_of, interface.security_tags))),
+                tuple(sorted(map(named, interface.allowed_servers))),
                 _pairs(interface),
                 _guards(interface.port_settings or PortSettings()),
                 interface.port_settings.storm_limit if interface.port_settings else 0,

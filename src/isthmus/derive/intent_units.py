@@ -209,6 +209,7 @@ def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
             dhcp_address=next((a.address for a in found if ":" not in a.address), ""),
             profile_id=interface.instance_id,
             dns=interface.dns,
+            hosts=interface.hosts,
             rule_sets=tuple(sorted(set(_rule_sets(interface, found, read)))),
             groups=tuple(sorted(map(named, interface.tags))),
             pairs=interface.pairs,

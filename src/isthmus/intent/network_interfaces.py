@@ -119,6 +119,15 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         MANY_TAGS,
         Field("The groups that it is a member of.", Rules(since=V5)),
     ] = ()
+    allowed_servers: Annotated[
+        tuple[str, ...],
+        Many(Reference(("servers",))),
+        Field(
+            "The only hosts that may have it; any if left out. A port that is given one host moves"
+            " there at once.",
+            Rules(extension="portLocation"),
+        ),
+    ] = ()
     allowed_address_pairs: Annotated[
         tuple[AddressPair, ...],
         Many(Nested(AddressPair), limit=MOST_PAIRS),

@@ -107,6 +107,13 @@ class Watching(NamedTuple):
     rate_pps: int
 
 
+class Refused(NamedTuple):
+    """Input: the switch refuses a flow of a list of rules (key: its name) or of a port (key: its
+    id). What is not whole is closed."""
+
+    detail: str
+
+
 class Wanted(NamedTuple):
     """Something that needs a number on this host: `name` in the space `kind`."""
 

@@ -22,6 +22,7 @@ from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
     Problem,
+    Refused,
     Wanted,
 )
 from isthmus.switches.ovs.flows import Flows
@@ -88,6 +89,10 @@ class Compiled(NamedTuple):
     level: Level
     number: int | None
     unknown: tuple[str, ...]
+
+    @property
+    def speaks_of_groups(self) -> bool:
+        return any(rule.source_groups or rule.destination_groups for rule in self.level.rules)
 
 
 class GroupUse(NamedTuple):
@@ -185,6 +190,9 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         yield _inexpressible(profile, f"no rule set is called {', '.join(unknown)}")
     else:
         level = merged(sets, rules, profile.direction)
+    refused = read.get(Refused, profile.name)
+    if refused is not None:
+        yield _inexpressible(profile, refused.detail)
     number: int | None = 0
     if not level.is_open:
         wanted = Wanted(PROFILE_NUMBERS, profile.name)

@@ -22,6 +22,7 @@ from isthmus.switches.ovs.facts import (
     Meter,
     Problem,
     Reach,
+    Refused,
     RemoteMember,
     ThisHost,
     TrackedAddress,
@@ -78,6 +79,11 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
         )
         return
     flows = Flows("local_flows", port.id)
+    refused = read.get(Refused, port.id)
+    if refused is not None:
+        yield _problem(port, "PortBlocked", f"{refused.detail}; until then nothing passes")
+        yield flows.drop(Stage.RECEIVER, 200, oxm.match(oxm.reg(Register.OUT, local.ofport)), read)
+        return
     numbers = tuple(
         (family, address, filter_number(port, address, family, read))
         for family in (4, 6)

@@ -31,6 +31,7 @@ from isthmus.switches.ovs.facts import (
     Meter,
     Problem,
     Reach,
+    Refused,
     RemoteMember,
     ThisHost,
     TrackedAddress,
@@ -98,5 +99,5 @@ INDEXES = (
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
     *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
-    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Watching),
+    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching),
 )
