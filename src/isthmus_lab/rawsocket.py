@@ -9,6 +9,8 @@ have been.
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import threading
 import time
@@ -19,7 +21,6 @@ from isthmus_lab.namespaces import entered
 
 _ALL_PROTOCOLS = 0x0003
 _BUFFER_BYTES = 4 << 20
-_POLL_S = 0.1
 
 
 def send_frames(namespace: str, interface: str, frames: Iterable[bytes]) -> int:
@@ -55,7 +56,8 @@ class Capture:
         self._outgoing = outgoing
         self._frames: list[bytes] = []
         self._arrived = threading.Condition()
-        self._ending = False
+        self._ending = -1
+        """An event, so that the end is not waited for."""
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._receive, name=f"capture {interface}")
 
@@ -64,8 +66,9 @@ class Capture:
             raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         raw.bind((self.interface, _ALL_PROTOCOLS))
-        raw.settimeout(_POLL_S)
+        raw.setblocking(False)
         self._socket = raw
+        self._ending = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread.start()
         return self
 
@@ -75,8 +78,9 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ending = True
+        os.eventfd_write(self._ending, 1)
         self._thread.join()
+        os.close(self._ending)
 
     @property
     def frames(self) -> list[bytes]:
@@ -108,11 +112,14 @@ class Capture:
     def _receive(self) -> None:
         raw = self._socket
         assert raw is not None
+        ready = select.poll()
+        ready.register(raw, select.POLLIN)
+        ready.register(self._ending, select.POLLIN)
         with raw:
-            while not self._ending:
+            while all(descriptor != self._ending for descriptor, _ in ready.poll()):
                 try:
                     frame, address = raw.recvfrom(65535)
-                except TimeoutError:
+                except BlockingIOError:
                     continue
                 except OSError:
                     return  # the link went away, with a guest that moved: nothing more can arrive

@@ -5,13 +5,24 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLReport2,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
 from scapy.layers.l2 import ARP, GRE, Ether
 from scapy.layers.sctp import SCTP
 from scapy.layers.vxlan import VXLAN
 
 from isthmus.addresses import Mac, parse_mac
-from isthmus_lab import frames, packets
+from isthmus_lab import frames, frames6, packets
 
 ONE, TWO = parse_mac("02:00:00:00:00:01"), parse_mac("02:00:00:00:00:02")
 
@@ -112,3 +123,41 @@ def test_a_packet_says_the_type_of_its_frame() -> None:
         read = Ether(packets.ethernet(TWO, ONE, packets.ip(*ends, 99, b"payload")))
         assert read.type == ethertype
         assert bytes(read).endswith(b"payload")
+
+
+def test_neighbour_discovery_is_what_scapy_reads() -> None:
+    one, two = "fd00::1", "fd00::2"
+    read = IPv6(packets.icmpv6(one, two, *frames6.solicitation("fd00::2", ONE)))
+    assert (read.hlim, read[ICMPv6ND_NS].tgt) == (255, "fd00::2")
+    assert read[ICMPv6NDOptSrcLLAddr].lladdr == "02:00:00:00:00:01"
+    message = frames6.advertisement("fd00::3", TWO, frames6.SOLICITED | frames6.ROUTER)
+    read = IPv6(packets.icmpv6(one, two, *message.carrying(b"mark")))
+    told = read[ICMPv6ND_NA]
+    assert (told.tgt, told.R, told.S, told.O) == ("fd00::3", 1, 1, 0)
+    assert read[ICMPv6NDOptDstLLAddr].lladdr == "02:00:00:00:00:02"
+    assert b"mark" in bytes(read)
+    read = IPv6(packets.icmpv6(one, two, *frames6.router_advertisement(ONE)))
+    assert read[ICMPv6ND_RA].routerlifetime == 1800
+    read = IPv6(packets.icmpv6(one, two, *frames6.redirect("fd00::3", "fd00::4", ONE)))
+    assert (read[ICMPv6ND_Redirect].tgt, read[ICMPv6ND_Redirect].dst) == ("fd00::3", "fd00::4")
+    read = IPv6(packets.icmpv6(one, two, *frames6.listener_report("ff05::2"), hops=1))
+    assert read[ICMPv6MLReport2].records[0].dst == "ff05::2"
+
+
+def test_messages_stand_behind_extension_headers() -> None:
+    one, two = "fd00::1", "fd00::2"
+    headers = frames6.options_header(43, units=3) + frames6.routing_header("fd00::9")
+    packet = frames6.behind(headers, 60, one, two, frames6.solicitation("fd00::2", ONE))
+    read = IPv6(packet)
+    assert [layer.__name__ for layer in read.layers()][:4] == [
+        *("IPv6", "IPv6ExtHdrDestOpt", "IPv6ExtHdrRouting", "ICMPv6ND_NS")
+    ]
+    message = packets.icmpv6_message(one, two, *frames6.solicitation("fd00::2", ONE))
+    head, tail = (IPv6(part) for part in frames6.fragments(one, two, 58, message, 8, identifier=7))
+    assert (head[IPv6ExtHdrFragment].m, head[IPv6ExtHdrFragment].offset) == (1, 0)
+    assert (tail[IPv6ExtHdrFragment].m, tail[IPv6ExtHdrFragment].offset) == (0, 1)
+    assert bytes(head)[48:] + bytes(tail)[48:] == message
+
+
+def test_the_link_local_address_of_a_mac() -> None:
+    assert frames6.link_local(ONE) == "fe80::ff:fe00:1"

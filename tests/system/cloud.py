@@ -40,8 +40,8 @@ ROUTER = parse_mac(ROUTER_MAC)
 SUBNETS = {"web": 1, "db": 2}
 FAMILIES = (4, 6)
 
-Frame = Callable[[bytes], bytes]
-"""A frame that carries the mark that it is given."""
+Frame = Callable[[bytes], bytes | tuple[bytes, ...]]
+"""A frame that carries the mark that it is given, or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,10 @@ def arrivals_at(
     `rounds` at least: what was lost by chance would prove nothing."""
     series = b"isthmus-" + secrets.token_hex(4).encode()
     marks = {name: b"%s-%03d." % (series, number) for number, name in enumerate(sent)}
-    frames = [build(marks[name]) for name, build in sent.items()]
+    frames: list[bytes] = []
+    for name, build in sent.items():
+        built = build(marks[name])
+        frames += [built] if isinstance(built, bytes) else built
     with ExitStack() as stack:
         captures = {
             nic: stack.enter_context(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from os_ken.ofproto import ofproto_parser
 from os_ken.ofproto import ofproto_v1_4_parser as ken
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
+from os_ken.ofproto.ofproto_v1_4 import OFPC_FRAG_MASK
 
 from isthmus.wire import openflow as of
 from isthmus.wire import openflow_actions as act
@@ -50,7 +51,10 @@ def test_messages_without_a_choice_of_order_are_the_same_bytes() -> None:
     same = [
         (of.echo_request(XID, b"hi"), ken.OFPEchoRequest(SWITCH, b"hi")),
         (of.features_request(XID), ken.OFPFeaturesRequest(SWITCH)),
-        (of.set_config(XID, miss_send_len=0xFFFF), ken.OFPSetConfig(SWITCH, 0, 0xFFFF)),
+        (
+            of.set_config(XID, fragments=of.Fragments.NX_MATCH, miss_send_len=0xFFFF),
+            ken.OFPSetConfig(SWITCH, OFPC_FRAG_MASK, 0xFFFF),
+        ),
         (of.barrier_request(XID), ken.OFPBarrierRequest(SWITCH)),
         (of.table_stats_request(XID), ken.OFPTableStatsRequest(SWITCH, 0)),
         (of.meter_config_request(XID), ken.OFPMeterConfigStatsRequest(SWITCH)),

@@ -49,6 +49,15 @@ class Type(IntEnum):
     BUNDLE_ADD = 34
 
 
+class Fragments(IntEnum):
+    """What a switch does with IP fragments (Open vSwitch: ``ovs-ofctl set-frags``)."""
+
+    NORMAL = 0
+    """Matches as if no fragment, not even the first one, had ports or an ICMP type."""
+    NX_MATCH = 3
+    """The first has them."""
+
+
 class FlowCommand(IntEnum):
     """OpenFlow 1.4 section 7.3.4.1."""
 
@@ -198,11 +207,13 @@ def features_request(xid: int) -> bytes:
     return message(Type.FEATURES_REQUEST, xid)
 
 
-def set_config(xid: int, *, miss_send_len: int) -> bytes:
-    """How many bytes of a packet a packet-in carries. With 0 Open vSwitch sends no packet-in at
-    all.
+def set_config(xid: int, *, fragments: Fragments, miss_send_len: int) -> bytes:
+    """How fragments are matched, and how many bytes of a packet a packet-in carries. With 0 Open
+    vSwitch sends no packet-in at all.
     """
-    return message(Type.SET_CONFIG, xid, miss_send_len.to_bytes(4, "big"))
+    return message(
+        Type.SET_CONFIG, xid, fragments.to_bytes(2, "big") + miss_send_len.to_bytes(2, "big")
+    )
 
 
 def set_async(xid: int, *, packet_in_reasons: int) -> bytes:

@@ -112,7 +112,8 @@ class Connection:
         xids = self.reserve(4)
         greeting = (
             of.hello(xids[0]),
-            of.set_config(xids[1], miss_send_len=0xFFFF),
+            # Else what asks for a port or an ICMP type would miss every packet in fragments.
+            of.set_config(xids[1], fragments=of.Fragments.NX_MATCH, miss_send_len=0xFFFF),
             of.set_packet_in_format(xids[2]),
             of.set_async(xids[3], packet_in_reasons=1 << REASON_MISS | 1 << REASON_ACTION),
         )

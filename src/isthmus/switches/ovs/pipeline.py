@@ -133,9 +133,11 @@ original tuple are members of."""
 MOST_GROUPS = 128
 
 DROPS: dict[Stage, str] = {
-    Stage.CLASSIFY: "from a port without policy, or a tunnel packet of an unknown segment",
+    Stage.CLASSIFY: "from a port without policy, a tunnel packet of an unknown segment, with a VLAN"
+    " tag, or from a group's MAC address",
     Stage.ADMISSION: "source MAC, IP or ARP address is not the port's own (port security)",
-    Stage.SOURCE: "tunnel packet whose inner source is not claimed by the outer source",
+    Stage.SOURCE: "tunnel packet whose inner source is not claimed by the outer source, or"
+    " neighbour discovery",
     Stage.SOURCE_MAC: "routed tunnel packet of a segment without a router",
     Stage.DISPATCH: "neither IP nor an ARP question, or neighbour discovery out of place",
     Stage.ROUTE: "no route",

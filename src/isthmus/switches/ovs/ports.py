@@ -45,7 +45,6 @@ from isthmus.switches.ovs.pipeline import (
 )
 from isthmus.switches.ovs.rules import ETHERNET
 from isthmus.switches.ovs.spoofing import (
-    ARP,
     LINK_LOCAL,
     ROUTER_ADVERTISEMENT,
     admission,
@@ -314,16 +313,15 @@ def _further_sources(
     known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
     for text in port.pairs:
         pair = parse_pair(text)
-        entries = [(pair.mac, pair.sources)]
+        entries = [(90, pair.mac, pair.sources)]
         if ground.router_mac is not None:
-            entries.append((ground.router_mac, pair.sources))
-        if pair.is_address and pair.network.version == 4:
-            announced = (ARP, oxm.arp_sha(pair.mac), pair.prefix(oxm.ARP_SPA))
-            entries.append((pair.mac, (*announced, pair.prefix(oxm.ARP_TPA))))
-        for sender, entry in entries:
+            entries.append((90, ground.router_mac, pair.sources))
+        if pair.is_address:
+            entries.append((210, pair.mac, pair.announcement))
+        for priority, sender, entry in entries:
             yield flows.add(
                 Stage.SOURCE,
-                90,
+                priority,
                 oxm.match(oxm.eth_src(sender), *entry, domain, oxm.tun_src(provider_address)),
                 apply=known,
                 goto=Stage.SOURCE_MAC,
@@ -331,9 +329,9 @@ def _further_sources(
     if "router-advertisements" in port.guards:
         yield flows.add(
             Stage.SOURCE,
-            95,
+            210,
             oxm.match(
-                *(oxm.eth_src(parse_mac(port.mac)), *ROUTER_ADVERTISEMENT),
+                *(oxm.eth_src(parse_mac(port.mac)), *ROUTER_ADVERTISEMENT, oxm.ip_ttl(255)),
                 oxm.ipv6_src_prefix(LINK_LOCAL, 10),
                 *(domain, oxm.tun_src(provider_address)),
             ),

@@ -116,10 +116,7 @@ def _pairs(
     for text in port.pairs:
         pair = parse_pair(text)
         source = (here, oxm.eth_src(pair.mac))
-        if pair.network.version == 4:
-            yield from _announced4(flows, source, pair, ofport)
-        else:
-            yield from _announced6(flows, source, pair, ofport)
+        yield from _announced(flows, source, pair, ofport)
         number = leading[pair.network.version]
         if number is not None:
             yield flows.add(
@@ -131,41 +128,24 @@ def _pairs(
             )
 
 
-def _announced4(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
-    claimed = (ARP, oxm.arp_sha(pair.mac), pair.prefix(oxm.ARP_SPA))
-    heard = (act.controller(PAIR_SEEN, max_len=64),)
-    yield flows.add(
-        Stage.ADMISSION,
-        190,
-        oxm.match(*source, *claimed),
-        meter=meter,
-        apply=heard,
-        goto=Stage.DISPATCH,
-    )
-    if pair.is_address:
-        # RFC 5227 section 3: an announcement is for everybody, for the address has moved.
+def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
+    heard = (act.controller(PAIR_SEEN, max_len=128),)
+    if pair.network.version == 4:
         yield flows.add(
             Stage.ADMISSION,
-            195,
-            oxm.match(*source, *claimed, pair.prefix(oxm.ARP_TPA)),
+            190,
+            oxm.match(*source, *pair.claim),
             meter=meter,
             apply=heard,
-            goto=Stage.FORWARD,
+            goto=Stage.DISPATCH,
         )
-
-
-def _announced6(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
     if pair.is_address:
-        # RFC 4861 section 7.2.6: an unsolicited advertisement, which the guest may send.
         yield flows.add(
             Stage.ADMISSION,
             195,
-            oxm.match(
-                *(*source, IPV6, oxm.ip_ttl(255), oxm.ip_proto(58), oxm.icmpv6_type(136)),
-                *(oxm.icmpv6_code(0), pair.prefix(oxm.ND_TARGET), oxm.nd_tll(pair.mac)),
-            ),
+            oxm.match(*source, *pair.announcement),
             meter=meter,
-            apply=(act.controller(PAIR_SEEN, max_len=128),),
+            apply=heard,
             goto=Stage.FORWARD,
         )
 
@@ -186,6 +166,22 @@ class Pair(NamedTuple):
         if self.network.version == 4:
             return IPV4, self.prefix(oxm.IPV4_SRC)
         return IPV6, self.prefix(oxm.IPV6_SRC)
+
+    @property
+    def claim(self) -> tuple[bytes, ...]:
+        """Matches ARP of it."""
+        return ARP, oxm.arp_sha(self.mac), self.prefix(oxm.ARP_SPA)
+
+    @property
+    def announcement(self) -> tuple[bytes, ...]:
+        """Matches what tells everybody that it has moved: RFC 5227 section 3, and unsolicited
+        advertisements, RFC 4861 section 7.2.6, which come from itself."""
+        if self.network.version == 4:
+            return (*self.claim, self.prefix(oxm.ARP_TPA))
+        return (
+            *(*self.sources, oxm.ip_ttl(255), oxm.ip_proto(58), oxm.icmpv6_type(136)),
+            *(oxm.icmpv6_code(0), self.prefix(oxm.ND_TARGET), oxm.nd_tll(self.mac)),
+        )
 
     def prefix(self, field: oxm.Field) -> bytes:
         return oxm.prefix(field, int(self.network.network_address), self.network.prefixlen)
@@ -224,17 +220,17 @@ def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[It
                 310,
                 oxm.match(here, ethernet, oxm.ip_proto(17), oxm.udp_src(server)),
             )
-    if "router-advertisements" in port.guards:
-        # RFC 4861 section 6.1.2: they come from a link-local address, with a hop limit of 255.
+        # A first fragment that ends before its ports (RFC 7112) could be one of an answer.
+        first = oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY | oxm.FRAGMENT_LATER)
         yield flows.add(
             Stage.ADMISSION,
-            210,
-            oxm.match(
-                *(here, source, *ROUTER_ADVERTISEMENT, oxm.ip_ttl(255)),
-                oxm.ipv6_src_prefix(LINK_LOCAL, 10),
-            ),
-            goto=Stage.DISPATCH,
+            310,
+            oxm.match(here, IPV6, oxm.ip_proto(17), oxm.udp_src(0), first),
         )
+    if "router-advertisements" in port.guards:
+        # RFC 4861 section 6.1.2: they come from a link-local address, with a hop limit of 255.
+        advertised = (*ROUTER_ADVERTISEMENT, oxm.ip_ttl(255), oxm.ipv6_src_prefix(LINK_LOCAL, 10))
         yield flows.add(
-            Stage.DISPATCH, 195, oxm.match(here, *ROUTER_ADVERTISEMENT), goto=Stage.FORWARD
+            Stage.ADMISSION, 210, oxm.match(here, source, *advertised), goto=Stage.DISPATCH
         )
+        yield flows.add(Stage.DISPATCH, 195, oxm.match(here, *advertised), goto=Stage.FORWARD)

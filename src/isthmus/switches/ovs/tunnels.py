@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
 from isthmus.switches.ovs.facts import THIS, Meter, Reach, ThisHost, Watching
 from isthmus.switches.ovs.flows import Flows
@@ -79,13 +80,32 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
         goto=Stage.NEIGHBOUR,
     )
     # Neighbour discovery is answered here and goes nowhere else (RFC 4861, RFC 4890 section 4.4).
+    # What a port may say beyond its host has flows above those of SOURCE.
     for kind in range(133, 138):
         match = oxm.match(oxm.eth_type(0x86DD), oxm.ip_proto(58), oxm.icmpv6_type(kind))
-        yield flows.add(Stage.DISPATCH, 190, match)
+        yield flows.drop(Stage.DISPATCH, 190, match, read)
+        yield flows.drop(Stage.SOURCE, 200, match, read)
+    yield from _malformed(flows, read)
     for ethernet in (0x0800, 0x86DD):
         yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(ethernet)), goto=Stage.FORWARD)
     yield from _answers(flows)
     yield from tracking_flows(flows)
+
+
+def _malformed(flows: Flows, read: Read) -> Iterator[Item]:
+    """What no check after it could judge."""
+    # A guest's port is no trunk, and nor is a tunnel. RFC 7348 section 6.1: "Decapsulated VXLAN
+    # frames with the inner VLAN tag SHOULD be discarded"; RFC 7637 section 3.3 of NVGRE: MUST.
+    tagged = oxm.match(oxm.vlan_vid(oxm.VLAN_PRESENT, oxm.VLAN_PRESENT))
+    yield flows.drop(Stage.CLASSIFY, 200, tagged, read)
+    # IEEE 802.3 section 3.2.3: nothing comes from a group, not even where any MAC address may.
+    group = Mac(MULTICAST_BIT)
+    yield flows.drop(Stage.CLASSIFY, 200, oxm.match(oxm.eth_src(group, group)), read)
+    # RFC 7112 section 5: the first fragment holds all headers. Where it does not, Open vSwitch
+    # gives protocol 0, or ICMPv6 of type 0, and neighbour discovery would pass as something else.
+    for stage in (Stage.ADMISSION, Stage.SOURCE):
+        for what in ((oxm.ip_proto(0),), (oxm.ip_proto(58), oxm.icmpv6_type(0))):
+            yield flows.drop(stage, 400, oxm.match(oxm.eth_type(0x86DD), *what), read)
 
 
 def _answers(flows: Flows) -> Iterator[Item]:
