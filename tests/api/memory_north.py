@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from isthmus.api.streams import Message
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
+from isthmus.intent.planning import Request
+from isthmus.intent.versions import Version
+from isthmus.reach.trace import Question
 from tests.intent.memory import CountingIds, MemoryStore
 
 
@@ -54,6 +58,11 @@ class MemoryNorth:
         return rows or next(iter(found), None)
 
 
+async def _told(*messages: Message) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message
+
+
 class SilentHosts:
     """`intent.render.States` and `isthmus.api.doors.Insight` where no host has said anything."""
 
@@ -68,6 +77,43 @@ class SilentHosts:
 
     async def explain_port(self, resource_id: str) -> JsonObject:
         return {"verdict": resource_id}
+
+    def events(self, after: str) -> AsyncIterator[Message]:
+        return _told(Message("reset", {"after": after}, "x-1"))
+
+    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
+        return _told(Message("drop", {"port": port, "host": host}))
+
+    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+        return {"requests": len(requests), "version": str(version)}
+
+    async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
+        return {"verdict": "delivered", "asked": question._asdict(), "switches": by_switches}
+
+    async def check_connectivity(
+        self,
+        *,
+        network: str,
+        sender: str,
+        receiver: str,
+        protocol: str,
+        port: int,
+        length: int,
+        with_trace: bool,
+    ) -> str:
+        return f"{network}-{sender}-{receiver}-{protocol}-{port}"
+
+    def check_results(self) -> dict[str, JsonObject]:
+        return {"one": {"status": "Success", "roundTripTimeMSec": 1.5}}
+
+    async def doctor(self) -> JsonObject:
+        return {"hosts": 0, "findings": []}
+
+    async def bundle(self) -> JsonObject:
+        return {"north": [], "south": {}}
+
+    async def counters(self) -> JsonObject:
+        return {"hosts": []}
 
     async def raise_probe(self) -> JsonObject:
         return {"probe": 1, "hosts": []}
