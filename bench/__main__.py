@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import bulk, latency, rates, restarts, results, topology
+from bench import answers, bulk, groups, latency, rates, restarts, results, throughput, topology
 from bench.results import Figure
 from isthmus_lab.lab import end_abandoned
 
@@ -26,8 +26,20 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
             "port_to_ping",
             lambda: latency.port_to_ping(sizes, 10 if quick else 100, peer=peer),
         ),
+        (
+            "port_to_ping_rules",
+            lambda: latency.port_to_ping_rules(sizes[1::2], 10 if quick else 50),
+        ),
         ("bulk_ports", lambda: bulk.bulk_ports(n_bulk, ovn_bulk)),
         ("bulk_ports_single", lambda: [bulk.bulk_ports_single(n_bulk)]),
+        (
+            "group",
+            lambda: groups.group_figures(
+                *((500, 3, 5) if quick else (10_000, groups.HOSTS, 50)),
+            ),
+        ),
+        ("throughput", lambda: throughput.throughput(peer=peer)),
+        ("answers", lambda: answers.answers(n_bulk)),
         ("flows_per_host", lambda: [restarts.flows_per_host(n_flows, peer=peer)]),
         ("restart_lost", lambda: restarts.restart_losses(3 if quick else 20)),
         (

@@ -26,17 +26,20 @@ from isthmus_lab.northbound import Northbound
 from isthmus_lab.state import HostSpec
 
 BATCH = 500
+GROUP = "default"
 LONGEST_S = 120.0
 
 
 class Rig:
     """A lab with Isthmus on it."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, rules: bool = False) -> None:
+        """`rules`: every port is a member of a default security group, under its rules."""
         self.lab = lab
+        self.rules = rules
         self.socket = processes.rest_socket(lab.run_directory)
         self.south = processes.south_store(lab.run_directory)
-        self.client = Client(f"unix:{self.socket}", timeout_s=LONGEST_S)
+        self.client = Client(f"unix:{self.socket}", timeout_s=LONGEST_S, version="v7.1")
 
     def furnish(self, n_ports: int) -> None:
         """The fabric, and the networks; no ports yet."""
@@ -50,6 +53,7 @@ class Rig:
             *(_put(f"/servers/s{n}", {}) for n in range(topology.SIMULATED_HOSTS)),
         ]
         resources += [_network(name) for name in topology.networks(n_ports)]
+        resources += _default_group() if self.rules else []
         for part in _parts(resources):
             self.client.batch(part)
 
@@ -69,7 +73,7 @@ class Rig:
     def create(self, places: Sequence[Place]) -> None:
         """The ports, in batches."""
         for part in _parts(places):
-            self.client.batch([_interface(place) for place in part])
+            self.client.batch([self._interface(place) for place in part])
 
     def settle(self) -> float:
         """Wait until every real host has programmed all; seconds that took."""
@@ -90,13 +94,31 @@ class Rig:
 
     def put_probe(self, name: str) -> None:
         """The port of the guest that is measured."""
-        self.client.put(f"/networkInterfaces/{name}", _body(GUEST_ADDRESS, GUEST_MAC))
+        self.put_port(name, GUEST_ADDRESS, GUEST_MAC)
+
+    def put_port(self, name: str, address: str, mac: str) -> None:
+        """One more port of the first subnet."""
+        self.client.put(f"/networkInterfaces/{name}", self._ruled(_body(address, mac)))
+
+    def body_of(self, place: Place) -> Mapping[str, Any]:
+        """What a PUT of the port says, with its rules."""
+        return self._ruled(body_of(place))
+
+    def _ruled(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self.rules:
+            return body
+        tags = [{"resourceRef": f"/securityTags/{GROUP}"}]
+        return {"properties": {**body["properties"], "securityTags": tags}}
+
+    def _interface(self, place: Place) -> Mapping[str, Any]:
+        ref = f"/networkInterfaces/{place.name}"
+        return {"method": "PUT", "resourceRef": ref, "body": self.body_of(place)}
 
     def delete(self, name: str) -> None:
         self.client.delete(f"/networkInterfaces/{name}")
 
     def pair(self) -> Pair:
-        self.client.put(f"/networkInterfaces/{PEER_PORT}", _body(PEER_ADDRESS, PEER_MAC))
+        self.put_port(PEER_PORT, PEER_ADDRESS, PEER_MAC)
         pair = Pair(self.lab)
         self.settle()
         return pair
@@ -115,7 +137,9 @@ class Rig:
 
 
 @contextmanager
-def isthmus_rig(n_ports: int, *, plugged: bool = True, created: bool = True) -> Iterator[Rig]:
+def isthmus_rig(
+    n_ports: int, *, plugged: bool = True, created: bool = True, rules: bool = False
+) -> Iterator[Rig]:
     """A rig with N ports, all claimed and programmed."""
     found = list(topology.places(n_ports))
     with Lab("bench") as lab:
@@ -123,7 +147,7 @@ def isthmus_rig(n_ports: int, *, plugged: bool = True, created: bool = True) -> 
         controller = lab.start_controller()
         with Northbound(processes.rest_socket(lab.run_directory)) as north:
             north.wait_until_ready(controller)
-        rig = Rig(lab)
+        rig = Rig(lab, rules=rules)
         with closing(rig.client):
             rig.furnish(n_ports)
             for host in lab.hosts.values():
@@ -215,13 +239,36 @@ def _network(name: str) -> Mapping[str, Any]:
     return _put(f"/virtualNetworks/{name}", properties)
 
 
-def _interface(place: Place) -> Mapping[str, Any]:
-    ref = f"/networkInterfaces/{place.name}"
-    return {"method": "PUT", "resourceRef": ref, "body": body_of(place)}
+def rule(name: str, **fields: Any) -> Mapping[str, Any]:
+    """An aclRule that allows what `fields` say."""
+    ends = {"sourceAddressPrefix": "*", "destinationAddressPrefix": "*"}
+    if "sourceSecurityTags" in fields:
+        del ends["sourceAddressPrefix"]
+    properties = {
+        **{"type": "Inbound", "action": "Allow", "protocol": "All", "priority": "200"},
+        **{"sourcePortRange": "*", "destinationPortRange": "*", "logging": "Enabled"},
+        **ends,
+        **fields,
+    }
+    return {"resourceId": name, "properties": properties}
+
+
+def _default_group() -> list[Mapping[str, Any]]:
+    """What clouds give every port: in from the group itself, ping and one service; out to all."""
+    tag = {"resourceRef": f"/securityTags/{GROUP}"}
+    rules = [
+        rule("group", sourceSecurityTags=[tag]),
+        rule("ping", protocol="ICMPv4"),
+        rule("ssh", protocol="TCP", destinationPortRange="22"),
+        rule("service", protocol="TCP", destinationPortRange="5000-5999"),
+        rule("service-udp", protocol="UDP", destinationPortRange="5000-5999"),
+    ]
+    acl = {"inboundDefaultAction": "Deny", "securityTags": [tag], "aclRules": rules}
+    return [_put(f"/securityTags/{GROUP}", {}), _put(f"/accessControlLists/{GROUP}", acl)]
 
 
 def body_of(place: Place) -> Mapping[str, Any]:
-    """What a PUT of the port says."""
+    """What a PUT of the port says, without rules."""
     return _body(place.address, place.mac, f"{place.network}/subnets/{place.subnet}")
 
 

@@ -58,6 +58,24 @@ def port_to_ping(sizes: Sequence[int], samples: int, *, peer: bool) -> list[Figu
     return figures
 
 
+def port_to_ping_rules(sizes: Sequence[int], samples: int) -> list[Figure]:
+    """With a default security group on every port, beside the same without."""
+    figures = []
+    for n_ports in sizes:
+        plain = _measured(lambda n=n_ports: isthmus_rig(n), samples)  # type: ignore[misc]
+        ruled = _measured(lambda n=n_ports: isthmus_rig(n, rules=True), samples)  # type: ignore[misc]
+        figures.append(
+            figure(
+                *("port_to_ping_rules", n_ports, median(ruled), "ms"),
+                goal="≤ 1.2 × without",
+                peer="without rules",
+                peer_value=median(plain),
+                note=f"medians; p99 {p99(ruled):.1f} and {p99(plain):.1f} ms",
+            )
+        )
+    return figures
+
+
 def _measured(rig_of: Callable[[], AbstractContextManager[Rig]], samples: int) -> list[float]:
     found = []
     with rig_of() as rig:

@@ -19,6 +19,7 @@ from pathlib import Path
 from bench import topology
 from bench.ovn_rows import (
     NORTH,
+    Acl,
     Chassis,
     Encap,
     LogicalRouter,
@@ -233,6 +234,24 @@ class OvnRig:
 
     def put_probe(self, name: str) -> None:
         self._transact(self._port(self._switches["net0-s0"], name, GUEST_MAC, GUEST_ADDRESS))
+
+    def put_port(self, name: str, address: str, mac: str) -> None:
+        """One more port of the first subnet."""
+        self._transact(self._port(self._switches["net0-s0"], name, mac, address))
+
+    def enforce(self, match: str) -> None:
+        """Stateful rules on the first subnet: what matches, and whatever guests open; else
+        nothing."""
+        rules = [
+            Acl(priority=1000, direction="to-lport", match=match, action="allow-related"),
+            Acl(priority=1, direction="to-lport", match="ip", action="drop"),
+            Acl(priority=1000, direction="from-lport", match="ip", action="allow-related"),
+        ]
+        operations = [insert(Acl.TABLE, rule, f"a{n}") for n, rule in enumerate(rules)]
+        added = frozenset(named(f"a{n}") for n in range(len(rules)))
+        switch = self._switches["net0-s0"]
+        operations.append(mutate(LogicalSwitch.TABLE, switch, [("acls", "insert", added)]))
+        self._transact(operations)
 
     def delete(self, name: str) -> None:
         switch = self._switches["net0-s0"]

@@ -45,6 +45,14 @@ class LogicalRouterPort(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ()
 
 
+class Acl(msgspec.Struct, frozen=True, kw_only=True):
+    TABLE: ClassVar[str] = "ACL"
+    priority: int = 0
+    direction: str = "to-lport"
+    match: str = ""
+    action: str = "drop"
+
+
 class Encap(msgspec.Struct, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Encap"
     type: str = "geneve"

@@ -46,6 +46,8 @@ from isthmus.wire.ovsdb import insert, mutate
 
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
+DERIVING_S = 0.002
+"""Between two looks whether that is done: it takes about a millisecond."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -268,7 +270,7 @@ class Insight:
                     f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
                     " says who derives and what is wrong"
                 )
-            await self._asking.next_change(time.monotonic() + 0.05)
+            await self._asking.next_change(time.monotonic() + DERIVING_S)
         try:
             number = await self._increment()
         except Duplicate:
