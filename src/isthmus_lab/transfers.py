@@ -35,15 +35,17 @@ def tcp_transfer(
     *,
     size_bytes: int = 4 << 20,
     timeout_s: float = 20.0,
+    port: int = 0,
 ) -> Transfer:
-    """Send `size_bytes` from one guest to `address` of the other and compare digests.
+    """Send `size_bytes` from one guest to `address` of the other, on `port` or any that is free,
+    and compare digests.
 
     Raises Unavailable when the connection fails, stalls for `timeout_s`, or delivers something
     else.
     """
     block = hashlib.sha256(f"{sender.name}>{receiver.name}".encode()).digest() * 2048
     with entered(receiver.namespace):
-        listener = socket.create_server(("0.0.0.0", 0))
+        listener = socket.create_server(("0.0.0.0", port))
     received: list[str] = []
     acceptor = threading.Thread(target=_receive_all, args=(listener, timeout_s, received))
     expected = hashlib.sha256()

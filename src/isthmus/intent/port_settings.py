@@ -75,7 +75,7 @@ class PortSettings(Part, frozen=True, kw_only=True):
         Guard,
         GUARD,
         Field(
-            "Whether the guest is kept from sending router advertisements and redirects.",
+            "Whether the guest is kept from sending router advertisements.",
             Rules(extension="routerGuard"),
         ),
     ] = Guard.ENABLED

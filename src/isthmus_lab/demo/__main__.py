@@ -16,7 +16,7 @@ from rich.console import Console
 from isthmus.errors import IsthmusError
 from isthmus_lab import namespaces, prerequisites
 from isthmus_lab.daemon import marked_processes
-from isthmus_lab.demo import building, isolation, reachability, resilience
+from isthmus_lab.demo import building, isolation, reachability, resilience, rules
 from isthmus_lab.demo.check import Check, expect
 from isthmus_lab.demo.cloud import HOSTS, PLACES, TENANTS, Cloud
 from isthmus_lab.demo.report import Report
@@ -30,6 +30,7 @@ def planned() -> list[Check]:
         *building.checks(),
         *reachability.checks(),
         *isolation.checks(),
+        *rules.checks(),
         *resilience.checks(),
     ]
 
