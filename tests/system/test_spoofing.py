@@ -83,6 +83,7 @@ VICTIMS = ("victim1", "victim2", "victim3", "db")
 _numbers = count(30000)
 
 AT_ONCE = 8
+"""Forgeries in one burst: what a switch's buffer loses would prove nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +120,6 @@ class Scene(NamedTuple):
 
     def typed(self, ethertype: int, payload: bytes) -> bytes:
         return frames.ethernet(self.mac, self.sender.mac, ethertype, payload)
-
-    def tagged(self, tags: bytes, mark: bytes, source: str = "") -> bytes:
-        frame = self.datagram(mark, source)
-        return frame[:12] + tags + frame[12:]
 
     def arp(
         self,
@@ -210,12 +207,12 @@ SERVICE_TAG = b"\x88\xa8\x00\x07"
 SNAP = b"\xaa\xaa\x03\0\0\0"
 
 ENVELOPES: dict[str, Attack] = {
-    "VLAN tag": lambda scene, mark: scene.tagged(TAG, mark),
-    "priority tag": lambda scene, mark: scene.tagged(PRIORITY_TAG, mark),
-    "service tag": lambda scene, mark: scene.tagged(SERVICE_TAG, mark),
-    "two tags": lambda scene, mark: scene.tagged(SERVICE_TAG + TAG, mark),
-    "VLAN tag and address of a peer": lambda scene, mark: scene.tagged(
-        TAG, mark, scene.peer.address(scene.family)
+    "VLAN tag": lambda scene, mark: tagged(scene.datagram(mark), TAG),
+    "priority tag": lambda scene, mark: tagged(scene.datagram(mark), PRIORITY_TAG),
+    "service tag": lambda scene, mark: tagged(scene.datagram(mark), SERVICE_TAG),
+    "two tags": lambda scene, mark: tagged(scene.datagram(mark), SERVICE_TAG + TAG),
+    "VLAN tag and address of a peer": lambda scene, mark: tagged(
+        scene.datagram(mark, scene.peer.address(scene.family)), TAG
     ),
     "in MPLS": lambda scene, mark: scene.typed(
         0x8847, b"\0\x01\x01\x40" + scene.datagram(mark)[14:]
@@ -232,6 +229,10 @@ ENVELOPES: dict[str, Attack] = {
         0x86DD if scene.family == 4 else 0x0800, scene.datagram(mark)[14:]
     ),
 }
+
+
+def tagged(frame: bytes, tags: bytes) -> bytes:
+    return frame[:12] + tags + frame[12:]
 
 
 def snapped(frame: bytes) -> bytes:
@@ -319,9 +320,9 @@ ARP: dict[str, Attack] = {
     "unknown hardware": lambda s, mark: other_arp(s, mark, hardware=6),
     "long addresses": lambda s, mark: other_arp(s, mark, length=8),
     "reverse ARP": lambda s, mark: retyped(s.arp(mark, 3, s.peer.address(4)), 0x8035),
-    "VLAN tag and an answer for a peer": lambda s, mark: (
-        lambda frame: frame[:12] + TAG + frame[12:]
-    )(s.arp(mark, 2, s.peer.address(4), target=s.destination)),
+    "VLAN tag and an answer for a peer": lambda s, mark: tagged(
+        s.arp(mark, 2, s.peer.address(4), target=s.destination), TAG
+    ),
     "cut off": lambda s, mark: s.typed(frames.ETHERTYPE_ARP, b"\0\x01\x08\0\x06\x04" + mark[:20]),
 }
 
@@ -528,7 +529,6 @@ def test_what_a_guest_forges_arrives_nowhere(cloud: Cloud, what: tuple[str, str]
 def assert_closed(cloud: Cloud, sender: str, family: int, attacks: Mapping[str, Attack]) -> None:
     """None of `attacks` arrives anywhere."""
     left = iter(attacks.items())
-    # No more at once than a switch's buffer takes: what it has lost would prove nothing.
     while part := dict(islice(left, AT_ONCE)):
         assert (
             stray(cloud, cloud[sender], family, everywhere(cloud, sender, family, part), {}) == {}
@@ -777,7 +777,8 @@ def has(seen: Capture, mark: bytes, count: int) -> bool:
 
 
 def test_address_pairs_open_what_they_name(cloud: Cloud) -> None:
-    own, other, self = cloud["pairs"].mac, PAIR_MAC, cloud["pairs"]
+    sender, other = cloud["pairs"], PAIR_MAC
+    own = sender.mac
     inside = {
         4: (("10.1.1.200", own), ("10.1.1.208", other), ("10.1.1.223", other)),
         6: (
@@ -789,12 +790,12 @@ def test_address_pairs_open_what_they_name(cloud: Cloud) -> None:
         4: (
             *(("10.1.1.199", own), ("10.1.1.201", own), ("10.1.1.200", other)),
             *(("10.1.1.200", NOBODY), ("10.1.1.208", own), ("10.1.1.207", other)),
-            *(("10.1.1.224", other), (self.address(4), other)),
+            *(("10.1.1.224", other), (sender.address(4), other)),
         ),
         6: (
             *(("fd00:1:0:1::1ff", own), ("fd00:1:0:1::201", own), ("fd00:1:0:1::200", other)),
             *(("fd00:1:0:1:aa::", own), ("fd00:1:0:1:a9:ffff:ffff:ffff", other)),
-            *(("fd00:1:0:1:ab::", other), ("fd00:1:0:1::200", NOBODY), (self.address(6), other)),
+            *(("fd00:1:0:1:ab::", other), ("fd00:1:0:1::200", NOBODY), (sender.address(6), other)),
         ),
     }
     for family in FAMILIES:
