@@ -101,7 +101,8 @@ def lists_of(world: World, port: Port) -> Iterator[tuple[str, ListKey]]:
 def _touched_lists(
     before: World, after: World, changes: Sequence[RowChange]
 ) -> dict[ListKey, set[str]]:
-    """Lists whose rules change, or whose groups' members do, with the ports under them."""
+    """Lists whose rules change, or whose groups' members do, with the ports that are under them
+    before and after."""
     sets: set[str] = set()
     groups: set[str] = set()
     for old, new in changes:
@@ -118,13 +119,18 @@ def _touched_lists(
         for name, rules in world.rules_by_set.items():
             if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
                 sets.add(name)
+    was, now = (_ports_under(world, sets) for world in (before, after))
+    return {key: both for key, ports in now.items() if (both := ports & was.get(key, set()))}
+
+
+def _ports_under(world: World, sets: set[str]) -> dict[ListKey, set[str]]:
+    """Ports by the lists that hold for them and have one of `sets`."""
     found: dict[ListKey, set[str]] = defaultdict(set)
-    for world in (before, after):
-        for port in world.ports.values():
-            if any(entry.rpartition(" ")[2] in sets for entry in port.rule_sets):
-                for _, key in lists_of(world, port):
-                    if sets & set(key.sets):
-                        found[key].add(port.id)
+    for port in world.ports.values():
+        if any(entry.rpartition(" ")[2] in sets for entry in port.rule_sets):
+            for _, key in lists_of(world, port):
+                if sets & set(key.sets):
+                    found[key].add(port.id)
     return found
 
 
