@@ -119,7 +119,7 @@ def _touched_lists(
         for name, rules in world.rules_by_set.items():
             if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
                 sets.add(name)
-    was, now = (_ports_under(world, sets) for world in (before, after))
+    was, now = _ports_under(before, sets), _ports_under(after, sets)
     return {key: both for key, ports in now.items() if (both := ports & was.get(key, set()))}
 
 
