@@ -119,8 +119,8 @@ def _touched_lists(
         for name, rules in world.rules_by_set.items():
             if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
                 sets.add(name)
-    was, now = _ports_under(before, sets), _ports_under(after, sets)
-    return {key: both for key, ports in now.items() if (both := ports & was.get(key, set()))}
+    under, later = _ports_under(before, sets), _ports_under(after, sets)
+    return {key: both for key, ports in later.items() if (both := ports & under.get(key, set()))}
 
 
 def _ports_under(world: World, sets: set[str]) -> dict[ListKey, set[str]]:
