@@ -34,9 +34,7 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
         ("bulk_ports_single", lambda: [bulk.bulk_ports_single(n_bulk)]),
         (
             "group",
-            lambda: groups.group_figures(
-                *((500, 3, 5) if quick else (10_000, groups.HOSTS, 50)),
-            ),
+            lambda: groups.group_figures(*((500, 5, 0) if quick else (10_000, 100, groups.MANY))),
         ),
         ("throughput", lambda: throughput.throughput(peer=peer)),
         ("answers", lambda: answers.answers(n_bulk)),

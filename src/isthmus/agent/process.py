@@ -188,7 +188,8 @@ class Agent:
         self.state.south_changed(
             [SouthChange(c.row_id, row_or_none(c.old), row_or_none(c.new)) for c in changes]
         )
-        self._to_program.set()
+        if any(c.row_type is not Heartbeat for c in changes):
+            self._to_program.set()
         if self.state.queries:
             self._to_answer.set()
 
