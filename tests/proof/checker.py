@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flows against reference, probe by probe: the first packet, its answer, and one more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from isthmus.addresses import parse_mac
+from tests.proof.frames import answer
+from tests.proof.interpreter import Overlap
+from tests.proof.network import Delivered, Network
+from tests.proof.probes import Probe
+from tests.proof.reference import Reference
+
+
+class Disagreement(NamedTuple):
+    """`step`: which packet of the exchange."""
+
+    probe: Probe
+    step: str
+    flows: tuple[Delivered, ...] | str
+    reference: tuple[Delivered, ...]
+
+
+class Checker:
+    """Compares one network with one reference."""
+
+    def __init__(self, network: Network, reference: Reference) -> None:
+        self.network = network
+        self.reference = reference
+
+    def disagreements(self, probes: Iterable[Probe]) -> Iterator[Disagreement]:
+        for probe in probes:
+            found = self.compare(probe)
+            if found is not None:
+                yield found
+
+    def compare(self, probe: Probe) -> Disagreement | None:
+        """An exchange from nothing; at most one packet is found wrong."""
+        self.network.forget()
+        self.reference.forget()
+        got, wrong = self._step("first", probe)
+        if wrong is not None or not probe.port:
+            return wrong
+        for delivered in got:
+            back = self._answer(delivered)
+            if back is not None:
+                _, wrong = self._step("answer", back)
+                if wrong is not None:
+                    return wrong
+        if got:
+            _, wrong = self._step("another", probe)
+        return wrong
+
+    def _answer(self, delivered: Delivered) -> Probe | None:
+        mac = parse_mac(self.reference.ports[delivered.port].mac)
+        back = answer(delivered.frame, mac)
+        return None if back is None else Probe(back, port=delivered.port)
+
+    def step(self, name: str, probe: Probe) -> Disagreement | None:
+        """One packet, after all that was before."""
+        return self._step(name, probe)[1]
+
+    def _step(
+        self, name: str, probe: Probe
+    ) -> tuple[tuple[Delivered, ...], Disagreement | None]:
+        expected = self._expected(probe)
+        try:
+            got = self._got(probe)
+        except Overlap as error:
+            return (), Disagreement(probe, name, str(error), expected)
+        return got, None if got == expected else Disagreement(probe, name, got, expected)
+
+    def _got(self, probe: Probe) -> tuple[Delivered, ...]:
+        if probe.port:
+            return self.network.send(probe.port, probe.frame)
+        at = self.network.hosts[probe.host]
+        encapsulation = next(iter(at.tunnel_ports))
+        return self.network.inject(
+            probe.host, probe.came_from, probe.vsid, probe.frame, encapsulation
+        )
+
+    def _expected(self, probe: Probe) -> tuple[Delivered, ...]:
+        if probe.port:
+            return self.reference.send(probe.port, probe.frame)
+        return self.reference.inject(probe.host, probe.came_from, probe.vsid, probe.frame)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clouds to prove things about: rows of policy, and on which host each port is plugged.
+
+Two tenants, red and blue, have the same addresses and the same router MAC address, and two segments
+each; a third, lone, has the addresses of segment a and no router. All addresses are of both
+families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Rule, RuleSet, Segment
+from tests.proof.network import Host, Network
+from tests.proof.reference import Reference
+from tests.switches.policy_rows import SPEAKS, host_rows, provider_address
+
+ROUTER_MAC = "12:34:56:78:9a:bc"
+TENANTS = ("red", "blue", "lone")
+SEGMENTS = {
+    "red/a": 5001,
+    "red/b": 5002,
+    "blue/a": 5011,
+    "blue/b": 5012,
+    "lone/a": 5021,
+}
+"""By name: the VSID."""
+HOSTS = tuple(SPEAKS)
+
+
+def address(segment: str, number: int, family: int = 4) -> str:
+    """The same for the same segment of every tenant."""
+    subnet = 1 + "ab".index(segment[-1])
+    return f"10.0.{subnet}.{number}" if family == 4 else f"fd00:0:0:{subnet}::{number:x}"
+
+
+def port(segment: str, number: int, *more: str, families: str = "46", **others: object) -> Port:
+    """The port ``red/a-4`` of 10.0.1.4 and fd00:0:0:1::4; `more` are further addresses."""
+    name = f"{segment}-{number}"
+    own = tuple(address(segment, number, family) for family in (4, 6) if str(family) in families)
+    mac = f"02:00:{TENANTS.index(segment[:-2]):02x}:{'ab'.index(segment[-1]):02x}:00:{number:02x}"
+    values = {"id": name, "segment": segment, "mac": mac, "addresses": tuple(sorted(own + more))}
+    return Port(**{**values, "dhcp_address": own[0] if own else "", **others})  # type: ignore[arg-type]  # columns by name
+
+
+def ground() -> Iterator[Row]:
+    """Hosts, segments, routers."""
+    yield from host_rows()
+    for number, tenant in enumerate(TENANTS[:2], 1):
+        spaces = ("10.0.0.0/16", "fd00::/48")
+        yield Router(id=tenant, rdid=number, mac=ROUTER_MAC, prefixes=spaces)
+    for name, vsid in SEGMENTS.items():
+        yield Segment(id=name, physical_network="underlay", vsid=vsid)
+        gateways = (f"{address(name, 1)}/24", f"{address(name, 1, 6)}/64")
+        if not name.startswith("lone"):
+            yield RouterPort(router=name[:-2], segment=name, addresses=gateways)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """`places`: the host of each port."""
+
+    ports: tuple[Port, ...]
+    rules: tuple[RuleSet | Rule, ...]
+    places: tuple[tuple[str, str], ...]
+
+    def rows(self) -> list[Row]:
+        return [*ground(), *self.ports, *self.rules, *self.claims()]
+
+    def claims(self) -> Iterator[Claim]:
+        host_of = dict(self.places)
+        for one in self.ports:
+            host = host_of[one.id]
+            at = provider_address(host)
+            yield Claim(
+                port=one.id, host=host, segment=one.segment, provider_address=at, sequence=1
+            )
+
+    def plugged(self, host: str) -> dict[str, int]:
+        """OpenFlow ports of a host's ports."""
+        here = sorted(name for name, place in self.places if place == host)
+        return {name: number for number, name in enumerate(here, 1)}
+
+    def network(self) -> Network:
+        rows = self.rows()
+        return Network(Host(name, rows, self.plugged(name)) for name in HOSTS)
+
+    def reference(self) -> Reference:
+        return Reference(self.rows())
+
+    def with_port(self, changed: Port) -> Cloud:
+        ports = tuple(changed if one.id == changed.id else one for one in self.ports)
+        return replace(self, ports=ports)
+
+    def without(self, *rows: RuleSet | Rule) -> Cloud:
+        return replace(self, rules=tuple(row for row in self.rules if row not in rows))
+
+
+def cloud(
+    ports: Iterable[Port], rules: Iterable[RuleSet | Rule] = (), hosts: Iterable[str] = HOSTS
+) -> Cloud:
+    """Ports are put on `hosts` in turn."""
+    ports, hosts = tuple(ports), tuple(hosts)
+    places = tuple((one.id, hosts[number % len(hosts)]) for number, one in enumerate(ports))
+    return Cloud(ports, tuple(rules), places)
+
+
+@cache
+def hosts_by_address() -> dict[str, str]:
+    return {provider_address(host): host for host in HOSTS}
