@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import MULTICAST_BIT, parse_mac
 from tests.proof.frames import answer
 from tests.proof.interpreter import Overlap
 from tests.proof.network import Delivered, Network
@@ -41,7 +41,7 @@ class Checker:
         self.network.forget()
         self.reference.forget()
         got, wrong = self._step("first", probe)
-        if wrong is not None or not probe.port:
+        if wrong is not None or not probe.port or probe.frame.eth_dst & MULTICAST_BIT:
             return wrong
         for delivered in got:
             back = self._answer(delivered)

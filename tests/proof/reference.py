@@ -85,7 +85,7 @@ class Reference:
         if self._asks_router(sender, frame):
             echoed = Delivered(name, _echoed(frame))
             return (echoed,) if self._passes(sender, speaker, "out", frame) else ()
-        ways = [way for way in self._ways(sender, frame) if way.port.id in self._claims]
+        ways = list(self._ways(sender, frame))
         passes = self._passes(sender, speaker, "out", frame) if ways else False
         return tuple(sorted(self._received(ways, frame))) if passes else ()
 
@@ -172,9 +172,11 @@ class Reference:
             yield from self._routed(sender, router, frame)
             return
         for port in self._by_domain[self.domain_name(sender.segment)]:
-            if port.segment == sender.segment and port.id != sender.id:
+            is_placed = port.id in self._claims and port.id != sender.id
+            if is_placed and port.segment == sender.segment:
                 if frame.eth_dst & MULTICAST_BIT or frame.eth_dst == parse_mac(port.mac):
-                    yield _Way(port, frame.eth_src, frame.eth_dst, frame.ttl)
+                    eth_src = self._shown(sender, port, frame, frame.eth_src)
+                    yield _Way(port, eth_src, frame.eth_dst, frame.ttl)
 
     def _asks_router(self, sender: Port, frame: Frame) -> bool:
         """Whether it is an echo request to an address of the router."""
@@ -203,8 +205,19 @@ class Reference:
         leg, _ = max(inside, key=lambda pair: pair[1].network.prefixlen)
         for port in self._by_domain[router.id]:
             if port.segment == leg.segment and port.id != sender.id:
-                if (its.family, its.destination) in map(numbered, port.addresses):
-                    yield _Way(port, parse_mac(router.mac), parse_mac(port.mac), frame.ttl - 1)
+                known = (its.family, its.destination) in map(numbered, port.addresses)
+                if known and port.id in self._claims:
+                    eth_src = self._shown(sender, port, frame, parse_mac(router.mac))
+                    yield _Way(port, eth_src, parse_mac(port.mac), frame.ttl - 1)
+
+    def _shown(self, sender: Port, receiver: Port, frame: Frame, eth_src: int) -> int:
+        """The source MAC address that arrives: within a segment another host puts the port's own in
+        place of what came, so that a forged one reaches nobody."""
+        own = (frame.tuple.family, frame.tuple.source) in map(numbered, sender.addresses)
+        hosts = {self._claims[one.id].host for one in (sender, receiver)}
+        if sender.segment == receiver.segment and len(hosts) > 1 and own:
+            return parse_mac(sender.mac)
+        return eth_src
 
     def _address(self, port: Port, family: int, number: int) -> str:
         """Whose rules hold: those of the port's own address, else of the first of its family."""

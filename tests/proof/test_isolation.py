@@ -57,6 +57,9 @@ def rules(draw: st.DrawFn) -> Rule:
     if len(families) > 1:
         source = destination = ""
         families = {service["family"]} if service.get("family") else set()
+    source_groups, destination_groups = draw(
+        st.sampled_from((((), ()), (("g1",), ()), ((), ("g1",)), (("g1", "g2"), ())))
+    )
     values = {**service, "family": families.pop() if families else 0}
     return Rule(
         rule_set=draw(st.sampled_from(SETS)),
@@ -66,8 +69,8 @@ def rules(draw: st.DrawFn) -> Rule:
         action=draw(_actions),
         source=source,
         destination=destination,
-        source_groups=draw(_some_groups),
-        destination_groups=draw(_some_groups),
+        source_groups=source_groups,
+        destination_groups=destination_groups,
         **values,
     )
 
