@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+from isthmus.derive.engine import Change
 from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Rule, RuleSet, Segment
 from tests.proof.network import Host, Network
 from tests.proof.reference import Reference
@@ -83,6 +84,22 @@ class Cloud:
         here = sorted(name for name, place in self.places if place == host)
         return {name: number for number, name in enumerate(here, 1)}
 
+    def change(self, network: Network, after: Cloud) -> list[Change]:
+        """Make of the network of this cloud that of another, in which ports are where they were;
+        gives the flows that changed."""
+        before = {(type(row), row.key): row for row in self.rows()}
+        now = {(type(row), row.key): row for row in after.rows()}
+        changed: list[Change] = []
+        for host in network.hosts.values():
+            for key, row in before.items():
+                if key not in now:
+                    host.put(row, present=False)
+            for key, row in now.items():
+                if before.get(key) != row:
+                    host.put(row)
+            changed += host.settle()
+        return changed
+
     def network(self) -> Network:
         rows = self.rows()
         return Network(Host(name, rows, self.plugged(name)) for name in HOSTS)
@@ -93,6 +110,12 @@ class Cloud:
     def with_port(self, changed: Port) -> Cloud:
         ports = tuple(changed if one.id == changed.id else one for one in self.ports)
         return replace(self, ports=ports)
+
+    def without_port(self, name: str) -> Cloud:
+        """It is unplugged, too."""
+        ports = tuple(one for one in self.ports if one.id != name)
+        places = tuple(place for place in self.places if place[0] != name)
+        return replace(self, ports=ports, places=places)
 
     def without(self, *rows: RuleSet | Rule) -> Cloud:
         return replace(self, rules=tuple(row for row in self.rules if row not in rows))

@@ -134,7 +134,7 @@ _PROTOCOL_OF = {
     **dict.fromkeys((oxm.ICMP_TYPE, oxm.ICMP_CODE), 1),
     **dict.fromkeys((oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE), 58),
 }
-_OF_SOLICITATION = (oxm.ND_TARGET, oxm.ND_SLL)
+_TYPES_OF = {oxm.ND_TARGET: (135, 136), oxm.ND_SLL: (135,), oxm.ND_TLL: (136,)}
 _OF_TUPLE = frozenset(
     (oxm.CT_NW_SRC, oxm.CT_NW_DST, oxm.CT_IPV6_SRC, oxm.CT_IPV6_DST)
     + (oxm.CT_NW_PROTO, oxm.CT_TP_SRC, oxm.CT_TP_DST)
@@ -167,7 +167,7 @@ def _check(entry: oxm.Entry, exact: dict[oxm.Field, int], entries: list[oxm.Entr
         raise Refused(f"{field} without its eth_type")
     if field in _PROTOCOL_OF and exact.get(oxm.IP_PROTO) != _PROTOCOL_OF[field]:
         raise Refused(f"{field} without its protocol")
-    if field in _OF_SOLICITATION and exact.get(oxm.ICMPV6_TYPE) != 135:
+    if field in _TYPES_OF and exact.get(oxm.ICMPV6_TYPE) not in _TYPES_OF[field]:
         raise Refused(f"{field} without its type")
     if field in _OF_TUPLE:
         wanted = oxm.CT_TRK | oxm.CT_INV

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import product
+from ipaddress import ip_network
+from itertools import permutations, product
+from random import Random
 from typing import NamedTuple
 
 from isthmus.addresses import parse_mac
@@ -108,6 +110,7 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     its = honest.tuple
     theirs = numbered(next(t for t in target.addresses if numbered(t)[0] == its.family))[1]
     yield honest._replace(eth_src=parse_mac(target.mac))
+    yield from _as_pair(source, honest)
     yield honest._replace(tuple=its._replace(source=theirs, destination=its.source))
     yield honest._replace(tuple=its._replace(source=its.source + 77))
     yield honest._replace(tuple=its._replace(destination=its.destination + 77))
@@ -120,6 +123,42 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     yield honest._replace(eth_dst=BROADCAST_MAC)
     group = 0xE0000001 if its.family == 4 else 0xFF02 << 112 | 1
     yield honest._replace(eth_dst=ALL_NODES_MAC, tuple=its._replace(destination=group))
+
+
+def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
+    """From the address pairs of a port, and from just beside them."""
+    for pair in source.pairs:
+        prefix, _, mac = pair.partition(" ")
+        network = ip_network(prefix)
+        if network.version != honest.tuple.family:
+            continue
+        last = int(network.broadcast_address)
+        for address in (int(network.network_address), last, last + 1):
+            its = honest.tuple._replace(source=address)
+            yield honest._replace(tuple=its)
+            yield honest._replace(tuple=its, eth_src=parse_mac(mac))
+
+
+def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:
+    """For every ordered pair of ports: services at the edges of rules, lies, and tunnels."""
+    written = [row for row in cloud.rules if isinstance(row, Rule)]
+    by_family = {family: services(written, family) for family in (4, 6)}
+    for source, target in permutations(cloud.ports, 2):
+        honest = [
+            frame
+            for family, spoken in by_family.items()
+            for service in spoken
+            for frame in between(source, target, service, ROUTER_MAC)
+            if frame.tuple.family == family
+        ]
+        if not honest:
+            continue
+        for frame in random.sample(honest, min(per_pair, len(honest))):
+            yield Probe(frame, port=source.id)
+        one = random.choice(honest)
+        for lie in lies(source, target, one):
+            yield Probe(lie, port=source.id)
+        yield from random.sample(list(injections(cloud, one)), 4)
 
 
 def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
