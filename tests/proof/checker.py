@@ -37,42 +37,45 @@ class Checker:
                 yield found
 
     def compare(self, probe: Probe) -> Disagreement | None:
-        """An exchange from nothing; at most one packet is found wrong."""
+        """An exchange from nothing; of its packets the first that is wrong. What goes to many, or
+        comes from a host that lies, is not answered."""
         self.network.forget()
         self.reference.forget()
-        got, wrong = self._step("first", probe)
+        wrong = self.step("first", probe)
         if wrong is not None or not probe.port or probe.frame.eth_dst & MULTICAST_BIT:
             return wrong
-        for delivered in got:
-            back = self._answer(delivered)
+        for delivered in self._last:
+            back = self.answer(delivered)
             if back is not None:
-                _, wrong = self._step("answer", back)
+                wrong = self.step("answer", back) or self.step("another", probe)
                 if wrong is not None:
                     return wrong
-        if got:
-            _, wrong = self._step("another", probe)
-        return wrong
+        return None
 
-    def _answer(self, delivered: Delivered) -> Probe | None:
+    def step(self, name: str, probe: Probe) -> Disagreement | None:
+        """One packet, after all that was before."""
+        expected = self._expected(probe)
+        try:
+            self._last = self._sent(probe)
+        except Overlap as error:
+            return Disagreement(probe, name, str(error), expected)
+        if self._last == expected:
+            return None
+        return Disagreement(probe, name, self._last, expected)
+
+    def got(self, probe: Probe) -> tuple[Delivered, ...]:
+        """Who gets one packet, after all that was before; flows and reference must agree."""
+        wrong = self.step("before", probe)
+        assert wrong is None, wrong
+        return self._last
+
+    def answer(self, delivered: Delivered) -> Probe | None:
+        """What who got a packet sends back."""
         mac = parse_mac(self.reference.ports[delivered.port].mac)
         back = answer(delivered.frame, mac)
         return None if back is None else Probe(back, port=delivered.port)
 
-    def step(self, name: str, probe: Probe) -> Disagreement | None:
-        """One packet, after all that was before."""
-        return self._step(name, probe)[1]
-
-    def _step(
-        self, name: str, probe: Probe
-    ) -> tuple[tuple[Delivered, ...], Disagreement | None]:
-        expected = self._expected(probe)
-        try:
-            got = self._got(probe)
-        except Overlap as error:
-            return (), Disagreement(probe, name, str(error), expected)
-        return got, None if got == expected else Disagreement(probe, name, got, expected)
-
-    def _got(self, probe: Probe) -> tuple[Delivered, ...]:
+    def _sent(self, probe: Probe) -> tuple[Delivered, ...]:
         if probe.port:
             return self.network.send(probe.port, probe.frame)
         at = self.network.hosts[probe.host]

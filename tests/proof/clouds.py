@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from typing import NamedTuple
 
 from isthmus.derive.engine import Change
 from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Rule, RuleSet, Segment
@@ -59,34 +59,37 @@ def ground() -> Iterator[Row]:
             yield RouterPort(router=name[:-2], segment=name, addresses=gateways)
 
 
+class Place(NamedTuple):
+    """Where a port is plugged."""
+
+    port: str
+    host: str
+    ofport: int
+
+
 @dataclass(frozen=True)
 class Cloud:
-    """`places`: the host of each port."""
+    """Each port is plugged in one place, or in none."""
 
     ports: tuple[Port, ...]
     rules: tuple[RuleSet | Rule, ...]
-    places: tuple[tuple[str, str], ...]
+    places: tuple[Place, ...]
 
     def rows(self) -> list[Row]:
         return [*ground(), *self.ports, *self.rules, *self.claims()]
 
     def claims(self) -> Iterator[Claim]:
-        host_of = dict(self.places)
-        for one in self.ports:
-            host = host_of[one.id]
-            at = provider_address(host)
-            yield Claim(
-                port=one.id, host=host, segment=one.segment, provider_address=at, sequence=1
-            )
+        by_id = {one.id: one for one in self.ports}
+        for name, host, _ in self.places:
+            segment, at = by_id[name].segment, provider_address(host)
+            yield Claim(port=name, host=host, segment=segment, provider_address=at, sequence=1)
 
     def plugged(self, host: str) -> dict[str, int]:
         """OpenFlow ports of a host's ports."""
-        here = sorted(name for name, place in self.places if place == host)
-        return {name: number for number, name in enumerate(here, 1)}
+        return {place.port: place.ofport for place in self.places if place.host == host}
 
     def change(self, network: Network, after: Cloud) -> list[Change]:
-        """Make of the network of this cloud that of another, in which ports are where they were;
-        gives the flows that changed."""
+        """Make of the network of this cloud that of another; gives the flows that changed."""
         before = {(type(row), row.key): row for row in self.rows()}
         now = {(type(row), row.key): row for row in after.rows()}
         changed: list[Change] = []
@@ -97,7 +100,9 @@ class Cloud:
             for key, row in now.items():
                 if before.get(key) != row:
                     host.put(row)
+            host.plug(after.plugged(host.name))
             changed += host.settle()
+        network.plugged()
         return changed
 
     def network(self) -> Network:
@@ -114,8 +119,14 @@ class Cloud:
     def without_port(self, name: str) -> Cloud:
         """It is unplugged, too."""
         ports = tuple(one for one in self.ports if one.id != name)
-        places = tuple(place for place in self.places if place[0] != name)
+        places = tuple(place for place in self.places if place.port != name)
         return replace(self, ports=ports, places=places)
+
+    def moved(self, name: str, host: str) -> Cloud:
+        places = tuple(
+            place._replace(host=host) if place.port == name else place for place in self.places
+        )
+        return replace(self, places=places)
 
     def without(self, *rows: RuleSet | Rule) -> Cloud:
         return replace(self, rules=tuple(row for row in self.rules if row not in rows))
@@ -126,10 +137,7 @@ def cloud(
 ) -> Cloud:
     """Ports are put on `hosts` in turn."""
     ports, hosts = tuple(ports), tuple(hosts)
-    places = tuple((one.id, hosts[number % len(hosts)]) for number, one in enumerate(ports))
+    places = tuple(
+        Place(one.id, hosts[number % len(hosts)], number + 1) for number, one in enumerate(ports)
+    )
     return Cloud(ports, tuple(rules), places)
-
-
-@cache
-def hosts_by_address() -> dict[str, str]:
-    return {provider_address(host): host for host in HOSTS}

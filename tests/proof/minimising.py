@@ -40,10 +40,9 @@ def _smaller(cloud: Cloud) -> Iterator[Cloud]:
                     simpler = msgspec.structs.replace(row, **{column: plain})
                     rules = (*cloud.rules[:number], simpler, *cloud.rules[number + 1 :])
                     yield replace(cloud, rules=rules)
-    for name, host in cloud.places:
-        if host != "h1":
-            places = tuple((one, "h1" if one == name else at) for one, at in cloud.places)
-            yield replace(cloud, places=places)
+    for place in cloud.places:
+        if place.host != "h1":
+            yield cloud.moved(place.port, "h1")
 
 
 _PLAIN: dict[str, object] = {

@@ -39,15 +39,24 @@ class Host:
         self.numbers = Numbers()
         self.connections = Connections()
         self.program = Program()
-        self.port_of = {ofport: port for port, ofport in plugged.items()}
+        self.port_of: dict[int, str] = {}
         this = self.engine.rows(ThisHost)[THIS]
         self.provider_address = this.provider_address
         self.tunnel_ports = dict(this.tunnel_ports)
-        put(self.engine, *rows, *(LocalPort(port, ofport) for port, ofport in plugged.items()))
+        put(self.engine, *rows)
+        self.plug(plugged)
         self.settle()
 
     def put(self, row: Row, *, present: bool = True) -> None:
         self.engine.put(type(row), row.key, row if present else None)
+
+    def plug(self, plugged: Mapping[str, int]) -> None:
+        """These ports, and no others."""
+        for port in self.port_of.values():
+            if port not in plugged:
+                self.engine.put(LocalPort, port, None)
+        put(self.engine, *(LocalPort(port, ofport) for port, ofport in plugged.items()))
+        self.port_of = {ofport: port for port, ofport in plugged.items()}
 
     def settle(self) -> list[Change]:
         """Let the program follow the rows; gives the flows that changed."""
@@ -68,13 +77,18 @@ class Network:
 
     def __init__(self, hosts: Iterable[Host]) -> None:
         self.hosts = {host.name: host for host in hosts}
+        self._host_at = {host.provider_address: host for host in self.hosts.values()}
+        self.watches: dict[str, Watch] = {}
+        self.place_of: dict[str, tuple[str, int]] = {}
+        self.plugged()
+
+    def plugged(self) -> None:
+        """Look where the ports are."""
         self.place_of = {
             port: (host.name, ofport)
             for host in self.hosts.values()
             for ofport, port in host.port_of.items()
         }
-        self._host_at = {host.provider_address: host for host in self.hosts.values()}
-        self.watches: dict[str, Watch] = {}
 
     def forget(self) -> None:
         """All connections."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import Random
 
 from isthmus.policy.rows import Port, Rule, RuleSet
-from tests.proof.clouds import HOSTS, Cloud, port
+from tests.proof.clouds import HOSTS, Cloud, Place, port
 
 PLACES = (
     *(("red/a", number) for number in (4, 5, 6)),
@@ -57,7 +57,9 @@ def random_cloud(seed: int) -> Cloud:
         for number in range(random.randint(2, 12))
     ]
     ports = [_port(random, *place) for place in random.sample(PLACES, random.randint(2, 6))]
-    places = tuple((one.id, random.choice(HOSTS)) for one in ports)
+    places = tuple(
+        Place(one.id, random.choice(HOSTS), number) for number, one in enumerate(ports, 1)
+    )
     return Cloud(tuple(ports), (*sets, *rules), places)
 
 

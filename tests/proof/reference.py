@@ -67,12 +67,28 @@ class Reference:
         return self._router_of.get(segment, segment)
 
     def take_over(self, other: Reference) -> None:
-        """Remember what another, of an earlier policy, has seen."""
-        self._memory = other._memory
+        """Remember what another, of an earlier policy, has seen. A host knows no connections of a
+        port that comes from another host."""
+        for name, known in other._memory.items():
+            if other.host_of(name) == self.host_of(name):
+                self._memory[name] = known
 
     def forget(self) -> None:
         """All connections."""
         self._memory.clear()
+
+    def host_of(self, port: str) -> str | None:
+        """Where a port is, if it is anywhere."""
+        claim = self._claims.get(port)
+        return claim.host if claim is not None else None
+
+    def is_watched(self, name: str, frame: Frame) -> bool:
+        """Whether rules forbid anything at the end that sends a frame."""
+        port = self.ports.get(name)
+        if port is None:
+            return False
+        speaker = self._address(port, frame.tuple.family, frame.tuple.source)
+        return self.rules.forbids_something(port, speaker)
 
     # -- who gets it -------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ def _said(cloud: Cloud, found: Disagreement) -> str:
     """The smallest cloud that shows it, and what it shows."""
 
     def shows(smaller: Cloud) -> bool:
-        has_port = not found.probe.port or found.probe.port in dict(smaller.places)
+        has_port = found.probe.port in {"", *(place.port for place in smaller.places)}
         return has_port and _compared(smaller, found.probe) is not None
 
     smallest = minimised(cloud, shows)
