@@ -79,6 +79,3 @@ CHANGES: tuple[Change, ...] = (
 
 def _with_row(cloud: Cloud, before: Rule | RuleSet, after: Rule | RuleSet) -> Cloud:
     return replace(cloud, rules=tuple(after if row is before else row for row in cloud.rules))
-
-
-

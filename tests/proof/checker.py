@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from isthmus.addresses import MULTICAST_BIT, parse_mac
 from tests.proof.frames import answer
-from tests.proof.interpreter import Overlap
 from tests.proof.network import Delivered, Network
 from tests.proof.probes import Probe
+from tests.proof.program import Overlap
 from tests.proof.reference import Reference
 
 

@@ -1,37 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's program, and what it does to one packet.
+"""What one host's program does to one packet.
 
-The flow of the highest priority that matches decides; where two of one priority match and do not do
-the same, the program is wrong (`Overlap`), for a switch may take either. What a resubmit changes
+What a resubmit changes
 stays changed; a packet goes out neither to the port that it came from, nor to port 0. Meters and
 hashes have no say in who gets a packet, and the interpreter passes over them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import FlowKey, Stage
+from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import oxm
-from tests.proof import decoding as op
+from tests.proof import operations as op
 from tests.proof.connections import Connections, Seen, Tuple
-from tests.proof.decoding import N_REGISTERS, N_SLOTS, SLOT, Operation, Place
+from tests.proof.operations import Operation, Place
+from tests.proof.program import Flow, Overlap, Program, Slots
+from tests.proof.slots import N_REGISTERS, N_SLOTS, SLOT
 
 Packet = Mapping[oxm.Field, int]
-Slots = list[int]
 
 _DEEPEST = 64
-
-
-class Overlap(Exception):
-    """Two flows of one priority match one packet and differ."""
-
-
-class Flow(NamedTuple):
-    key: FlowKey
-    conditions: tuple[op.Condition, ...]
-    operations: tuple[Operation, ...]
 
 
 class Sent(NamedTuple):
@@ -44,81 +34,6 @@ class Sent(NamedTuple):
 
 Watch = Callable[[int, Slots, Flow | None], None]
 """Told of each lookup: table, the packet then, the flow found."""
-
-
-def decoded(key: FlowKey, instructions: bytes) -> Flow:
-    """Raises Refused."""
-    return Flow(key, op.conditions(key.match), op.operations(key.table, instructions))
-
-
-class _Shape:
-    """The flows of a table that compare the same bits, by what they compare them with."""
-
-    __slots__ = ("conditions", "flows", "top")
-
-    def __init__(self, conditions: tuple[tuple[int, int], ...]) -> None:
-        self.conditions = conditions
-        self.flows: dict[tuple[int, ...], list[Flow]] = {}
-        self.top = -1
-
-
-class Program:
-    """The flows of one host, and how to find them."""
-
-    def __init__(self, flows: Iterable[Flow] = ()) -> None:
-        self._tables: dict[int, dict[tuple[tuple[int, int], ...], _Shape]] = {}
-        self._ordered: dict[int, list[_Shape]] = {}
-        self.flows: dict[FlowKey, Flow] = {}
-        for flow in flows:
-            self.put(flow.key, flow)
-
-    def put(self, key: FlowKey, flow: Flow | None) -> None:
-        """Set a flow; None removes it."""
-        before = self.flows.pop(key, None)
-        if before is not None:
-            self._bucket(before).remove(before)
-        if flow is not None:
-            self.flows[key] = flow
-            self._bucket(flow).append(flow)
-        self._ordered.pop(key.table, None)
-
-    def _bucket(self, flow: Flow) -> list[Flow]:
-        shape = tuple((slot, mask) for slot, _, mask in flow.conditions)
-        shapes = self._tables.setdefault(flow.key.table, {})
-        found = shapes.get(shape)
-        if found is None:
-            found = shapes[shape] = _Shape(shape)
-        return found.flows.setdefault(tuple(value for _, value, _ in flow.conditions), [])
-
-    def _shapes(self, table: int) -> list[_Shape]:
-        shapes = list(self._tables.get(table, {}).values())
-        for shape in shapes:
-            shape.flows = {values: flows for values, flows in shape.flows.items() if flows}
-            shape.top = max(
-                (flow.key.priority for flows in shape.flows.values() for flow in flows), default=-1
-            )
-        ordered = sorted(
-            (shape for shape in shapes if shape.top >= 0), key=lambda shape: -shape.top
-        )
-        self._ordered[table] = ordered
-        return ordered
-
-    def find(self, table: int, packet: Slots) -> Flow | None:
-        """Raises Overlap."""
-        best: Flow | None = None
-        highest = -1
-        for shape in self._ordered.get(table) or self._shapes(table):
-            if shape.top < highest:
-                break
-            flows = shape.flows.get(tuple([packet[slot] & mask for slot, mask in shape.conditions]))
-            for flow in flows or ():
-                priority = flow.key.priority
-                if priority > highest:
-                    best, highest = flow, priority
-                elif best is not None and priority == highest:
-                    if flow.operations != best.operations:
-                        raise Overlap(f"{Stage(table).name}: {best} and {flow}")
-        return best
 
 
 class Run:

@@ -16,7 +16,9 @@ from isthmus.switches.ovs.pipeline import FlowKey, Programmed
 from isthmus.wire import oxm
 from tests.proof.connections import Connections
 from tests.proof.frames import Frame, frame_of
-from tests.proof.interpreter import Program, Run, Sent, Watch, decoded
+from tests.proof.interpreter import Run, Sent, Watch
+from tests.proof.program import Program, decoded
+from tests.proof.slots import OF_TUPLE
 from tests.switches.policy_rows import new_engine, put
 
 _LONGEST_WAY = 8
@@ -140,8 +142,5 @@ class Network:
         yield from self._walk(there, packet, hops + 1)
 
 
-_TRACKED = frozenset(
-    (oxm.CT_STATE, oxm.CT_NW_SRC, oxm.CT_NW_DST, oxm.CT_IPV6_SRC, oxm.CT_IPV6_DST)
-    + (oxm.CT_NW_PROTO, oxm.CT_TP_SRC, oxm.CT_TP_DST)
-)
+_TRACKED = frozenset((oxm.CT_STATE, *OF_TUPLE))
 """What stays on the host that tracked it."""

@@ -26,8 +26,7 @@ STRANGER = "192.0.2.99"
 
 
 class Probe(NamedTuple):
-    """A guest at `port` sends a frame; or `host` gets it in a tunnel of `vsid`, from `came_from`.
-    """
+    """A guest at `port` sends a frame; or a host gets it in a tunnel of `vsid`, from anywhere."""
 
     frame: Frame
     port: str = ""
@@ -162,7 +161,8 @@ def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Prob
 
 
 def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
-    """A frame that comes to each host in a tunnel: from every provider address, in every segment."""
+    """A frame that comes to every host in a tunnel: from every provider address, in every
+    segment."""
     addresses = (*(provider_address(host) for host in HOSTS), STRANGER)
     for host, came_from, vsid in product(HOSTS, addresses, (*SEGMENTS.values(), 5999)):
         if came_from != provider_address(host):

@@ -48,7 +48,7 @@ _ENDS = (
 
 def random_cloud(seed: int) -> Cloud:
     random = Random(seed)
-    spoken = [*random.sample(_SERVICES, 3), {"protocol": -1}]
+    spoken: list[Values] = [*random.sample(_SERVICES, 3), {"protocol": -1}]
     ends = ["", "", "", *random.sample(_ENDS, 2)]
     sets = [_rule_set(random, name) for name in SETS]
     sets.append(RuleSet(id=STATELESS_SET, in_default="deny", out_default="deny"))
@@ -80,7 +80,7 @@ def _rule(random: Random, number: int, service: Values, ends: list[str]) -> Rule
         source = destination = ""
         families = {int(service["family"])} if "family" in service else set()
     rule_set = random.choice((*SETS, *SETS, STATELESS_SET))
-    values = {
+    values: dict[str, object] = {
         **service,
         "rule_set": rule_set,
         "id": f"r{number}",
@@ -104,10 +104,12 @@ def _groups(random: Random) -> tuple[str, ...]:
 
 def _port(random: Random, segment: str, number: int) -> Port:
     first = (segment[-1], number) == ("a", 4)
-    more = random.choice(((), ("10.0.1.40",), ("10.0.1.41", "fd00:0:0:1::40"))) if first else ()
+    more: tuple[str, ...] = ()
+    if first:
+        more = random.choice(((), ("10.0.1.40",), ("10.0.1.41", "fd00:0:0:1::40")))
     families = random.choice(("46", "46", "4", "6"))
     addresses = port(segment, number, *more, families=families).addresses
-    names = (STATELESS_SET,) if _often(random, 0.2) else SETS
+    names: tuple[str, ...] = (STATELESS_SET,) if _often(random, 0.2) else SETS
     if _often(random, 0.03):
         names = (MISSING_SET, "s1")
     entries = {

@@ -45,7 +45,7 @@ def _either(before: Reference, now: Reference, ends: tuple[Probe, Probe]) -> boo
     rules that forbid anything and so was not looked at, it depends on the hosts of both whether the
     connection is known at that end."""
     return any(
-        before.host_of(end.port) != now.host_of(end.port)
+        before.layout.host_of(end.port) != now.layout.host_of(end.port)
         or before.is_watched(end.port, end.frame) != now.is_watched(end.port, end.frame)
         for end in ends
     )

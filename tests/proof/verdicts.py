@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from functools import cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
@@ -51,6 +52,7 @@ class Domain:
         return not end or address in ip_network(end)
 
 
+@cache
 def numbered(text: str) -> tuple[int, int]:
     """Family and number of an address."""
     address = ip_address(text)
@@ -102,9 +104,7 @@ class Rules:
                 return verdict
         return Verdict.ALLOW
 
-    def _at_level(
-        self, names: list[str], direction: str, packet: Tuple, domain: Domain
-    ) -> Verdict:
+    def _at_level(self, names: list[str], direction: str, packet: Tuple, domain: Domain) -> Verdict:
         if any(name not in self._sets for name in names):
             return Verdict.DENY
         matching = [
