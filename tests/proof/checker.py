@@ -29,6 +29,8 @@ class Checker:
     def __init__(self, network: Network, reference: Reference) -> None:
         self.network = network
         self.reference = reference
+        self.exchange: list[tuple[Probe, tuple[Delivered, ...]]] = []
+        """Of the probe that was compared last: its packets, and who got each."""
 
     def disagreements(self, probes: Iterable[Probe]) -> Iterator[Disagreement]:
         for probe in probes:
@@ -41,10 +43,11 @@ class Checker:
         comes from a host that lies, is not answered."""
         self.network.forget()
         self.reference.forget()
+        self.exchange.clear()
         wrong = self.step("first", probe)
         if wrong is not None or not probe.port or probe.frame.eth_dst & MULTICAST_BIT:
             return wrong
-        for delivered in self._last:
+        for delivered in self.exchange[0][1]:
             back = self.answer(delivered)
             if back is not None:
                 wrong = self.step("answer", back) or self.step("another", probe)
@@ -56,18 +59,17 @@ class Checker:
         """One packet, after all that was before."""
         expected = self._expected(probe)
         try:
-            self._last = self._sent(probe)
+            got = self.sent_by(self.network, probe)
         except Overlap as error:
             return Disagreement(probe, name, str(error), expected)
-        if self._last == expected:
-            return None
-        return Disagreement(probe, name, self._last, expected)
+        self.exchange.append((probe, got))
+        return None if got == expected else Disagreement(probe, name, got, expected)
 
     def got(self, probe: Probe) -> tuple[Delivered, ...]:
         """Who gets one packet, after all that was before; flows and reference must agree."""
         wrong = self.step("before", probe)
         assert wrong is None, wrong
-        return self._last
+        return self.exchange.pop()[1]
 
     def answer(self, delivered: Delivered) -> Probe | None:
         """What who got a packet sends back."""
@@ -75,14 +77,13 @@ class Checker:
         back = answer(delivered.frame, mac)
         return None if back is None else Probe(back, port=delivered.port)
 
-    def _sent(self, probe: Probe) -> tuple[Delivered, ...]:
+    @staticmethod
+    def sent_by(network: Network, probe: Probe) -> tuple[Delivered, ...]:
+        """Who gets one packet. Raises Overlap."""
         if probe.port:
-            return self.network.send(probe.port, probe.frame)
-        at = self.network.hosts[probe.host]
-        encapsulation = next(iter(at.tunnel_ports))
-        return self.network.inject(
-            probe.host, probe.came_from, probe.vsid, probe.frame, encapsulation
-        )
+            return network.send(probe.port, probe.frame)
+        encapsulation = next(iter(network.hosts[probe.host].tunnel_ports))
+        return network.inject(probe.host, probe.came_from, probe.vsid, probe.frame, encapsulation)
 
     def _expected(self, probe: Probe) -> tuple[Delivered, ...]:
         if probe.port:

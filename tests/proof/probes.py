@@ -167,3 +167,27 @@ def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
     for host, came_from, vsid in product(HOSTS, addresses, (*SEGMENTS.values(), 5999)):
         if came_from != provider_address(host):
             yield Probe(honest, host=host, came_from=came_from, vsid=vsid)
+
+
+def every(cloud: Cloud, random: Random) -> Iterator[Probe]:
+    """For every ordered pair of ports: whatever the rules of either make different."""
+    by_set: dict[str, list[Rule]] = {}
+    for row in cloud.rules:
+        if isinstance(row, Rule):
+            by_set.setdefault(row.rule_set, []).append(row)
+    for source, target in permutations(cloud.ports, 2):
+        near = source.segment[:-2] == target.segment[:-2]
+        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
+        rules = [rule for name in sorted(names) for rule in by_set.get(name, ()) if near]
+        for family in (4, 6):
+            honest = [
+                frame
+                for service in services(rules, family)
+                for frame in between(source, target, service, ROUTER_MAC)
+                if frame.tuple.family == family
+            ]
+            yield from (Probe(frame, port=source.id) for frame in honest)
+            if honest:
+                one = random.choice(honest)
+                yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
+                yield from injections(cloud, one)

@@ -85,6 +85,11 @@ class Program:
         self._ordered[table] = ordered
         return ordered
 
+    def slots_of(self, table: int) -> tuple[int, ...]:
+        """All that the flows of a table compare."""
+        shapes = self._tables.get(table, {})
+        return tuple(sorted({slot for shape in shapes for slot, _ in shape}))
+
     def find(self, table: int, packet: Slots) -> Flow | None:
         """Raises Overlap."""
         best: Flow | None = None
