@@ -82,8 +82,9 @@ class Checker:
         """Who gets one packet. Raises Overlap."""
         if probe.port:
             return network.send(probe.port, probe.frame)
-        encapsulation = next(iter(network.hosts[probe.host].tunnel_ports))
-        return network.inject(probe.host, probe.came_from, probe.vsid, probe.frame, encapsulation)
+        return network.inject(
+            probe.host, probe.came_from, probe.vsid, probe.frame, probe.encapsulation
+        )
 
     def _expected(self, probe: Probe) -> tuple[Delivered, ...]:
         if probe.port:

@@ -38,10 +38,11 @@ def address(segment: str, number: int, family: int = 4) -> str:
 
 
 def port(segment: str, number: int, *more: str, families: str = "46", **others: object) -> Port:
-    """The port ``red/a-4`` of 10.0.1.4 and fd00:0:0:1::4; `more` are further addresses."""
+    """The port ``red/a-4`` of 10.0.1.4 and fd00:0:0:1::4; `more` are further addresses. Its MAC
+    address is that of every port 4, for it need only be one on a segment."""
     name = f"{segment}-{number}"
     own = tuple(address(segment, number, family) for family in (4, 6) if str(family) in families)
-    mac = f"02:00:{TENANTS.index(segment[:-2]):02x}:{'ab'.index(segment[-1]):02x}:00:{number:02x}"
+    mac = f"02:00:00:00:00:{number:02x}"
     values = {"id": name, "segment": segment, "mac": mac, "addresses": tuple(sorted(own + more))}
     return Port(**{**values, "dhcp_address": own[0] if own else "", **others})  # type: ignore[arg-type]  # columns by name
 

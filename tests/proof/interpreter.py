@@ -111,7 +111,7 @@ class Run:
 
 
 _IN_PORT, _TTL, _ETH_SRC = SLOT[oxm.IN_PORT], SLOT[oxm.IP_TTL], SLOT[oxm.ETH_SRC]
-_PORTS = {
+PORTS = {
     6: (SLOT[oxm.TCP_SRC], SLOT[oxm.TCP_DST]),
     17: (SLOT[oxm.UDP_SRC], SLOT[oxm.UDP_DST]),
     132: (SLOT[oxm.SCTP_SRC], SLOT[oxm.SCTP_DST]),
@@ -127,7 +127,7 @@ _OUTWARD = tuple(
     for field, slot in SLOT.items()
     if slot >= N_REGISTERS and field is not oxm.IN_PORT_NXM
 )
-_ORIGINAL = {
+ORIGINAL = {
     4: (SLOT[oxm.CT_NW_SRC], SLOT[oxm.CT_NW_DST]),
     6: (SLOT[oxm.CT_IPV6_SRC], SLOT[oxm.CT_IPV6_DST]),
 }
@@ -140,7 +140,7 @@ def tuple_of(packet: Slots) -> Tuple | None:
         return None
     family, source, destination = addresses
     protocol = packet[SLOT[oxm.IP_PROTO]]
-    ports = [packet[slot] for slot in _PORTS.get(protocol, ())] or [0, 0]
+    ports = [packet[slot] for slot in PORTS.get(protocol, ())] or [0, 0]
     return Tuple(family, packet[source], packet[destination], protocol, ports[0], ports[1])
 
 
@@ -149,7 +149,7 @@ def _mark(packet: Slots, seen: Seen) -> None:
     if seen.original is None:
         return
     family, source, destination, protocol, source_port, destination_port = seen.original
-    for slot, value in zip(_ORIGINAL[family], (source, destination), strict=True):
+    for slot, value in zip(ORIGINAL[family], (source, destination), strict=True):
         packet[slot] = value
     packet[SLOT[oxm.CT_NW_PROTO]] = protocol
     packet[SLOT[oxm.CT_TP_SRC]] = source_port

@@ -148,7 +148,13 @@ class Layout:
     def arrivals(self, host: str, provider_address: str, vsid: int, frame: Frame) -> Iterator[Way]:
         """To the ports of a host that would get what comes to it in a tunnel, whoever sent it."""
         segment = self._segments.get(vsid)
-        source = self._source(segment, provider_address, frame) if segment else None
+        # What a host's own ports send comes in no tunnel, whoever says so.
+        claimed = [
+            claim
+            for claim in self._claims.values()
+            if claim.provider_address == provider_address and claim.host != host
+        ]
+        source = self._source(segment, claimed, frame) if segment else None
         if segment is None or source is None:
             return
         router = self.routers.get(self.domain(segment))
@@ -158,16 +164,14 @@ class Layout:
             if self.host_of(port.id) == host and _is_meant(port, frame):
                 yield Way(port, shown, frame.eth_dst, frame.ttl)
 
-    def _source(self, segment: str, provider_address: str, frame: Frame) -> tuple[str, int] | None:
+    def _source(
+        self, segment: str, claims: Iterable[Claim], frame: Frame
+    ) -> tuple[str, int] | None:
         """The segment and the MAC address that a tunnel's packet comes from, if a port that has its
-        source is claimed by the host with that address."""
+        source is claimed there."""
         its = frame.tuple
-        ports = [
-            port
-            for port in self.by_domain.get(self.domain(segment), ())
-            if port.id in self._claims
-            and self._claims[port.id].provider_address == provider_address
-        ]
+        names = {claim.port for claim in claims}
+        ports = [port for port in self.by_domain.get(self.domain(segment), ()) if port.id in names]
         for port in ports:
             if _is_own(port, its):
                 return port.segment, parse_mac(port.mac)

@@ -33,6 +33,7 @@ class Probe(NamedTuple):
     host: str = ""
     came_from: str = ""
     vsid: int = 0
+    encapsulation: str = "nvgre"
 
 
 PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {
@@ -77,11 +78,12 @@ def _ports(rule: Rule) -> Iterator[tuple[int, int]]:
 
 
 def _edges(ports: str, otherwise: int) -> list[int]:
-    """Inside first, then the other edges, then outside."""
+    """Inside first, then the other edge, then outside; and wherever a mask may begin."""
     if not ports:
         return [otherwise]
-    first, _, last = ports.partition("-")
-    edges = (int(first), int(last), int(first) - 1, int(last) + 1)
+    first, last = map(int, ports.split("-"))
+    inside = (-(-first // size) * size for size in (1 << bit for bit in range(16)))
+    edges = (first, last, first - 1, last + 1, *(one for one in inside if one <= last))
     return list(dict.fromkeys(number for number in edges if 0 <= number <= 0xFFFF))
 
 
@@ -167,27 +169,3 @@ def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
     for host, came_from, vsid in product(HOSTS, addresses, (*SEGMENTS.values(), 5999)):
         if came_from != provider_address(host):
             yield Probe(honest, host=host, came_from=came_from, vsid=vsid)
-
-
-def every(cloud: Cloud, random: Random) -> Iterator[Probe]:
-    """For every ordered pair of ports: whatever the rules of either make different."""
-    by_set: dict[str, list[Rule]] = {}
-    for row in cloud.rules:
-        if isinstance(row, Rule):
-            by_set.setdefault(row.rule_set, []).append(row)
-    for source, target in permutations(cloud.ports, 2):
-        near = source.segment[:-2] == target.segment[:-2]
-        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
-        rules = [rule for name in sorted(names) for rule in by_set.get(name, ()) if near]
-        for family in (4, 6):
-            honest = [
-                frame
-                for service in services(rules, family)
-                for frame in between(source, target, service, ROUTER_MAC)
-                if frame.tuple.family == family
-            ]
-            yield from (Probe(frame, port=source.id) for frame in honest)
-            if honest:
-                one = random.choice(honest)
-                yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
-                yield from injections(cloud, one)

@@ -3,37 +3,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
 from isthmus.policy.rows import Port, Rule, RuleSet
-from tests.proof.clouds import Cloud, cloud, port
+from tests.proof.clouds import Cloud, Place, port
 from tests.proof.random_clouds import PAIR_MAC
 
 
 def rich_cloud() -> Cloud:
     """Two tenants alike and one without a router, on three hosts: ports of one family and of both,
-    with several addresses, pairs, guards, and rules at either level, for all and for one address.
+    with several addresses, pairs, guards, and rules at either level, for all and for one address;
+    and on every host a port of each tenant that is free to speak.
     """
-    return cloud(_ports(), _rules())
+    placed = tuple(_ports())
+    ports = tuple(one for one, _ in placed)
+    places = tuple(Place(one.id, host, n) for n, (one, host) in enumerate(placed, 1))
+    return Cloud(ports, _rules(), places)
 
 
-def _ports() -> tuple[Port, ...]:
+def _ports() -> Iterator[tuple[Port, str]]:
+    yield from _watched()
+    for segment, host in product(("red/a", "red/b", "blue/a", "blue/b"), (1, 2, 3)):
+        groups = (("web",), ("office", "web"), ("db", "web"))[host - 1]
+        yield port(segment, 20 + host, groups=groups), f"h{host}"
+    yield port("lone/a", 21), "h2"
+    yield port("lone/a", 22), "h3"
+
+
+def _watched() -> Iterator[tuple[Port, str]]:
     pairs = (f"10.0.1.192/28 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
-    web, db = ("interface * web",), ("interface * db", "subnet * fence")
-    return (
-        port("red/a", 4, "10.0.1.40", rule_sets=(*web, "subnet 10.0.1.40 fence"), groups=("web",)),
-        port("red/a", 5, rule_sets=("interface * client",), groups=("office",)),
-        port("red/a", 6, pairs=pairs, guards=("mac-spoofing",)),
-        port("red/b", 4, rule_sets=db, groups=("db",)),
-        port("red/b", 5, rule_sets=("interface * plain",), groups=("web", "office")),
-        port("red/b", 6, families="4", rule_sets=("subnet * fence",), guards=("dhcp-guard",)),
-        port("blue/a", 4, rule_sets=web, groups=("web",)),
-        port("blue/a", 5, families="6"),
-        port("blue/b", 4, rule_sets=("interface * db",), groups=("db",)),
-        port("blue/b", 6, rule_sets=("interface * client", "subnet * fence"), pairs=()),
-        port("lone/a", 4, rule_sets=web, groups=("web",)),
-        port("lone/a", 5, rule_sets=("interface * open",)),
-        port("red/a", 7, rule_sets=("subnet * fence",), groups=("db",)),
-        port("red/a", 8, rule_sets=("interface * plain", "subnet * plain")),
-    )
+    far = ("192.168.7.0/24 02:00:5e:00:00:02",)
+    web = ("interface * web",)
+    more = (*web, "subnet 10.0.1.40 fence")
+    yield port("red/a", 4, "10.0.1.40", rule_sets=more, groups=("web",)), "h1"
+    yield port("red/a", 5, rule_sets=("interface * client",), groups=("office",)), "h2"
+    yield port("red/a", 6, pairs=pairs, guards=("mac-spoofing",)), "h3"
+    yield port("red/a", 7, rule_sets=("subnet * fence",), groups=("db",), pairs=far), "h1"
+    yield port("red/a", 8, rule_sets=("interface * plain", "subnet * plain")), "h2"
+    yield port("red/b", 4, rule_sets=("interface * db", "subnet * fence"), groups=("db",)), "h3"
+    yield port("red/b", 5, rule_sets=("interface * plain",), groups=("web", "office")), "h1"
+    yield port("red/b", 6, families="4", rule_sets=("subnet * fence",), guards=_GUARDED), "h2"
+    yield port("blue/a", 4, rule_sets=web, groups=("web",)), "h1"
+    yield port("blue/a", 5, families="6", groups=("web",)), "h2"
+    yield port("blue/b", 4, rule_sets=("interface * db",), groups=("db",)), "h2"
+    yield port("blue/b", 6, rule_sets=("interface * client", "subnet * fence")), "h3"
+    yield port("lone/a", 4, rule_sets=web, groups=("web",)), "h1"
+    yield port("lone/a", 5, rule_sets=("interface * open",)), "h2"
+
+
+_GUARDED = ("dhcp-guard",)
 
 
 def _rules() -> tuple[RuleSet | Rule, ...]:
@@ -49,7 +68,7 @@ def _rules() -> tuple[RuleSet | Rule, ...]:
         RuleSet(id="db", in_default="deny", out_default="deny"),
         _allow("db", "in", 100, protocol=6, destination_ports="5432-5433", source_groups=("web",)),
         _allow("db", "in", 110, protocol=47, source_groups=("web", "office")),
-        _allow("db", "out", 100, protocol=17, source_ports="1024-65535", destination="INTERNET"),
+        _allow("db", "out", 100, protocol=17, family=4, destination="INTERNET"),
         _allow("db", "out", 110, protocol=17, destination_groups=("office",)),
         RuleSet(id="client", in_default="allow", out_default="deny"),
         _allow("client", "out", 100, destination_groups=("db", "web")),
