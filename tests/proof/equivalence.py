@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutants that no packet can tell from the original, and why.
+
+`Explorer` knows which sets of packets can come to the table that was changed (all that guests and
+other hosts can send is where it begins). A mutant is equivalent if in each of these sets
+
+- the same flows take the same parts of it, in the same order (what was changed is never looked at,
+  is implied by what else is known of the packet, or is decided by another flow that does the same);
+- or what becomes of the packets is the same all the same: they are dropped both ways, or pass
+  through stages that have nothing to say to them, or differ in bits that nobody looks at later.
+
+That is proved, not tried out, and errs on one side only: what is not excluded may be equivalent
+still, and then no probe can catch it, and the test that wants all mutants caught fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tests.proof import operations as op
+from tests.proof.operations import Operation
+from tests.proof.packet_sets import PacketSet, Twins, span_of_twins
+from tests.proof.program import Program
+from tests.proof.symbolic import Explorer, Taken, Touch, changed, reads_of, ways
+
+Outcome = tuple[object, ...]
+"""What becomes of a set of packets, in a form in which equals are equal. () is a drop."""
+
+
+class Outcomes:
+    """Of one program; or of one that differs from `original` in one table."""
+
+    def __init__(
+        self, program: Program, original: Outcomes | None = None, table: int | None = None
+    ) -> None:
+        self.explorer = Explorer(program)
+        self._original, self._table = original, table
+        self._known: dict[tuple[int, PacketSet], Outcome] = {}
+
+    def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
+        """Which flows packets of a set find."""
+        if self._original is not None and table != self._table:
+            return self._original.taken(table, packets)
+        return self.explorer.taken(table, packets)
+
+    def touch(self, table: int, packets: PacketSet) -> Touch:
+        """What is looked at and written from a table on."""
+        if self._original is not None:
+            found = self._original.touch(table, packets)
+            if not self._table or not found.tables >> self._table & 1:
+                return found
+        return self.explorer.explore(table, packets)
+
+    def at(self, table: int, packets: PacketSet) -> Outcome:
+        """Of a set that comes to a table."""
+        if self._original is not None and self._table is not None:
+            touch = self._original.touch(table, packets)
+            if not touch.tables >> self._table & 1:
+                return self._original.at(table, packets)
+        place = table, packets
+        found = self._known.get(place)
+        if found is None:
+            found = self._known[place] = self._at(table, packets)
+        return found
+
+    def _at(self, table: int, packets: PacketSet) -> Outcome:
+        taken = self.taken(table, packets)
+        each = {self.of(its, flow.operations) for its, flow in taken}
+        if not taken or taken[-1].packets is not packets:
+            each.add(())
+        if len(each) == 1:
+            return each.pop()
+        return ("by flows", table, restricted(packets, self.touch(table, packets).reads))
+
+    def of(self, packets: PacketSet, operations: tuple[Operation, ...]) -> Outcome:
+        """Of a set on which operations are done."""
+        found: list[object] = []
+        for one in operations:
+            if isinstance(one, op.Output | op.InPort | op.OutputRegister | op.Ct):
+                found.append((one, restricted(packets, reads_of(one))))
+            for table, its in ways(one, packets):
+                found += self.at(table, its)
+                if isinstance(one, op.Resubmit):
+                    packets = packets.forgotten(self.touch(table, its).writes)
+            packets = changed(one, packets)
+        return tuple(found)
+
+
+def restricted(packets: PacketSet, bits: int) -> PacketSet:
+    """Only what is known of these bits."""
+    twins: frozenset[Twins] = frozenset(
+        one for one in packets.twins if span_of_twins(one) & ~bits == 0
+    )
+    return PacketSet(packets.values & bits, packets.known & bits, twins)
+
+
+def difference(
+    original: Outcomes, mutant: Outcomes, table: int, sets: Iterable[PacketSet]
+) -> PacketSet | None:
+    """Some packets that come to the table that was changed, and may end in another way."""
+    for packets in sets:
+        before, after = original.taken(table, packets), mutant.taken(table, packets)
+        if before == after:
+            continue
+        for one, mine in enumerate(_parts(before, packets)):
+            for other, its in enumerate(_parts(after, packets)):
+                both = mine.packets.narrowed(*its.packets[:2])
+                if both is None or _goes_before(before[:one], after[:other], both):
+                    continue
+                if original.of(both, mine.operations) != mutant.of(both, its.operations):
+                    return both
+    return None
+
+
+class _Part(NamedTuple):
+    packets: PacketSet
+    operations: tuple[Operation, ...]
+
+
+def _parts(taken: tuple[Taken, ...], packets: PacketSet) -> Iterator[_Part]:
+    """What each flow may take of a set; the last is what finds none."""
+    for its, flow in taken:
+        yield _Part(its, flow.operations)
+    if not taken or taken[-1].packets is not packets:
+        yield _Part(packets, ())
+
+
+def _goes_before(ours: Iterable[Taken], theirs: Iterable[Taken], packets: PacketSet) -> bool:
+    """Whether these packets find a flow that goes before."""
+    return any(packets.is_within(*one.packets[:2]) for one in (*ours, *theirs))

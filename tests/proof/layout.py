@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where ports are and how frames find them, from policy rows alone, without asking rules.
+
+A guest speaks from its own addresses (and its pairs) only. Within its segment a frame goes to the
+port with its destination MAC, or to all; one to the router's MAC goes to the port that has its
+destination address, in any segment of the routing domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from typing import NamedTuple, TypeVar
+
+from isthmus.addresses import MULTICAST_BIT, Address, parse_mac
+from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment
+from tests.proof.connections import Tuple
+from tests.proof.frames import Frame
+from tests.proof.verdicts import numbered
+
+Interface = IPv4Interface | IPv6Interface
+_Row = TypeVar("_Row", bound=Row)
+
+_ECHO = {(4, 1, 8, 0), (6, 58, 128, 0)}
+_DHCP_CLIENT = (4, 17, 68, 67)
+_DHCP_SERVER = {(4, 17, 67), (6, 17, 547)}
+_NEIGHBOUR_DISCOVERY = range(133, 138)
+
+
+class Way(NamedTuple):
+    """To a port, with the Ethernet addresses that it sees."""
+
+    port: Port
+    eth_src: int
+    eth_dst: int
+    ttl: int
+
+
+class Layout:
+    """Over the rows of a policy, in which each port has at most one claim."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        self.ports = {port.id: port for port in rows_of(Port, rows)}
+        self.routers = {router.id: router for router in rows_of(Router, rows)}
+        self.legs = rows_of(RouterPort, rows)
+        self._segments = {segment.vsid: segment.id for segment in rows_of(Segment, rows)}
+        self._router_of = {leg.segment: leg.router for leg in self.legs}
+        self._claims = {
+            claim.port: claim for claim in rows_of(Claim, rows) if self._is_believed(claim)
+        }
+        self.by_domain: dict[str, list[Port]] = {}
+        for port in self.ports.values():
+            self.by_domain.setdefault(self.domain(port.segment), []).append(port)
+
+    def _is_believed(self, claim: Claim) -> bool:
+        port = self.ports.get(claim.port)
+        return port is not None and (not port.hosts or claim.host in port.hosts)
+
+    def domain(self, segment: str) -> str:
+        """The router of a segment, else the segment itself."""
+        return self._router_of.get(segment, segment)
+
+    def host_of(self, port: str) -> str | None:
+        """Where a port is, if it is anywhere."""
+        claim = self._claims.get(port)
+        return claim.host if claim is not None else None
+
+    def _router(self, port: Port) -> Router | None:
+        return self.routers.get(self.domain(port.segment))
+
+    # -- from a guest ------------------------------------------------------------------------------
+
+    def may_send(self, port: Port, frame: Frame) -> bool:
+        """Port security: whether a guest speaks from what is its own."""
+        its = frame.tuple
+        if (its.family, its.protocol) == (6, 58) and its.source_port in _NEIGHBOUR_DISCOVERY:
+            return False
+        service = its.family, its.protocol, its.source_port
+        if "dhcp-guard" in port.guards and service in _DHCP_SERVER:
+            return False
+        if self.host_of(port.id) is None or (*service, its.destination_port) == _DHCP_CLIENT:
+            return False
+        own_mac = frame.eth_src == parse_mac(port.mac) or "mac-spoofing" in port.guards
+        if own_mac and _is_own(port, its):
+            return True
+        pairs = (pair.split(" ") for pair in port.pairs)
+        return any(
+            frame.eth_src == parse_mac(mac) and _is_inside(its, prefix) for prefix, mac in pairs
+        )
+
+    def asks_router(self, sender: Port, frame: Frame) -> bool:
+        """Whether it is an echo request to an address of the router."""
+        its = frame.tuple
+        router = self._router(sender)
+        return (
+            router is not None
+            and frame.eth_dst == parse_mac(router.mac)
+            and (its.family, its.protocol, its.source_port, its.destination_port) in _ECHO
+            and any(one.ip == _destination(its) for _, one in self._gateways(router.id))
+        )
+
+    def ways(self, sender: Port, frame: Frame) -> Iterator[Way]:
+        """To all who would get it if no rule forbade it."""
+        router = self._router(sender)
+        if router is not None and frame.eth_dst == parse_mac(router.mac):
+            yield from self._routed(sender, router, frame)
+            return
+        for port in self._placed(sender.segment):
+            if port.id != sender.id and _is_meant(port, frame):
+                eth_src = self._shown(sender, port, frame, frame.eth_src)
+                yield Way(port, eth_src, frame.eth_dst, frame.ttl)
+
+    def _placed(self, segment: str) -> Iterator[Port]:
+        for port in self.by_domain.get(self.domain(segment), ()):
+            if port.segment == segment and port.id in self._claims:
+                yield port
+
+    def _gateways(self, router: str) -> list[tuple[RouterPort, Interface]]:
+        legs = [leg for leg in self.legs if leg.router == router]
+        return [(leg, ip_interface(text)) for leg in legs for text in leg.addresses]
+
+    def _routed(self, sender: Port, router: Router, frame: Frame) -> Iterator[Way]:
+        addresses = self._gateways(router.id)
+        destination = _destination(frame.tuple)
+        if any(interface.ip == destination for _, interface in addresses):
+            return  # nothing but echo is answered there
+        inside = [pair for pair in addresses if destination in pair[1].network]
+        if not inside or frame.ttl <= 1:
+            return
+        leg, _ = max(inside, key=lambda pair: pair[1].network.prefixlen)
+        for port in self._placed(leg.segment):
+            if port.id != sender.id and str(destination) in port.addresses:
+                eth_src = self._shown(sender, port, frame, parse_mac(router.mac))
+                yield Way(port, eth_src, parse_mac(port.mac), frame.ttl - 1)
+
+    def _shown(self, sender: Port, receiver: Port, frame: Frame, eth_src: int) -> int:
+        """The source MAC address that arrives: within a segment another host puts the port's own in
+        place of what came, so that a forged one reaches nobody."""
+        is_far = self.host_of(sender.id) != self.host_of(receiver.id)
+        if sender.segment == receiver.segment and is_far and _is_own(sender, frame.tuple):
+            return parse_mac(sender.mac)
+        return eth_src
+
+    # -- from a tunnel -----------------------------------------------------------------------------
+
+    def arrivals(self, host: str, provider_address: str, vsid: int, frame: Frame) -> Iterator[Way]:
+        """To the ports of a host that would get what comes to it in a tunnel, whoever sent it."""
+        segment = self._segments.get(vsid)
+        # What a host's own ports send comes in no tunnel, whoever says so.
+        claimed = [
+            claim
+            for claim in self._claims.values()
+            if claim.provider_address == provider_address and claim.host != host
+        ]
+        source = self._source(segment, claimed, frame) if segment else None
+        if segment is None or source is None:
+            return
+        router = self.routers.get(self.domain(segment))
+        own, mac = source
+        shown = mac if own == segment or router is None else parse_mac(router.mac)
+        for port in self._placed(segment):
+            if self.host_of(port.id) == host and _is_meant(port, frame):
+                yield Way(port, shown, frame.eth_dst, frame.ttl)
+
+    def _source(
+        self, segment: str, claims: Iterable[Claim], frame: Frame
+    ) -> tuple[str, int] | None:
+        """The segment and the MAC address that a tunnel's packet comes from, if a port that has its
+        source is claimed there."""
+        its = frame.tuple
+        names = {claim.port for claim in claims}
+        ports = [port for port in self.by_domain.get(self.domain(segment), ()) if port.id in names]
+        for port in ports:
+            if _is_own(port, its):
+                return port.segment, parse_mac(port.mac)
+        for port in ports:
+            router = self._router(port)
+            for prefix, mac in (pair.split(" ") for pair in port.pairs):
+                senders = {parse_mac(mac)} | ({parse_mac(router.mac)} if router else set())
+                if _is_inside(its, prefix) and frame.eth_src in senders:
+                    return port.segment, frame.eth_src
+        return None
+
+
+def rows_of(table: type[_Row], rows: Iterable[Row]) -> list[_Row]:
+    return [row for row in rows if isinstance(row, table)]
+
+
+def _is_meant(port: Port, frame: Frame) -> bool:
+    return bool(frame.eth_dst & MULTICAST_BIT) or frame.eth_dst == parse_mac(port.mac)
+
+
+def _is_own(port: Port, its: Tuple) -> bool:
+    return (its.family, its.source) in map(numbered, port.addresses)
+
+
+def _destination(its: Tuple) -> Address:
+    return ip_address(its.destination.to_bytes(4 if its.family == 4 else 16, "big"))
+
+
+def _is_inside(its: Tuple, prefix: str) -> bool:
+    version, first, last = _span(prefix)
+    return version == its.family and first <= its.source <= last
+
+
+@cache
+def _span(prefix: str) -> tuple[int, int, int]:
+    network = ip_network(prefix)
+    return network.version, int(network.network_address), int(network.broadcast_address)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled programs of several hosts, wired together: what comes out of one's tunnel goes into
+the tunnel of the host whose provider address it is sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from isthmus.derive.engine import Change, Engine
+from isthmus.policy.rows import Row
+from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
+from isthmus.switches.ovs.numbers import Numbers
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed
+from isthmus.wire import oxm
+from tests.proof.connections import Connections
+from tests.proof.frames import Frame, frame_of
+from tests.proof.interpreter import Run, Sent, Watch
+from tests.proof.program import Program, decoded
+from tests.proof.slots import OF_TUPLE
+from tests.switches.policy_rows import new_engine, put
+
+_LONGEST_WAY = 8
+"""Hosts that a packet may pass; one more, and it goes in a circle."""
+
+
+class Delivered(NamedTuple):
+    """A guest got it: by its port's name."""
+
+    port: str
+    frame: Frame
+
+
+class Host:
+    """A host's engine, and its program as the interpreter has it."""
+
+    def __init__(self, name: str, rows: Iterable[Row], plugged: Mapping[str, int]) -> None:
+        self.name = name
+        self.engine: Engine = new_engine(name)
+        self.numbers = Numbers()
+        self.connections = Connections()
+        self.program = Program()
+        self.port_of: dict[int, str] = {}
+        this = self.engine.rows(ThisHost)[THIS]
+        self.provider_address = this.provider_address
+        self.tunnel_ports = dict(this.tunnel_ports)
+        put(self.engine, *rows)
+        self.plug(plugged)
+        self.settle()
+
+    def put(self, row: Row, *, present: bool = True) -> None:
+        self.engine.put(type(row), row.key, row if present else None)
+
+    def plug(self, plugged: Mapping[str, int]) -> None:
+        """These ports, and no others."""
+        for port in self.port_of.values():
+            if port not in plugged:
+                self.engine.put(LocalPort, port, None)
+        put(self.engine, *(LocalPort(port, ofport) for port, ofport in plugged.items()))
+        self.port_of = {ofport: port for port, ofport in plugged.items()}
+
+    def settle(self) -> list[Change]:
+        """Let the program follow the rows; gives the flows that changed."""
+        self.numbers.follow(self.engine, release=True)
+        self.numbers.programmed()
+        assert not self.engine.failures, self.engine.failures
+        changes = self.engine.changes(Programmed)
+        for change in changes:
+            key, new = change.key, change.new
+            assert isinstance(key, FlowKey)
+            assert new is None or isinstance(new, Programmed)
+            self.program.put(key, None if new is None else decoded(key, new.instructions))
+        return changes
+
+
+class Network:
+    """`watch` is told of every lookup, by host."""
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self.hosts = {host.name: host for host in hosts}
+        self._host_at = {host.provider_address: host for host in self.hosts.values()}
+        self.watches: dict[str, Watch] = {}
+        self.place_of: dict[str, tuple[str, int]] = {}
+        self.plugged()
+
+    def plugged(self) -> None:
+        """Look where the ports are."""
+        self.place_of = {
+            port: (host.name, ofport)
+            for host in self.hosts.values()
+            for ofport, port in host.port_of.items()
+        }
+
+    def forget(self) -> None:
+        """All connections."""
+        for host in self.hosts.values():
+            host.connections.clear()
+
+    def send(self, port: str, frame: Frame) -> tuple[Delivered, ...]:
+        """Who gets what a guest sends, in order of names."""
+        host, ofport = self.place_of[port]
+        packet = {**frame.fields(), oxm.IN_PORT: ofport}
+        return tuple(sorted(self._walk(self.hosts[host], packet, 0)))
+
+    def inject(
+        self, host: str, provider_address: str, segment: int, frame: Frame, encapsulation: str
+    ) -> tuple[Delivered, ...]:
+        """Who gets what comes to a host in a tunnel, from any address."""
+        key = segment << 8 if encapsulation == "nvgre" else segment
+        at = self.hosts[host]
+        packet = {
+            **frame.fields(),
+            oxm.IN_PORT: at.tunnel_ports[encapsulation],
+            oxm.TUNNEL_ID: key,
+            oxm.TUN_SRC: int(IPv4Address(provider_address)),
+            oxm.TUN_DST: at.provider_address,
+        }
+        return tuple(sorted(self._walk(at, packet, 0)))
+
+    def _walk(self, host: Host, packet: dict[oxm.Field, int], hops: int) -> Iterable[Delivered]:
+        assert hops < _LONGEST_WAY, f"{packet} goes in a circle"
+        run = Run(host.program, host.connections, self.watches.get(host.name))
+        for sent in run.start(packet):
+            if sent.punted is not None:
+                continue
+            port = host.port_of.get(sent.ofport)
+            if port is not None:
+                yield Delivered(port, frame_of(sent.packet))
+            else:
+                yield from self._tunnel(host, sent, hops)
+
+    def _tunnel(self, host: Host, sent: Sent, hops: int) -> Iterable[Delivered]:
+        used = {ofport: name for name, ofport in host.tunnel_ports.items()}.get(sent.ofport)
+        there = self._host_at.get(sent.packet.get(oxm.TUN_DST, 0))
+        ofport = there.tunnel_ports.get(used) if there is not None and used is not None else None
+        if there is None or ofport is None:
+            return
+        packet = {field: value for field, value in sent.packet.items() if field not in _TRACKED}
+        packet[oxm.IN_PORT] = ofport
+        packet[oxm.TUN_SRC] = host.provider_address
+        yield from self._walk(there, packet, hops + 1)
+
+
+_TRACKED = frozenset((oxm.CT_STATE, *OF_TUPLE))
+"""What stays on the host that tracked it."""

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets of packets: those in which some bits are as said, and some fields equal others.
+
+All slots of a packet stand side by side in one long number, so that a set is two of them: the
+values of the bits that are known, and which these are. `twins` are ranges of bits that hold the
+same in every packet of the set, because one was copied from the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tests.proof.operations import Place
+from tests.proof.slots import N_SLOTS, SLOT, Condition
+
+_WIDTH = [32] * N_SLOTS
+for _field, _slot in SLOT.items():
+    _WIDTH[_slot] = max(_WIDTH[_slot], 8 * _field.n_bytes)
+OFFSET = tuple(sum(_WIDTH[:slot]) for slot in range(N_SLOTS))
+
+
+class Twins(NamedTuple):
+    """Two ranges of bits, by their lowest."""
+
+    one: int
+    other: int
+    width: int
+
+
+class PacketSet(NamedTuple):
+    """`values` has no ones outside `known`."""
+
+    values: int
+    known: int
+    twins: frozenset[Twins] = frozenset()
+
+    def narrowed(self, values: int, known: int) -> PacketSet | None:
+        """Those packets of the set that have these bits; None if there are none."""
+        if (self.values ^ values) & self.known & known:
+            return None
+        if known & ~self.known == 0:
+            return self
+        both = PacketSet(self.values | values, self.known | known, self.twins)
+        return both._unified() if self.twins else both
+
+    def _unified(self) -> PacketSet | None:
+        values, known = self.values, self.known
+        for one, other, width in self.twins:
+            ones = (1 << width) - 1
+            (a, b), (m, n) = (
+                (number >> one & ones, number >> other & ones) for number in (values, known)
+            )
+            if (a ^ b) & m & n:
+                return None
+            values |= (a | b) << one | (a | b) << other
+            known |= (m | n) << one | (m | n) << other
+        if known == self.known:
+            return PacketSet(values, known, self.twins)
+        return PacketSet(values, known, self.twins)._unified()
+
+    def is_within(self, values: int, known: int) -> bool:
+        """Whether all its packets have these bits."""
+        return known & ~self.known == 0 and not (self.values ^ values) & known
+
+    def forgotten(self, bits: int) -> PacketSet:
+        """As it may be after something has written these bits."""
+        if not bits:
+            return self
+        twins = frozenset(one for one in self.twins if not bits & span_of_twins(one))
+        return PacketSet(self.values & ~bits, self.known & ~bits, twins)
+
+    def loaded(self, first: int, width: int, value: int) -> PacketSet:
+        """After a number is written to a range of bits."""
+        bits = (1 << width) - 1 << first
+        left = self.forgotten(bits)
+        return PacketSet(left.values | value << first & bits, left.known | bits, left.twins)
+
+    def copied(self, source: int, to: int, width: int) -> PacketSet:
+        """After a range of bits is written to another."""
+        ones = (1 << width) - 1
+        values, known = self.values >> source & ones, self.known >> source & ones
+        left = self.forgotten(ones << to)
+        twins = left.twins if known == ones else left.twins | {Twins(source, to, width)}
+        return PacketSet(left.values | values << to, left.known | known << to, twins)
+
+
+def span_of_twins(twins: Twins) -> int:
+    ones = (1 << twins.width) - 1
+    return ones << twins.one | ones << twins.other
+
+
+def bits_of(conditions: Iterable[Condition]) -> tuple[int, int]:
+    """The values and bits that conditions ask for."""
+    values = known = 0
+    for slot, value, mask in conditions:
+        values |= value << OFFSET[slot]
+        known |= mask << OFFSET[slot]
+    return values, known
+
+
+def ranges_of(place: Place) -> list[tuple[int, int]]:
+    """Where the bits of a place are: first bit and width, the least significant first."""
+    found = []
+    first, left = place.offset, place.width
+    for slot in reversed(place.slots):
+        if first < place.bits and left:
+            width = min(left, place.bits - first)
+            found.append((OFFSET[slot] + first, width))
+            left -= width
+            first = 0
+        else:
+            first -= place.bits
+    return found
+
+
+def span_of(place: Place) -> int:
+    """The bits of a place as ones."""
+    return sum((1 << width) - 1 << first for first, width in ranges_of(place))
+
+
+def pieces(source: Place, to: Place) -> list[tuple[int, int, int]]:
+    """A copy from one place to another as copies of ranges: from, to, width."""
+    ours, theirs = ranges_of(source), ranges_of(to)
+    found = []
+    while ours and theirs:
+        (one, width), (other, its_width) = ours.pop(0), theirs.pop(0)
+        both = min(width, its_width)
+        found.append((one, other, both))
+        if width > both:
+            ours.insert(0, (one + both, width - both))
+        if its_width > both:
+            theirs.insert(0, (other + both, its_width - both))
+    return found

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames worth sending: at the edges of what rules say, and such as nobody may send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+from itertools import permutations, product
+from random import Random
+from typing import NamedTuple
+
+from isthmus.addresses import parse_mac
+from isthmus.policy.rows import Port, Rule
+from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
+from tests.proof.connections import Tuple
+from tests.proof.frames import Frame
+from tests.proof.verdicts import numbered
+from tests.switches.policy_rows import provider_address
+
+Service = tuple[int, int, int]
+"""Protocol, source port, destination port; of ICMP type and code."""
+
+BROADCAST_MAC, ALL_NODES_MAC = 0xFFFFFFFFFFFF, 0x333300000001
+STRANGER = "192.0.2.99"
+"""A provider address that no host has."""
+
+
+class Probe(NamedTuple):
+    """A guest at `port` sends a frame; or a host gets it in a tunnel of `vsid`, from anywhere."""
+
+    frame: Frame
+    port: str = ""
+    host: str = ""
+    came_from: str = ""
+    vsid: int = 0
+    encapsulation: str = "nvgre"
+
+
+PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {
+    4: ((6, 40000, 80), (17, 40000, 53), (1, 8, 0), (1, 0, 0), (132, 5000, 5000), (47, 0, 0)),
+    6: ((6, 40000, 80), (17, 40000, 53), (58, 128, 0), (58, 129, 0), (47, 0, 0)),
+}
+
+
+def services(rules: Iterable[Rule], family: int) -> list[Service]:
+    """Protocols and ports at the edges of rules, and just beyond them."""
+    found: dict[Service, None] = dict.fromkeys(PLAIN_SERVICES[family])
+    for rule in rules:
+        if rule.family not in (0, family):
+            continue
+        if rule.protocol in (1, 58):
+            for kind, code in product(_near(rule.icmp_type, 8), _near(rule.icmp_code, 0)):
+                if (rule.protocol, kind) not in _UNFOLLOWED:
+                    found[rule.protocol, kind, code] = None
+        elif rule.protocol in (6, 17, 132):
+            for source, destination in _ports(rule):
+                found[rule.protocol, source, destination] = None
+                found[23 - rule.protocol if rule.protocol < 18 else 6, source, destination] = None
+        elif rule.protocol >= 0:
+            found[rule.protocol, 0, 0] = None
+    return list(found)
+
+
+_UNFOLLOWED = {(58, kind) for kind in range(133, 138)}
+"""Neighbour discovery ends before rules are asked."""
+
+
+def _near(value: int, otherwise: int) -> list[int]:
+    return [otherwise] if value < 0 else sorted({max(value - 1, 0), value, min(value + 1, 255)})
+
+
+def _ports(rule: Rule) -> Iterator[tuple[int, int]]:
+    sources, destinations = _edges(rule.source_ports, 40000), _edges(rule.destination_ports, 80)
+    for source in sources:
+        yield source, destinations[0]
+    for destination in destinations[1:]:
+        yield sources[0], destination
+
+
+def _edges(ports: str, otherwise: int) -> list[int]:
+    """Inside first, then the other edge, then outside; and wherever a mask may begin."""
+    if not ports:
+        return [otherwise]
+    first, last = map(int, ports.split("-"))
+    inside = (-(-first // size) * size for size in (1 << bit for bit in range(16)))
+    edges = (first, last, first - 1, last + 1, *(one for one in inside if one <= last))
+    return list(dict.fromkeys(number for number in edges if 0 <= number <= 0xFFFF))
+
+
+def between(source: Port, target: Port, service: Service, router_mac: str) -> Iterator[Frame]:
+    """From every address of one port to every address of another, as guests send it: on the segment
+    itself, else by the router."""
+    mac = target.mac if source.segment == target.segment else router_mac
+    for ours, theirs in product(source.addresses, target.addresses):
+        (family, number), (other, destination) = numbered(ours), numbered(theirs)
+        if family == other and _fits(service, family):
+            its = Tuple(family, number, destination, *_values(service))
+            yield Frame(parse_mac(source.mac), parse_mac(mac), its)
+
+
+def _values(service: Service) -> tuple[int, int, int]:
+    return service
+
+
+def _fits(service: Service, family: int) -> bool:
+    return service[0] != (58 if family == 4 else 1)
+
+
+def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
+    """What port security must stop, made of a frame that may pass, and what leads elsewhere."""
+    its = honest.tuple
+    theirs = numbered(next(t for t in target.addresses if numbered(t)[0] == its.family))[1]
+    yield honest._replace(eth_src=parse_mac(target.mac))
+    yield from _as_pair(source, honest)
+    yield honest._replace(tuple=its._replace(source=theirs, destination=its.source))
+    yield honest._replace(tuple=its._replace(source=its.source + 77))
+    yield honest._replace(tuple=its._replace(destination=its.destination + 77))
+    yield honest._replace(eth_dst=parse_mac(target.mac))
+    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC))
+    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC), ttl=1)
+    yield honest._replace(eth_dst=0x02FFFFFFFFFF)
+    if not its.may_open:
+        return  # to many, it is of no connection at some of them, and stops for all
+    yield honest._replace(eth_dst=BROADCAST_MAC)
+    group = 0xE0000001 if its.family == 4 else 0xFF02 << 112 | 1
+    yield honest._replace(eth_dst=ALL_NODES_MAC, tuple=its._replace(destination=group))
+
+
+def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
+    """From the address pairs of a port, and from just beside them."""
+    for pair in source.pairs:
+        prefix, _, mac = pair.partition(" ")
+        network = ip_network(prefix)
+        if network.version != honest.tuple.family:
+            continue
+        last = int(network.broadcast_address)
+        for address in (int(network.network_address), last, last + 1):
+            its = honest.tuple._replace(source=address)
+            yield honest._replace(tuple=its)
+            yield honest._replace(tuple=its, eth_src=parse_mac(mac))
+
+
+def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:
+    """For every ordered pair of ports: services at the edges of rules, lies, and tunnels."""
+    written = [row for row in cloud.rules if isinstance(row, Rule)]
+    by_family = {family: services(written, family) for family in (4, 6)}
+    for source, target in permutations(cloud.ports, 2):
+        honest = [
+            frame
+            for family, spoken in by_family.items()
+            for service in spoken
+            for frame in between(source, target, service, ROUTER_MAC)
+            if frame.tuple.family == family
+        ]
+        if not honest:
+            continue
+        for frame in random.sample(honest, min(per_pair, len(honest))):
+            yield Probe(frame, port=source.id)
+        one = random.choice(honest)
+        for lie in lies(source, target, one):
+            yield Probe(lie, port=source.id)
+        yield from random.sample(list(injections(cloud, one)), 4)
+
+
+def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
+    """A frame that comes to every host in a tunnel: from every provider address, in every
+    segment."""
+    addresses = (*(provider_address(host) for host in HOSTS), STRANGER)
+    for host, came_from, vsid in product(HOSTS, addresses, (*SEGMENTS.values(), 5999)):
+        if came_from != provider_address(host):
+            yield Probe(honest, host=host, came_from=came_from, vsid=vsid)

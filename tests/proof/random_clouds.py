@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clouds by chance, from a seed: a few ports under a few rule sets that speak of few things, so
+that rules meet, and ports under several sets are many.
+
+Rule sets of connections and of packets (stateless) do not stand on one port, and stateless ones
+deny by default; what becomes of other mixtures is said in `test_findings`. Address pairs are of the
+port's own segment, for the same reason.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from isthmus.policy.rows import Port, Rule, RuleSet
+from tests.proof.clouds import HOSTS, Cloud, Place, port
+
+PLACES = (
+    *(("red/a", number) for number in (4, 5, 6)),
+    *(("red/b", number) for number in (4, 5)),
+    *(("blue/a", number) for number in (4, 5)),
+    *(("blue/b", number) for number in (4,)),
+    *(("lone/a", number) for number in (4, 5)),
+)
+PAIR_MAC = "02:00:5e:00:00:01"
+SETS, STATELESS_SET, MISSING_SET = ("s1", "s2", "s3"), "plain", "missing"
+GROUPS = ("g1", "g2")
+
+Values = dict[str, int | str]
+
+_SERVICES: tuple[Values, ...] = (
+    {"protocol": -1},
+    {"protocol": 6},
+    {"protocol": 6, "destination_ports": "80-80"},
+    {"protocol": 6, "destination_ports": "1000-2001"},
+    {"protocol": 17, "source_ports": "1024-65535"},
+    {"protocol": 6, "source_ports": "0-1023", "destination_ports": "22-23"},
+    {"protocol": 132, "destination_ports": "5000-5003"},
+    {"protocol": 1, "family": 4},
+    {"protocol": 1, "family": 4, "icmp_type": 8},
+    {"protocol": 58, "family": 6, "icmp_type": 128, "icmp_code": 0},
+    {"protocol": 47},
+)
+_ENDS = (
+    *("VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER", "10.0.1.0/24", "10.0.1.4/32"),
+    *("10.0.0.0/9", "fd00:0:0:1::/64", "fd00:0:0:1::4/128", "fd00:0:0:1::4/126"),
+)
+
+
+def random_cloud(seed: int) -> Cloud:
+    random = Random(seed)
+    spoken: list[Values] = [*random.sample(_SERVICES, 3), {"protocol": -1}]
+    ends = ["", "", "", *random.sample(_ENDS, 2)]
+    sets = [_rule_set(random, name) for name in SETS]
+    sets.append(RuleSet(id=STATELESS_SET, in_default="deny", out_default="deny"))
+    rules = [
+        _rule(random, number, random.choice(spoken), ends)
+        for number in range(random.randint(2, 12))
+    ]
+    ports = [_port(random, *place) for place in random.sample(PLACES, random.randint(2, 6))]
+    places = tuple(
+        Place(one.id, random.choice(HOSTS), number) for number, one in enumerate(ports, 1)
+    )
+    return Cloud(tuple(ports), (*sets, *rules), places)
+
+
+def _often(random: Random, chance: float) -> bool:
+    return random.random() < chance
+
+
+def _rule_set(random: Random, name: str) -> RuleSet:
+    defaults = ["deny" if _often(random, 0.6) else "allow" for _ in "io"]
+    return RuleSet(id=name, in_default=defaults[0], out_default=defaults[1])
+
+
+def _rule(random: Random, number: int, service: Values, ends: list[str]) -> Rule:
+    source, destination = random.choice(ends), random.choice(ends)
+    families = {6 if ":" in end else 4 for end in (source, destination) if "/" in end}
+    families |= {int(service["family"])} if "family" in service else set()
+    if len(families) > 1:
+        source = destination = ""
+        families = {int(service["family"])} if "family" in service else set()
+    rule_set = random.choice((*SETS, *SETS, STATELESS_SET))
+    values: dict[str, object] = {
+        **service,
+        "rule_set": rule_set,
+        "id": f"r{number}",
+        "direction": random.choice(("in", "out")),
+        "priority": 100 + random.randint(0, 3),
+        "action": "allow" if _often(random, 0.65) else "deny",
+        "family": families.pop() if families else 0,
+        "source": source,
+        "destination": destination,
+        "stateless": rule_set == STATELESS_SET,
+    }
+    if _often(random, 0.3):
+        # Groups at both ends are in `test_findings`.
+        values[f"{random.choice(('source', 'destination'))}_groups"] = _groups(random) or ("g1",)
+    return Rule(**values)  # type: ignore[arg-type]  # columns by name
+
+
+def _groups(random: Random) -> tuple[str, ...]:
+    return tuple(group for group in GROUPS if _often(random, 0.5))
+
+
+def _port(random: Random, segment: str, number: int) -> Port:
+    first = (segment[-1], number) == ("a", 4)
+    more: tuple[str, ...] = ()
+    if first:
+        more = random.choice(((), ("10.0.1.40",), ("10.0.1.41", "fd00:0:0:1::40")))
+    families = random.choice(("46", "46", "4", "6"))
+    addresses = port(segment, number, *more, families=families).addresses
+    names: tuple[str, ...] = (STATELESS_SET,) if _often(random, 0.2) else SETS
+    if _often(random, 0.03):
+        names = (MISSING_SET, "s1")
+    entries = {
+        f"{random.choice(('interface', 'subnet'))} {where} {random.choice(names)}"
+        for where in ("*", "*", random.choice(addresses))
+        if _often(random, 0.6)
+    }
+    guards = [guard for guard in ("dhcp-guard", "mac-spoofing") if _often(random, 0.15)]
+    pairs: tuple[str, ...] = ()
+    if segment.endswith("a") and _often(random, 0.25):
+        pairs = (f"10.0.1.192/26 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
+    return port(
+        segment,
+        number,
+        *more,
+        families=families,
+        rule_sets=tuple(sorted(entries)),
+        groups=_groups(random),
+        guards=tuple(guards),
+        pairs=pairs,
+    )

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network does with many probes, kept: which lookups each makes, and what it must come to.
+
+With it a changed flow costs only the probes that it can matter to: those in whose way it was
+found, and those that it would now be found by. All others make the same lookups with the same
+answers, and end as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from isthmus.switches.ovs.pipeline import FlowKey
+from tests.proof.checker import Checker, Disagreement
+from tests.proof.network import Delivered
+from tests.proof.probes import Probe
+from tests.proof.program import Flow, Program, Slots
+
+
+class _Step(NamedTuple):
+    probe: Probe
+    delivered: tuple[Delivered, ...]
+
+
+class _Lookups:
+    """Those in one table of one host: of each packet, the slots that any flow compares."""
+
+    def __init__(self, program: Program, table: int) -> None:
+        self.slots = program.slots_of(table)
+        self.seen: dict[tuple[int, ...], set[int]] = {}
+        self.found: dict[tuple[int, ...], FlowKey | None] = {}
+
+    def note(self, packet: Slots, flow: Flow | None, probe: int) -> None:
+        state = tuple([packet[slot] for slot in self.slots])
+        self.seen.setdefault(state, set()).add(probe)
+        self.found[state] = flow.key if flow is not None else None
+
+    def touched(self, before: FlowKey | None, after: Flow | None) -> set[int]:
+        """The probes that another flow answers, when `before` is replaced by `after`."""
+        probes: set[int] = set()
+        matching = self._matching(after) if after is not None else ()
+        for state, found in self.found.items():
+            if found is not None and found == before:
+                probes |= self.seen[state]
+        for state in matching:
+            found = self.found[state]
+            priority = found.priority if found is not None else -1
+            if after is not None and after.key.priority >= priority:
+                probes |= self.seen[state]
+        return probes
+
+    def _matching(self, flow: Flow) -> Iterator[tuple[int, ...]]:
+        wanted = [(self.slots.index(slot), value, mask) for slot, value, mask in flow.conditions]
+        for state in self.found:
+            if all(state[index] & mask == value for index, value, mask in wanted):
+                yield state
+
+
+class Recording:
+    """Of a network that agrees with its reference on all probes."""
+
+    def __init__(self, checker: Checker, probes: Iterable[Probe]) -> None:
+        self.network = checker.network
+        self.probes = tuple(probes)
+        self._steps: list[tuple[_Step, ...]] = []
+        self._lookups: dict[tuple[str, int], _Lookups] = {}
+        for number, probe in enumerate(self.probes):
+            for name in self.network.hosts:
+                self._watch(name, number)
+            found = checker.compare(probe)
+            assert found is None, found
+            self._steps.append(tuple(_Step(*one) for one in checker.exchange))
+        self.network.watches.clear()
+
+    def _watch(self, host: str, number: int) -> None:
+        program, lookups = self.network.hosts[host].program, self._lookups
+
+        def watch(table: int, packet: Slots, flow: Flow | None) -> None:
+            place = host, table
+            if place not in lookups:
+                lookups[place] = _Lookups(program, table)
+            lookups[place].note(packet, flow, number)
+
+        self.network.watches[host] = watch
+
+    def affected(self, host: str, before: FlowKey | None, after: Flow | None) -> set[int]:
+        """Numbers of the probes that a change of one flow can matter to."""
+        found: set[int] = set()
+        for key in {one for one in (before, after.key if after else None) if one is not None}:
+            lookups = self._lookups.get((host, key.table))
+            if lookups is not None:
+                found |= lookups.touched(before, after)
+        return found
+
+    def lookups(self, host: str, table: int) -> int:
+        """How many different packets a table has seen."""
+        lookups = self._lookups.get((host, table))
+        return len(lookups.found) if lookups is not None else 0
+
+    def differs(self, number: int) -> Disagreement | None:
+        """Whether a probe now ends in another way."""
+        self.network.forget()
+        for probe, expected in self._steps[number]:
+            got = Checker.sent_by(self.network, probe)
+            if got != expected:
+                return Disagreement(probe, "", got, expected)
+        return None

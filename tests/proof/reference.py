@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets a frame, from policy rows alone: the definition that the flows of all hosts are held to.
+
+`layout` says where a frame would go; here both ends' rules must let it pass: the outbound rules of
+who opened the connection, the inbound rules of whom it was opened to. Each end knows the
+connections that its own rules have let begin; a packet that answers one passes as long as the rules
+still let the connection be opened, in the direction in which it was. At an end at which nothing is
+forbidden nobody looks, and nothing is remembered.
+
+Not said here: who answers ARP, neighbour discovery and DHCP, and limits of rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from isthmus.addresses import MULTICAST_BIT
+from isthmus.policy.rows import Port, Row
+from tests.proof.connections import Tuple
+from tests.proof.frames import Frame
+from tests.proof.layout import Layout, Way
+from tests.proof.network import Delivered
+from tests.proof.verdicts import Domain, Rules, Verdict, numbered
+
+
+class Reference:
+    """Over the rows of a policy, in which each port has at most one claim."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        self.layout = Layout(rows)
+        self.ports = self.layout.ports
+        self._rules = Rules(rows)
+        self._domains: dict[str, Domain] = {}
+        self._memory: dict[str, dict[Tuple, tuple[Tuple, bool]]] = {}
+
+    def send(self, name: str, frame: Frame) -> tuple[Delivered, ...]:
+        """Who gets what a guest sends, in order of names."""
+        sender = self.ports[name]
+        if not self.layout.may_send(sender, frame):
+            return ()
+        speaker = _address(sender, frame.tuple.family, frame.tuple.source)
+        if self.layout.asks_router(sender, frame):
+            echoed = Delivered(name, _echoed(frame))
+            return (echoed,) if self._passes(sender, speaker, "out", frame) else ()
+        ways = list(self.layout.ways(sender, frame))
+        passes = self._passes(sender, speaker, "out", frame) if ways else False
+        return tuple(sorted(self._received(ways, frame))) if passes else ()
+
+    def inject(
+        self, host: str, provider_address: str, vsid: int, frame: Frame
+    ) -> tuple[Delivered, ...]:
+        """Who on a host gets what comes to it in a tunnel, whoever sent it."""
+        ways = self.layout.arrivals(host, provider_address, vsid, frame)
+        return tuple(sorted(self._received(ways, frame)))
+
+    def take_over(self, other: Reference) -> None:
+        """Remember what another, of an earlier policy, has seen. A host knows no connections of a
+        port that comes from another host."""
+        for name, known in other._memory.items():
+            if other.layout.host_of(name) == self.layout.host_of(name):
+                self._memory[name] = known
+
+    def forget(self) -> None:
+        """All connections."""
+        self._memory.clear()
+
+    def is_watched(self, name: str, frame: Frame) -> bool:
+        """Whether rules forbid anything at the end that sends a frame."""
+        port = self.ports.get(name)
+        if port is None:
+            return False
+        speaker = _address(port, frame.tuple.family, frame.tuple.source)
+        return self._rules.forbids_something(port, speaker)
+
+    def _received(self, ways: Iterable[Way], frame: Frame) -> Iterator[Delivered]:
+        for port, eth_src, eth_dst, ttl in ways:
+            seen = Frame(eth_src, eth_dst, frame.tuple, ttl)
+            listener = _address(port, frame.tuple.family, frame.tuple.destination)
+            if self._passes(port, listener, "in", seen):
+                yield Delivered(port.id, seen)
+
+    def _passes(self, port: Port, address: str, direction: str, frame: Frame) -> bool:
+        """What one end says."""
+        if not self._rules.forbids_something(port, address):
+            return True
+        packet, domain = frame.tuple, self._domain(port)
+        alone = self._rules.verdict(port, address, direction, packet, domain)
+        if alone is Verdict.ALLOW_PACKET:
+            return True
+        known = self._memory.setdefault(port.id, {})
+        original, is_reply = known.get(packet, (packet, False))
+        if is_reply:
+            role = "in" if direction == "out" else "out"
+            return self._rules.verdict(port, address, role, original, domain) is Verdict.ALLOW
+        if alone is Verdict.DENY or not packet.may_open:
+            return False
+        if not frame.eth_dst & MULTICAST_BIT:
+            known[packet] = packet, False
+            turned = packet.turned()
+            if turned is not None:
+                known.setdefault(turned, (packet, True))
+        return True
+
+    def _domain(self, port: Port) -> Domain:
+        name = self.layout.domain(port.segment)
+        found = self._domains.get(name)
+        if found is None:
+            legs = [leg for leg in self.layout.legs if leg.router == name]
+            router, ports = self.layout.routers.get(name), self.layout.by_domain[name]
+            found = self._domains[name] = Domain(router, legs, ports)
+        return found
+
+
+def _address(port: Port, family: int, number: int) -> str:
+    """Whose rules hold: those of the port's own address, else of the first of its family."""
+    own = sorted(text for text in port.addresses if numbered(text)[0] == family)
+    for text in own:
+        if numbered(text)[1] == number:
+            return text
+    return port.dhcp_address if port.dhcp_address in own else next(iter(own), "")
+
+
+def _echoed(frame: Frame) -> Frame:
+    turned = frame.tuple.turned()
+    assert turned is not None
+    return Frame(frame.eth_dst, frame.eth_src, turned, 64)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host's program run on sets of packets: which packets can come to which stage, and what becomes
+of them there.
+
+Everything is an over-approximation: what is not in a set cannot come. A set that a flow of higher
+priority has taken a part of is passed on whole. Bits that a resubmit may have written are unknown
+after it; connection tracking gives each of its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from isthmus.wire import oxm
+from tests.proof import operations as op
+from tests.proof.frames import ETHERNET_OF
+from tests.proof.interpreter import ORIGINAL, PORTS
+from tests.proof.operations import Operation, Place
+from tests.proof.packet_sets import OFFSET, PacketSet, bits_of, pieces, ranges_of, span_of
+from tests.proof.program import Flow, Program
+from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
+
+
+def _field(field: oxm.Field) -> Place:
+    return Place((SLOT[field],), field.bits, 0, field.bits)
+
+
+_TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, *OF_TUPLE))
+_TTL, _ETH_SRC = span_of(_field(oxm.IP_TTL)), span_of(_field(oxm.ETH_SRC))
+_IN_PORT = span_of(_field(oxm.IN_PORT))
+PACKET = (1 << OFFSET[-1] + 8 * 128) - (1 << OFFSET[N_REGISTERS]) & ~sum(map(span_of, _TRACKED))
+"""The bits that leave with a packet: of all slots but registers and what tracking has said."""
+_STATES = tuple(
+    oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
+)
+
+
+class Taken(NamedTuple):
+    """What a flow gets of a set."""
+
+    packets: PacketSet
+    flow: Flow
+
+
+class Touch(NamedTuple):
+    """Bits that are looked at, bits that are written, and the tables that are come to, as bits."""
+
+    reads: int
+    writes: int
+    tables: int
+
+
+class Explorer:
+    """Over one program. `reached`: the sets that come to each table from where `explore` began."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._flows: dict[int, list[tuple[int, int, Flow]]] = {}
+        for flow in program.flows.values():
+            values, known = bits_of(flow.conditions)
+            self._flows.setdefault(flow.key.table, []).append((values, known, flow))
+        for flows in self._flows.values():
+            flows.sort(key=lambda one: -one[2].key.priority)
+        self.reached: dict[int, set[PacketSet]] = {}
+        self._touched: dict[tuple[int, PacketSet], Touch] = {}
+        self._taken: dict[tuple[int, PacketSet], tuple[Taken, ...]] = {}
+
+    def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
+        """The flows that packets of a set find, the first first; the last takes all that is left
+        of the set, unless there is none such."""
+        place = table, packets
+        found = self._taken.get(place)
+        if found is None:
+            found = self._taken[place] = tuple(self._takers(table, packets))
+        return found
+
+    def _takers(self, table: int, packets: PacketSet) -> Iterator[Taken]:
+        for values, known, flow in self._flows.get(table, ()):
+            if (packets.values ^ values) & packets.known & known:
+                continue
+            narrowed = packets.narrowed(values, known)
+            if narrowed is not None:
+                yield Taken(narrowed, flow)
+                if narrowed is packets:
+                    return
+
+    def explore(self, table: int, packets: PacketSet) -> Touch:
+        """Follow a set from a table on."""
+        place = table, packets
+        found = self._touched.get(place)
+        if found is None:
+            self._touched[place] = Touch(0, 0, 0)
+            self.reached.setdefault(table, set()).add(packets)
+            reads = writes = 0
+            tables = 1 << table
+            for its, flow in self.taken(table, packets):
+                _, known = bits_of(flow.conditions)
+                touch = self._operate(flow.operations, its)
+                reads |= known | touch.reads
+                writes |= touch.writes
+                tables |= touch.tables
+            found = self._touched[place] = Touch(reads, writes, tables)
+        return found
+
+    def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> Touch:
+        reads = writes = tables = 0
+        for one in operations:
+            reads |= reads_of(one)
+            writes |= writes_of(one)
+            for table, its in ways(one, packets):
+                touch = self.explore(table, its)
+                reads |= touch.reads
+                tables |= touch.tables
+                if not isinstance(one, op.Ct):
+                    writes |= touch.writes
+                    packets = packets.forgotten(touch.writes)
+            packets = changed(one, packets)
+        return Touch(reads, writes, tables)
+
+
+def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
+    """Where an operation sends a set."""
+    if isinstance(one, op.Goto | op.Resubmit):
+        yield one.table, packets
+    elif isinstance(one, op.Ct) and one.table is not None:
+        for state in _STATES:
+            yield one.table, _tracked(packets, state)
+
+
+def changed(one: Operation, packets: PacketSet) -> PacketSet:
+    """A set after an operation that sends it nowhere."""
+    match one:
+        case op.Load(to, value):
+            for first, width in ranges_of(to):
+                packets = packets.loaded(first, width, value & (1 << width) - 1)
+                value >>= width
+        case op.Move(source, to):
+            for first, other, width in pieces(source, to):
+                packets = packets.copied(first, other, width)
+        case op.DecTtl():
+            packets = packets.forgotten(_TTL)
+        case op.Multipath():
+            packets = packets.forgotten(span_of(one.to))
+    return packets
+
+
+def reads_of(one: Operation) -> int:
+    match one:
+        case op.Move(source, _):
+            return span_of(source)
+        case op.Output() | op.InPort():
+            return PACKET
+        case op.OutputRegister(place):
+            return PACKET | span_of(place)
+        case op.Ct(_, zone, _):
+            return PACKET | (0 if isinstance(zone, int) else span_of(zone))
+        case op.DecTtl():
+            return _TTL
+        case op.Multipath():
+            return _ETH_SRC
+    return 0
+
+
+def writes_of(one: Operation) -> int:
+    match one:
+        case op.Load(to, _) | op.Move(_, to) | op.Multipath(_, to):
+            return span_of(to)
+        case op.DecTtl():
+            return _TTL
+    return 0
+
+
+def _tracked(packets: PacketSet, state: int) -> PacketSet:
+    """A set after tracking gave this answer."""
+    for place in _TRACKED:
+        first, width = ranges_of(place)[0]
+        packets = packets.loaded(first, width, 0)
+    first, width = ranges_of(_TRACKED[0])[0]
+    packets = packets.loaded(first, width, state)
+    if state & oxm.CT_INV:
+        return packets
+    family = 4 if is_family(packets, 4) else 6
+    pairs = _PAIRS[family]
+    if state & oxm.CT_RPL:
+        pairs = (pairs[0], (pairs[1][0], pairs[2][1]), (pairs[2][0], pairs[1][1]))
+    for source, to in pairs:
+        for one, other, length in pieces(_at(source), _at(to)):
+            packets = packets.copied(one, other, length)
+    return _with_ports(packets, turned=bool(state & oxm.CT_RPL))
+
+
+def _with_ports(packets: PacketSet, *, turned: bool) -> PacketSet:
+    """Ports of the tuple are those of the packet's protocol; it may be any. Those of an answer of
+    ICMP are others."""
+    ours = list(map(_field, (oxm.CT_TP_SRC, oxm.CT_TP_DST)))
+    packets = packets.forgotten(span_of(ours[0]) | span_of(ours[1]))
+    for protocol, slots in PORTS.items():
+        condition = Condition(SLOT[oxm.IP_PROTO], protocol, 0xFF)
+        if packets.is_within(*bits_of((condition,))) and not (turned and protocol in (1, 58)):
+            theirs = [_at(slot) for slot in (reversed(slots) if turned else slots)]
+            for source, to in zip(theirs, ours, strict=True):
+                for one, other, width in pieces(source, to):
+                    packets = packets.copied(one, other, width)
+    return packets
+
+
+def _at(slot: int) -> Place:
+    field = next(field for field, its in SLOT.items() if its == slot)
+    return _field(field)
+
+
+_PAIRS = {
+    4: (
+        (SLOT[oxm.IP_PROTO], SLOT[oxm.CT_NW_PROTO]),
+        (SLOT[oxm.IPV4_SRC], ORIGINAL[4][0]),
+        (SLOT[oxm.IPV4_DST], ORIGINAL[4][1]),
+    ),
+    6: (
+        (SLOT[oxm.IP_PROTO], SLOT[oxm.CT_NW_PROTO]),
+        (SLOT[oxm.IPV6_SRC], ORIGINAL[6][0]),
+        (SLOT[oxm.IPV6_DST], ORIGINAL[6][1]),
+    ),
+}
+
+
+def is_family(packets: PacketSet, family: int) -> bool:
+    """Whether all packets of a set are of a family."""
+    condition = Condition(SLOT[oxm.ETH_TYPE], ETHERNET_OF[family], 0xFFFF)
+    return packets.is_within(*bits_of((condition,)))
+
+
+def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketSet]:
+    """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port:
+    what a guest sends comes with nothing of a tunnel."""
+    empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
+    empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
+    others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
+    of_tunnel = (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)
+    for family, ethernet in ETHERNET_OF.items():
+        for ofports, fields in ((ports, of_tunnel), (tunnels, ())):
+            absent = [*others[family], *fields]
+            for ofport in ofports:
+                known = [
+                    *empty,
+                    Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
+                    Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
+                    *(Condition(SLOT[field], 0, field.ones) for field in absent),
+                ]
+                yield PacketSet(*bits_of(known))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All frames that a cloud's rules can tell apart; and of those that between them come by every flow
+there is, all that differ in one bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_interface
+from itertools import permutations, product
+from random import Random
+
+from isthmus.addresses import parse_mac
+from isthmus.policy.rows import Port, RouterPort, Rule
+from isthmus.switches.ovs.pipeline import FlowKey
+from tests.proof.checker import Checker
+from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
+from tests.proof.connections import Tuple
+from tests.proof.frames import Frame
+from tests.proof.interpreter import Watch
+from tests.proof.network import Network
+from tests.proof.probes import STRANGER, Probe, between, lies, services
+from tests.proof.program import Flow, Slots
+from tests.switches.policy_rows import SPEAKS, provider_address
+
+_BITS = {4: 32, 6: 128}
+
+
+def every(cloud: Cloud, network: Network, random: Random) -> list[Probe]:
+    """Tens of thousands, for a cloud of thirty ports."""
+    plain = [*_spoken(cloud, random), *_to_routers(cloud), *_tunneled(cloud)]
+    chosen = representatives(network, plain)
+    return [*plain, *_lied(cloud), *(turned for one in chosen for turned in _turned(one))]
+
+
+def _near(one: Port, other: Port) -> bool:
+    """Of one tenant."""
+    return one.segment[:-2] == other.segment[:-2]
+
+
+def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
+    """For every ordered pair of ports what the rules of either make different."""
+    by_set: dict[str, list[Rule]] = {}
+    for row in cloud.rules:
+        if isinstance(row, Rule):
+            by_set.setdefault(row.rule_set, []).append(row)
+    for source, target in permutations(cloud.ports, 2):
+        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
+        rules = [rule for name in sorted(names) for rule in by_set.get(name, ())]
+        for family in (4, 6):
+            spoken = services(rules if _near(source, target) else (), family)
+            honest = [
+                frame
+                for service in spoken
+                for frame in between(source, target, service, ROUTER_MAC)
+                if frame.tuple.family == family
+            ]
+            yield from (Probe(frame, port=source.id) for frame in honest)
+            if honest and _near(source, target):
+                one = random.choice(honest)
+                yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
+
+
+def _to_routers(cloud: Cloud) -> Iterator[Probe]:
+    """From every port to the addresses of its router, and beside them."""
+    legs = [row for row in ground() if isinstance(row, RouterPort)]
+    asked = {4: ((1, 8, 0), (1, 8, 1), (6, 40000, 80)), 6: ((58, 128, 0), (58, 129, 0))}
+    for source, leg in product(cloud.ports, legs):
+        if leg.router != source.segment[:-2]:
+            continue
+        for text, own in product(leg.addresses, source.addresses):
+            gateway, address = ip_interface(text), ip_interface(own)
+            if gateway.version != address.version:
+                continue
+            for service, beside in product(asked[gateway.version], (0, 1)):
+                ends = int(address), int(gateway) ^ beside
+                its = Tuple(gateway.version, *ends, *service)
+                frame = Frame(parse_mac(source.mac), parse_mac(ROUTER_MAC), its)
+                yield Probe(frame, port=source.id)
+
+
+def _tunneled(cloud: Cloud) -> Iterator[Probe]:
+    """What comes to a port in a tunnel: from one port on each host and segment of its tenant, said
+    to come from every host, in every segment."""
+    host_of = {place.port: place.host for place in cloud.places}
+    everywhere = (*map(provider_address, SPEAKS), STRANGER)
+    for target in cloud.ports:
+        host = host_of[target.id]
+        for source in _speakers(cloud, target):
+            for honest in _plain_frames(source, target):
+                frame = honest._replace(eth_dst=parse_mac(target.mac))
+                for came_from, vsid in product(everywhere, (*SEGMENTS.values(), 5999)):
+                    for encapsulation in SPEAKS[host]:
+                        yield Probe(frame, "", host, came_from, vsid, encapsulation)
+
+
+def _speakers(cloud: Cloud, target: Port) -> Iterator[Port]:
+    """The freest of each host and segment of a tenant."""
+    host_of = {place.port: place.host for place in cloud.places}
+    seen: set[tuple[str, str]] = set()
+    for source in sorted(cloud.ports, key=lambda one: len(one.rule_sets)):
+        place = host_of[source.id], source.segment
+        if _near(source, target) and source is not target and place not in seen:
+            seen.add(place)
+            yield source
+
+
+def _plain_frames(source: Port, target: Port) -> Iterator[Frame]:
+    """One of each family."""
+    families: set[int] = set()
+    for frame in between(source, target, (6, 40000, 80), ROUTER_MAC):
+        if frame.tuple.family not in families:
+            families.add(frame.tuple.family)
+            yield frame
+
+
+def _lied(cloud: Cloud) -> Iterator[Probe]:
+    """From every port, with one bit of what it says it is turned; and to every port from each host,
+    with one bit of the MAC address."""
+    for target in cloud.ports:
+        for source in _speakers(cloud, target):
+            for frame in _plain_frames(source, target):
+                if source.segment == target.segment:
+                    for bit in range(48):
+                        lie = frame._replace(eth_dst=frame.eth_dst ^ 1 << bit)
+                        yield Probe(lie, port=source.id)
+        source = next(one for one in cloud.ports if one.segment == target.segment)
+        if source is target:
+            continue
+        for frame in _plain_frames(target, source):
+            for bit in range(48):
+                yield Probe(frame._replace(eth_src=frame.eth_src ^ 1 << bit), port=target.id)
+            its = frame.tuple
+            for bit in range(_BITS[its.family]):
+                other = its._replace(source=its.source ^ 1 << bit)
+                yield Probe(frame._replace(tuple=other), port=target.id)
+
+
+def _turned(probe: Probe) -> Iterator[Probe]:
+    """With one bit turned of where it goes, and of what it is; of a tunnel's, of where it is from."""
+    frame, its = probe.frame, probe.frame.tuple
+    for bit in range(_BITS[its.family]):
+        other = its._replace(destination=its.destination ^ 1 << bit)
+        yield probe._replace(frame=frame._replace(tuple=other))
+    if its.protocol in (6, 17, 132):
+        for bit in range(16):
+            for other in (
+                its._replace(source_port=its.source_port ^ 1 << bit),
+                its._replace(destination_port=its.destination_port ^ 1 << bit),
+            ):
+                yield probe._replace(frame=frame._replace(tuple=other))
+    if probe.host:
+        for bit in range(24):
+            yield probe._replace(vsid=probe.vsid ^ 1 << bit)
+        for bit in range(_BITS[its.family]):
+            other = its._replace(source=its.source ^ 1 << bit)
+            yield probe._replace(frame=frame._replace(tuple=other))
+
+
+def representatives(network: Network, probes: Iterable[Probe]) -> list[Probe]:
+    """Few that come by all flows that all of them come by: by each once where it ends well, and
+    once where not."""
+    known: set[tuple[str, FlowKey, bool]] = set()
+    chosen = []
+    passed: set[tuple[str, FlowKey]] = set()
+    for name in network.hosts:
+        network.watches[name] = _noting(name, passed)
+    for probe in probes:
+        passed.clear()
+        network.forget()
+        ends_well = bool(Checker.sent_by(network, probe))
+        new = {(*one, ends_well) for one in passed} - known
+        if new:
+            known |= new
+            chosen.append(probe)
+    network.watches.clear()
+    return chosen
+
+
+def _noting(host: str, passed: set[tuple[str, FlowKey]]) -> Watch:
+    def note(_table: int, _packet: Slots, flow: Flow | None) -> None:
+        if flow is not None:
+            passed.add((host, flow.key))
+
+    return note
