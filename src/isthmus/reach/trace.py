@@ -119,7 +119,7 @@ Followed = Iterator[tuple[Step, str, str]]
 def _follow(world: World, sender: Port, packet: Packet) -> Followed:
     claim = world.claim_of(sender.id)
     if claim is None:
-        yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), sender.id, ""
+        yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), "", ""
         return
     yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
     trouble = _trouble(world, sender)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as one value: what it finds, and that it costs no more than its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import msgspec
+
+from isthmus.policy.rows import Claim, Port, Row, Segment
+from isthmus.reach.trace import DELIVERED, Question, trace
+from isthmus.reach.world import World
+from tests.reach.cloud import port, red, rule, rule_set, world
+from tests.switches.policy_rows import claim
+
+WEB = port("a", 4, groups=("app",), six=True)
+
+
+def test_a_changed_world_is_another_and_the_first_stays_as_it_was() -> None:
+    before = world(WEB)
+    moved = msgspec.structs.replace(WEB, addresses=("10.0.1.7",))
+    after = before.changed([(WEB, moved), (None, port("b", 5))])
+    assert before.owner_of("10.0.1.4", "red") == WEB.id
+    assert after.owner_of("10.0.1.4", "red") == ""
+    assert after.owner_of("10.0.1.7", "red") == WEB.id
+    assert after.members["red", "app"] == {"10.0.1.7"}
+    assert set(after.ports) == {WEB.id, "red-b-5"}
+    assert set(after.changed([(port("b", 5), None)]).ports) == {WEB.id}
+
+
+def test_a_changed_world_is_the_one_made_of_its_rows() -> None:
+    rows = [*red(), WEB, claim(WEB, "h1"), rule_set(), rule()]
+    stepwise = World(()).changed((None, row) for row in rows)
+    for name, value in vars(World(rows)).items():
+        assert getattr(stepwise, name) == value, name
+
+
+def test_who_has_an_address_is_a_port_or_the_router_or_nobody() -> None:
+    found = world(WEB)
+    assert found.owner_of("fd00:1::4", "red") == WEB.id
+    assert found.owner_of("10.0.2.1", "red") == "the router"
+    assert found.owner_of("10.0.2.2", "red") == ""
+    assert found.owner_of("10.0.1.4", "blue") == ""
+
+
+def test_a_segment_of_no_router_is_a_domain_of_its_own() -> None:
+    found = world(Segment(id="lone", physical_network="underlay"))
+    assert (found.domains["red/a"], found.domains["lone"]) == ("red", "segment lone")
+    assert found.router_of("lone") is None
+    assert found.segment_of("red", ip_address("10.0.2.77")) == "red/b"
+    assert found.segment_of("red", ip_address("10.0.3.77")) is None
+
+
+def test_of_claims_the_active_one_of_the_highest_sequence_on_a_server_that_may_wins() -> None:
+    claims = (
+        claim(WEB, "h1", "standby", 9),
+        claim(WEB, "h2", "active", 1),
+        claim(WEB, "h3", "active", 2),
+        claim(WEB, "h4", "active", 8),
+    )
+    found = world(WEB, *claims).claim_of(WEB.id)
+    assert found is not None
+    assert found.host == "h3"
+    bound = world(msgspec.structs.replace(WEB, hosts=("h1", "h4")), *claims).claim_of(WEB.id)
+    assert bound is not None
+    assert bound.host == "h1"
+    assert world(WEB).claim_of(WEB.id) is None
+
+
+N_PORTS = 10_000
+
+
+def _many() -> Iterator[Row]:
+    for number in range(N_PORTS):
+        one = Port(
+            id=f"p{number}",
+            segment="red/a",
+            mac="02:00:00:00:00:01",
+            addresses=(f"10.0.{128 + number // 250}.{number % 250}",),
+            rule_sets=("interface * web",),
+            groups=("all",),
+        )
+        yield one
+        yield Claim(
+            port=one.id, host="h1", segment="red/a", provider_address="192.0.2.1", sequence=1
+        )
+
+
+class CountedWorld(World):
+    """Counts the ports that somebody asks for the claim of."""
+
+    asked = 0
+
+    def claim_of(self, port_id: str) -> Claim | None:
+        self.asked += 1
+        return super().claim_of(port_id)
+
+
+def test_ten_thousand_ports_are_read_once_and_a_packet_asks_for_two_of_them() -> None:
+    passes = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal passes
+        passes += 1
+        for row in red():
+            wide = msgspec.structs.replace
+            yield (
+                wide(row, addresses=("10.0.0.1/16",))
+                if row.TABLE == "Router_Port" and row.key == ("red", "red/a")
+                else row
+            )
+        yield from _many()
+        yield rule_set("web", "deny")
+        yield rule("r", "allow", source_groups=("all",))
+
+    found = CountedWorld(rows())
+    assert passes == 1
+    assert len(found.members["red", "all"]) == N_PORTS
+    answer = trace(found, Question("p1", "p9999", 6, 80))
+    assert answer.verdict == DELIVERED
+    # Sender and receiver: for where they are, and for what their hosts say of them.
+    assert found.asked <= 4
