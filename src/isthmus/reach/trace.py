@@ -253,15 +253,16 @@ def _encapsulations(world: World, host: str) -> list[str]:
 
 
 def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
+    if (packet.protocol, packet.source_port) not in ((ICMP, 8), (ICMPV6, 128)):
+        # Before any rule, as switches do: a routing table has no other way to it.
+        text = f"{packet.destination} is the router, which answers echo requests only"
+        yield _drop(sender.id, text, "no port has that address"), "", ""
+        return
     for step in _judge(world, sender, str(packet.source), "out", packet):
         yield step, "", ""
         if not step.passes:
             return
-    if (packet.protocol, packet.source_port) in ((ICMP, 8), (ICMPV6, 128)):
-        yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
-    else:
-        text = f"{packet.destination} is the router, which answers echo requests only"
-        yield _drop(sender.id, text, "no port has that address"), "", ""
+    yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
 
 
 def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Iterator[Step]:
