@@ -47,7 +47,8 @@ class Trace(NamedTuple):
 
 
 class Question(NamedTuple):
-    """From a port to a port or an address. Ports of 0 are any; protocol 0 is an echo request."""
+    """From a port to a port or an address. Ports of 0 are any; protocol 0, ICMP and ICMPv6 are an
+    echo request."""
 
     source: str
     destination: str
@@ -104,7 +105,7 @@ def packet_of(world: World, sender: Port, question: Question) -> Packet:
     source = parse(text) if text else None
     if source is None:
         raise Invalid(f"{sender.id} has no IPv{family} address to send from")
-    if question.protocol == 0:
+    if question.protocol in (0, ICMP, ICMPV6):
         protocol, kind = (ICMP, 8) if family == 4 else (ICMPV6, 128)
         return Packet(protocol, source, target, kind, 0)
     return Packet(
