@@ -6,8 +6,9 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,8 @@ from isthmus.policy.rows import (
 )
 from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Meter, Problem, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import Programmed, Stage
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
+from isthmus.wire import oxm
 from tests.switches.policy_rows import (
     NETWORKS,
     SEGMENTS,
@@ -342,3 +344,29 @@ def test_hosts_that_are_no_servers_are_not_reached() -> None:
     rows = [row for row in _GROUND if not (isinstance(row, Host) and row.id == "h3")]
     engine = compiled("h1", rows)
     assert not _texts_with(engine, lambda text: "0xc0000203" in text)
+
+
+def test_a_rule_between_two_groups_names_no_field_twice() -> None:
+    """The bits of both ends are in one register; a switch refuses a match that names it twice."""
+    one = msgspec.structs.replace(
+        port("red", "a", 4), rule_sets=("interface * web",), groups=("red", "blue")
+    )
+    followed = Rule(
+        id="r1",
+        rule_set="web",
+        direction="in",
+        priority=100,
+        action="allow",
+        source_groups=("red",),
+        destination_groups=("blue",),
+    )
+    rules = followed, msgspec.structs.replace(followed, id="r2", protocol=6, stateless=True)
+    engine = compiled(
+        "h1", [*_GROUND, RuleSet(id="web", in_default="deny"), *rules, one, local(one, 3)]
+    )
+    keys = cast("list[FlowKey]", list(engine.rows(Programmed)))
+    by_rules = [key for key in keys if key.table in (Stage.IN_INTERFACE, Stage.PLAIN_IN_INTERFACE)]
+    assert len(by_rules) >= 4
+    for key in by_rules:
+        fields = [entry.field for entry in oxm.entries(key.match)]
+        assert len(fields) == len(set(fields)), key

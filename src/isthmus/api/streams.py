@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
 from isthmus.api.replies import Header, Reply, encode
@@ -30,9 +30,13 @@ def event_stream(messages: AsyncIterator[Message]) -> Reply:
 
 async def _encoded(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
     yield b": events follow\n\n"
-    async for message in messages:
-        if not message.kind:
-            yield b": still here\n\n"
-            continue
-        head = f"id: {message.identifier}\n" if message.identifier else ""
-        yield f"{head}event: {message.kind}\ndata: ".encode() + encode(message.data) + b"\n\n"
+    try:
+        async for message in messages:
+            if not message.kind:
+                yield b": still here\n\n"
+                continue
+            head = f"id: {message.identifier}\n" if message.identifier else ""
+            yield f"{head}event: {message.kind}\ndata: ".encode() + encode(message.data) + b"\n\n"
+    finally:
+        if isinstance(messages, AsyncGenerator):
+            await messages.aclose()

@@ -36,7 +36,8 @@ def bundle(
         told = client.bundle()
     data = gzip.compress(json.dumps(told).encode())
     new = file.with_name(file.name + ".new")
-    new.touch(mode=0o600)
+    new.unlink(missing_ok=True)  # another's mode would stay
+    new.touch(mode=0o600, exist_ok=False)
     new.write_bytes(data)
     new.replace(file)
     n_rows = sum(len(rows) for rows in told["south"].values())

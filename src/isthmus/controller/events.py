@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -51,7 +51,7 @@ class Events:
         """What a client gives to go on after an event."""
         return f"{self._epoch}-{number}"
 
-    async def follow(self, after: str) -> AsyncIterator[Event]:
+    async def follow(self, after: str) -> AsyncGenerator[Event]:
         """Events behind the one that `after` identifies; empty: those from now on. First a
         ``reset`` if some in between are not known any more. Never ends."""
         last = self._number(after)

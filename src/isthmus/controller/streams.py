@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from uuid import uuid4
 
 import msgspec
@@ -33,8 +34,9 @@ class Streams:
 
     async def events(self, after: str) -> AsyncIterator[Message]:
         """What happens, as it is when it is told."""
-        async for event in self.happened.follow(after):
-            yield self._told(event)
+        async with aclosing(self.happened.follow(after)) as following:
+            async for event in following:
+                yield self._told(event)
 
     def _told(self, event: Event) -> Message:
         identifier = self.happened.identifier(event.number)
@@ -85,23 +87,32 @@ class Streams:
 
     async def _drops(self, port: str, hosts: Sequence[str]) -> AsyncIterator[Message]:
         name, renewed_s = f"watch-{uuid4()}", 0.0
-        while True:
-            now_s = time.monotonic()
-            if now_s > renewed_s + WATCH_S / 2:
-                question = {"name": name, "seconds": int(WATCH_S), "port": port}
-                text = f"watch {msgspec.json.encode(question).decode()}"
-                told = await asyncio.gather(*(self._asking.ask(one, text) for one in hosts))
-                for one, answer in zip(hosts, told, strict=True):
-                    if answer.get("error"):
-                        yield Message("silent", {"host": one, "error": answer["error"]})
-                renewed_s = now_s
-                yield Message("", {})
-            for answer in await self._asking.take(f"{name}."):
-                verdicts = answer["verdicts"]
-                assert isinstance(verdicts, list)
-                for verdict in verdicts:
-                    yield Message("drop", verdict)
-            await self._asking.next_change(time.monotonic() + 1.0)
+        try:
+            while True:
+                now_s = time.monotonic()
+                if now_s > renewed_s + WATCH_S / 2:
+                    told = await self._watch(name, port, hosts, WATCH_S)
+                    for one, answer in zip(hosts, told, strict=True):
+                        if answer.get("error"):
+                            yield Message("silent", {"host": one, "error": answer["error"]})
+                    renewed_s = now_s
+                    yield Message("", {})
+                for answer in await self._asking.take(f"{name}."):
+                    verdicts = answer["verdicts"]
+                    assert isinstance(verdicts, list)
+                    for verdict in verdicts:
+                        yield Message("drop", verdict)
+                await self._asking.next_change(time.monotonic() + 1.0)
+        finally:
+            # Who looked has gone: no host need wait for the end of its time.
+            await self._watch(name, port, hosts, 0)
+
+    async def _watch(
+        self, name: str, port: str, hosts: Sequence[str], seconds: float
+    ) -> Sequence[JsonObject]:
+        question = {"name": name, "seconds": int(seconds), "port": port}
+        text = f"watch {msgspec.json.encode(question).decode()}"
+        return await asyncio.gather(*(self._asking.ask(one, text) for one in hosts))
 
     def _watched_hosts(self, port: str, host: str) -> list[str]:
         picture = self._picture

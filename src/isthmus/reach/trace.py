@@ -47,7 +47,8 @@ class Trace(NamedTuple):
 
 
 class Question(NamedTuple):
-    """From a port to a port or an address. Ports of 0 are any; protocol 0 is an echo request."""
+    """From a port to a port or an address. Ports of 0 are any; protocol 0, ICMP and ICMPv6 are an
+    echo request."""
 
     source: str
     destination: str
@@ -104,7 +105,7 @@ def packet_of(world: World, sender: Port, question: Question) -> Packet:
     source = parse(text) if text else None
     if source is None:
         raise Invalid(f"{sender.id} has no IPv{family} address to send from")
-    if question.protocol == 0:
+    if question.protocol in (0, ICMP, ICMPV6):
         protocol, kind = (ICMP, 8) if family == 4 else (ICMPV6, 128)
         return Packet(protocol, source, target, kind, 0)
     return Packet(
@@ -253,15 +254,16 @@ def _encapsulations(world: World, host: str) -> list[str]:
 
 
 def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
+    if (packet.protocol, packet.source_port) not in ((ICMP, 8), (ICMPV6, 128)):
+        # Before any rule, as switches do: a routing table has no other way to it.
+        text = f"{packet.destination} is the router, which answers echo requests only"
+        yield _drop(sender.id, text, "no port has that address"), "", ""
+        return
     for step in _judge(world, sender, str(packet.source), "out", packet):
         yield step, "", ""
         if not step.passes:
             return
-    if (packet.protocol, packet.source_port) in ((ICMP, 8), (ICMPV6, 128)):
-        yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
-    else:
-        text = f"{packet.destination} is the router, which answers echo requests only"
-        yield _drop(sender.id, text, "no port has that address"), "", ""
+    yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
 
 
 def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Iterator[Step]:

@@ -10,7 +10,7 @@ costs one flow, however many members there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import product
 from typing import NamedTuple
@@ -62,6 +62,13 @@ class Fields(NamedTuple):
     destination: Mapping[int, oxm.Field]
     ports: Mapping[int, tuple[oxm.Field, oxm.Field]]
     plain: bool
+
+
+class GroupBit(NamedTuple):
+    """Of a group, in one of its registers."""
+
+    register: int
+    value: int
 
 
 TCP, UDP, SCTP = 6, 17, 132
@@ -199,8 +206,8 @@ def matches(
                 fixed.append(oxm.ip_proto(rule.protocol))
         source, destination = (_end(profile, rule, end, family, fields, read) for end in ENDS)
         from_ports, to_ports = _port_matches(rule, fields)
-        for choice in product(source, destination, from_ports, to_ports):
-            yield (*fixed, *filter(None, choice))
+        for ours, theirs, *choice in product(source, destination, from_ports, to_ports):
+            yield (*fixed, *_ends(ours, theirs), *filter(None, choice))
 
 
 def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]:
@@ -214,14 +221,27 @@ def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]
     return from_ports, to_ports
 
 
+def _ends(*ends: bytes | GroupBit) -> Iterator[bytes]:
+    """The bits of both ends may be in one register, and a match names a field once (OpenFlow 1.5.1
+    section 7.2.3.6: "an OXM TLV of a given type may not be repeated")."""
+    registers: dict[int, int] = {}
+    for one in ends:
+        if isinstance(one, GroupBit):
+            registers[one.register] = registers.get(one.register, 0) | one.value
+        elif one:
+            yield one
+    for register, value in registers.items():
+        yield oxm.reg(register, value, value)
+
+
 def _end(
     profile: Profile, rule: Rule, end: str, family: int, fields: Fields, read: Read
-) -> list[bytes]:
+) -> Sequence[bytes | GroupBit]:
     groups = rule.source_groups if end == "source" else rule.destination_groups
     if groups:
         seen = f"{PLAIN}{end}" if fields.plain else end
         bits = (_bit(GroupUse(profile.domain, seen, group), read) for group in groups)
-        return [_bit_match(bit) for bit in bits if bit is not None]
+        return [GroupBit(GROUPS + bit // 32, 1 << bit % 32) for bit in bits if bit is not None]
     text = rule.source if end == "source" else rule.destination
     field = (fields.source if end == "source" else fields.destination)[family]
     router = read.get(Router, profile.router)
@@ -245,10 +265,6 @@ def _gateways(router: str, read: Read) -> list[str]:
 def _bit(use: GroupUse, read: Read) -> int | None:
     assigned = read.get(Assigned, use.wanted)
     return None if assigned is None else assigned.number
-
-
-def _bit_match(bit: int) -> bytes:
-    return oxm.reg(GROUPS + bit // 32, 1 << bit % 32, 1 << bit % 32)
 
 
 def masks(ports: str) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ _NO_MATCH = re.compile(r"^\s*(\d+)\. No match")
 _OUTPUT = re.compile(r"-> output port is (\d+)|^\s*output:(\d+)")
 _FINAL = re.compile(r"^Final flow: (.*)$", re.MULTILINE)
 _FLOW = re.compile(r"^Flow: (.*)$", re.MULTILINE)
+_TP = re.compile("^tp_")
 _PEER = re.compile(r"set_field:([0-9.]+)->tun_dst")
 
 PORTED = {"tcp": 6, "udp": 17, "sctp": 132, "tcp6": 6, "udp6": 17, "sctp6": 132}
@@ -134,6 +135,10 @@ def _text(fields: Mapping[str, str]) -> str:
     if "icmp6" in fields:
         # The switch writes icmp_type of ICMPv6 too, and does not read it.
         fields = {name.replace("icmp_", "icmpv6_"): value for name, value in fields.items()}
+    protocol = next((name.removesuffix("6") for name in PORTED if name in fields), "")
+    if protocol:
+        # Likewise: it writes tp_src of all, and reads it of TCP and of UDP over IPv4.
+        fields = {_TP.sub(f"{protocol}_", name): fields[name] for name in fields}
     return ",".join(f"{name}={value}" if value else name for name, value in fields.items())
 
 
