@@ -79,6 +79,7 @@ KNOWN: dict[str, tuple[str | int, ...]] = {
     "serverId": ("h",),
     "subnetId": ("s",),
     "version": ("v1", "V7.1"),
+    "virtualNetworkPeeringId": ("e",),
     "virtualNetworkId": ("v", "w"),
 }
 """Path parameters that lead to what there is, and to a network that can be made."""
