@@ -117,6 +117,10 @@ class Draft:
         """Hold the number as long as the resource exists or until it is written without it."""
         self.allocations.add(Allocation(scope, str(number)))
 
+    def amend(self, row: Stored) -> None:
+        """Change what only this controller knows of another resource, whose etag stays."""
+        self._overlay.put(row)
+
     def require(self, key: str) -> None:
         """The resource `key` must not vanish while this one exists."""
         self.requires.add(key)

@@ -7,21 +7,20 @@ transitive, and address spaces must not overlap. Lists of rules go on to hold.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
-from isthmus.intent.fields import Field, Resource, Rules, decode, internal
+from isthmus.intent.fields import Field, Resource, Rules, decode, encode, internal
 from isthmus.intent.kinds import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.versions import V3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from isthmus.intent.drafts import Draft
 
 NAME = "virtualNetworks/virtualNetworkPeerings"
@@ -50,6 +49,7 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
     allow_gateway_transit: Annotated[bool, Field("Kept as given until there are gateways.")] = False
     use_remote_gateways: Annotated[bool, Field("Only false: no network has gateways yet.")] = False
     remote_instance: Annotated[str, internal("instanceId of the network that was meant.")] = ""
+    met: Annotated[bool, internal("Whether the other side has had its peering.")] = False
 
     def settled(self, draft: Draft) -> VirtualNetworkPeering:
         target = draft.at("remote_virtual_network")
@@ -84,7 +84,14 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                 target=target,
             )
         self._check_siblings(draft, remote, parent)
-        return msgspec.structs.replace(self, remote_instance=remote.instance_id)
+        other = _towards(parent, draft.children(remote.key, NAME))
+        if other is not None and not decode(other, VirtualNetworkPeering).met:
+            draft.read(other.key)
+            known = msgspec.structs.replace(decode(other, VirtualNetworkPeering), met=True)
+            draft.amend(msgspec.structs.replace(other, properties=encode(known)))
+        return msgspec.structs.replace(
+            self, remote_instance=remote.instance_id, met=self.met or other is not None
+        )
 
     def _check_siblings(self, draft: Draft, remote: Stored, parent: str) -> None:
         target = draft.at("remote_virtual_network")
@@ -116,6 +123,14 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                 )
 
 
+def _towards(network: str, peerings: Iterable[Stored]) -> Stored | None:
+    """Of a network's peerings, the one with `network`."""
+    for row in peerings:
+        if key_of(decode(row, VirtualNetworkPeering).remote_virtual_network) == network:
+            return row
+    return None
+
+
 def _prefixes(network: Stored) -> list[str]:
     value = msgspec.json.decode(network.properties)
     found: list[str] = value["addressSpace"]["addressPrefixes"]
@@ -143,10 +158,9 @@ def _state(stored: Stored, view: View) -> Json:
     remote = _remote(stored, view)
     if remote is None:
         return "Disconnected"
-    for row in view.children(remote.key, NAME):
-        if key_of(decode(row, VirtualNetworkPeering).remote_virtual_network) == stored.parent:
-            return "Connected"
-    return "Initiated"
+    if _towards(stored.parent or "", view.children(remote.key, NAME)) is not None:
+        return "Connected"
+    return "Disconnected" if decode(stored, VirtualNetworkPeering).met else "Initiated"
 
 
 def _address_space(stored: Stored, view: View) -> Json:
@@ -167,7 +181,7 @@ KIND = Kind(
                 "type": "string",
                 "enum": ["Initiated", "Connected", "Disconnected", "Disconnecting"],
             },
-            "Connected when both sides exist, Disconnected when the other network is gone.",
+            "Connected when both sides exist; Disconnected when the other one, or its network, has gone.",
         ),
         Computed(
             "remoteAddressSpace",
