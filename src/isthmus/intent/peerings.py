@@ -181,7 +181,7 @@ KIND = Kind(
                 "type": "string",
                 "enum": ["Initiated", "Connected", "Disconnected", "Disconnecting"],
             },
-            "Connected when both sides exist; Disconnected when the other one, or its network, has gone.",
+            "Connected when both sides exist, Disconnected when the other one has gone.",
         ),
         Computed(
             "remoteAddressSpace",
