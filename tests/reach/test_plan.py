@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+
 from isthmus.policy.rows import Port, Router, Row
 from isthmus.reach.plan import Effect, Report, RowChange, plan
 from isthmus.reach.world import World
