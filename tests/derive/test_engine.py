@@ -108,6 +108,133 @@ def test_incremental_equals_from_nothing(
     assert engine.audit(lambda calls: calls) == []
 
 
+TABLES = (Town, Land, Placed, Crowd, Census)
+puts = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just(Town), names, st.none() | st.builds(Town, names, lands, st.integers(0, 20))
+        ),
+        st.tuples(st.just(Land), lands, st.none() | st.builds(Land, lands, st.sampled_from("pq"))),
+    ),
+    max_size=12,
+)
+Put = tuple[type, str, Town | Land | None]
+
+
+def run(engine: Engine, script: list[Put]) -> None:
+    for table, key, value in _named(script):
+        engine.put(table, key, value)
+
+
+def _named(script: list[Put]) -> list[Put]:
+    return [
+        (table, key, None if value is None else value._replace(name=key))
+        for table, key, value in script
+    ]
+
+
+def taken(engine: Engine) -> dict[type, list[Change]]:
+    """What has changed, in an order that does not depend on the way."""
+    return {table: sorted(engine.changes(table), key=lambda c: str(c.key)) for table in TABLES}
+
+
+@given(puts, puts, puts, puts, st.booleans())
+def test_after_a_preview_nothing_has_changed_and_it_says_what_putting_would_change(
+    first: list[Put], unread: list[Put], tried: list[Put], then: list[Put], settled: bool
+) -> None:
+    engine, twin = build(), build()
+    for one in (engine, twin):
+        run(one, first)
+        one.settle()
+        taken(one)
+        run(one, unread)
+        if settled:
+            one.settle()
+    told = engine.preview(_named(tried), TABLES)
+    twin.settle()
+    assert all(engine.rows(table) == twin.rows(table) for table in TABLES)
+    assert engine.conflicts() == twin.conflicts()
+    assert engine.audit(lambda calls: calls) == []
+    assert taken(engine) == taken(twin)  # also of what was changed before the preview
+    # Really put, it is what the preview has told; and both go on alike.
+    run(twin, tried)
+    twin.settle()
+    really = taken(twin)
+    assert {t: sorted(c, key=lambda c: str(c.key)) for t, c in told.items()} == really
+    run(engine, tried)
+    engine.settle()
+    assert taken(engine) == really
+    for one in (engine, twin):
+        run(one, then)
+        one.settle()
+    assert taken(engine) == taken(twin)
+    assert all(engine.rows(table) == twin.rows(table) for table in TABLES)
+
+
+def test_a_preview_runs_what_the_change_affects_there_and_back() -> None:
+    engine = build()
+    for n in range(50):
+        engine.put(Land, f"land{n}", Land(f"land{n}", "p"))
+        engine.put(Town, f"town{n}", Town(f"town{n}", f"land{n}", 3))
+    engine.settle()
+    before = engine.calls
+    engine.preview([(Town, "town0", Town("town0", "land1", 3))], [Placed])
+    assert engine.calls - before == 2 * 3
+
+
+def test_a_preview_that_fails_leaves_everything_as_it_was() -> None:
+    engine = build()
+    engine.put(Town, "a", Town("a", "x", 11))
+
+    def inputs() -> Iterator[tuple[type, str, Town | None]]:
+        yield Town, "a", None
+        raise LookupError("no further")
+
+    with pytest.raises(LookupError):
+        engine.preview(inputs(), [Placed])
+    assert engine.rows(Town) == {"a": Town("a", "x", 11)}
+    assert engine.rows(Placed) == {"a": Placed("a", "nobody")}
+    assert engine.changes(Placed) == [Change("a", None, Placed("a", "nobody"))]
+
+
+def test_a_call_that_raises_in_a_preview_has_not_failed_afterwards() -> None:
+    def picky(town: Town, read: Read) -> Iterator[Item]:
+        if town.souls < 0:
+            raise ValueError("fewer than nobody")
+        yield Item(Placed, town.name, Placed(town.name, town.land))
+
+    engine = Engine([unit(Town, picky)], tables=[Placed])
+    engine.put(Town, "a", Town("a", "x", 1))
+    told = engine.preview([(Town, "a", Town("a", "y", -1))], [Placed])
+    assert told == {Placed: []}
+    assert not engine.failures
+    assert engine.rows(Placed) == {"a": Placed("a", "x")}
+
+
+def test_what_a_failing_call_gave_before_stands_after_a_preview_in_which_it_did_not_fail() -> None:
+    def picky(town: Town, read: Read) -> Iterator[Item]:
+        if town.souls < 0:
+            raise ValueError("fewer than nobody")
+        yield Item(Placed, town.name, Placed(town.name, town.land))
+
+    engine = Engine([unit(Town, picky), unit(Placed, _crowd)], tables=[Crowd])
+    engine.put(Town, "a", Town("a", "x", 1))
+    engine.settle()
+    engine.put(Town, "a", Town("a", "y", -1))
+    engine.settle()
+    engine.changes(Placed)
+    told = engine.preview([(Town, "a", Town("a", "z", 1))], [Placed, Crowd])
+    assert told[Placed] == [Change("a", Placed("a", "x"), Placed("a", "z"))]
+    assert engine.rows(Placed) == {"a": Placed("a", "x")}
+    assert engine.rows(Crowd) == {"x": Crowd("x")}
+    assert [key for key in engine.failures] == [("picky", "a")]
+    assert engine.changes(Placed) == []
+
+
+def _crowd(placed: Placed, read: Read) -> Iterator[Item]:
+    yield Item(Crowd, placed.ruler, Crowd(placed.ruler))
+
+
 @given(st.integers(2, 60))
 def test_calls_run_depend_on_the_change_and_not_on_the_size(size: int) -> None:
     engine = build()

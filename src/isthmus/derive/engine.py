@@ -60,6 +60,7 @@ def unit(over: type[Row], run: Callable[[Row, Read], Iterable[Item]]) -> Unit:
 
 
 _Noted = list[tuple[dict[Key, set[Call]], Key]]
+_Given = tuple[Rows, Key, object]
 
 
 class Read:
@@ -156,6 +157,7 @@ class Engine:
         """What would change in `tables` if these input rows were set; all is as before then."""
         self.settle()
         kept = {table: rows.changed for table, rows in self._tables.items()}
+        stands = {call: self._held(call) for call in self._failing()}
         before: dict[tuple[Table, Key], object | None] = {}
         for rows in self._tables.values():
             rows.changed = {}
@@ -168,6 +170,9 @@ class Engine:
         finally:
             for (table, key), value in before.items():
                 self.put(table, key, value)
+            self.settle()
+            for call, items in stands.items():
+                self._hold(call, items)  # it may have given others where it did not fail
             self.settle()
             for table, rows in self._tables.items():
                 rows.changed = kept[table]
@@ -213,6 +218,17 @@ class Engine:
         more = rows.more.get(key)
         return rows.values.get(key) if more is None else more.get(call)
 
+    def _failing(self) -> Iterator[Call]:
+        levels = {unit.name: level for level, unit in enumerate(self._units)}
+        for name, key in self.failures:
+            yield Call(levels[name], key)
+
+    def _held(self, call: Call) -> list[_Given]:
+        """What a call has given and still gives."""
+        return [
+            (rows, key, self._value_of(call, rows, key)) for rows, key in self._given.get(call, ())
+        ]
+
     def _note(self, readers: dict[Key, set[Call]], key: Key) -> None:
         self._noted.append((readers, key))
 
@@ -230,18 +246,21 @@ class Engine:
             self.failures[unit.name, key] = error
             self._remember_reads(call, noted)
             return
+        self._hold(call, ((self._tables[table], key, value) for table, key, value in items))
+        self._remember_reads(call, noted)
+
+    def _hold(self, call: Call, items: Iterable[_Given]) -> None:
+        """Let a call give these items, and no others."""
         before = self._given.pop(call, ())
         after: dict[tuple[int, Key], tuple[Rows, Key]] = {}
-        for table, item_key, item_value in items:
-            rows = self._tables[table]
-            after[id(rows), item_key] = (rows, item_key)
-            self._give(call, rows, item_key, item_value)
-        for rows, item_key in before:
-            if (id(rows), item_key) not in after:
-                self._take(call, rows, item_key)
+        for rows, key, value in items:
+            after[id(rows), key] = (rows, key)
+            self._give(call, rows, key, value)
+        for rows, key in before:
+            if (id(rows), key) not in after:
+                self._take(call, rows, key)
         if after:
             self._given[call] = list(after.values())
-        self._remember_reads(call, noted)
 
     def _remember_reads(self, call: Call, noted: _Noted) -> None:
         before = self._reads.get(call)

@@ -10,40 +10,54 @@ a list that ten thousand ports are under is looked at once.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from isthmus.addresses import Address
+from isthmus.addresses import Address, parse_address
 from isthmus.policy.rows import Rule
-from isthmus.policy.rules import EVERYTHING, Level, networks, span
+from isthmus.policy.rules import KEYWORDS, Level, networks, span
 from isthmus.reach.rulings import ICMP, ICMPV6, WITH_PORTS, Packet, matches
 from isthmus.reach.world import World
 
 MOST_CELLS = 50_000
 """Of one list: more would take longer than anybody waits."""
 
-OTHER_PROTOCOL = 253
-"""RFC 3692: for experiments; it stands for all that no rule names."""
+OTHER_PROTOCOLS = range(253, -1, -1)
+"""The first that no rule names stands for all of these. RFC 3692: 253 is for experiments."""
 
 EPHEMERAL = 49152
 
 MOST_NEWCOMERS = 5
-"""Of the members that a group gains or loses, how many are looked at by name."""
+"""Of the members that a group gains or loses, how many are called by name."""
+
+
+Span = tuple[int, int]
+"""First and last."""
+
+ALL_PORTS: Span = (0, 0xFFFF)
 
 
 class Cell(NamedTuple):
-    """Packets of which all rules say the same; the texts say which they are."""
+    """Packets of which all rules say the same; the texts say which they are. `detail` is of what
+    has no ports."""
 
     packet: Packet
     protocol: str
-    ports: str
+    detail: str
+    source_ports: Span
+    ports: Span
     source: str
     destination: str
 
     def text(self, direction: str) -> str:
-        what = " ".join(part for part in (self.protocol, self.ports) if part)
+        ports = "" if self.ports == ALL_PORTS else _span_text(self.ports)
+        what = " ".join(part for part in (self.protocol, self.detail, ports) if part)
+        if self.source_ports != ALL_PORTS:
+            what += f" (source port {_span_text(self.source_ports)})"
         ends = []
         if self.source != "any" or direction == "in":
             ends.append(f"from {self.source}")
@@ -117,93 +131,108 @@ def _allows(world: World, level: Level, domain: str, cell: Cell) -> bool:
 
 
 def _texts(found: Sequence[Cell], direction: str) -> tuple[str, ...]:
-    """Cells as people say them: families and neighbouring ranges that say the same are one."""
-    return tuple(dict.fromkeys(cell.text(direction) for cell in _joined(found)))
+    """Cells as people say them: neighbouring ranges are one, and families that say the same."""
+    families: dict[str, set[int]] = {}
+    for cell in _joined(found):
+        families.setdefault(cell.text(direction), set()).add(cell.packet.family)
+        if cell.source != ANY or cell.destination != ANY or cell.packet.protocol in (ICMP, ICMPV6):
+            families[cell.text(direction)] |= {4, 6}  # it goes without saying
+    return tuple(
+        text if len(spoken) > 1 else f"{text} (IPv{min(spoken)})"
+        for text, spoken in families.items()
+    )
 
 
 def _joined(found: Sequence[Cell]) -> Iterator[Cell]:
-    by_rest: dict[tuple[str, str, str], list[Cell]] = {}
+    """Of each family, protocol and pair of ends, the ports that are the same for neighbouring
+    source ports, as few as there can be."""
+    groups: dict[tuple[int, str, str, str, str], dict[Span, list[Cell]]] = {}
     for cell in found:
-        by_rest.setdefault((cell.protocol, cell.source, cell.destination), []).append(cell)
-    for group in by_rest.values():
-        spans = sorted(
-            {
-                tuple(map(int, c.ports.split("-")))
-                for c in group
-                if c.ports.replace("-", "").isdigit()
-            }
-        )
-        joined: list[list[int]] = []
-        for one in spans:
-            first, last = one[0], one[-1]
-            if joined and first <= joined[-1][1] + 1:
-                joined[-1][1] = max(joined[-1][1], last)
-            else:
-                joined.append([first, last])
-        for first, last in joined:
-            text = "" if (first, last) == (0, 0xFFFF) else _span_text(first, last)
-            yield group[0]._replace(ports=text)
-        yield from (cell for cell in group if not cell.ports.replace("-", "").isdigit())
+        rest = (cell.packet.family, cell.protocol, cell.detail, cell.source, cell.destination)
+        groups.setdefault(rest, {}).setdefault(cell.source_ports, []).append(cell)
+    for by_source in groups.values():
+        alike: dict[tuple[Span, ...], list[Cell]] = {}
+        for one in by_source.values():
+            alike.setdefault(_union(cell.ports for cell in one), []).extend(one)
+        for spans, cells_alike in alike.items():
+            for source_ports in _union(cell.source_ports for cell in cells_alike):
+                for ports in spans:
+                    yield cells_alike[0]._replace(source_ports=source_ports, ports=ports)
 
 
-def _span_text(first: int, last: int) -> str:
+def _union(spans: Iterable[Span]) -> tuple[Span, ...]:
+    joined: list[Span] = []
+    for first, last in sorted(set(spans)):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(joined[-1][1], last)
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def _span_text(ports: Span) -> str:
+    first, last = ports
     return str(first) if first == last else f"{first}-{last}"
 
 
 def cells(rules: Sequence[Rule], worlds: Sequence[World], domain: str) -> Iterator[Cell]:
     """One packet for each cell that the rules cut."""
-    protocols = {rule.protocol for rule in rules if rule.protocol >= 0}
+    named = {rule.protocol for rule in rules if rule.protocol >= 0} | {6, 17, ICMP, ICMPV6}
+    other = next(number for number in OTHER_PROTOCOLS if number not in named)
     for family in (4, 6):
         sources = list(_ends(rules, "source", worlds, domain, family))
         destinations = list(_ends(rules, "destination", worlds, domain, family))
-        for protocol in sorted({*protocols, 6, 17, ICMP, ICMPV6, OTHER_PROTOCOL}):
+        for protocol in sorted({*named, other}):
             if protocol == (ICMPV6 if family == 4 else ICMP):
                 continue
             speaking = [rule for rule in rules if rule.protocol in (-1, protocol)]
-            for ports, source, destination in product(
-                _ports(speaking, protocol), sources, destinations
+            name = _NAMES.get(protocol, f"protocol {protocol}")
+            for kind, source, destination in product(
+                _kinds(speaking, protocol), sources, destinations
             ):
-                first, second, text = ports
                 yield Cell(
-                    Packet(protocol, source[0], destination[0], first, second),
-                    _protocol_text(protocol, family, protocols),
-                    text,
-                    source[1],
-                    destination[1],
+                    Packet(protocol, source[0], destination[0], *kind.numbers),
+                    "other protocols" if protocol == other else name,
+                    *(kind.detail, kind.source_ports, kind.ports),
+                    *(source[1], destination[1]),
                 )
 
 
 _NAMES = {6: "tcp", 17: "udp", 132: "sctp", ICMP: "icmp", ICMPV6: "icmpv6"}
 
 
-def _protocol_text(protocol: int, family: int, named: set[int]) -> str:
-    if protocol == OTHER_PROTOCOL and protocol not in named:
-        return "other protocols"
-    return _NAMES.get(protocol, f"protocol {protocol}")
+class _Kind(NamedTuple):
+    """Source and destination port (or ICMP type and code) of a cell, and what it stands for."""
+
+    numbers: tuple[int, int]
+    detail: str = ""
+    source_ports: Span = ALL_PORTS
+    ports: Span = ALL_PORTS
 
 
-def _ports(rules: Sequence[Rule], protocol: int) -> Iterator[tuple[int, int, str]]:
-    """Source and destination port (or ICMP type and code) of each cell, and its text."""
+def _kinds(rules: Sequence[Rule], protocol: int) -> Iterator[_Kind]:
     if protocol in (ICMP, ICMPV6):
-        kinds = sorted({rule.icmp_type for rule in rules if rule.icmp_type >= 0})
+        types = sorted({rule.icmp_type for rule in rules if rule.icmp_type >= 0})
         codes = sorted({rule.icmp_code for rule in rules if rule.icmp_code >= 0})
-        for kind in (*kinds, _free(kinds)):
-            for code in (*codes, _free(codes)) if codes else (0,):
-                yield kind, code, f"type {kind}" if kind in kinds else ""
+        for kind in (*types, _NO_TYPE):
+            what = f"type {kind}" if kind in types else "other types" if types else ""
+            for code in (*codes, _NO_TYPE):
+                detail = f"{what} code {code}" if code in codes and kind in types else what
+                yield _Kind((kind, code), detail)
     elif protocol in WITH_PORTS:
-        for low, _ in _ranges(rule.source_ports for rule in rules):
-            source = max(low, EPHEMERAL) if low == 0 else low
-            for first, last in _ranges(rule.destination_ports for rule in rules):
-                yield source, first, f"{first}-{last}"
+        for source in _ranges(rule.source_ports for rule in rules):
+            usual = EPHEMERAL if source[0] <= EPHEMERAL <= source[1] else source[0]
+            for ports in _ranges(rule.destination_ports for rule in rules):
+                yield _Kind((usual, ports[0]), "", source, ports)
     else:
-        yield 0, 0, ""
+        yield _Kind((0, 0))
 
 
-def _free(numbers: Sequence[int]) -> int:
-    return next(number for number in range(256, -1, -1) if number not in numbers)
+_NO_TYPE = 256
+"""Stands for all types or codes that no rule names."""
 
 
-def _ranges(spans: Iterable[str]) -> list[tuple[int, int]]:
+def _ranges(spans: Iterable[str]) -> list[Span]:
     """The ranges into which ranges of ports cut all ports."""
     cuts = {0, 0x10000}
     for text in spans:
@@ -212,66 +241,137 @@ def _ranges(spans: Iterable[str]) -> list[tuple[int, int]]:
     return [(first, following - 1) for first, following in pairwise(sorted(cuts))]
 
 
+class _End(NamedTuple):
+    """What an end of rules stands for: in each world spans of addresses, of one family; or the
+    members of groups."""
+
+    name: str
+    groups: tuple[str, ...]
+    spans: tuple[tuple[Span, ...], ...]
+
+    @property
+    def size(self) -> int:
+        return max(sum(last - first + 1 for first, last in spans) for spans in self.spans)
+
+
+ANY = "any"
+
+
 def _ends(
     rules: Sequence[Rule], end: str, worlds: Sequence[World], domain: str, family: int
 ) -> Iterator[tuple[Address, str]]:
-    """An address of each set of addresses that the rules tell apart, and what people call it."""
-    seen: set[tuple[bool, ...]] = set()
-    for address, text in _candidates(rules, end, worlds, domain, family):
-        side = tuple(
-            _speaks(world, rule, end, domain, address) for world in worlds for rule in rules
-        )
-        if side not in seen:
-            seen.add(side)
-            yield address, text
+    """An address of each set of addresses that the rules tell apart, and what people call it.
 
-
-def _candidates(
-    rules: Sequence[Rule], end: str, worlds: Sequence[World], domain: str, family: int
-) -> Iterator[tuple[Address, str]]:
+    Prefixes cut all addresses into stretches; members of groups are looked at for themselves, and
+    what is left of a stretch has no member.
+    """
+    everything = 1 << (32 if family == 4 else 128)
+    ends = [_end(key, worlds, domain, family) for key in dict.fromkeys(_keys(rules, end))]
+    cuts = {0, everything}
+    for one in ends:
+        cuts |= {c for spans in one.spans for first, last in spans for c in (first, last + 1)}
+    starts = sorted(cuts)
+    stretches = [_Stretch.at(start, ends, everything) for start in starts[:-1]]
+    members = _members(ends, worlds, domain, family)
     make = IPv4Address if family == 4 else IPv6Address
-    nobody = make("198.51.100.7") if family == 4 else make("2001:db8::7")
-    yield nobody, "any"
+    usual = int(make("198.51.100.7" if family == 4 else "2001:db8::7"))
+    seen: set[tuple[bool, ...]] = set()
+    for stretch, (first, following) in zip(stretches, pairwise(starts), strict=True):
+        number = usual if first <= usual < following and usual not in members else first
+        while number in members:
+            number += 1
+        if number < following and stretch.side not in seen:
+            seen.add(stretch.side)
+            yield make(number), stretch.name
+    by_class: dict[tuple[_Stretch, tuple[frozenset[str], ...]], list[str]] = {}
+    for number, (text, groups) in sorted(members.items()):
+        stretch = stretches[bisect_right(starts, number) - 1]
+        by_class.setdefault((stretch, groups), []).append(text)
+    alike = Counter(groups for _, groups in by_class)
+    for (stretch, groups), texts in by_class.items():
+        yield (
+            parse_address(texts[0]),
+            _members_text(texts, groups, worlds, domain)
+            + (f" in {stretch.name}" if alike[groups] > 1 and stretch.name != ANY else ""),
+        )
+
+
+def _keys(rules: Sequence[Rule], end: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     for rule in rules:
-        groups = rule.source_groups if end == "source" else rule.destination_groups
-        for group in groups:
-            for text, name in _members(group, worlds, domain, family):
-                yield make(text), name
-        for world in worlds:
-            name = rule.source if end == "source" else rule.destination
-            if not name or groups:
-                continue
-            router = world.routers.get(domain)
-            space = router.prefixes if router is not None else ()
-            for network in networks(name, family, space, world.gateways(domain)):
-                if network != EVERYTHING[family]:
-                    yield network[-1], name
+        if end == "source":
+            yield rule.source, rule.source_groups
+        else:
+            yield rule.destination, rule.destination_groups
+
+
+def _end(
+    key: tuple[str, tuple[str, ...]], worlds: Sequence[World], domain: str, family: int
+) -> _End:
+    name, groups = key
+    if groups:
+        return _End("", groups, tuple(() for _ in worlds))
+    spans = []
+    for world in worlds:
+        router = world.routers.get(domain)
+        space = router.prefixes if router is not None else ()
+        found = networks(name, family, space, world.gateways(domain))
+        spans.append(tuple((int(one.network_address), int(one.broadcast_address)) for one in found))
+    return _End(name, (), tuple(spans))
+
+
+class _Stretch(NamedTuple):
+    """Neighbouring addresses that no prefix tells apart: which ends cover them in which world, and
+    the name of the narrowest."""
+
+    side: tuple[bool, ...]
+    name: str
+
+    @classmethod
+    def at(cls, start: int, ends: Sequence[_End], everything: int) -> _Stretch:
+        sides = [
+            tuple(any(first <= start <= last for first, last in spans) for spans in one.spans)
+            for one in ends
+        ]
+        named = [
+            (one.size, one.name)
+            for one, side in zip(ends, sides, strict=True)
+            if any(side) and one.name and (one.size < everything or one.name in KEYWORDS)
+        ]
+        name = min(named, default=(0, ANY))[1]
+        return cls(tuple(covered for side in sides for covered in side), name)
 
 
 def _members(
-    group: str, worlds: Sequence[World], domain: str, family: int
-) -> Iterator[tuple[str, str]]:
-    """An address that is in the group in all worlds, and some that are not in all."""
-    sets = [
-        {m for m in world.members.get((domain, group), ()) if (":" in m) == (family == 6)}
-        for world in worlds
-    ]
-    common, everybody = set.intersection(*sets), set.union(*sets)
-    for text in sorted(common)[:1]:
-        yield text, f"group {group}"
-    for text in sorted(everybody - common)[:MOST_NEWCOMERS]:
-        holder = next(filter(None, (world.owner_of(text, domain) for world in worlds)), text)
-        yield text, holder
+    ends: Sequence[_End], worlds: Sequence[World], domain: str, family: int
+) -> dict[int, tuple[str, tuple[frozenset[str], ...]]]:
+    """By number, addresses of members of the groups that ends speak of, and of which in each
+    world."""
+    groups = dict.fromkeys(group for one in ends for group in one.groups)
+    found: dict[str, list[set[str]]] = {}
+    for number, world in enumerate(worlds):
+        for group in groups:
+            for text in world.members.get((domain, group), ()):
+                if (":" in text) == (family == 6):
+                    found.setdefault(text, [set() for _ in worlds])[number].add(group)
+    return {
+        int(parse_address(text)): (text, tuple(map(frozenset, sets)))
+        for text, sets in found.items()
+    }
 
 
-def _speaks(world: World, rule: Rule, end: str, domain: str, address: Address) -> bool:
-    """Whether the end of a rule covers an address."""
-    groups = rule.source_groups if end == "source" else rule.destination_groups
-    if groups:
-        return any(str(address) in world.members.get((domain, group), ()) for group in groups)
-    name = rule.source if end == "source" else rule.destination
-    router = world.routers.get(domain)
-    space = router.prefixes if router is not None else ()
-    return any(
-        address in one for one in networks(name, address.version, space, world.gateways(domain))
+def _members_text(
+    texts: Sequence[str],
+    groups: Sequence[frozenset[str]],
+    worlds: Sequence[World],
+    domain: str,
+) -> str:
+    """Those that always are in the same groups by these; others, who come or go, by name."""
+    if len(set(groups)) == 1:
+        return " and ".join(f"group {group}" for group in sorted(groups[0]))
+    names = dict.fromkeys(
+        next(filter(None, (world.owner_of(text, domain) for world in worlds)), text)
+        for text in texts
     )
+    first = ", ".join([*names][:MOST_NEWCOMERS])
+    more = len(names) - MOST_NEWCOMERS
+    return f"{first} and {more} more" if more > 0 else first

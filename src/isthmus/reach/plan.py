@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from isthmus.policy.rows import Port, Row, Rule, RuleSet
-from isthmus.policy.rules import Level, merged
+from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
+from isthmus.policy.rules import KEYWORDS, Level, merged
 from isthmus.reach.differences import difference, shadowed
 from isthmus.reach.world import World
 
@@ -84,8 +84,16 @@ def plan(before: World, changes: Sequence[RowChange]) -> Report:
     )
 
 
-def lists_of(world: World, port: Port) -> Iterator[tuple[str, ListKey]]:
-    """The lists that hold for a port's addresses, with their level."""
+class Place(NamedTuple):
+    """Where rule sets hold."""
+
+    level: str
+    address: str
+    direction: str
+
+
+def lists_of(world: World, port: Port) -> Iterator[tuple[Place, ListKey]]:
+    """The lists that hold for a port's addresses, and where."""
     domain = world.domains.get(port.segment, "")
     sets: dict[tuple[str, str], set[str]] = defaultdict(set)
     for address in port.addresses:
@@ -93,44 +101,75 @@ def lists_of(world: World, port: Port) -> Iterator[tuple[str, ListKey]]:
             level, where, name = entry.split(" ", 2)
             if where in ("*", address):
                 sets[level, address].add(name)
-    for (level, _), names in sets.items():
+    for (level, address), names in sets.items():
         for direction in ("in", "out"):
-            yield level, ListKey(domain, direction, tuple(sorted(names)))
+            key = ListKey(domain, direction, tuple(sorted(names)))
+            yield Place(level, address, direction), key
+
+
+class _Touched(NamedTuple):
+    """What says something else than before: rule sets, and in which domains keywords do."""
+
+    sets: set[str]
+    domains: set[str]
+    speaking: set[str]
+    """Rule sets with keywords."""
+
+    def includes(self, key: ListKey) -> bool:
+        if not self.sets.isdisjoint(key.sets):
+            return True
+        return key.domain in self.domains and not self.speaking.isdisjoint(key.sets)
+
+
+def _touched(before: World, after: World, changes: Sequence[RowChange]) -> _Touched:
+    found = _Touched(set(), set(), set())
+    groups: set[str] = set()
+    for old, new in changes:
+        row = new or old
+        match row:
+            case RuleSet():
+                found.sets.add(row.id)
+            case Rule():
+                found.sets.add(row.rule_set)
+            case Router():
+                found.domains.add(row.id)
+            case RouterPort():
+                found.domains.add(row.router)
+            case Port():
+                was, now = _memberships(before, old), _memberships(after, new)
+                groups |= {group for group, _, _ in was ^ now}
+    for world in (before, after):
+        for name, rules in world.rules_by_set.items():
+            if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
+                found.sets.add(name)
+            if any(KEYWORDS & {rule.source, rule.destination} for rule in rules):
+                found.speaking.add(name)
+    return found
+
+
+def _memberships(world: World, row: Row | None) -> set[tuple[str, str, str]]:
+    """Groups, domains and addresses: what a port is to rules that speak of groups."""
+    if not isinstance(row, Port):
+        return set()
+    domain = world.domains.get(row.segment, "")
+    return {(group, domain, address) for group in row.groups for address in row.addresses}
 
 
 def _touched_lists(
     before: World, after: World, changes: Sequence[RowChange]
 ) -> dict[ListKey, set[str]]:
-    """Lists whose rules change, or whose groups' members do, with the ports that are under them
-    before and after."""
-    sets: set[str] = set()
-    groups: set[str] = set()
-    for old, new in changes:
-        row = new or old
-        if isinstance(row, RuleSet):
-            sets.add(row.id)
-        elif isinstance(row, Rule):
-            sets.add(row.rule_set)
-        elif isinstance(row, Port):
-            was = set(old.groups) if isinstance(old, Port) else set()
-            now = set(new.groups) if isinstance(new, Port) else set()
-            groups |= was ^ now
-    for world in (before, after):
-        for name, rules in world.rules_by_set.items():
-            if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
-                sets.add(name)
-    under, later = _ports_under(before, sets), _ports_under(after, sets)
-    return {key: both for key, ports in later.items() if (both := ports & under.get(key, set()))}
-
-
-def _ports_under(world: World, sets: set[str]) -> dict[ListKey, set[str]]:
-    """Ports by the lists that hold for them and have one of `sets`."""
+    """Lists whose rules change, or what their words stand for, with the ports that are under them
+    before and after; or before or after, for ports that go or come."""
+    touched = _touched(before, after, changes)
     found: dict[ListKey, set[str]] = defaultdict(set)
-    for port in world.ports.values():
-        if any(entry.rpartition(" ")[2] in sets for entry in port.rule_sets):
-            for _, key in lists_of(world, port):
-                if sets & set(key.sets):
-                    found[key].add(port.id)
+    for world, other in ((before, after), (after, before)):
+        for port in world.ports.values():
+            keys = {key for _, key in lists_of(world, port) if touched.includes(key)}
+            then = other.ports.get(port.id)
+            if keys and then is not None and then is not port:
+                keys &= {key for _, key in lists_of(other, then)}
+            for key in keys:
+                found[key].add(port.id)
     return found
 
 
@@ -159,20 +198,18 @@ def _effects(
     for old, new in both:
         if old.rule_sets == new.rule_sets:
             continue
-        was, now = (dict(_by_place(world, one)) for world, one in ((before, old), (after, new)))
+        was, now = (dict(lists_of(world, one)) for world, one in ((before, old), (after, new)))
+        kept = {*old.addresses} & {*new.addresses}
         for place in {*was, *now}:
+            if place.address not in kept:
+                continue
             domain = before.domains.get(old.segment, "")
-            nothing = ListKey(domain, place[1], ())
+            nothing = ListKey(domain, place.direction, ())
             pair = (was.get(place, nothing), now.get(place, nothing))
             if pair[0] != pair[1]:
                 exchanged[pair].add(new.id)
     for (one, other), ports in exchanged.items():
         yield from _effect(before, after, one, other, ports)
-
-
-def _by_place(world: World, port: Port) -> Iterator[tuple[tuple[str, str], ListKey]]:
-    for level, key in lists_of(world, port):
-        yield (level, key.direction), key
 
 
 def _effect(
