@@ -144,7 +144,8 @@ def _state(stored: Stored, view: View) -> Json:
     if remote is None:
         return "Disconnected"
     for row in view.children(remote.key, NAME):
-        if key_of(decode(row, VirtualNetworkPeering).remote_virtual_network) == stored.parent:
+        other = _remote(row, view)
+        if other is not None and other.key == stored.parent:
             return "Connected"
     return "Initiated"
 
