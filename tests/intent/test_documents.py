@@ -32,6 +32,7 @@ def test_these_kinds_are_offered_and_no_other() -> None:
         "aclRuleIcmp",
         "aclRuleStateless",
         "allowedAddressPairs",
+        "portLocation",
         "routerGuard",
         "subnetHostRoutes",
     )

@@ -45,6 +45,7 @@ def test_an_interface_is_answered_exactly(cloud: Cloud) -> None:
             "isPrimary": True,
             "isMultitenantStack": False,
             "dnsSettings": {"dnsServers": []},
+            "allowedServers": [],
             "allowedAddressPairs": [],
             "ipConfigurations": [
                 {
