@@ -241,3 +241,36 @@ def _request(cloud: Cloud, verb: str, number: int, address: int, subnet: str) ->
                 "ipConfigurations": [{"resourceId": "c", "properties": config}],
             },
         )
+
+
+def test_networks_that_are_peered_have_legs_in_each_other_s_routers(tenant: Cloud) -> None:
+    def legs() -> set[tuple[str, str, str]]:
+        found = _derived(tenant).rows(RouterPort).values()
+        return {(leg.router, leg.segment, leg.kind) for leg in found if leg.kind == "peer"}
+
+    def prefixes() -> list[tuple[str, ...]]:
+        return [router.prefixes for router in _derived(tenant).rows(Router).values()]
+
+    store = {
+        "addressSpace": {"addressPrefixes": ["10.1.0.0/16"]},
+        "logicalNetwork": {"resourceRef": "/logicalNetworks/Underlay"},
+        "subnets": [{"resourceId": "s", "properties": {"addressPrefix": "10.1.0.0/24"}}],
+    }
+    ours = "/virtualNetworks/Shop/virtualNetworkPeerings/p"
+    theirs = "/virtualNetworks/Store/virtualNetworkPeerings/p"
+    tenant.put("/virtualNetworks/Store", store)
+    tenant.put(ours, {"remoteVirtualNetwork": {"resourceRef": "/VirtualNetworks/STORE"}})
+    assert legs() == set()
+    tenant.put(theirs, {"remoteVirtualNetwork": {"resourceRef": "/virtualNetworks/Shop"}})
+    both = {("store", "shop/front", "peer"), ("shop", "store/s", "peer")}
+    assert legs() == both
+    assert prefixes() == [("10.0.0.0/16", "10.1.0.0/16")] * 2
+    # Another network of the same name is not the one that Shop's owner has trusted.
+    tenant.delete("/virtualNetworks/Store")
+    tenant.put("/virtualNetworks/Store", store)
+    tenant.put(theirs, {"remoteVirtualNetwork": {"resourceRef": "/virtualNetworks/Shop"}})
+    assert legs() == set()
+    assert sorted(prefixes()) == [("10.0.0.0/16",), ("10.1.0.0/16",)]
+    tenant.delete(ours)
+    tenant.put(ours, {"remoteVirtualNetwork": {"resourceRef": "/virtualNetworks/Store"}})
+    assert legs() == both

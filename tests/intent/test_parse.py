@@ -210,7 +210,6 @@ def test_a_reference_to_the_wrong_kind_says_so_in_the_details() -> None:
     [
         ("virtualNetworks/subnets", "routeTable", {"resourceRef": "/routeTables/a"}),
         ("virtualNetworks/subnets", "encryptionEnabled", True),
-        ("virtualNetworks", "virtualNetworkPeerings", [{"resourceId": "p"}]),
         (
             "networkInterfaces/ipConfigurations",
             "publicIPAddress",

@@ -38,6 +38,8 @@ CARRIAGES = {"h1": "on one host", "h2": "by VXLAN", "h3": "by NVGRE"}
 
 ROUTER = parse_mac(ROUTER_MAC)
 SUBNETS = {"web": 1, "db": 2}
+NUMBERS = {**SUBNETS, "store": 3}
+"""With the subnet of a network that is peered with another."""
 FAMILIES = (4, 6)
 
 Frame = Callable[[bytes], bytes | tuple[bytes, ...]]
@@ -158,8 +160,8 @@ def running_cloud() -> Iterator[Cloud]:
 
 def address_of(subnet: str, number: int, family: int) -> str:
     if family == 4:
-        return f"10.1.{SUBNETS[subnet]}.{number}"
-    return f"fd00:1:0:{SUBNETS[subnet]}::{number}"
+        return f"10.1.{NUMBERS[subnet]}.{number}"
+    return f"fd00:1:0:{NUMBERS[subnet]}::{number}"
 
 
 def until(holds: Callable[[], object]) -> None:

@@ -44,6 +44,7 @@ class NetworkFact(NamedTuple):
     dns: tuple[str, ...]
     rdid: int
     prefixes: tuple[str, ...]
+    instance_id: str
 
 
 class SubnetFact(NamedTuple):
@@ -61,10 +62,12 @@ class SubnetFact(NamedTuple):
 
 
 class PeeringFact(NamedTuple):
-    """One side of a peering: keys of both networks, and whether it allows access."""
+    """One side of a peering: keys of both networks, which one of the remote's name is meant, and
+    whether it allows access."""
 
     network: str
     remote: str
+    remote_instance: str
     allows: bool
 
 
@@ -141,7 +144,9 @@ def fact(stored: Stored) -> Fact | None:
             dns = network.dhcp_options.dns_servers if network.dhcp_options else ()
             carrier = key_of(network.logical_network)
             prefixes = tuple(sorted(network.address_space.address_prefixes))
-            return NetworkFact(stored.ref, name, carrier, dns, network.rdid, prefixes)
+            return NetworkFact(
+                *(stored.ref, name, carrier, dns, network.rdid, prefixes, stored.instance_id)
+            )
         case "virtualNetworks/subnets":
             subnet = decode(stored, VirtualSubnet)
             routes = tuple(f"{route.destination} {route.next_hop}" for route in subnet.routes)
@@ -158,7 +163,12 @@ def fact(stored: Stored) -> Fact | None:
         case "virtualNetworks/virtualNetworkPeerings":
             peering = decode(stored, VirtualNetworkPeering)
             remote = key_of(peering.remote_virtual_network)
-            return PeeringFact(stored.parent or "", remote, peering.allow_virtual_network_access)
+            return PeeringFact(
+                stored.parent or "",
+                remote,
+                peering.remote_instance,
+                peering.allow_virtual_network_access,
+            )
         case "networkInterfaces":
             interface = decode(stored, NetworkInterface)
             settings = interface.dns_settings

@@ -118,8 +118,17 @@ def _peers(network: str, read: Read) -> list[str]:
 
 
 def _remotes(network: str, read: Read) -> set[str]:
-    found = (read.get(PeeringFact, key) for key in read.find(PEERINGS_BY_NETWORK, network))
-    return {fact.remote for fact in found if fact is not None and fact.allows}
+    """Keys of the networks that peerings of this one allow. One that was made anew under the name
+    of a network that is gone is not meant: it may be anybody's."""
+    found = set()
+    for key in read.find(PEERINGS_BY_NETWORK, network):
+        peering = read.get(PeeringFact, key)
+        remote = read.get(NetworkFact, peering.remote) if peering is not None else None
+        if peering is None or remote is None or not peering.allows:
+            continue
+        if peering.remote_instance == remote.instance_id:
+            found.add(peering.remote)
+    return found
 
 
 def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:

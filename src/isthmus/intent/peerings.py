@@ -84,7 +84,9 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                 target=target,
             )
         self._check_siblings(draft, remote, parent)
-        other = _towards(parent, draft.children(remote.key, NAME))
+        own = draft.read(parent)
+        assert own is not None, "a child is written after its parent"
+        other = _towards(own, draft.children(remote.key, NAME))
         if other is not None and not decode(other, VirtualNetworkPeering).met:
             draft.read(other.key)
             known = msgspec.structs.replace(decode(other, VirtualNetworkPeering), met=True)
@@ -123,10 +125,12 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                 )
 
 
-def _towards(network: str, peerings: Iterable[Stored]) -> Stored | None:
-    """Of a network's peerings, the one with `network`."""
+def _towards(network: Stored, peerings: Iterable[Stored]) -> Stored | None:
+    """Of a network's peerings, the one with `network`, not with another that had its name."""
     for row in peerings:
-        if key_of(decode(row, VirtualNetworkPeering).remote_virtual_network) == network:
+        peering = decode(row, VirtualNetworkPeering)
+        meant = peering.remote_instance in ("", network.instance_id)
+        if key_of(peering.remote_virtual_network) == network.key and meant:
             return row
     return None
 
@@ -158,7 +162,8 @@ def _state(stored: Stored, view: View) -> Json:
     remote = _remote(stored, view)
     if remote is None:
         return "Disconnected"
-    if _towards(stored.parent or "", view.children(remote.key, NAME)) is not None:
+    network = view.get(stored.parent or "")
+    if network is not None and _towards(network, view.children(remote.key, NAME)) is not None:
         return "Connected"
     return "Disconnected" if decode(stored, VirtualNetworkPeering).met else "Initiated"
 
