@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that a host gives: kept through restarts, never two at once, never too early again."""
+"""The numbers that a host gives: kept over restarts, never two at once, never too early again."""
 
 from __future__ import annotations
 
