@@ -189,12 +189,8 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
         )
     elif isinstance(mtu, int) and mtu < underlay_mtu:
         yield Finding(
-            *(
-                ERROR,
-                host,
-                "mtu",
-                f"{interface} has MTU {mtu}, and the underlay is said to carry {underlay_mtu}",
-            ),
+            *(ERROR, host, "mtu"),
+            f"{interface} has MTU {mtu}, the underlay is said to carry {underlay_mtu}",
             f"on {host}: ip link set {interface} mtu {underlay_mtu}; or lower underlay_mtu_bytes of"
             f" the controllers to {mtu}",
         )

@@ -271,15 +271,16 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
     """Over PortFilter: what keeps its port from working as its rules say."""
-    for name in found.filter:
-        trouble = read.get(Inexpressible, name) if name else None
-        if trouble is not None:
-            problem = Problem(
-                found.port,
-                "PolicyConfigurationFailure",
-                f"{trouble.detail}; until then nothing passes",
-            )
-            yield Item(Problem, problem, problem)
+    troubles = [read.get(Inexpressible, name) for name in found.filter if name]
+    details = [trouble.detail for trouble in troubles if trouble is not None]
+    assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
+    if assigned is not None and assigned.number is None:
+        details.append(f"this host holds {HIGHEST_NUMBER} combinations of lists of rules")
+    for detail in details:
+        problem = Problem(
+            found.port, "PolicyConfigurationFailure", f"{detail}; until then nothing passes"
+        )
+        yield Item(Problem, problem, problem)
 
 
 def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:

@@ -35,6 +35,8 @@ class Numbers:
         self._next: dict[str, int] = {}
         self._quarantine: list[tuple[str, int]] = []
         self._unwanted: set[Wanted] = set()
+        self._waiting: set[Wanted] = set()
+        """Those that found their space full."""
         self.unsaved = False
         """Whether `text` is another than the bridge has; its owner resets it."""
         try:
@@ -42,10 +44,10 @@ class Numbers:
         except msgspec.DecodeError:
             found = {}
         for kind, names in found.items():
-            first, _ = RANGES.get(kind, _GROUPS)
+            first, last = RANGES.get(kind, _GROUPS)
             taken = set(names.values())
-            if len(taken) < len(names):
-                continue  # two of one number: written by nobody of us
+            if len(taken) < len(names) or any(not first <= number <= last for number in taken):
+                continue  # two of one number, or one that is none: written by nobody of us
             self._by_kind[kind] = names
             highest = max(taken, default=first - 1)
             self._next[kind] = highest + 1
@@ -71,13 +73,19 @@ class Numbers:
             engine.settle()
             given = False
             changes = {change.key: change for change in engine.changes(Wanted)}
-            for wanted in sorted(key for key in changes if isinstance(key, Wanted)):
-                if changes[wanted].new is None:
+            asking = {key for key in changes if isinstance(key, Wanted)} | {
+                wanted for wanted in self._waiting if self._has_room(wanted.kind)
+            }
+            for wanted in sorted(asking):
+                if wanted in changes and changes[wanted].new is None:
                     self._unwanted.add(wanted)
+                    self._waiting.discard(wanted)
                     continue
                 self._unwanted.discard(wanted)
                 if wanted.name not in self._by_kind.get(wanted.kind, {}):
-                    engine.put(Assigned, wanted, Assigned(self._give(wanted)))
+                    number = self._give(wanted)
+                    engine.put(Assigned, wanted, Assigned(number))
+                    (self._waiting.add if number is None else self._waiting.discard)(wanted)
                     given = True
             if not given:
                 break
@@ -99,6 +107,10 @@ class Numbers:
     def given_up(self) -> list[tuple[str, int]]:
         """Kinds and numbers that the switch may still hold."""
         return self._quarantine
+
+    def _has_room(self, kind: str) -> bool:
+        first, last = RANGES.get(kind, _GROUPS)
+        return bool(self._free.get(kind)) or self._next.get(kind, first) <= last
 
     def _give(self, wanted: Wanted) -> int | None:
         first, last = RANGES.get(wanted.kind, _GROUPS)

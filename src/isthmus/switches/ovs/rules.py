@@ -21,7 +21,7 @@ from isthmus.policy.rules import Network, networks, span
 from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Inexpressible, Profile
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
 from isthmus.switches.ovs.pipeline import GROUPS, PASSED, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
@@ -258,7 +258,8 @@ def _gateways(router: str, read: Read) -> list[str]:
     found = []
     for key in read.find(LEGS_BY_ROUTER, router):
         leg = read.get(RouterPort, key)
-        found += [text.partition("/")[0] for text in leg.addresses] if leg is not None else []
+        if leg is not None and leg.kind != PEER:
+            found += [text.partition("/")[0] for text in leg.addresses]
     return sorted(found)
 
 

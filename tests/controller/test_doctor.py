@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each thing that can be wrong with a cloud is found once, and nothing in one that is well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pytest
+
+from isthmus.controller.doctor import ERROR, WARNING, Finding, Heard, findings, physical_mtu
+from isthmus.controller.picture import SILENT_AFTER_S
+from isthmus.intent.model import Json
+from isthmus.policy.rows import (
+    Heartbeat,
+    HostStatus,
+    PhysicalNetwork,
+    PortStatus,
+    Router,
+    Row,
+    Segment,
+)
+from isthmus.reach.world import World
+from tests.reach.cloud import port, red
+from tests.switches.policy_rows import claim
+
+NOW_S, MTU = 1_000_000.0, 1550
+DAY_S = 86400
+WEB = port("a", 4)
+FINE: dict[str, Json] = {
+    "timeUs": int(NOW_S * 1e6),
+    "mtu": MTU,
+    "interface": "eth0",
+    "unreachable": [],
+    "tooSmall": [],
+}
+
+
+class Cloud(NamedTuple):
+    rows: tuple[Row, ...]
+    heard: Mapping[str, Heard]
+
+    def found(self) -> list[Finding]:
+        return findings(World(self.rows), self.heard, NOW_S, MTU)
+
+
+def certificate(host: str, **other: Json) -> dict[str, Json]:
+    return {"certificate": {"name": host, "expiresS": int(NOW_S) + 300 * DAY_S, **other}}
+
+
+def well(*more: Row, says: Mapping[str, Mapping[str, Json]] | None = None) -> Cloud:
+    """Rows that come later replace those of the same key; `says` adds to a host's answer."""
+    hosts = ("h1", "h2", "h3")
+    beats = [Heartbeat(host=host, at_s=int(NOW_S) - 5) for host in hosts]
+    heard = {
+        host: Heard(
+            {**FINE, **certificate(host), **(says or {}).get(host, {})}, NOW_S - 0.1, NOW_S + 0.1
+        )
+        for host in hosts
+    }
+    return Cloud((*red(), *beats, WEB, claim(WEB, "h1"), *more), heard)
+
+
+def without(cloud: Cloud, row: type[Row], key: str) -> Cloud:
+    rows = tuple(one for one in cloud.rows if not (isinstance(one, row) and one.key == key))
+    return cloud._replace(rows=rows)
+
+
+def test_a_cloud_that_is_well_has_no_findings() -> None:
+    assert well().found() == []
+
+
+def status(host: str, address: str, speaks: str = "vxlan,nvgre") -> HostStatus:
+    return HostStatus(host=host, provider_addresses=(address,), encapsulations=speaks)
+
+
+def _segment(name: str, vsid: int) -> Segment:
+    return Segment(id=name, physical_network="underlay", vsid=vsid, origin=f"/{name}")
+
+
+BROKEN = PortStatus(
+    port=WEB.id, host="h1", segment=WEB.segment, state="error", code="PortBlocked", detail="why"
+)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "severity", "subject", "code", "text"),
+    [
+        (
+            without(well(), Heartbeat, "h2"),
+            *(ERROR, "h2", "never-heard", "h2 is a server and was never heard of"),
+        ),
+        (
+            well(Heartbeat(host="h2", at_s=int(NOW_S) - SILENT_AFTER_S - 1)),
+            *(ERROR, "h2", "stale-host", "h2 has been silent for 91 s"),
+        ),
+        (
+            well(Heartbeat(host="h2", at_s=int(NOW_S), problems=("no bridge",))),
+            *(ERROR, "h2", "host-problem", "no bridge"),
+        ),
+        (
+            well(status("h9", "192.0.2.9")),
+            *(WARNING, "h9", "unknown-host", "h9 speaks, and is no server: peers ignore it"),
+        ),
+        (
+            well(status("h2", "192.0.2.1")),
+            *(ERROR, "192.0.2.1", "provider-address-twice", "h1, h2 say that they are 192.0.2.1"),
+        ),
+        (
+            well(status("h2", "192.0.2.2", "vxlan")),
+            *(ERROR, "h2 h3", "encapsulation-mismatch"),
+            "h2 speaks vxlan, h3 nvgre: no packet goes between them",
+        ),
+        (
+            well(_segment("x", 9), _segment("y", 9), _segment("z", 0), _segment("zz", 0)),
+            *(ERROR, "VSID 9", "vsid-collision", "/x, /y have the same VSID 9"),
+        ),
+        (
+            well(Router(id="twin", rdid=1, mac=WEB.mac, origin="/twin")),
+            *(ERROR, "RDID 1", "rdid-collision", "/twin, /virtualNetworks/red are one routing"),
+        ),
+        (well(BROKEN), ERROR, WEB.id, "PortBlocked", "on h1: why"),
+        (
+            well(claim(WEB, "h9")),
+            *(WARNING, WEB.id, "unknown-claim", "h9, which is no server, claims it"),
+        ),
+        (
+            well(says={"h2": {"error": "h2 did not answer in 3 s"}}),
+            *(ERROR, "h2", "no-answer", "h2 did not answer in 3 s"),
+        ),
+        (
+            well(says={"h2": {"timeUs": int((NOW_S - 10) * 1e6)}}),
+            *(WARNING, "h2", "clock", "its clock is 10 s behind the controller's"),
+        ),
+        (
+            well(says={"h2": {"timeUs": int((NOW_S + 10) * 1e6)}}),
+            *(WARNING, "h2", "clock", "its clock is 10 s ahead of the controller's"),
+        ),
+        (
+            well(says={"h2": {"mtu": 0}}),
+            *(ERROR, "h2", "provider-address", "no interface has its provider address"),
+        ),
+        (
+            well(says={"h2": {"mtu": 1500}}),
+            *(ERROR, "h2", "mtu", "eth0 has MTU 1500, the underlay is said to carry 1550"),
+        ),
+        (
+            well(says={"h2": {"unreachable": ["192.0.2.1"]}}),
+            *(ERROR, "h2 h1", "unreachable-tunnel"),
+            "h1 (192.0.2.1) does not answer on the underlay, asked from h2",
+        ),
+        (
+            well(says={"h2": {"tooSmall": ["192.0.2.77"]}}),
+            *(ERROR, "h2 192.0.2.77", "path-mtu"),
+            "192.0.2.77 (192.0.2.77) answers, but not to packets of 1550 bytes, asked from h2",
+        ),
+        (
+            well(says={"h2": {"certificate": {"error": "cannot be read"}}}),
+            *(ERROR, "h2", "certificate", "cannot be read"),
+        ),
+        (
+            well(says={"h2": certificate("h3")}),
+            *(ERROR, "h2", "certificate-name", "its certificate is of 'h3'"),
+        ),
+        (
+            well(says={"h2": certificate("H2", expiresS=int(NOW_S) + 3 * DAY_S)}),
+            *(WARNING, "h2", "certificate-dates", "its certificate expires in 3 days"),
+        ),
+        (
+            well(says={"h2": certificate("h2", expiresS=int(NOW_S) - 1)}),
+            *(ERROR, "h2", "certificate-dates", "it has expired"),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_what_is_wrong_is_found_once_with_what_to_do(
+    cloud: Cloud, severity: str, subject: str, code: str, text: str
+) -> None:
+    (found,) = cloud.found()
+    assert (found.severity, found.subject, found.code) == (severity, subject, code)
+    assert found.finding.startswith(text)
+    assert found.repair
+    assert "{" not in found.repair
+
+
+def test_errors_come_before_warnings() -> None:
+    cloud = well(status("a9", "192.0.2.9"), BROKEN)
+    assert [one.severity for one in cloud.found()] == [ERROR, WARNING]
+
+
+def test_the_underlay_carries_what_its_smallest_network_does() -> None:
+    assert physical_mtu(World(())) == 1500
+    networks = [PhysicalNetwork(name=str(mtu), mtu_bytes=mtu) for mtu in (9000, 1600)]
+    assert physical_mtu(World(networks)) == 1600
+
+
+def test_a_host_that_answers_something_else_is_not_misread() -> None:
+    odd: dict[str, Json] = {
+        **{"timeUs": "soon", "mtu": None, "unreachable": 3, "tooSmall": None, "certificate": "x"}
+    }
+    assert well(says={"h1": odd}).found() == []

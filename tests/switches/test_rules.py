@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules as flows: exactly what they say, and at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.derive.engine import Engine
+from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
+from isthmus.switches.ovs.facts import LocalPort, Problem, Refused
+from isthmus.switches.ovs.numbers import Numbers
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
+from isthmus.switches.ovs.rules import masks
+from tests.switches.policy_rows import (
+    claim,
+    compiled,
+    flow_texts,
+    host_rows,
+    local,
+    network_rows,
+    port,
+    put,
+)
+
+RULE_STAGES = (
+    *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE),
+    *(Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
+    *(Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
+)
+GROUP_STAGES = (
+    *(Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS),
+    *(Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
+)
+WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web",))
+_numbers = st.integers(0, 0xFFFF)
+
+
+@given(_numbers, _numbers, st.lists(_numbers, max_size=30))
+def test_masks_cover_a_range_and_nothing_else(one: int, other: int, drawn: list[int]) -> None:
+    first, last = sorted((one, other))
+    found = list(masks(f"{first}-{last}"))
+    for number in {*drawn, first - 1, first, (first + last) // 2, last, last + 1} - {-1, 0x10000}:
+        covering = [pair for pair in found if number & pair[1] == pair[0]]
+        assert len(covering) == (first <= number <= last)
+    assert len(found) <= 30  # 2 * 16 - 2
+    assert sum(0x10000 - mask for _, mask in found) == last - first + 1
+
+
+@pytest.mark.parametrize(
+    ("ports", "found"),
+    [
+        ("", [(0, 0)]),
+        ("0-65535", [(0, 0)]),
+        ("443-443", [(443, 0xFFFF)]),
+        ("0-0", [(0, 0xFFFF)]),
+        ("65535-65535", [(65535, 0xFFFF)]),
+        ("1024-65535", [(1024 << n, 0x10000 - (1024 << n)) for n in range(6)]),
+        ("1-2", [(1, 0xFFFF), (2, 0xFFFF)]),
+    ],
+)
+def test_masks_are_as_few_as_there_can_be(ports: str, found: list[tuple[int, int]]) -> None:
+    assert list(masks(ports)) == found
+
+
+def rule(name: str = "r", *, direction: str = "in", protocol: int = 6, **columns: object) -> Rule:
+    return msgspec.convert(
+        {
+            "rule_set": "web",
+            "id": name,
+            "direction": direction,
+            "priority": 100,
+            "action": "deny",
+            "protocol": protocol,
+            **columns,
+        },
+        Rule,
+    )
+
+
+def host(*rows: Row | LocalPort) -> Engine:
+    found = [*host_rows(), *network_rows("red"), WEB, claim(WEB, "h1"), local(WEB, 3), *rows]
+    return compiled("h1", found)
+
+
+def flows_of(engine: Engine, *stages: Stage) -> list[FlowKey]:
+    keys = [key for key in engine.rows(Programmed) if isinstance(key, FlowKey)]
+    return [key for key in keys if key.table in stages]
+
+
+def texts_of(engine: Engine, stage: Stage) -> list[str]:
+    return [text for text in flow_texts(engine) if text.startswith(f"table={stage.value},")]
+
+
+def problems(engine: Engine) -> set[str]:
+    return {problem.detail for problem in engine.rows(Problem).values()}
+
+
+def test_a_list_that_lets_everything_pass_costs_no_flow_and_no_tracking() -> None:
+    free, opened = host(), host(RuleSet(id="web"), rule(action="allow"))
+    stages = (*RULE_STAGES, *GROUP_STAGES, Stage.INITIATOR, Stage.RESPONDER)
+    without = compiled(
+        "h1", [*host_rows(), *network_rows("red"), msgspec.structs.replace(WEB, rule_sets=())]
+    )
+    assert flows_of(opened, *stages) == flows_of(without, *stages)
+    # A list that is not there at all is no list that lets pass.
+    assert problems(free) == {"no rule set is called web; until then nothing passes"}
+
+
+def test_a_rule_costs_one_flow_for_each_family_and_level_whoever_is_under_it() -> None:
+    base = host(RuleSet(id="web", in_default="deny"))
+    more = host(RuleSet(id="web", in_default="deny"), rule(action="allow"))
+    assert len(flows_of(more, *RULE_STAGES)) - len(flows_of(base, *RULE_STAGES)) == 2 * 2
+    other = msgspec.structs.replace(port("red", "a", 5), rule_sets=("interface * web",))
+    shared = host(
+        *(RuleSet(id="web", in_default="deny"), rule(action="allow")),
+        *(other, claim(other, "h1"), local(other, 4)),
+    )
+    assert flows_of(shared, *RULE_STAGES) == flows_of(more, *RULE_STAGES)
+
+
+def test_of_equal_priority_what_denies_stands_above_what_allows() -> None:
+    engine = host(
+        *(RuleSet(id="web"), rule("a", action="allow", destination_ports="80-80", family=4)),
+        rule("z", destination_ports="80-80", family=4),
+    )
+    found = [text for text in texts_of(engine, Stage.IN_INTERFACE) if "ct_tp_dst" in text]
+    by_priority = sorted(found, key=lambda text: -int(text.split("priority=")[1].split(",")[0]))
+    assert ["drop" in text for text in by_priority] == [True, False]
+
+
+def _members(count: int, groups: tuple[str, ...] = ("app",)) -> Iterator[Port]:
+    for number in range(count):
+        yield Port(
+            id=f"m{number}",
+            segment="red/b",
+            mac="02:00:00:00:00:01",
+            addresses=(f"10.0.{64 + number // 250}.{number % 250}",),
+            groups=groups,
+        )
+
+
+GROUP_RULES: tuple[Row, ...] = (
+    RuleSet(id="web", in_default="deny"),
+    *(
+        rule(
+            f"r{n}", action="allow", priority=n, destination_ports=f"{n}-{n}", source_groups=["app"]
+        )
+        for n in range(1, 6)
+    ),
+)
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 10 + 100), (10_000, 10_000 + 100)])
+def test_ten_thousand_members_that_five_rules_speak_of_cost_one_flow_each(
+    count: int, most: int
+) -> None:
+    engine = host(*GROUP_RULES, *_members(count))
+    assert len(flows_of(engine, *RULE_STAGES, *GROUP_STAGES)) <= most
+    # A member that this host has no claim of is known for its address alone.
+    assert len(flows_of(engine, Stage.SOURCE_GROUPS)) == count + 2
+    assert len(flows_of(engine, Stage.TARGET_GROUPS)) == 2
+
+
+def test_a_new_member_runs_as_many_units_in_a_large_group_as_in_a_small_one() -> None:
+    calls = []
+    for count in (10, 2_000):
+        engine = host(*GROUP_RULES, *_members(count))
+        before, size = engine.calls, len(engine.rows(Programmed))
+        new = msgspec.structs.replace(port("red", "b", 9), groups=("app",))
+        put(engine, new)
+        engine.settle()
+        calls.append(engine.calls - before)
+        assert len(engine.rows(Programmed)) - size == 1
+    assert calls[0] == calls[1]
+    assert calls[0] <= 8
+
+
+def test_a_rule_more_in_a_list_with_a_large_group_does_not_touch_its_members() -> None:
+    engine = host(*GROUP_RULES, *_members(2_000))
+    before = engine.calls
+    put(engine, rule("more", action="allow", priority=9, source_groups=["app"]))
+    engine.settle()
+    assert engine.calls - before <= 8
+
+
+def test_a_member_of_a_group_of_which_no_rule_speaks_costs_nothing() -> None:
+    engine = host(RuleSet(id="web", in_default="deny"), rule(action="allow"), *_members(5))
+    assert len(flows_of(engine, Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS)) == 4
+
+
+def test_keywords_are_prefixes_of_the_router_s_network_and_of_its_own_gateways() -> None:
+    peer = RouterPort(router="red", segment="blue/a", addresses=("10.9.1.1/24",), kind="peer")
+    router = next(row for row in network_rows("red") if isinstance(row, Router))
+    rows = (
+        *(msgspec.structs.replace(router, prefixes=("10.0.0.0/16",)), peer),
+        Segment(id="blue/a", physical_network="underlay", vsid=9001),
+        Subnet(segment="blue/a", prefix="10.9.1.0/24", gateway="10.9.1.1"),
+        RuleSet(id="web"),
+    )
+
+    def sources(word: str) -> set[str]:
+        engine = host(*rows, rule(family=4, source=word))
+        found = [t for t in texts_of(engine, Stage.IN_INTERFACE) if "ct_nw_src=" in t]
+        return {text.split("ct_nw_src=")[1].split(",")[0].split(" ")[0] for text in found}
+
+    assert sources("VIRTUALNETWORK") == {"10.0.0.0/16"}
+    assert sources("AZURELOADBALANCER") == {"10.0.1.1", "10.0.2.1"}
+    outside = sources("INTERNET")
+    assert len(outside) == 16
+    assert {"128.0.0.0/1", "10.1.0.0/16", "11.0.0.0/8"} <= outside
+
+
+def test_a_rule_set_that_is_not_known_lets_nothing_pass_and_is_named() -> None:
+    engine = host()
+    assert problems(engine) == {"no rule set is called web; until then nothing passes"}
+    allowed = [text for text in texts_of(engine, Stage.IN_INTERFACE) if "goto" in text]
+    assert [text for text in allowed if "priority=1," not in text] == []
+    put(engine, RuleSet(id="web"))
+    Numbers().follow(engine, release=False)
+    assert problems(engine) == set()
+
+
+def test_a_refused_list_closes_and_opens_again() -> None:
+    engine = host(RuleSet(id="web"), rule())
+    names = {key for key in engine.rows(Programmed) if isinstance(key, FlowKey)}
+    put_key = "1 in web"
+    engine.put(Refused, put_key, Refused("the switch refuses a flow: X"))
+    engine.settle()
+    assert problems(engine) == {"the switch refuses a flow: X; until then nothing passes"}
+    mine = [t for t in texts_of(engine, Stage.IN_INTERFACE) if "reg4=0x10000/" in t]
+    assert [("drop" in text) for text in mine] == [True]
+    engine.put(Refused, put_key, None)
+    engine.settle()
+    assert problems(engine) == set()
+    assert {key for key in engine.rows(Programmed) if isinstance(key, FlowKey)} == names
