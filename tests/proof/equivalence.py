@@ -15,14 +15,17 @@ still, and then no probe can catch it, and the test that wants all mutants caugh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from isthmus.switches.ovs.pipeline import Stage
+from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.operations import Operation
-from tests.proof.packet_sets import PacketSet, Twins, span_of_twins
+from tests.proof.packet_sets import OFFSET, PacketSet, Twins, span_of_twins
 from tests.proof.program import Program
-from tests.proof.symbolic import Explorer, Taken, Touch, changed, reads_of, ways
+from tests.proof.slots import SLOT
+from tests.proof.symbolic import Explorer, Taken, Touch, changed, is_family, reads_of, ways
 
 Outcome = tuple[object, ...]
 """What becomes of a set of packets, in a form in which equals are equal. () is a drop."""
@@ -37,6 +40,7 @@ class Outcomes:
         self.explorer = Explorer(program)
         self._original, self._table = original, table
         self._known: dict[tuple[int, PacketSet], Outcome] = {}
+        self._sources: set[tuple[int, int, int]] = set()
 
     def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
         """Which flows packets of a set find."""
@@ -77,14 +81,51 @@ class Outcomes:
         """Of a set on which operations are done."""
         found: list[object] = []
         for one in operations:
-            if isinstance(one, op.Output | op.InPort | op.OutputRegister | op.Ct):
+            each = [self.at(table, its) for table, its in ways(one, packets)]
+            if isinstance(one, op.Ct):
+                found += self._tracked(one, packets, each)
+            elif isinstance(one, op.Output | op.InPort | op.OutputRegister):
                 found.append((one, restricted(packets, reads_of(one))))
-            for table, its in ways(one, packets):
-                found += self.at(table, its)
-                if isinstance(one, op.Resubmit):
-                    packets = packets.forgotten(self.touch(table, its).writes)
+            else:
+                found += (part for outcome in each for part in outcome)
+            if isinstance(one, op.Resubmit):
+                packets = packets.forgotten(self.touch(one.table, packets).writes)
             packets = changed(one, packets)
         return tuple(found)
+
+    def _tracked(self, one: op.Ct, packets: PacketSet, each: list[Outcome]) -> Iterator[object]:
+        """What tracking says matters only where it makes a difference; what it keeps, only if
+        somebody can answer."""
+        if len(set(each)) > 1:
+            yield (one, restricted(packets, reads_of(one)), *each)
+        else:
+            yield from each[0] if each else ()
+        if one.commit and self._is_answered(packets):
+            yield one, restricted(packets, reads_of(one))
+
+    def _is_answered(self, packets: PacketSet) -> bool:
+        """Whether anybody can send from where these packets go: then it matters whether their
+        connection is known. To their own way it does not, for only replies have another."""
+        if self._original is not None and self._table is not None:
+            return self._table < Stage.DISPATCH or self._original._is_answered(packets)
+        if not self._sources:
+            self._sources = {end_of(its, _SOURCES) for its in self.explorer.looked_up()}
+        family, values, known = end_of(packets, _DESTINATIONS)
+        return any(
+            family == its and not (values ^ address) & known & ours
+            for its, address, ours in self._sources
+        )
+
+
+_SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
+_DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
+
+
+def end_of(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> tuple[int, int, int]:
+    """Family, and what is known of an address."""
+    family = 4 if is_family(packets, 4) else 6
+    first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
+    return family, packets.values >> first & ones, packets.known >> first & ones
 
 
 def restricted(packets: PacketSet, bits: int) -> PacketSet:
@@ -95,10 +136,10 @@ def restricted(packets: PacketSet, bits: int) -> PacketSet:
     return PacketSet(packets.values & bits, packets.known & bits, twins)
 
 
-def difference(
+def differences(
     original: Outcomes, mutant: Outcomes, table: int, sets: Iterable[PacketSet]
-) -> PacketSet | None:
-    """Some packets that come to the table that was changed, and may end in another way."""
+) -> Iterator[PacketSet]:
+    """The packets that come to the table that was changed, and may end in another way."""
     for packets in sets:
         before, after = original.taken(table, packets), mutant.taken(table, packets)
         if before == after:
@@ -109,8 +150,7 @@ def difference(
                 if both is None or _goes_before(before[:one], after[:other], both):
                     continue
                 if original.of(both, mine.operations) != mutant.of(both, its.operations):
-                    return both
-    return None
+                    yield both
 
 
 class _Part(NamedTuple):

@@ -18,6 +18,9 @@ _WIDTH = [32] * N_SLOTS
 for _field, _slot in SLOT.items():
     _WIDTH[_slot] = max(_WIDTH[_slot], 8 * _field.n_bytes)
 OFFSET = tuple(sum(_WIDTH[:slot]) for slot in range(N_SLOTS))
+SENT = sum(_WIDTH)
+"""Behind the slots stand the same bits once more, as they were when the packet came: no flow looks
+at them, but what is learned of a field that is still as it came is learned of these too."""
 
 
 class Twins(NamedTuple):
@@ -42,22 +45,23 @@ class PacketSet(NamedTuple):
         if known & ~self.known == 0:
             return self
         both = PacketSet(self.values | values, self.known | known, self.twins)
-        return both._unified() if self.twins else both
+        return both._unified(known & ~self.known) if self.twins else both
 
-    def _unified(self) -> PacketSet | None:
+    def _unified(self, new: int) -> PacketSet | None:
+        """`new`: the bits that have become known."""
         values, known = self.values, self.known
         for one, other, width in self.twins:
             ones = (1 << width) - 1
-            (a, b), (m, n) = (
-                (number >> one & ones, number >> other & ones) for number in (values, known)
-            )
+            if not (new >> one | new >> other) & ones:
+                continue
+            m, n = known >> one & ones, known >> other & ones
+            a, b = values >> one & ones, values >> other & ones
             if (a ^ b) & m & n:
                 return None
             values |= (a | b) << one | (a | b) << other
             known |= (m | n) << one | (m | n) << other
-        if known == self.known:
-            return PacketSet(values, known, self.twins)
-        return PacketSet(values, known, self.twins)._unified()
+        both = PacketSet(values, known, self.twins)
+        return both if known == self.known else both._unified(known & ~self.known)
 
     def is_within(self, values: int, known: int) -> bool:
         """Whether all its packets have these bits."""

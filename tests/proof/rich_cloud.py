@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.clouds import Cloud, Place, port
@@ -23,33 +22,30 @@ def rich_cloud() -> Cloud:
 
 
 def _ports() -> Iterator[tuple[Port, str]]:
-    yield from _watched()
-    for segment, host in product(("red/a", "red/b", "blue/a", "blue/b"), (1, 2, 3)):
-        groups = (("web",), ("office", "web"), ("db", "web"))[host - 1]
-        yield port(segment, 20 + host, groups=groups), f"h{host}"
-    yield port("lone/a", 21), "h2"
-    yield port("lone/a", 22), "h3"
-
-
-def _watched() -> Iterator[tuple[Port, str]]:
     pairs = (f"10.0.1.192/28 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
     far = ("192.168.7.0/24 02:00:5e:00:00:02",)
-    web = ("interface * web",)
+    web, all_groups = ("interface * web",), ("db", "office", "web")
     more = (*web, "subnet 10.0.1.40 fence")
     yield port("red/a", 4, "10.0.1.40", rule_sets=more, groups=("web",)), "h1"
     yield port("red/a", 5, rule_sets=("interface * client",), groups=("office",)), "h2"
-    yield port("red/a", 6, pairs=pairs, guards=("mac-spoofing",)), "h3"
+    yield port("red/a", 6, pairs=pairs, guards=("mac-spoofing",), groups=("web",)), "h3"
     yield port("red/a", 7, rule_sets=("subnet * fence",), groups=("db",), pairs=far), "h1"
     yield port("red/a", 8, rule_sets=("interface * plain", "subnet * plain")), "h2"
+    yield port("red/a", 22, groups=("office", "web")), "h2"
     yield port("red/b", 4, rule_sets=("interface * db", "subnet * fence"), groups=("db",)), "h3"
     yield port("red/b", 5, rule_sets=("interface * plain",), groups=("web", "office")), "h1"
     yield port("red/b", 6, families="4", rule_sets=("subnet * fence",), guards=_GUARDED), "h2"
+    yield port("red/b", 7, groups=all_groups), "h1"
+    yield port("red/b", 9, groups=("office", "web"), families="4"), "h3"
     yield port("blue/a", 4, rule_sets=web, groups=("web",)), "h1"
-    yield port("blue/a", 5, families="6", groups=("web",)), "h2"
+    yield port("blue/a", 5, families="6", groups=all_groups), "h2"
+    yield port("blue/a", 6, groups=all_groups), "h3"
     yield port("blue/b", 4, rule_sets=("interface * db",), groups=("db",)), "h2"
     yield port("blue/b", 6, rule_sets=("interface * client", "subnet * fence")), "h3"
+    yield port("blue/b", 7, groups=all_groups), "h1"
     yield port("lone/a", 4, rule_sets=web, groups=("web",)), "h1"
     yield port("lone/a", 5, rule_sets=("interface * open",)), "h2"
+    yield port("lone/a", 6, families="4"), "h3"
 
 
 _GUARDED = ("dhcp-guard",)

@@ -17,7 +17,7 @@ from tests.proof import operations as op
 from tests.proof.frames import ETHERNET_OF
 from tests.proof.interpreter import ORIGINAL, PORTS
 from tests.proof.operations import Operation, Place
-from tests.proof.packet_sets import OFFSET, PacketSet, bits_of, pieces, ranges_of, span_of
+from tests.proof.packet_sets import OFFSET, SENT, PacketSet, bits_of, pieces, ranges_of, span_of
 from tests.proof.program import Flow, Program
 from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
 
@@ -34,6 +34,15 @@ PACKET = (1 << OFFSET[-1] + 8 * 128) - (1 << OFFSET[N_REGISTERS]) & ~sum(map(spa
 _STATES = tuple(
     oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
 )
+
+
+HEADER = (
+    *(oxm.IN_PORT, oxm.ETH_SRC, oxm.ETH_DST, oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST),
+    *(oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IP_TTL, oxm.TCP_SRC, oxm.TCP_DST),
+    *(oxm.UDP_SRC, oxm.UDP_DST, oxm.SCTP_SRC, oxm.SCTP_DST, oxm.ICMP_TYPE, oxm.ICMP_CODE),
+    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.TUNNEL_ID, oxm.TUN_SRC),
+)
+"""What a packet comes with."""
 
 
 class Taken(NamedTuple):
@@ -84,6 +93,14 @@ class Explorer:
                 yield Taken(narrowed, flow)
                 if narrowed is packets:
                     return
+
+    def looked_up(self) -> Iterator[PacketSet]:
+        """The sets that come to connection tracking."""
+        for table, sets in self.reached.items():
+            for packets in sets:
+                for its, flow in self.taken(table, packets):
+                    if any(isinstance(one, op.Ct) for one in flow.operations):
+                        yield its
 
     def explore(self, table: int, packets: PacketSet) -> Touch:
         """Follow a set from a table on."""
@@ -231,8 +248,10 @@ def is_family(packets: PacketSet, family: int) -> bool:
 
 
 def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketSet]:
-    """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port:
-    what a guest sends comes with nothing of a tunnel."""
+    """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port,
+    but for neighbour discovery; what a guest sends comes with nothing of a tunnel."""
+    # Types 133 to 137 have one of these bits, echo and errors have not; other packets have no type.
+    no_discovery = Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100)
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
     others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
@@ -243,8 +262,16 @@ def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketS
             for ofport in ofports:
                 known = [
                     *empty,
+                    no_discovery,
                     Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
                     Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
                     *(Condition(SLOT[field], 0, field.ones) for field in absent),
                 ]
-                yield PacketSet(*bits_of(known))
+                yield _as_sent(PacketSet(*bits_of(known)))
+
+
+def _as_sent(packets: PacketSet) -> PacketSet:
+    for field in HEADER:
+        for first, width in ranges_of(_field(field)):
+            packets = packets.copied(first, SENT + first, width)
+    return packets

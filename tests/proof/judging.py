@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a mutant is caught, and if not, whether it could be.
+
+A mutant is shown the probes of a recording that its change can matter to; then frames out of the
+sets of packets that may end in another way. One that agrees with the reference on all of them is
+caught by nobody. There must be none but those that are proved equivalent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from random import Random
+
+from tests.proof.checker import Checker
+from tests.proof.equivalence import Outcomes, differences
+from tests.proof.mutations import Mutant
+from tests.proof.network import Network
+from tests.proof.packet_sets import PacketSet
+from tests.proof.program import Overlap, Program, decoded
+from tests.proof.recording import Recording
+from tests.proof.symbolic import beginnings
+from tests.proof.witnesses import Pool, probes_of
+
+_MOST_SETS, _OF_EACH = 60, 12
+"""How many sets of packets a mutant is shown frames of, and how many of each."""
+
+
+class Judgement(Enum):
+    BY_PROBES = "caught by the probes of the cloud"
+    BY_SEARCH = "caught by frames out of the packets that it changes"
+    EQUIVALENT = "proved equivalent"
+    NOT_CAUGHT = "not caught"
+
+
+class Judge:
+    """Over a network that agrees with its reference on the probes of a recording."""
+
+    def __init__(self, recording: Recording, checker: Checker, random: Random) -> None:
+        self._recording, self._checker, self._random = recording, checker, random
+        self._pool = Pool(recording.probes, checker.reference.ports.values())
+        self._outcomes: dict[str, Outcomes] = {}
+        self._reached: dict[tuple[str, int], tuple[PacketSet, ...]] = {}
+
+    @property
+    def network(self) -> Network:
+        return self._checker.network
+
+    def judge(self, mutant: Mutant) -> Judgement:
+        """Raises Refused where a switch would not take the mutant."""
+        program = self.network.hosts[mutant.host].program
+        changed = [
+            (before, after, decoded(after, instructions) if after is not None else None)
+            for before, after, instructions in mutant.edits
+        ]
+        affected: set[int] = set()
+        for before, _, flow in changed:
+            affected |= self._recording.affected(mutant.host, before, flow)
+        original = Program(program.flows.values())
+        put = {before: None for before, _, _ in changed if before is not None} | {
+            after: flow for _, after, flow in changed if after is not None
+        }
+        restored = {key: program.flows.get(key) for key in put}
+        for key, flow in put.items():
+            program.put(key, flow)
+        try:
+            return self._judged(mutant, affected, original)
+        finally:
+            for key, flow in restored.items():
+                program.put(key, flow)
+
+    def _judged(self, mutant: Mutant, affected: set[int], original: Program) -> Judgement:
+        numbers = sorted(affected)
+        self._random.shuffle(numbers)
+        if any(self._is_shown(number) for number in numbers):
+            return Judgement.BY_PROBES
+        host = self.network.hosts[mutant.host]
+        differing = False
+        for packets in self._differing(mutant, original):
+            differing = True
+            probes = probes_of(packets, host, self._pool, self._random, _OF_EACH)
+            if any(self._checker.compare(probe) is not None for probe in probes):
+                return Judgement.BY_SEARCH
+        return Judgement.NOT_CAUGHT if differing else Judgement.EQUIVALENT
+
+    def _is_shown(self, number: int) -> bool:
+        try:
+            return self._recording.differs(number) is not None
+        except Overlap:
+            return True
+
+    def _differing(self, mutant: Mutant, original: Program) -> Iterator[PacketSet]:
+        table = next(key.table for edit in mutant.edits for key in edit[:2] if key is not None)
+        before = self._outcomes_of(mutant.host, original)
+        after = Outcomes(self.network.hosts[mutant.host].program, before, table)
+        sets = self._reached.get((mutant.host, table), ())
+        for number, packets in enumerate(differences(before, after, table, sets)):
+            if number >= _MOST_SETS:
+                return
+            yield packets
+
+    def _outcomes_of(self, name: str, original: Program) -> Outcomes:
+        found = self._outcomes.get(name)
+        if found is None:
+            found = self._outcomes[name] = Outcomes(original)
+            host = self.network.hosts[name]
+            for packets in beginnings(list(host.port_of), list(host.tunnel_ports.values())):
+                found.explorer.explore(0, packets)
+            for table, sets in found.explorer.reached.items():
+                self._reached[name, table] = tuple(sets)
+        return found
