@@ -135,3 +135,32 @@ def test_a_port_that_is_made_anew_replaces_the_old_one_in_either_order() -> None
     made.change(None, new)
     assert made.configuration_state("networkInterfaces", NIC) is None
     assert made.configuration_state("networkInterfaces", new.profile_id) is not None
+
+
+LIST = "44444444-4444-4444-8444-444444444444"
+
+
+def test_a_list_of_rules_is_as_the_ports_under_it() -> None:
+    under = msgspec.structs.replace(PORT, rule_sets=("interface * web", "subnet 10.0.1.4 web"))
+    kind = "accessControlLists"
+    made = picture(under, alive(), claim(PORT, "h1"))
+    made.name(LIST, "web")
+    assert made.configuration_state(kind, LIST) is None  # no host has said anything
+    made.change(None, status())
+    assert told(made, kind, LIST) == ("Success", "Success")
+    assert "applied to 1 ports" in str(made.configuration_state(kind, LIST))
+    made.change(status(), status("error", code="PortBlocked", detail="refused"))
+    assert told(made, kind, LIST) == ("Failure", "PolicyConfigurationFailure")
+    found = made.configuration_state(kind, LIST)
+    assert found is not None
+    assert "1 of 1 ports under it are in error" in str(found["detailedInfo"])
+    assert found["virtualNetworkInterfaceErrors"] == [
+        made.configuration_state("networkInterfaces", NIC)
+    ]
+    made.change(under, PORT)  # no longer under it
+    assert made.configuration_state(kind, LIST) is None
+    made.change(PORT, under)
+    made.change(under, None)
+    assert made.configuration_state(kind, LIST) is None
+    made.name(LIST, None)
+    assert made.configuration_state(kind, LIST) is None

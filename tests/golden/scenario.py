@@ -10,9 +10,13 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.cli.tracing import traced
+from isthmus.controller.tracing import shown
 from isthmus.derive.engine import Engine
 from isthmus.derive.intent_units import Underlay, new_engine, put
 from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
+from isthmus.reach.trace import Question, trace
+from isthmus.reach.world import World
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
@@ -37,10 +41,21 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     properties: dict[str, object] = {}
 
 
+class Traced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A packet to follow: from a port to a port or an address; an echo request without a
+    protocol."""
+
+    source: str = msgspec.field(name="from")
+    to: str = ""
+    protocol: int = 0
+    port: int = 0
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     about: str
     requests: tuple[Request, ...]
     hosts: dict[str, HostSpec]
+    traces: tuple[Traced, ...] = ()
 
 
 def scenarios() -> list[Path]:
@@ -57,7 +72,17 @@ def outcome(folder: Path) -> dict[str, str]:
     for host in sorted(scenario.hosts):
         lines = _flow_lines(_program(scenario, host, policy))
         texts[f"flows-{host}.txt"] = "".join(f"{_named(line, segments)}\n" for line in lines)
+    if scenario.traces:
+        world = World((*policy, *_observed(scenario, policy)))
+        texts["traces.txt"] = "\n".join(_trace_text(world, asked) for asked in scenario.traces)
     return texts
+
+
+def _trace_text(world: World, asked: Traced) -> str:
+    """As `isthmus trace` shows it."""
+    source_port = 49152 if asked.protocol else 0
+    question = Question(asked.source, asked.to, asked.protocol, asked.port, source_port)
+    return "".join(f"{line}\n" for line in traced(shown(trace(world, question))))
 
 
 def _policy(scenario: Scenario) -> list[Row]:

@@ -89,6 +89,10 @@ class RealSwitch:
         """`text` goes to standard input."""
         return self._run("ovs-ofctl", "-O", "OpenFlow14", *arguments, text=text)
 
+    def appctl(self, *arguments: str) -> str:
+        """A command of ovs-vswitchd."""
+        return self._run("ovs-appctl", f"--target={self.directory}/ovs-vswitchd.ctl", *arguments)
+
     def _run(self, *command: str, text: str | None = None) -> str:
         done = subprocess.run(
             command, env=self._environment(), input=text, capture_output=True, text=True, timeout=60

@@ -311,6 +311,8 @@ class HostState:
             unit, name = giver
             self.refusals[key] = error
             for broken in self._broken_by(unit, name):
+                if broken in self._closed:
+                    continue
                 self.engine.put(Refused, broken, Refused(f"the switch refuses a flow: {error}"))
                 self._closed.add(broken)
                 closed = True
@@ -321,7 +323,7 @@ class HostState:
     def _broken_by(self, unit: str, name: Key) -> list[Key]:
         """The lists of rules, or the port, that are not whole without a flow of that call."""
         if unit in ("rule_flows", "local_flows"):
-            return [] if name in self._closed else [name]
+            return [name]
         if unit != "membership":
             return []
         # A member that is not known could be one whom a rule denies.

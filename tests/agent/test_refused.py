@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a switch refuses closes what it is part of, is told, and is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from isthmus.agent.decisions import counted, decision_of, decisions
+from isthmus.agent.host import HostState
+from isthmus.agent.watching import LONGEST_S, MOST_HELD, RATE_PPS, Watches
+from isthmus.errors import Invalid
+from isthmus.policy.rows import Rule, RuleSet
+from isthmus.switches.ovs.facts import THIS, Problem, Watching
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
+from isthmus.wire.openflow import Flow
+from isthmus.wire.openflow_packets import PacketIn
+from isthmus.wire.openflow_replies import InstalledFlow
+from tests.agent.test_host import host, learn, plug
+from tests.switches.policy_rows import network_rows, port
+
+MEMBER = msgspec.structs.replace(port("red", "b", 6), groups=("app",))
+WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web",))
+SET = RuleSet(id="web", in_default="deny", origin="/accessControlLists/web")
+RULE = Rule(
+    rule_set="web",
+    id="r",
+    direction="in",
+    priority=100,
+    action="allow",
+    protocol=6,
+    source_groups=("app",),
+    origin="/accessControlLists/web/aclRules/r",
+)
+
+
+def running() -> HostState:
+    state = host("h1", *network_rows("red"), WEB, MEMBER, SET, RULE)
+    plug(state, WEB)
+    state.settle(whole=True)
+    state.changes()
+    return state
+
+
+def given_by(state: HostState, unit: str) -> Iterator[Flow]:
+    for key, value in state.engine.rows(Programmed).items():
+        assert isinstance(key, FlowKey)
+        giver = state.engine.giver(Programmed, key)
+        if giver is not None and giver[0] == unit:
+            yield flow(key, value)
+
+
+def problems(state: HostState) -> set[str]:
+    return {problem.detail for problem in state.engine.rows(Problem).values()}
+
+
+CLOSED = "the switch refuses a flow: BAD; until then nothing passes"
+
+
+@pytest.mark.parametrize("unit", ["rule_flows", "membership", "local_flows"])
+def test_a_refused_flow_closes_the_list_or_the_port_once_and_is_tried_again(unit: str) -> None:
+    state = running()
+    before = dict(state.engine.rows(Programmed))
+    refused = next(given_by(state, unit))
+    assert state.refused([(refused, "BAD")])
+    state.settle()
+    assert CLOSED in problems(state)
+    assert not state.refused([(refused, "BAD")])  # once more says nothing new
+    status = state.wanted_status(WEB.id, 1)
+    assert status is not None
+    assert status.state == "error"
+    learn(state, RuleSet(id="other"))  # policy has changed
+    assert dict(state.engine.rows(Programmed)) == before
+    assert problems(state) == set()
+
+
+def test_a_refused_flow_of_something_else_closes_nothing_and_is_told() -> None:
+    state = running()
+    refused = next(given_by(state, "place"))
+    assert not state.refused([(refused, "BAD")])
+    assert list(state.refusals.values()) == ["BAD"]
+    unknown = refused._replace(priority=9)
+    assert not state.refused([(unknown, "BAD")])
+
+
+def test_a_cookie_leads_back_to_the_rule_or_the_default_that_made_its_flow() -> None:
+    state = running()
+    found = {
+        decision.text: decision
+        for one in given_by(state, "rule_flows")
+        if (decision := decision_of(one.cookie, state)) is not None
+    }
+    assert set(found) == {"web/r", "default of web"}
+    assert (found["web/r"].action, found["web/r"].direction) == ("allow", "in")
+    assert found["web/r"].origin == RULE.origin
+    assert (found["default of web"].action, found["default of web"].origin) == ("deny", SET.origin)
+    assert len(decisions(state)) == 2 * (1 + 1) + 2  # inbound: rule and default; outbound: default
+    other = next(given_by(state, "place"))
+    assert decision_of(other.cookie, state) is None
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def ask(watches: Watches, name: str, seconds: int = 10, port: str = "", now_s: float = 0.0) -> None:
+    question = {"name": name, "seconds": seconds, "port": port}
+    watches.ask(msgspec.json.encode(question).decode(), now_s)
+
+
+def test_flows_that_drop_show_what_they_drop_while_somebody_watches_and_are_then_as_before() -> (
+    None
+):
+    state = running()
+    before = dict(state.engine.rows(Programmed))
+    watches = Watches(state)
+    ask(watches, "w")
+    state.settle()
+    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS)}
+    assert dict(state.engine.rows(Programmed)) != before
+    assert not watches.expire(10.0)
+    assert watches.expire(10.1)
+    assert not watches.any
+    assert not watches.expire(11.0)
+    state.settle()
+    assert dict(state.engine.rows(Programmed)) == before
+
+
+def test_a_watch_that_is_asked_for_again_goes_on_and_none_is_longer_than_a_minute() -> None:
+    watches = Watches(running())
+    ask(watches, "a", 10)
+    ask(watches, "a", 10, now_s=8.0)
+    ask(watches, "b", 10_000)
+    assert not watches.expire(17.0)
+    assert not watches.expire(18.5)
+    assert watches.any
+    assert watches.expire(LONGEST_S + 0.1)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": 1, "seconds": 1}'])
+def test_a_question_that_cannot_be_read_is_refused_and_begins_nothing(text: str) -> None:
+    watches = Watches(running())
+    with pytest.raises(Invalid, match="cannot be read"):
+        watches.ask(text, 0.0)
+    assert not watches.any
+
+
+def packet(state: HostState, in_port: int = 1) -> PacketIn:
+    """An LLDP frame that the default of web has dropped."""
+    default = next(
+        one
+        for one in given_by(state, "rule_flows")
+        if (found := decision_of(one.cookie, state)) is not None and not found.rule
+    )
+    frame = bytes.fromhex("020000000002020000000001") + b"\x88\xcc"
+    return PacketIn(frame, in_port, Stage.IN_INTERFACE, default.cookie, 0, b"", {})
+
+
+def told(watches: Watches) -> list[tuple[str, str, str]]:
+    """Ids of answers, and what their first verdict says of port and decision."""
+    found = []
+    for answer in watches.answers():
+        first = msgspec.json.decode(answer.result)["verdicts"][0]
+        found.append((answer.id, first["port"], first["decision"]))
+    return found
+
+
+def test_each_watch_is_told_of_its_port_once_with_who_decided() -> None:
+    state = running()
+    watches = Watches(state)
+    ask(watches, "all")
+    ask(watches, "web", port=WEB.id)
+    ask(watches, "other", port="nobody")
+    watches.take(packet(state), 7)
+    assert told(watches) == [
+        ("all.h1.1", WEB.id, "default of web"),
+        ("web.h1.1", WEB.id, "default of web"),
+    ]
+    assert told(watches) == []
+    watches.take(packet(state, in_port=99), 8)
+    assert told(watches) == [("all.h1.2", "", "default of web")]
+
+
+def test_a_verdict_names_stage_reason_origin_and_packet() -> None:
+    state = running()
+    watches = Watches(state)
+    ask(watches, "w")
+    watches.take(packet(state), 7)
+    (answer,) = watches.answers()
+    (verdict,) = msgspec.json.decode(answer.result)["verdicts"]
+    assert verdict == {
+        "atUs": 7,
+        "host": "h1",
+        "port": WEB.id,
+        "stage": "IN_INTERFACE",
+        "reason": "an inbound rule of the interface, or its default",
+        "decision": "default of web",
+        "origin": SET.origin,
+        "packet": "ethertype 0x88cc 02:00:00:00:00:01 → 02:00:00:00:00:02",
+    }
+
+
+def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
+    state = running()
+    watches = Watches(state)
+    ask(watches, "w")
+    for number in range(MOST_HELD + 5):
+        watches.take(packet(state), number)
+    (answer,) = watches.answers()
+    assert len(msgspec.json.decode(answer.result)["verdicts"]) == MOST_HELD
+
+
+def test_what_flows_have_counted_is_told_by_rule_by_stage_and_by_port() -> None:
+    state = running()
+    flows = []
+    for key, value in state.engine.rows(Programmed).items():
+        assert isinstance(key, FlowKey)
+        flows.append(InstalledFlow(*flow(key, value), n_packets=3, n_bytes=300, age_s=1))
+    found = counted(flows, state)
+    rules = {decision.text: numbers for decision, numbers in found.rules.items()}
+    # Of a rule its flows at both levels, of both families.
+    assert rules["default of web"] == (3, 300)
+    assert all(packets % 3 == 0 for packets, _ in rules.values())
+    assert found.blocked == {WEB.id: 3}
+    assert found.dropped["ROUTE"] == 3
+    assert set(found.dropped) <= {stage.name for stage in Stage}

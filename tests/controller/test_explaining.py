@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one sentence that `isthmus explain port` ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from isthmus.controller.explaining import explained, verdict
+from isthmus.controller.picture import Picture
+from isthmus.intent.model import JsonObject
+from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from tests.reach.cloud import port, rule, rule_set, world
+from tests.switches.policy_rows import claim
+
+WEB = port("a", 4, rules=("interface * web",))
+HOST = Host(id="h1", certificate_name="h1")
+ALIVE, SILENT = Heartbeat(host="h1", at_s=1000), Heartbeat(host="h1", at_s=1)
+HERE = claim(WEB, "h1")
+
+
+def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatus:
+    return PortStatus(
+        port=WEB.id, host="h1", segment=WEB.segment, state=state, revision=revision, detail=detail
+    )
+
+
+def said(*rows: Row, told: Mapping[str, JsonObject] | None) -> str:
+    picture = Picture(lambda: 1000.0)
+    for row in (WEB, *rows):
+        picture.change(None, row)
+    return verdict(WEB.id, WEB, picture, told)
+
+
+UP = (HOST, ALIVE, HERE, status())
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "text"),
+    [
+        ((HOST,), {}, "no host has it: plug an interface with external_ids:iface-id=red-a-4 or"),
+        ((HERE,), {}, "only h1 claims it, which may not have it or is no server"),
+        ((HOST, SILENT, HERE), {}, "h1 has it and is silent: is isthmus agent running there?"),
+        ((HOST, ALIVE, HERE), {}, "h1 has it and has not applied the last change yet"),
+        (
+            (HOST, ALIVE, HERE, status(revision="old")),
+            *({}, "h1 has it and has not applied the last change yet"),
+        ),
+        (
+            (HOST, ALIVE, HERE, status("error", detail="why")),
+            *({}, "h1 has it and reports: why"),
+        ),
+        (UP, None, "works: h1 had it and had applied it when this was written"),
+        (
+            UP,
+            {"h1": {"error": "busy"}},
+            "h1 has applied it, but does not answer now: busy",
+        ),
+        (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
+        (UP, {"h1": {}}, "works: h1 has it, and its switch holds all its flows"),
+    ],
+)
+def test_a_port_s_verdict_is_what_stands_in_its_way(
+    rows: tuple[Row, ...], told: Mapping[str, JsonObject] | None, text: str
+) -> None:
+    assert said(*rows, told=told).startswith(text)
+
+
+def test_without_policy_the_verdict_says_where_to_look() -> None:
+    picture = Picture(lambda: 0.0)
+    assert verdict("x", None, picture, {}).startswith("no policy: the interface has no address")
+
+
+def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> None:
+    found = world(WEB, HERE, rule_set(), rule("b", priority=2), rule("a", priority=1))
+    request: JsonObject = {"resourceId": "RED-A-4", "instanceId": "i"}
+    told = explained(request, found, Picture(lambda: 0.0), None)
+    policy = told["policy"]
+    assert isinstance(policy, list)
+    assert [row["table"] for row in policy] == [
+        *("Port", "Segment", "Subnet", "Subnet", "Router_Port", "Router"),
+        *("Rule_Set", "Rule", "Rule"),
+    ]
+    assert [row["row"]["id"] for row in policy[-2:]] == ["a", "b"]
+    assert told["hosts"] == []
+    claims = told["claims"]
+    assert isinstance(claims, list)
+    assert len(claims) == 1

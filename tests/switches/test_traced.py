@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``ofproto/trace`` of Open vSwitch 3.1 says, read."""
+
+from __future__ import annotations
+
+from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.traced import first_question, read, second_question
+
+FLOW = "tcp,in_port=3,dl_src=02:00:00:00:00:01,nw_src=10.0.1.4,nw_dst=10.0.2.4,tp_src=1,tp_dst=80"
+TRACKED = f"""Flow: {FLOW}
+
+bridge("br-int")
+----------------
+ 0. in_port=3, priority 100, cookie 0x1a2b3c
+    load:0x1389->NXM_NX_REG5[]
+    goto_table:10
+10. ip,in_port=3,nw_src=10.0.1.4, priority 100
+    goto_table:51
+51. ip, priority 100, cookie 0x5
+    ct(table=55,zone=NXM_NX_REG11[0..15])
+    drop
+     -> A clone of the packet is forked to recirculate. The forked pipeline will be resumed at 55.
+
+Final flow: {FLOW},reg5=0x1389
+Megaflow: recirc_id=0,eth,tcp,in_port=3
+Datapath actions: ct(zone=1),recirc(0x1)
+
+===============================================================================
+recirc(0x1) - resume conntrack with default ct_state=trk|new (use --ct-next to customize)
+===============================================================================
+
+Flow: recirc_id=0x1,ct_state=new|trk,{FLOW}
+
+bridge("br-int")
+----------------
+55. No match.
+    drop
+
+Final flow: unchanged
+"""
+
+
+def _ending(*lines: str, final: str = "unchanged") -> str:
+    body = "\n".join(lines)
+    return f'Flow: {FLOW}\n\nbridge("br-int")\n----------------\n{body}\n\nFinal flow: {final}\n'
+
+
+def test_a_packet_that_goes_through_tracking_is_to_be_asked_on_with_its_registers() -> None:
+    found = read(TRACKED, "3")
+    assert (found.outcome, found.port, found.peer) == ("tracked", 0, "")
+    assert [(one.stage, one.priority, one.cookie) for one in found.entries] == [
+        ("CLASSIFY", 100, 0x1A2B3C),
+        ("ADMISSION", 100, 0),
+        ("TRACK", 100, 5),
+    ]
+    assert found.fields["reg5"] == "0x1389"
+    assert found.fields["tcp"] == ""
+
+
+def test_an_output_is_a_port() -> None:
+    by_number = _ending("80. priority 50", "    output:4")
+    by_register = _ending(
+        "80. priority 50", "    output:NXM_NX_REG0[0..15]", "     -> output port is 4"
+    )
+    for text in (by_number, by_register):
+        found = read(text, "3")
+        assert (found.outcome, found.port) == ("port", 4)
+    assert read(by_number, "3").fields["nw_dst"] == "10.0.2.4"  # unchanged is as it was
+
+
+def test_a_tunnel_is_known_by_its_peer_and_the_underlay_s_bridge_is_none_of_ours() -> None:
+    text = _ending(
+        "85. reg2=0xc0000202, priority 100, cookie 0x9",
+        "    set_field:192.0.2.2->tun_dst",
+        "    set_field:0x1389->tun_id",
+        "    output:101",
+        "     -> output to native tunnel",
+        'bridge("br-phy")',
+        "-----------------",
+        " 0. priority 0",
+        "    NORMAL",
+        "     -> output port is 7",
+    )
+    found = read(text, "3")
+    assert (found.outcome, found.port, found.peer) == ("tunnel", 101, "192.0.2.2")
+    assert [one.stage for one in found.entries] == ["TUNNEL"]
+
+
+def test_what_comes_back_is_answered_and_what_the_agent_answers_goes_up() -> None:
+    assert read(_ending("80. icmp, priority 120", "    IN_PORT"), "3").outcome == "answered"
+    up = _ending("20. udp, priority 200", "    controller(userdata=01)")
+    assert read(up, "3").outcome == "controller"
+
+
+def test_a_drop_is_where_the_last_flow_was_or_none() -> None:
+    dropped = read(_ending("67. reg4=0x10000, priority 1, cookie 0x7", "    drop"), "3")
+    assert (dropped.outcome, dropped.entries[-1].stage) == ("dropped", "IN_INTERFACE")
+    missed = read(_ending("30. No match.", "            drop"), "3")
+    assert (missed.outcome, missed.entries[-1].priority) == ("dropped", -1)
+    assert read(_ending("99. priority 3", "    drop"), "3").entries[-1].stage == "99"
+    assert read("", "3").outcome == "dropped"
+    assert read("ovs-appctl: unknown bridge", "3").entries == ()
+
+
+def test_the_second_question_begins_at_judge_as_a_new_connection() -> None:
+    fields = {**read(TRACKED, "3").fields, "tun_src": "192.0.2.9", "vlan_tci": "0x0"}
+    command, (bridge, text, actions) = second_question("br-int", fields)
+    assert (command, bridge) == ("ofproto/trace-packet-out", "br-int")
+    assert actions == f"resubmit(,{Stage.JUDGE.value})"
+    parts = text.split(",")
+    for part in ("ct_state=new|trk", "ct_nw_src=10.0.1.4", "ct_nw_dst=10.0.2.4", "ct_nw_proto=6"):
+        assert part in parts
+    assert {"ct_tp_src=1", "ct_tp_dst=80", "tcp", "reg5=0x1389"} <= set(parts)
+    assert not [part for part in parts if part.startswith(("tun_", "vlan_"))]
+
+
+def test_of_icmp_of_ipv6_the_switch_reads_other_names_than_it_writes() -> None:
+    fields = {
+        "icmp6": "",
+        "ipv6_src": "fd00::4",
+        "ipv6_dst": "fd00::5",
+        "icmp_type": "128",
+        "icmp_code": "0",
+    }
+    assert first_question("br-int", fields) == (
+        "ofproto/trace",
+        ("br-int", "icmp6,ipv6_src=fd00::4,ipv6_dst=fd00::5,icmpv6_type=128,icmpv6_code=0"),
+    )
+    _, (_, text, _) = second_question("br-int", fields)
+    for part in ("ct_ipv6_src=fd00::4", "ct_nw_proto=58", "ct_tp_src=128", "icmpv6_type=128"):
+        assert part in text.split(",")
