@@ -230,6 +230,7 @@ EMPTY_HOUSE = {
         "isthmus/derive/intent_units.py",
         "isthmus/intent/__init__.py",
         "isthmus/policy/__init__.py",
+        "isthmus/reach/__init__.py",
         "isthmus/store/__init__.py",
         "isthmus/store/north.py",
         "isthmus/switches/__init__.py",
