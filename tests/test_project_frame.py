@@ -232,6 +232,7 @@ EMPTY_HOUSE = {
         "isthmus/reach/__init__.py",
         "isthmus/intent/__init__.py",
         "isthmus/policy/__init__.py",
+        "isthmus/reach/__init__.py",
         "isthmus/store/__init__.py",
         "isthmus/store/north.py",
         "isthmus/switches/__init__.py",

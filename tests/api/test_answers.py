@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from isthmus.api.exchange import MOST_BYTES
+from isthmus.api.extensions import PLACES
 from isthmus.api.turns import AT_ONCE
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Plan
@@ -101,10 +102,11 @@ def test_the_openapi_document_has_every_path_that_is_served(furnished: Api) -> N
         "/networking/{version}/internalResourceInstances",
         "/networking/{version}/internalResourceInstances/{id}",
         "/networking/{version}/monitoring/networkControllerStatistics",
-        "/networking/{version}/isthmus/status",
-        "/networking/{version}/isthmus/explain/ports/{id}",
-        "/networking/{version}/isthmus/probes",
+        *(f"/networking/{{version}}/isthmus/{place.replace('ID', '{id}')}" for place in PLACES),
         "/networking/{version}/isthmus/probes/{number}",
+        "/networking/{version}/diagnostics/ConnectivityCheck",
+        "/networking/{version}/diagnostics/ConnectivityCheckResults",
+        "/networking/{version}/diagnostics/ConnectivityCheckResults/{id}",
     ):
         assert path in found["paths"], path
     for path, item in found["paths"].items():

@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from typer.testing import CliRunner
 from isthmus.api.app import create_app
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
+from isthmus.api.streams import Message
 from isthmus.cli.main import app
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import JsonObject
+from isthmus.intent.planning import Request
+from isthmus.intent.versions import Version
+from isthmus.reach.trace import Question
 from tests.api.memory_north import MemoryNorth, SilentHosts
 
 HOST = {
@@ -54,6 +58,10 @@ class Hosts(SilentHosts):
             "unknownClaims": [],
         }
         self.verdict = "works: h1 has it, and its switch holds all its flows"
+        self.answers: dict[str, JsonObject] = {}
+        """By command, what a test has them say."""
+        self.messages: list[Message] = []
+        self.asked: list[tuple[object, ...]] = []
 
     def status(self) -> JsonObject:
         return self.told
@@ -86,6 +94,35 @@ class Hosts(SilentHosts):
             },
             "verdict": self.verdict,
         }
+
+    async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
+        self.asked.append((*question, by_switches))
+        return self.answers["trace"]
+
+    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+        self.asked += [(request.path,) for request in requests]
+        return self.answers["plan"]
+
+    async def doctor(self) -> JsonObject:
+        return self.answers["doctor"]
+
+    async def bundle(self) -> JsonObject:
+        return self.answers["bundle"]
+
+    async def counters(self) -> JsonObject:
+        return self.answers["counters"]
+
+    async def _told(self) -> AsyncIterator[Message]:
+        for message in self.messages:
+            yield message
+
+    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
+        self.asked.append((port, host))
+        return self._told()
+
+    def events(self, after: str) -> AsyncIterator[Message]:
+        self.asked.append((after,))
+        return self._told()
 
     async def raise_probe(self) -> JsonObject:
         return {"probe": 4, "hosts": [{"host": "h1", "milliseconds": None}], "silent": []}

@@ -783,7 +783,7 @@ def test_the_doctor_finds_what_is_broken_and_nothing_else(cloud: Cloud) -> None:
     until(lambda: ("h2", "mtu") in found_by_doctor(cloud))
     code, out = isthmus(cloud, "doctor")
     assert code == 1
-    assert "h2: br-phy has MTU 1400, and the underlay is said to carry 1500 (mtu)" in out
+    assert "h2: br-phy has MTU 1400, the underlay is said to carry 1500 (mtu)" in out
     assert "repair: on h2: ip link set br-phy mtu 1500" in out
     with links.links_of(links_of_host) as here:
         here.set_mtu("br-phy", 1500)

@@ -11,11 +11,11 @@ has no limit.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from isthmus.api.access import Peer
@@ -80,6 +80,16 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = True
+
+    def shutdown(self) -> None:
+        """The server stops. A stream has no end that could be waited for; what has a length is
+        finished."""
+        # uvicorn says that it is never None; before the first request it is
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.chunked_encoding and not cycle.response_complete:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

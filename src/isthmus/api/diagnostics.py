@@ -70,6 +70,7 @@ class ConnectivityCheck(Part, frozen=True, kw_only=True):
 
 
 _TYPE = Nested(ConnectivityCheck)
+CHECK_SCHEMA = _TYPE.schema()
 
 
 def read_check(body: Json) -> ConnectivityCheck:

@@ -132,6 +132,24 @@ class Exchange:
             raise Invalid(f"{name} is {text!r}: give a number from 0 to {highest:g}", target=name)
         return value
 
+    def whole(self, name: str, default: int, highest: int) -> int:
+        """The same of a whole number. Raises Invalid."""
+        text = self.word(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= highest):
+            raise Invalid(
+                f"{name} is {text!r}: give a whole number from 0 to {highest}", target=name
+            )
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        """Whether a word of the query string is true. Raises Invalid for what is neither."""
+        text = self.word(name).lower()
+        if text not in ("", "true", "false"):
+            raise Invalid(f"{name} is {text!r}: give true or false", target=name)
+        return text == "true"
+
     def word(self, name: str) -> str:
         """A text of the query string, empty when it is absent."""
         return dict(parse_qsl(self.query)).get(name, "")

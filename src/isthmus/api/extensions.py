@@ -19,7 +19,9 @@ from isthmus.reach.trace import Question
 
 EXTENSIONS = (
     "batch",
+    "bundle",
     "counters",
+    "doctor",
     "drops",
     "events",
     "explain",
@@ -35,6 +37,7 @@ PLACES = (
 SUPPORTED = ("V1",)
 """Versions that are whole. The others are understood as far as their resources are offered."""
 LONGEST_WAIT_S = 60.0
+FAMILIES = (0, 4, 6)
 MOST_DIGITS = 18
 """Of a number that the store can hold (RFC 7047 section 3.1: 64 bits)."""
 
@@ -92,8 +95,7 @@ async def answer(
             return json_reply(200, dict(insight.plan(requests, version)))
         case ["trace"] if len(words) == 1:
             exchange.only("GET")
-            by_switches = exchange.word("switches") == "true"
-            question = _question(exchange)
+            question, by_switches = _question(exchange), exchange.flag("switches")
             return json_reply(200, dict(await insight.trace(question, by_switches=by_switches)))
         case ["probes"] if len(words) == 1:
             exchange.only("POST")
@@ -108,24 +110,29 @@ async def answer(
 
 
 def _question(exchange: Exchange) -> Question:
-    """``?from=PORT&to=PORT or address&protocol=6&port=443``."""
+    """``?from=PORT&to=PORT or address&protocol=6&port=443``. Raises Invalid."""
     source, destination = exchange.word("from"), exchange.word("to")
     if not source or not destination:
-        raise Invalid("from and to are missing: name a port, and a port or an address")
-    protocol = int(exchange.argument("protocol", 0, 255))
+        missing = "to" if source else "from"
+        raise Invalid(
+            "from and to are needed, both: name a port, and a port or an address", target=missing
+        )
+    family = exchange.whole("family", 0, 6)
+    if family not in FAMILIES:
+        raise Invalid(f"family is {family}: give 4, 6, or 0 for what both have", target="family")
     return Question(
         source=source,
         destination=destination,
-        protocol=protocol,
-        destination_port=int(exchange.argument("port", 0, 65535)),
-        source_port=int(exchange.argument("sourcePort", 49152, 65535)),
-        family=int(exchange.argument("family", 0, 6)),
+        protocol=exchange.whole("protocol", 0, 255),
+        destination_port=exchange.whole("port", 0, 65535),
+        source_port=exchange.whole("sourcePort", 49152, 65535),
+        family=family,
     )
 
 
 async def _probe(exchange: Exchange, insight: Insight, number: str) -> dict[str, Json]:
     if not (number.isascii() and number.isdecimal() and len(number) <= MOST_DIGITS):
         raise Invalid(f"{number!r} is no number of a probe", target=number)
-    answered = int(exchange.argument("answered", 0, 1e6))
+    answered = exchange.whole("answered", 0, 1_000_000)
     wait_s = exchange.argument("waitSeconds", 0, LONGEST_WAIT_S)
     return dict(await insight.probe(int(number), answered, wait_s))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from isthmus.api.batch import MOST_REQUESTS
+from isthmus.api.diagnostics import CHECK_SCHEMA
 from isthmus.intent.model import Json
 from isthmus.intent.openapi import OF_A_BODY, answers
 from isthmus.intent.versions import VERSIONS
@@ -146,6 +147,52 @@ _STATISTICS: Json = _object(
     *("resourceRef", "properties"),
 )
 
+_REQUESTS: Json = {"required": True, "content": _content(_BATCH)}
+_EVENT: Json = {
+    "type": "object",
+    "properties": {"id": _TEXT, "event": _TEXT, "data": {"description": "A JSON object."}},
+}
+_STREAM: Json = {"description": "Events.", "content": {"text/event-stream": {"schema": _EVENT}}}
+_NUMBER: Json = {"type": "number", "minimum": 0}
+
+
+def _whole(highest: int) -> dict[str, Json]:
+    return {"type": "integer", "minimum": 0, "maximum": highest}
+
+
+def _stream(summary: str, *parameters: Json) -> dict[str, Json]:
+    """Server-sent events that do not end."""
+    return {
+        "summary": summary,
+        "parameters": [*parameters],
+        "responses": answers({"200": _STREAM}, "404"),
+    }
+
+
+_CHECK: Json = _object({"properties": dict(CHECK_SCHEMA)}, "properties")
+_RESULT: Json = _object(
+    {
+        "resourceRef": _TEXT,
+        "resourceId": _TEXT,
+        "properties": _object(
+            {
+                "operationId": _TEXT,
+                "result": _object(
+                    {
+                        "status": {"type": "string", "enum": ["InProgress", "Success", "Failure"]},
+                        "roundTripTimeMSec": {"type": "number"},
+                        "errorMessage": _TEXT,
+                        "nodeOutput": {"type": "array", "items": _FREE},
+                    },
+                    "status",
+                ),
+            },
+            "result",
+        ),
+    },
+    *("resourceRef", "properties"),
+)
+
 PATHS: dict[str, Json] = {
     "/networking/discovery": {"get": _operation("What this controller offers.", errors=())},
     f"{_VERSION}/discovery": {
@@ -159,7 +206,7 @@ PATHS: dict[str, Json] = {
             "Many writes as one transaction, each seeing those before it: all or nothing.",
             schema=_BATCH_ANSWER,
             errors=(*OF_A_BODY, "404", "409", "412"),
-            requestBody={"required": True, "content": _content(_BATCH)},
+            requestBody=_REQUESTS,
         ),
     },
     f"{_VERSION}/operations/{{id}}": {
@@ -212,6 +259,84 @@ PATHS: dict[str, Json] = {
         "parameters": _OF_VERSION,
         "get": _operation("One port from its request to its flows.", _ID),
     },
+    f"{_VERSION}/isthmus/plan": {
+        "parameters": _OF_VERSION,
+        "post": _operation(
+            "What a batch would do, if it were sent now. Nothing is stored.",
+            errors=(*OF_A_BODY, "404", "409", "412"),
+            requestBody=_REQUESTS,
+        ),
+    },
+    f"{_VERSION}/isthmus/trace": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "Where a packet ends, and why.",
+            {**_parameter("from", "query", _TEXT, "A networkInterface."), "required": True},
+            {
+                **_parameter("to", "query", _TEXT, "A networkInterface, or an address."),
+                "required": True,
+            },
+            _parameter("protocol", "query", _whole(255), "Else an echo request."),
+            _parameter("port", "query", _whole(65535)),
+            _parameter("sourcePort", "query", _whole(65535)),
+            _parameter("family", "query", {"type": "integer", "enum": [0, 4, 6]}),
+            _parameter("switches", "query", {"type": "boolean"}, "Ask the switches as well."),
+            errors=("400", "404"),
+        ),
+    },
+    f"{_VERSION}/isthmus/doctor": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "What is wrong, each with its repair.",
+            schema=_object({"findings": {"type": "array", "items": _FREE}}, "findings"),
+        ),
+    },
+    f"{_VERSION}/isthmus/bundle": {
+        "parameters": _OF_VERSION,
+        "get": _operation("Everything that support needs, without secrets."),
+    },
+    f"{_VERSION}/isthmus/counters": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "What rules, stages and ports have counted, by host.",
+            schema=_object({"hosts": {"type": "array", "items": _FREE}}, "hosts"),
+        ),
+    },
+    f"{_VERSION}/isthmus/events": {
+        "parameters": _OF_VERSION,
+        "get": _stream(
+            "What happens, from now on or behind an event.",
+            _parameter("after", "query", _TEXT, "The id of an event."),
+            _parameter("Last-Event-ID", "header", _TEXT, "Likewise, and before it."),
+        ),
+    },
+    f"{_VERSION}/isthmus/drops": {
+        "parameters": _OF_VERSION,
+        "get": _stream(
+            "A sample of what hosts drop, each with what dropped it.",
+            _parameter("port", "query", _TEXT, "Of this networkInterface only."),
+            _parameter("host", "query", _TEXT, "On this server only."),
+        ),
+    },
+    f"{_VERSION}/diagnostics/ConnectivityCheck": {
+        "parameters": _OF_VERSION,
+        "put": _operation(
+            "Begin to look whether one address of a virtual network reaches another.",
+            errors=(*OF_A_BODY, "404"),
+            requestBody={"required": True, "content": _content(_CHECK)},
+        ),
+    },
+    f"{_VERSION}/diagnostics/ConnectivityCheckResults": {
+        "parameters": _OF_VERSION,
+        "get": _operation(
+            "What checks have found in the last hour.",
+            schema=_object({"value": {"type": "array", "items": _RESULT}}, "value"),
+        ),
+    },
+    f"{_VERSION}/diagnostics/ConnectivityCheckResults/{{id}}": {
+        "parameters": _OF_VERSION,
+        "get": _operation("What a check has found.", _ID, schema=_RESULT),
+    },
     f"{_VERSION}/isthmus/probes": {
         "parameters": _OF_VERSION,
         "post": _operation(
@@ -224,8 +349,8 @@ PATHS: dict[str, Json] = {
         "get": _operation(
             "Who has answered.",
             _parameter("number", "path", {"type": "integer"}),
-            _parameter("answered", "query", {"type": "integer"}, "Wait for more hosts than that."),
-            _parameter("waitSeconds", "query", {"type": "number"}, "And no longer than that."),
+            _parameter("answered", "query", _whole(1_000_000), "Wait for more hosts than that."),
+            _parameter("waitSeconds", "query", _NUMBER, "And no longer than that."),
             errors=("400", "404"),
         ),
     },

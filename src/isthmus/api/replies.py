@@ -78,20 +78,20 @@ async def _send_stream(
 ) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     gone = asyncio.ensure_future(_disconnected(receive))
+    piece: asyncio.Future[bytes | None] | None = None
     try:
         while not gone.done():
             piece = asyncio.ensure_future(anext(stream, None))
             await asyncio.wait((piece, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not piece.done():
-                piece.cancel()
-                await asyncio.wait((piece,))
-                break
-            if (data := piece.result()) is None:
+            if not piece.done() or (data := piece.result()) is None:
                 break
             await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()
+        if piece is not None and not piece.done():
+            piece.cancel()
+            await asyncio.wait((piece,))
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
 

@@ -49,7 +49,8 @@ _KNOWN = {*_FIELDS, "resourceRef", "method", "ifMatch", "ifNoneMatch"}
 
 
 def requests(paths: list[str]) -> list[dict[str, Any]]:
-    """The entries of all files, in order, as a batch takes them. ``-`` is the standard input.
+    """The entries of all files as a batch takes them: in order, but none before what it mentions.
+    ``-`` is the standard input.
 
     Raises NotFound, Invalid with file and line.
     """
@@ -61,7 +62,60 @@ def requests(paths: list[str]) -> list[dict[str, Any]]:
     ]
     if not found:
         raise Invalid(f"{', '.join(paths)} hold no resource")
-    return found
+    return _mentioned_first(found)
+
+
+def _mentioned_first(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same requests, each after those that make what it mentions. With a deletion among them
+    they stay as written: what is deleted and made anew means its order.
+    """
+    if any(request["method"] != "PUT" for request in wanted):
+        return wanted
+    made = {
+        _key(request["resourceRef"]): index for index, request in reversed([*enumerate(wanted)])
+    }
+    ordered: dict[int, None] = {}
+    entered: set[int] = set()
+    for first in range(len(wanted)):
+        waiting = [first]
+        while waiting:
+            index = waiting[-1]
+            if index in entered:
+                ordered[waiting.pop()] = None
+                continue
+            entered.add(index)
+            needed = (_maker(ref, made) for ref in _mentions(wanted[index]))
+            waiting += [one for one in needed if one is not None and one not in entered]
+    return [wanted[index] for index in ordered]
+
+
+def _key(reference: str) -> str:
+    return "/" + reference.strip("/").lower()
+
+
+def _maker(reference: str, made: Mapping[str, int]) -> int | None:
+    """Of the request that makes a reference, or what it stands within."""
+    key = _key(reference)
+    while key:
+        if key in made:
+            return made[key]
+        key = key.rpartition("/")[0]
+    return None
+
+
+def _mentions(request: Mapping[str, Any]) -> list[str]:
+    """References in a request's body, and what its own reference stands within; last ones first."""
+    above = _key(request["resourceRef"]).rpartition("/")[0]
+    found = [above] if above else []
+    left: list[object] = [request["body"]]
+    while left:
+        match left.pop():
+            case list() as several:
+                left += several
+            case dict() as one:
+                found += [ref for ref in (one.get("resourceRef"),) if isinstance(ref, str)]
+                left += one.values()
+    return found[::-1]
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
