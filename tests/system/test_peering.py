@@ -178,7 +178,7 @@ def test_networks_reach_each_other_only_while_both_are_peered(cloud: Cloud) -> N
     cloud.put(THEIRS, peering("red"))
     assert crossing_now(awaited=True) == [everyone, everyone]
     cloud.delete(OURS)
-    assert state(cloud, THEIRS) == "Initiated"
+    assert state(cloud, THEIRS) == "Disconnected"
     assert crossing_now(awaited=False) == [set(), set()]
     cloud.delete(THEIRS)
     assert crossing_now(awaited=False) == [set(), set()]
