@@ -270,6 +270,24 @@ def test_what_a_stateless_rule_lets_pass_is_delivered_and_its_answer_needs_a_rul
     assert both.last.text == "the answer is allowed by a stateless rule too"
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason", "text"),
+    [
+        (TCP_80, "answer dropped", "the answer is dropped: a stateless rule let the packet pass, "),
+        (TCP_80._replace(protocol=17), "", "the answer is allowed by a rule of its own"),
+    ],
+)
+def test_a_stateful_rule_allows_an_answer_that_can_begin_a_connection(
+    asked: Question, reason: str, text: str
+) -> None:
+    """A datagram is one; the second step of a handshake is not."""
+    sets, db = rule_set("plain", "deny", "deny"), under(DB, "interface * plain")
+    way_back = rule("back", "allow", direction="out", of="plain", protocol=-1)
+    found = traced(asked, db, sets, way_back, *_stateless("in"))
+    assert ending(found) == (DELIVERED, reason, "")
+    assert found.last.text.startswith(text)
+
+
 def test_the_answer_is_asked_for_at_both_ends_of_stateless_rules() -> None:
     rows = (
         *(rule_set("plain", "deny", "deny"), rule_set("half", "deny", "deny")),

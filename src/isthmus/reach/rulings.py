@@ -13,6 +13,8 @@ from isthmus.reach.world import World
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
 WITH_PORTS = frozenset((TCP, UDP, SCTP))
+WITH_HANDSHAKE = frozenset((TCP, SCTP, ICMP, ICMPV6))
+"""Whose answers begin no connection: connection tracking tells them from questions."""
 
 
 class Packet(NamedTuple):

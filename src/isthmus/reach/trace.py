@@ -14,7 +14,7 @@ from typing import NamedTuple
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
 from isthmus.policy.rows import Claim, Port
-from isthmus.reach.rulings import ICMP, ICMPV6, Packet, Ruling, leading, rulings
+from isthmus.reach.rulings import ICMP, ICMPV6, WITH_HANDSHAKE, Packet, Ruling, leading, rulings
 from isthmus.reach.world import World, parse
 
 DELIVERED, DROPPED = "delivered", "dropped"
@@ -282,8 +282,11 @@ def _stateless_answer(
 ) -> Iterator[Step]:
     back = "out" if direction == "in" else "in"
     found = rulings(world, port, str(address), back, reply)
-    if found and all(ruling.allowed and ruling.stateless for ruling in found):
+    allowed = all(ruling.allowed for ruling in found)
+    if found and allowed and all(ruling.stateless for ruling in found):
         yield Step(port.id, True, "the answer is allowed by a stateless rule too")
+    elif found and allowed and reply.protocol not in WITH_HANDSHAKE:
+        yield Step(port.id, True, "the answer is allowed by a rule of its own")
     elif found:
         text = "the answer is dropped: a stateless rule let the packet pass, and none its answer"
         yield Step(port.id, True, text, "answer dropped")
