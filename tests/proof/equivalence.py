@@ -116,6 +116,12 @@ class Outcomes:
             for its, address, ours in self._sources
         )
 
+    def may_be(self, packets: PacketSet) -> bool:
+        """Whether these packets can be in the state that tracking says: a reply is to somebody that
+        can have begun."""
+        state = packets.values >> OFFSET[SLOT[oxm.CT_STATE]]
+        return not state & oxm.CT_RPL or self._is_answered(packets)
+
 
 _SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
 _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
@@ -147,10 +153,16 @@ def differences(
         for one, mine in enumerate(_parts(before, packets)):
             for other, its in enumerate(_parts(after, packets)):
                 both = mine.packets.narrowed(*its.packets[:2])
-                if both is None or _goes_before(before[:one], after[:other], both):
+                if both is None or original.of(both, mine.operations) == mutant.of(
+                    both, its.operations
+                ):
                     continue
-                if original.of(both, mine.operations) != mutant.of(both, its.operations):
-                    yield both
+                earlier = [taken.packets for taken in (*before[:one], *after[:other])]
+                for left in _left(both, earlier, _SPLITS):
+                    if original.may_be(left) and original.of(left, mine.operations) != mutant.of(
+                        left, its.operations
+                    ):
+                        yield left
 
 
 class _Part(NamedTuple):
@@ -166,6 +178,23 @@ def _parts(taken: tuple[Taken, ...], packets: PacketSet) -> Iterator[_Part]:
         yield _Part(packets, ())
 
 
-def _goes_before(ours: Iterable[Taken], theirs: Iterable[Taken], packets: PacketSet) -> bool:
-    """Whether these packets find a flow that goes before."""
-    return any(packets.is_within(*one.packets[:2]) for one in (*ours, *theirs))
+_SPLITS = 12
+"""How often a set is halved to see what others leave of it."""
+
+
+def _left(packets: PacketSet, taking: list[PacketSet], splits: int) -> Iterator[PacketSet]:
+    """What no one of `taking` takes of a set, in parts; too much where these are too many."""
+    known, values = packets.known, packets.values
+    meeting = [one for one in taking if not (one.values ^ values) & one.known & known]
+    if any(not one.known & ~known for one in meeting):
+        return
+    if not meeting or not splits:
+        yield packets
+        return
+    nearest = min(meeting, key=lambda one: (one.known & ~known).bit_count())
+    bit = nearest.known & ~known
+    bit &= -bit
+    for value in (bit, 0):
+        half = packets.narrowed(value, bit)
+        if half is not None:
+            yield from _left(half, meeting, splits - 1)
