@@ -36,6 +36,7 @@ def _ports() -> Iterator[tuple[Port, str]]:
     yield port("red/b", 5, rule_sets=("interface * plain",), groups=("web", "office")), "h1"
     yield port("red/b", 6, families="4", rule_sets=("subnet * fence",), guards=_GUARDED), "h2"
     yield port("red/b", 7, groups=all_groups), "h1"
+    yield port("red/b", 10, rule_sets=web, groups=("web",)), "h1"
     yield port("red/b", 9, groups=("office", "web"), families="4"), "h3"
     yield port("blue/a", 4, rule_sets=web, groups=("web",)), "h1"
     yield port("blue/a", 5, families="6", groups=all_groups), "h2"
