@@ -87,7 +87,11 @@ class Checker:
         if probe.port:
             return network.send(probe.port, probe.frame)
         return network.inject(
-            probe.host, probe.came_from, probe.vsid, probe.frame, probe.encapsulation
+            probe.host,
+            probe.came_from,
+            probe.vsid << 8 | probe.flow_id if probe.encapsulation == "nvgre" else probe.vsid,
+            probe.frame,
+            probe.encapsulation,
         )
 
     def _expected(self, probe: Probe) -> tuple[Delivered, ...]:

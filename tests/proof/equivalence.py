@@ -23,25 +23,25 @@ from isthmus.wire import oxm
 from tests.proof.connections import ICMP_REPLY_OF
 from tests.proof.network import Host
 from tests.proof.operations import Operation
-from tests.proof.outcomes import NOTHING, Numbered, Outcome, Outcomes, seen
-from tests.proof.packet_sets import OFFSET, PacketSet
+from tests.proof.outcomes import NOTHING, Numbered, Outcome, Outcomes, seen, source_of
+from tests.proof.packet_sets import OFFSET, SENT, PacketSet
 from tests.proof.program import Program
 from tests.proof.slots import SLOT
-from tests.proof.symbolic import Taken, arriving, beginnings
+from tests.proof.symbolic import Explorer, Taken, arriving, beginnings, changed, ways
 
 
 class World:
-    """The outcomes of all hosts of a network, each as it was when it was first asked."""
+    """The outcomes of all hosts of a network, as they are now."""
 
     def __init__(self, hosts: Iterable[Host]) -> None:
         self._hosts = {host.name: host for host in hosts}
         self._at = {host.provider_address: host.name for host in self._hosts.values()}
         self._numbered = Numbered()
-        self._outcomes: dict[str, Outcomes] = {}
-        self._explored: set[str] = set()
-        self._ports: dict[str, frozenset[int]] = {
-            host.name: frozenset(host.port_of) for host in self._hosts.values()
+        self._programs = {
+            host.name: Program(host.program.flows.values()) for host in self._hosts.values()
         }
+        self._outcomes: dict[str, Outcomes] = {}
+        self._reached: dict[str, dict[int, tuple[PacketSet, ...]]] = {}
 
     def of(self, name: str) -> Outcomes:
         """Of a host."""
@@ -52,18 +52,20 @@ class World:
             def leaves(port: int, packets: PacketSet) -> Outcome | None:
                 return self._arrived(host, port, packets)
 
-            program = Program(host.program.flows.values())
-            found = self._outcomes[name] = Outcomes(program, self._numbered, leaves)
+            found = Outcomes(self._programs[name], self._numbered, leaves)
+            self._outcomes[name] = found
         return found
 
     def reached(self, name: str, table: int) -> tuple[PacketSet, ...]:
         """All that can come to a table of a host."""
-        explorer, host = self.of(name).explorer, self._hosts[name]
-        if name not in self._explored:
-            self._explored.add(name)
+        if name not in self._reached:
+            host = self._hosts[name]
+            explorer = Explorer(self.of(name).program)
             for packets in beginnings(list(host.port_of), list(host.tunnel_ports.values())):
                 explorer.explore(Stage.CLASSIFY, packets)
-        return tuple(explorer.reached.get(table, ()))
+            self._reached[name] = {at: tuple(sets) for at, sets in explorer.reached.items()}
+            self.of(name).sources = frozenset(map(source_of, explorer.looked_up()))
+        return self._reached[name].get(table, ())
 
     def _arrived(self, host: Host, port: int, packets: PacketSet) -> Outcome | None:
         if port in host.port_of:
@@ -156,21 +158,46 @@ def _known(packets: PacketSet, field: oxm.Field) -> tuple[int, int]:
     return packets.values >> first & ones, packets.known >> first & ones
 
 
-def asks_tracking(mutant: Outcomes, table: int, packets: PacketSet) -> bool:
-    """Whether a set of packets comes to connection tracking with all that is to be looked at: no
-    stateless rule has let either end pass, and what tracking says of stateless rules is the same
-    (`rules._verdicts`), but for what it cannot follow."""
+def asks_tracking(original: Outcomes, mutant: Outcomes, table: int, packets: PacketSet) -> bool:
+    """Whether all that a mutant does to a set is that more of it is sent through connection
+    tracking: there, stateless rules say the same (`rules._verdicts`)."""
     if not Stage.PLAIN_SOURCE_GROUPS <= table < Stage.TRACK:
         return False
-    mutant.explorer.forget()
-    mutant.explorer.explore(table, packets)
-    ends = [_register(packets, end) for end in (Register.SENDER, Register.RECEIVER)]
-    arrived = mutant.explorer.reached.get(Stage.TRACK, ())
-    return bool(arrived) and all(
-        [_register(its, end) for end in (Register.SENDER, Register.RECEIVER)] == ends
-        for its in arrived
-    )
+    unseen = _ends(packets)
+    for at, its in _tracked(mutant, table, packets):
+        same = packets.narrowed(its.values & _SENT, its.known & _SENT)
+        if at != Stage.TRACK or same is None:
+            return False
+        for before, theirs in _tracked(original, table, same):
+            pairs = zip(_ends(its), _ends(theirs), unseen, strict=True)
+            if before != Stage.TRACK or any(
+                mine not in (other, whole) for mine, other, whole in pairs
+            ):
+                return False
+    return True
 
 
-def _register(packets: PacketSet, register: Register) -> tuple[int, int]:
-    return _known(packets, oxm.REG[register])
+_SENT = -1 << SENT
+
+
+def _tracked(outcomes: Outcomes, table: int, packets: PacketSet) -> Iterator[_At]:
+    """Where the parts of a set are when the stages of stateless rules are behind them."""
+    if table >= Stage.TRACK:
+        yield _At(table, packets)
+        return
+    for its, flow in outcomes.taken(table, packets):
+        for one in flow.operations:
+            for following, left in ways(one, its):
+                yield from _tracked(outcomes, following, left)
+            its = changed(one, its)
+        if not flow.operations:
+            yield _At(table, its)
+
+
+class _At(NamedTuple):
+    table: int
+    packets: PacketSet
+
+
+def _ends(packets: PacketSet) -> list[tuple[int, int]]:
+    return [_known(packets, oxm.REG[end]) for end in (Register.SENDER, Register.RECEIVER)]

@@ -41,8 +41,6 @@ class Judge:
         good, bad = recording.of(went_well=True), recording.of(went_well=False)
         self._pool = Pool(good, bad, checker.reference.ports.values())
         self._world = World(checker.network.hosts.values())
-        for name in checker.network.hosts:
-            self._world.of(name)
 
     @property
     def network(self) -> Network:
@@ -91,7 +89,7 @@ class Judge:
         table = _table(mutant)
         before = self._world.of(mutant.host)
         after = before.changed(self.network.hosts[mutant.host].program, table)
-        return asks_tracking(after, table, packets)
+        return asks_tracking(before, after, table, packets)
 
     def _is_shown(self, number: int) -> bool:
         try:
@@ -101,9 +99,9 @@ class Judge:
 
     def _differing(self, mutant: Mutant) -> Iterator[PacketSet]:
         table = _table(mutant)
+        sets = self._world.reached(mutant.host, table)
         before = self._world.of(mutant.host)
         after = before.changed(self.network.hosts[mutant.host].program, table)
-        sets = self._world.reached(mutant.host, table)
         for number, packets in enumerate(differences(before, after, table, sets)):
             if number >= _MOST_SETS:
                 return

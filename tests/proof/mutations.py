@@ -62,7 +62,8 @@ def is_relevant(key: FlowKey, instructions: bytes) -> bool:
         return False
     kinds = exact.get(oxm.ICMPV6_TYPE), exact.get(oxm.ICMPV6_CODE)
     is_discovery = kinds[0] is not None and 133 <= kinds[0] <= 137
-    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery
+    is_dhcp = exact.get(oxm.UDP_SRC) == 68
+    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery and not is_dhcp
 
 
 _STATELESS = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL

@@ -10,8 +10,9 @@ looks at. What a resubmit may have written is taken to be the same where the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.pipeline import Register, Stage
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.operations import Operation
@@ -59,11 +60,13 @@ class Outcomes:
         original: Outcomes | None = None,
         table: int = 0,
     ) -> None:
+        self.program = program
         self.explorer = Explorer(program)
+        self.sources: frozenset[Address] | None = None
+        """From where packets come to connection tracking, where that has been looked at."""
         self._numbered, self._arrival = numbered, arrival
         self._original, self._table = original, table
         self._known: dict[tuple[int, PacketSet], Outcome] = {}
-        self._sources: set[tuple[int, int, int]] = set()
 
     def changed(self, program: Program, table: int) -> Outcomes:
         """Of a program that differs from this one in a table."""
@@ -148,15 +151,17 @@ class Outcomes:
 
     def is_answered(self, packets: PacketSet) -> bool:
         """Whether anybody can send from where these packets go: then it matters whether their
-        connection is known. To their own way it does not, for only replies have another."""
+        connection is known. To their own way it does not, for only replies have another. What comes
+        from a tunnel is answered, and is an answer, on this host: two hosts that lie together, one
+        with the question and one with the answer, are not thought of."""
         if self._original is not None:
             return self._table < Stage.DISPATCH or self._original.is_answered(packets)
-        if not self._sources:
-            self._sources = {_end(its, _SOURCES) for its in self.explorer.looked_up()}
-        family, values, known = _end(packets, _DESTINATIONS)
-        return any(
-            family == its and not (values ^ address) & known & ours
-            for its, address, ours in self._sources
+        to = _end(packets, _DESTINATIONS)
+        return self.sources is None or any(
+            to[:2] == one[:2]
+            and not (to.values ^ one.values) & to.known & one.known
+            and not (to.from_tunnel and one.from_tunnel)
+            for one in self.sources
         )
 
 
@@ -164,11 +169,31 @@ _SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
 _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
 
 
-def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> tuple[int, int, int]:
-    """Family, and what is known of an address."""
+class Address(NamedTuple):
+    """What is known of one, in a routing domain; whether its packets come from a tunnel."""
+
+    domain: int
+    family: int
+    from_tunnel: bool
+    values: int
+    known: int
+
+
+def source_of(packets: PacketSet) -> Address:
+    """Where packets come from."""
+    return _end(packets, _SOURCES)
+
+
+def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> Address:
     family = 4 if is_family(packets, 4) else 6
     first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
-    return family, packets.values >> first & ones, packets.known >> first & ones
+    domain = packets.values >> OFFSET[Register.DOMAIN] & 0xFFFFFFFF
+    values, known = (number >> first & ones for number in packets[:2])
+    return Address(domain, family, bool(_origin_of(packets)), values, known)
+
+
+def _origin_of(packets: PacketSet) -> int:
+    return packets.values >> OFFSET[Register.ORIGIN] & 1
 
 
 def _bits(packets: PacketSet, bits: int) -> tuple[int, int]:
@@ -176,7 +201,7 @@ def _bits(packets: PacketSet, bits: int) -> tuple[int, int]:
 
 
 def seen(packets: PacketSet) -> tuple[object, ...]:
-    """What a packet holds when it leaves: of each field, that it is as it was sent, or what it is."""
+    """What a packet holds when it leaves: each field as it was sent, or what it has become."""
     return tuple(_origin(packets, slot, width) for slot, width in CONTENT)
 
 

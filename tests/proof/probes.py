@@ -34,6 +34,8 @@ class Probe(NamedTuple):
     came_from: str = ""
     vsid: int = 0
     encapsulation: str = "nvgre"
+    flow_id: int = 0
+    """Of NVGRE: what stands behind the VSID; means nothing."""
 
 
 PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {

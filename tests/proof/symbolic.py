@@ -101,11 +101,6 @@ class Explorer:
                 if narrowed is packets:
                     return
 
-    def forget(self) -> None:
-        """What has been reached."""
-        self.reached.clear()
-        self._touched.clear()
-
     def looked_up(self) -> Iterator[PacketSet]:
         """The sets that come to connection tracking."""
         for table, sets in self.reached.items():

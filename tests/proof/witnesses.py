@@ -13,7 +13,7 @@ from random import Random
 
 from isthmus.policy.rows import Port
 from isthmus.wire import oxm
-from tests.proof.frames import frame_of
+from tests.proof.frames import PORTS_OF, frame_of
 from tests.proof.network import Host
 from tests.proof.packet_sets import OFFSET, SENT, PacketSet
 from tests.proof.probes import Probe, answered_by
@@ -63,11 +63,12 @@ def _values(probe: Probe) -> _Values:
 
 
 def _alike(frame: _Values, known: _Values, masks: _Values) -> float:
-    """How much of what is known a frame has: fields that are known whole count most."""
+    """How much of what is known a frame has."""
     return sum(
-        mask.bit_count() / (8 * field.n_bytes)
+        (mask.bit_count() - 2 * ((frame.get(field, 0) ^ known[field]) & mask).bit_count())
+        / (8 * field.n_bytes)
         for field, mask in masks.items()
-        if mask and (frame.get(field, 0) ^ known[field]) & mask == 0
+        if mask
     )
 
 
@@ -84,12 +85,32 @@ def probes_of(
     is_tunneled = known[oxm.IN_PORT] not in host.port_of
     kind = (4 if known[oxm.ETH_TYPE] == 0x0800 else 6), host.name if is_tunneled else ""
     state = packets.values >> OFFSET[SLOT[oxm.CT_STATE]]
+    if state & oxm.CT_TRK and not state & oxm.CT_INV:
+        _as_tracked(packets, known, masks, turned=bool(state & oxm.CT_RPL))
     for _ in range(count):
         found = pool.filled(known, masks, kind, random)
         probe = _probe(host, found)
         answered = answered_by(probe, pool.ports) if state & oxm.CT_RPL else None
         if probe is not None:
             yield answered or probe
+
+
+def _as_tracked(packets: PacketSet, known: _Values, masks: _Values, *, turned: bool) -> None:
+    """What is known of the tuple of the connection is known of the packet."""
+    known[oxm.IP_PROTO] |= _slot(packets.values, oxm.CT_NW_PROTO)
+    masks[oxm.IP_PROTO] |= _slot(packets.known, oxm.CT_NW_PROTO)
+    fields = PORTS_OF.get(known[oxm.IP_PROTO], ()) if masks[oxm.IP_PROTO] == 0xFF else ()
+    if turned and known[oxm.IP_PROTO] in (1, 58):
+        fields = ()
+    tracked = (oxm.CT_TP_DST, oxm.CT_TP_SRC) if turned else (oxm.CT_TP_SRC, oxm.CT_TP_DST)
+    for field, its in zip(fields, tracked, strict=False):
+        new = _slot(packets.known, its) & field.ones & ~masks[field]
+        known[field] |= _slot(packets.values, its) & new
+        masks[field] |= new
+
+
+def _slot(number: int, field: oxm.Field) -> int:
+    return number >> OFFSET[SLOT[field]] & (1 << 8 * field.n_bytes) - 1
 
 
 def _probe(host: Host, found: _Values) -> Probe | None:
@@ -100,7 +121,7 @@ def _probe(host: Host, found: _Values) -> Probe | None:
     for encapsulation, its in host.tunnel_ports.items():
         if its == ofport:
             key = found[oxm.TUNNEL_ID]
-            vsid = key >> 8 if encapsulation == "nvgre" else key
+            vsid, flow_id = divmod(key, 0x100) if encapsulation == "nvgre" else (key, 0)
             came_from = str(IPv4Address(found[oxm.TUN_SRC]))
-            return Probe(frame, "", host.name, came_from, vsid, encapsulation)
+            return Probe(frame, "", host.name, came_from, vsid, encapsulation, flow_id)
     return None
