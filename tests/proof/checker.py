@@ -9,7 +9,7 @@ from typing import NamedTuple
 from isthmus.addresses import MULTICAST_BIT, parse_mac
 from tests.proof.frames import answer
 from tests.proof.network import Delivered, Network
-from tests.proof.probes import Probe
+from tests.proof.probes import Probe, answered_by
 from tests.proof.program import Overlap
 from tests.proof.reference import Reference
 
@@ -47,6 +47,10 @@ class Checker:
         wrong = self.step("first", probe)
         if wrong is not None or not probe.port or probe.frame.eth_dst & MULTICAST_BIT:
             return wrong
+        if self.reference.leads_nowhere(probe.port, probe.frame):
+            # Nobody may take for an answer what answers nothing.
+            back = answered_by(probe, self.reference.ports.values())
+            return self.step("uninvited", back) if back is not None else None
         for delivered in self.exchange[0][1]:
             back = self.answer(delivered)
             if back is not None:
@@ -83,7 +87,11 @@ class Checker:
         if probe.port:
             return network.send(probe.port, probe.frame)
         return network.inject(
-            probe.host, probe.came_from, probe.vsid, probe.frame, probe.encapsulation
+            probe.host,
+            probe.came_from,
+            probe.vsid << 8 | probe.flow_id if probe.encapsulation == "nvgre" else probe.vsid,
+            probe.frame,
+            probe.encapsulation,
         )
 
     def _expected(self, probe: Probe) -> tuple[Delivered, ...]:

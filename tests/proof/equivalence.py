@@ -15,125 +15,70 @@ still, and then no probe can catch it, and the test that wants all mutants caugh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.pipeline import Register, Stage
 from isthmus.wire import oxm
-from tests.proof import operations as op
+from tests.proof.connections import ICMP_REPLY_OF
+from tests.proof.network import Host
 from tests.proof.operations import Operation
-from tests.proof.packet_sets import OFFSET, PacketSet, Twins, span_of_twins
+from tests.proof.outcomes import NOTHING, Numbered, Outcome, Outcomes, seen, source_of
+from tests.proof.packet_sets import OFFSET, SENT, PacketSet
 from tests.proof.program import Program
 from tests.proof.slots import SLOT
-from tests.proof.symbolic import Explorer, Taken, Touch, changed, is_family, reads_of, ways
-
-Outcome = tuple[object, ...]
-"""What becomes of a set of packets, in a form in which equals are equal. () is a drop."""
+from tests.proof.symbolic import Explorer, Taken, arriving, beginnings, changed, ways
 
 
-class Outcomes:
-    """Of one program; or of one that differs from `original` in one table."""
+class World:
+    """The outcomes of all hosts of a network, as they are now."""
 
-    def __init__(
-        self, program: Program, original: Outcomes | None = None, table: int | None = None
-    ) -> None:
-        self.explorer = Explorer(program)
-        self._original, self._table = original, table
-        self._known: dict[tuple[int, PacketSet], Outcome] = {}
-        self._sources: set[tuple[int, int, int]] = set()
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._hosts = {host.name: host for host in hosts}
+        self._at = {host.provider_address: host.name for host in self._hosts.values()}
+        self._numbered = Numbered()
+        self._programs = {
+            host.name: Program(host.program.flows.values()) for host in self._hosts.values()
+        }
+        self._outcomes: dict[str, Outcomes] = {}
+        self._reached: dict[str, dict[int, tuple[PacketSet, ...]]] = {}
 
-    def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
-        """Which flows packets of a set find."""
-        if self._original is not None and table != self._table:
-            return self._original.taken(table, packets)
-        return self.explorer.taken(table, packets)
-
-    def touch(self, table: int, packets: PacketSet) -> Touch:
-        """What is looked at and written from a table on."""
-        if self._original is not None:
-            found = self._original.touch(table, packets)
-            if not self._table or not found.tables >> self._table & 1:
-                return found
-        return self.explorer.explore(table, packets)
-
-    def at(self, table: int, packets: PacketSet) -> Outcome:
-        """Of a set that comes to a table."""
-        if self._original is not None and self._table is not None:
-            touch = self._original.touch(table, packets)
-            if not touch.tables >> self._table & 1:
-                return self._original.at(table, packets)
-        place = table, packets
-        found = self._known.get(place)
+    def of(self, name: str) -> Outcomes:
+        """Of a host."""
+        found = self._outcomes.get(name)
         if found is None:
-            found = self._known[place] = self._at(table, packets)
+            host = self._hosts[name]
+
+            def leaves(port: int, packets: PacketSet) -> Outcome | None:
+                return self._arrived(host, port, packets)
+
+            found = Outcomes(self._programs[name], self._numbered, leaves)
+            self._outcomes[name] = found
         return found
 
-    def _at(self, table: int, packets: PacketSet) -> Outcome:
-        taken = self.taken(table, packets)
-        each = {self.of(its, flow.operations) for its, flow in taken}
-        if not taken or taken[-1].packets is not packets:
-            each.add(())
-        if len(each) == 1:
-            return each.pop()
-        return ("by flows", table, restricted(packets, self.touch(table, packets).reads))
+    def reached(self, name: str, table: int) -> tuple[PacketSet, ...]:
+        """All that can come to a table of a host."""
+        if name not in self._reached:
+            host = self._hosts[name]
+            explorer = Explorer(self.of(name).program)
+            for packets in beginnings(list(host.port_of), list(host.tunnel_ports.values())):
+                explorer.explore(Stage.CLASSIFY, packets)
+            self._reached[name] = {at: tuple(sets) for at, sets in explorer.reached.items()}
+            self.of(name).sources = frozenset(map(source_of, explorer.looked_up()))
+        return self._reached[name].get(table, ())
 
-    def of(self, packets: PacketSet, operations: tuple[Operation, ...]) -> Outcome:
-        """Of a set on which operations are done."""
-        found: list[object] = []
-        for one in operations:
-            each = [self.at(table, its) for table, its in ways(one, packets)]
-            if isinstance(one, op.Ct):
-                found += self._tracked(one, packets, each)
-            elif isinstance(one, op.Output | op.InPort | op.OutputRegister):
-                found.append((one, restricted(packets, reads_of(one))))
-            else:
-                found += (part for outcome in each for part in outcome)
-            if isinstance(one, op.Resubmit):
-                packets = packets.forgotten(self.touch(one.table, packets).writes)
-            packets = changed(one, packets)
-        return tuple(found)
-
-    def _tracked(self, one: op.Ct, packets: PacketSet, each: list[Outcome]) -> Iterator[object]:
-        """What tracking says matters only where it makes a difference; what it keeps, only if
-        somebody can answer."""
-        if len(set(each)) > 1:
-            yield (one, restricted(packets, reads_of(one)), *each)
-        else:
-            yield from each[0] if each else ()
-        if one.commit and self._is_answered(packets):
-            yield one, restricted(packets, reads_of(one))
-
-    def _is_answered(self, packets: PacketSet) -> bool:
-        """Whether anybody can send from where these packets go: then it matters whether their
-        connection is known. To their own way it does not, for only replies have another."""
-        if self._original is not None and self._table is not None:
-            return self._table < Stage.DISPATCH or self._original._is_answered(packets)
-        if not self._sources:
-            self._sources = {end_of(its, _SOURCES) for its in self.explorer.looked_up()}
-        family, values, known = end_of(packets, _DESTINATIONS)
-        return any(
-            family == its and not (values ^ address) & known & ours
-            for its, address, ours in self._sources
-        )
-
-
-_SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
-_DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
-
-
-def end_of(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> tuple[int, int, int]:
-    """Family, and what is known of an address."""
-    family = 4 if is_family(packets, 4) else 6
-    first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
-    return family, packets.values >> first & ones, packets.known >> first & ones
-
-
-def restricted(packets: PacketSet, bits: int) -> PacketSet:
-    """Only what is known of these bits."""
-    twins: frozenset[Twins] = frozenset(
-        one for one in packets.twins if span_of_twins(one) & ~bits == 0
-    )
-    return PacketSet(packets.values & bits, packets.known & bits, twins)
+    def _arrived(self, host: Host, port: int, packets: PacketSet) -> Outcome | None:
+        if port in host.port_of:
+            return self._numbered.of((host.port_of[port], seen(packets)))
+        names = {ofport: name for name, ofport in host.tunnel_ports.items()}
+        if port not in names:
+            return None
+        to = packets.values >> OFFSET[SLOT[oxm.TUN_DST]] & 0xFFFFFFFF
+        there = self._hosts.get(self._at.get(to, ""))
+        if there is None or names[port] not in there.tunnel_ports:
+            return NOTHING
+        its = arriving(packets, there.tunnel_ports[names[port]], host.provider_address)
+        return self.of(there.name).at(Stage.CLASSIFY, its)
 
 
 def differences(
@@ -147,10 +92,16 @@ def differences(
         for one, mine in enumerate(_parts(before, packets)):
             for other, its in enumerate(_parts(after, packets)):
                 both = mine.packets.narrowed(*its.packets[:2])
-                if both is None or _goes_before(before[:one], after[:other], both):
+                if both is None or original.of(both, mine.operations) == mutant.of(
+                    both, its.operations
+                ):
                     continue
-                if original.of(both, mine.operations) != mutant.of(both, its.operations):
-                    yield both
+                earlier = [taken.packets for taken in (*before[:one], *after[:other])]
+                for left in _left(both, earlier, _SPLITS):
+                    if may_be(original, left) and original.of(left, mine.operations) != mutant.of(
+                        left, its.operations
+                    ):
+                        yield left
 
 
 class _Part(NamedTuple):
@@ -162,10 +113,91 @@ def _parts(taken: tuple[Taken, ...], packets: PacketSet) -> Iterator[_Part]:
     """What each flow may take of a set; the last is what finds none."""
     for its, flow in taken:
         yield _Part(its, flow.operations)
-    if not taken or taken[-1].packets is not packets:
+    if not taken or taken[-1].packets != packets:
         yield _Part(packets, ())
 
 
-def _goes_before(ours: Iterable[Taken], theirs: Iterable[Taken], packets: PacketSet) -> bool:
-    """Whether these packets find a flow that goes before."""
-    return any(packets.is_within(*one.packets[:2]) for one in (*ours, *theirs))
+_SPLITS = 12
+"""How often a set is halved to see what others leave of it."""
+
+
+def _left(packets: PacketSet, taking: list[PacketSet], splits: int) -> Iterator[PacketSet]:
+    """What no one of `taking` takes of a set, in parts; too much where these are too many."""
+    known, values = packets.known, packets.values
+    meeting = [one for one in taking if not (one.values ^ values) & one.known & known]
+    if any(not one.known & ~known for one in meeting):
+        return
+    if not meeting or not splits:
+        yield packets
+        return
+    nearest = min(meeting, key=lambda one: (one.known & ~known).bit_count())
+    bit = nearest.known & ~known
+    bit &= -bit
+    for value in (bit, 0):
+        half = packets.narrowed(value, bit)
+        if half is not None:
+            yield from _left(half, meeting, splits - 1)
+
+
+def may_be(outcomes: Outcomes, packets: PacketSet) -> bool:
+    """Whether these packets can be in the state that tracking says: a connection begins with what
+    may begin one, and a reply goes to somebody who can have begun."""
+    state, mask = _known(packets, oxm.CT_STATE)
+    if not mask or not state & oxm.CT_TRK or state & oxm.CT_INV:
+        return True
+    protocol, is_known = _known(packets, oxm.CT_NW_PROTO)
+    kind, kind_is_known = _known(packets, oxm.CT_TP_SRC)
+    is_icmp = is_known and protocol in (1, 58) and kind_is_known == 0xFFFF
+    if is_icmp and (protocol, kind) not in ICMP_REPLY_OF:
+        return False
+    return not state & oxm.CT_RPL or outcomes.is_answered(packets)
+
+
+def _known(packets: PacketSet, field: oxm.Field) -> tuple[int, int]:
+    first, ones = OFFSET[SLOT[field]], (1 << 8 * field.n_bytes) - 1
+    return packets.values >> first & ones, packets.known >> first & ones
+
+
+def asks_tracking(original: Outcomes, mutant: Outcomes, table: int, packets: PacketSet) -> bool:
+    """Whether all that a mutant does to a set is that more of it is sent through connection
+    tracking: there, stateless rules say the same (`rules._verdicts`)."""
+    if not Stage.PLAIN_SOURCE_GROUPS <= table < Stage.TRACK:
+        return False
+    unseen = _ends(packets)
+    for at, its in _tracked(mutant, table, packets):
+        same = packets.narrowed(its.values & _SENT, its.known & _SENT)
+        if at != Stage.TRACK or same is None:
+            return False
+        for before, theirs in _tracked(original, table, same):
+            pairs = zip(_ends(its), _ends(theirs), unseen, strict=True)
+            if before != Stage.TRACK or any(
+                mine not in (other, whole) for mine, other, whole in pairs
+            ):
+                return False
+    return True
+
+
+_SENT = -1 << SENT
+
+
+def _tracked(outcomes: Outcomes, table: int, packets: PacketSet) -> Iterator[_At]:
+    """Where the parts of a set are when the stages of stateless rules are behind them."""
+    if table >= Stage.TRACK:
+        yield _At(table, packets)
+        return
+    for its, flow in outcomes.taken(table, packets):
+        for one in flow.operations:
+            for following, left in ways(one, its):
+                yield from _tracked(outcomes, following, left)
+            its = changed(one, its)
+        if not flow.operations:
+            yield _At(table, its)
+
+
+class _At(NamedTuple):
+    table: int
+    packets: PacketSet
+
+
+def _ends(packets: PacketSet) -> list[tuple[int, int]]:
+    return [_known(packets, oxm.REG[end]) for end in (Register.SENDER, Register.RECEIVER)]

@@ -10,7 +10,7 @@ from tests.proof.connections import Tuple
 
 ETHERNET_OF = {4: 0x0800, 6: 0x86DD}
 _ADDRESSES = {4: (oxm.IPV4_SRC, oxm.IPV4_DST), 6: (oxm.IPV6_SRC, oxm.IPV6_DST)}
-_PORTS = {
+PORTS_OF = {
     6: (oxm.TCP_SRC, oxm.TCP_DST),
     17: (oxm.UDP_SRC, oxm.UDP_DST),
     132: (oxm.SCTP_SRC, oxm.SCTP_DST),
@@ -37,7 +37,7 @@ class Frame(NamedTuple):
             oxm.IP_TTL: self.ttl,
         }
         found.update(zip(_ADDRESSES[family], (source, destination), strict=True))
-        found.update(zip(_PORTS.get(protocol, ()), ports, strict=False))
+        found.update(zip(PORTS_OF.get(protocol, ()), ports, strict=False))
         return found
 
 
@@ -45,7 +45,7 @@ def frame_of(fields: dict[oxm.Field, int]) -> Frame:
     """The IP packet that `fields` are."""
     family = 4 if fields[oxm.ETH_TYPE] == ETHERNET_OF[4] else 6
     protocol = fields.get(oxm.IP_PROTO, 0)
-    values = [fields.get(field, 0) for field in (*_ADDRESSES[family], *_PORTS.get(protocol, ()))]
+    values = [fields.get(field, 0) for field in (*_ADDRESSES[family], *PORTS_OF.get(protocol, ()))]
     source, destination, *ports = values
     its = Tuple(family, source, destination, protocol, *(ports or (0, 0)))
     eth_src, eth_dst = fields.get(oxm.ETH_SRC, 0), fields.get(oxm.ETH_DST, 0)

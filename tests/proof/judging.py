@@ -13,13 +13,12 @@ from enum import Enum
 from random import Random
 
 from tests.proof.checker import Checker
-from tests.proof.equivalence import Outcomes, differences
+from tests.proof.equivalence import World, asks_tracking, differences
 from tests.proof.mutations import Mutant
 from tests.proof.network import Network
 from tests.proof.packet_sets import PacketSet
-from tests.proof.program import Overlap, Program, decoded
+from tests.proof.program import Overlap, decoded
 from tests.proof.recording import Recording
-from tests.proof.symbolic import beginnings
 from tests.proof.witnesses import Pool, probes_of
 
 _MOST_SETS, _OF_EACH = 60, 12
@@ -30,6 +29,7 @@ class Judgement(Enum):
     BY_PROBES = "caught by the probes of the cloud"
     BY_SEARCH = "caught by frames out of the packets that it changes"
     EQUIVALENT = "proved equivalent"
+    SLOWER = "asks connection tracking, which says the same"
     NOT_CAUGHT = "not caught"
 
 
@@ -38,9 +38,9 @@ class Judge:
 
     def __init__(self, recording: Recording, checker: Checker, random: Random) -> None:
         self._recording, self._checker, self._random = recording, checker, random
-        self._pool = Pool(recording.probes, checker.reference.ports.values())
-        self._outcomes: dict[str, Outcomes] = {}
-        self._reached: dict[tuple[str, int], tuple[PacketSet, ...]] = {}
+        good, bad = recording.of(went_well=True), recording.of(went_well=False)
+        self._pool = Pool(good, bad, checker.reference.ports.values())
+        self._world = World(checker.network.hosts.values())
 
     @property
     def network(self) -> Network:
@@ -56,7 +56,6 @@ class Judge:
         affected: set[int] = set()
         for before, _, flow in changed:
             affected |= self._recording.affected(mutant.host, before, flow)
-        original = Program(program.flows.values())
         put = {before: None for before, _, _ in changed if before is not None} | {
             after: flow for _, after, flow in changed if after is not None
         }
@@ -64,24 +63,33 @@ class Judge:
         for key, flow in put.items():
             program.put(key, flow)
         try:
-            return self._judged(mutant, affected, original)
+            return self._judged(mutant, affected)
         finally:
             for key, flow in restored.items():
                 program.put(key, flow)
 
-    def _judged(self, mutant: Mutant, affected: set[int], original: Program) -> Judgement:
+    def _judged(self, mutant: Mutant, affected: set[int]) -> Judgement:
         numbers = sorted(affected)
         self._random.shuffle(numbers)
         if any(self._is_shown(number) for number in numbers):
             return Judgement.BY_PROBES
         host = self.network.hosts[mutant.host]
-        differing = False
-        for packets in self._differing(mutant, original):
+        differing, is_slower = False, True
+        for packets in self._differing(mutant):
             differing = True
+            is_slower = is_slower and self._only_asks(mutant, packets)
             probes = probes_of(packets, host, self._pool, self._random, _OF_EACH)
             if any(self._checker.compare(probe) is not None for probe in probes):
                 return Judgement.BY_SEARCH
-        return Judgement.NOT_CAUGHT if differing else Judgement.EQUIVALENT
+        if not differing:
+            return Judgement.EQUIVALENT
+        return Judgement.SLOWER if is_slower else Judgement.NOT_CAUGHT
+
+    def _only_asks(self, mutant: Mutant, packets: PacketSet) -> bool:
+        table = _table(mutant)
+        before = self._world.of(mutant.host)
+        after = before.changed(self.network.hosts[mutant.host].program, table)
+        return asks_tracking(before, after, table, packets)
 
     def _is_shown(self, number: int) -> bool:
         try:
@@ -89,23 +97,16 @@ class Judge:
         except Overlap:
             return True
 
-    def _differing(self, mutant: Mutant, original: Program) -> Iterator[PacketSet]:
-        table = next(key.table for edit in mutant.edits for key in edit[:2] if key is not None)
-        before = self._outcomes_of(mutant.host, original)
-        after = Outcomes(self.network.hosts[mutant.host].program, before, table)
-        sets = self._reached.get((mutant.host, table), ())
+    def _differing(self, mutant: Mutant) -> Iterator[PacketSet]:
+        table = _table(mutant)
+        sets = self._world.reached(mutant.host, table)
+        before = self._world.of(mutant.host)
+        after = before.changed(self.network.hosts[mutant.host].program, table)
         for number, packets in enumerate(differences(before, after, table, sets)):
             if number >= _MOST_SETS:
                 return
             yield packets
 
-    def _outcomes_of(self, name: str, original: Program) -> Outcomes:
-        found = self._outcomes.get(name)
-        if found is None:
-            found = self._outcomes[name] = Outcomes(original)
-            host = self.network.hosts[name]
-            for packets in beginnings(list(host.port_of), list(host.tunnel_ports.values())):
-                found.explorer.explore(0, packets)
-            for table, sets in found.explorer.reached.items():
-                self._reached[name, table] = tuple(sets)
-        return found
+
+def _table(mutant: Mutant) -> int:
+    return next(key.table for edit in mutant.edits for key in edit[:2] if key is not None)

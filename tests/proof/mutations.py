@@ -2,9 +2,10 @@
 """Small mistakes that a compiler of flows could make, made in its output.
 
 A mutant is a program with one flow changed (or two priorities exchanged). What is mutated is what
-decides who reaches whom: not the flows that answer ARP and neighbour discovery or take DHCP out,
-for the model sends none; not hashes and meters, which have no say; and no change that a switch
-would refuse (`Refused`), for that shows itself.
+decides who reaches whom. Left out: the flows that answer ARP and neighbour discovery or take DHCP
+out, for the model sends none; those of stateless rules in the stages of connections, for only later
+fragments of packets come there, and the model sends none; hashes and meters, which have no say; and
+what a switch would refuse (`Refused`), for that shows itself.
 """
 
 from __future__ import annotations
@@ -56,11 +57,17 @@ def is_relevant(key: FlowKey, instructions: bytes) -> bool:
     if key.table == Stage.ADVERTISE or _CONTROLLER in instructions:
         return False
     exact = {entry.field: entry.value for entry in oxm.entries(key.match)}
+    state = {entry.value for entry in oxm.entries(key.match) if entry.mask == _STATELESS}
+    if state & {oxm.CT_TRK, oxm.CT_TRK | oxm.CT_RPL} and key.table != Stage.JUDGE:
+        return False
     kinds = exact.get(oxm.ICMPV6_TYPE), exact.get(oxm.ICMPV6_CODE)
     is_discovery = kinds[0] is not None and 133 <= kinds[0] <= 137
-    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery
+    is_dhcp = exact.get(oxm.UDP_SRC) == 68
+    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery and not is_dhcp
 
 
+_STATELESS = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
+"""What of ct_state the flows of stateless rules compare that stand where connections are judged."""
 _CONTROLLER = struct.pack(">IH", act.NICIRA, act.Nicira.CONTROLLER)
 
 

@@ -104,10 +104,9 @@ class Network:
         return tuple(sorted(self._walk(self.hosts[host], packet, 0)))
 
     def inject(
-        self, host: str, provider_address: str, segment: int, frame: Frame, encapsulation: str
+        self, host: str, provider_address: str, key: int, frame: Frame, encapsulation: str
     ) -> tuple[Delivered, ...]:
         """Who gets what comes to a host in a tunnel, from any address."""
-        key = segment << 8 if encapsulation == "nvgre" else segment
         at = self.hosts[host]
         packet = {
             **frame.fields(),

@@ -34,6 +34,8 @@ class Probe(NamedTuple):
     came_from: str = ""
     vsid: int = 0
     encapsulation: str = "nvgre"
+    flow_id: int = 0
+    """Of NVGRE: what stands behind the VSID; means nothing."""
 
 
 PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {
@@ -104,6 +106,22 @@ def _values(service: Service) -> tuple[int, int, int]:
 
 def _fits(service: Service, family: int) -> bool:
     return service[0] != (58 if family == 4 else 1)
+
+
+def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
+    """What the port that has a probe's destination would send back, whether or not it got it."""
+    turned = probe.frame.tuple.turned() if probe is not None else None
+    if probe is None or turned is None or not probe.port:
+        return None
+    ports = tuple(ports)
+    here = next(port for port in ports if port.id == probe.port)
+    for there in ports:
+        is_near = there.segment[:-2] == here.segment[:-2] and there is not here
+        if is_near and (turned.family, turned.source) in map(numbered, there.addresses):
+            same = there.segment == here.segment
+            to = parse_mac(here.mac if same else ROUTER_MAC)
+            return Probe(Frame(parse_mac(there.mac), to, turned), port=there.id)
+    return None
 
 
 def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:

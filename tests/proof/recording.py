@@ -93,6 +93,10 @@ class Recording:
                 found |= lookups.touched(before, after)
         return found
 
+    def of(self, *, went_well: bool) -> list[Probe]:
+        """The probes that somebody got, or nobody."""
+        return [steps[0].probe for steps in self._steps if bool(steps[0].delivered) is went_well]
+
     def lookups(self, host: str, table: int) -> int:
         """How many different packets a table has seen."""
         lookups = self._lookups.get((host, table))

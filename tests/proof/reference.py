@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.addresses import MULTICAST_BIT
+from isthmus.addresses import MULTICAST_BIT, parse_mac
 from isthmus.policy.rows import Port, Row
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
@@ -72,6 +72,15 @@ class Reference:
             return False
         speaker = _address(port, frame.tuple.family, frame.tuple.source)
         return self._rules.forbids_something(port, speaker)
+
+    def leads_nowhere(self, name: str, frame: Frame) -> bool:
+        """Whether a frame goes to nobody, whatever the rules are; not even back to its sender."""
+        sender = self.ports[name]
+        may_send = self.layout.may_send(sender, frame)
+        is_returned = frame.eth_dst == parse_mac(sender.mac)
+        if may_send and (is_returned or self.layout.asks_router(sender, frame)):
+            return False
+        return not may_send or not any(self.layout.ways(sender, frame))
 
     def _received(self, ways: Iterable[Way], frame: Frame) -> Iterator[Delivered]:
         for port, eth_src, eth_dst, ttl in ways:

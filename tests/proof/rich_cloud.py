@@ -29,14 +29,15 @@ def _ports() -> Iterator[tuple[Port, str]]:
     yield port("red/a", 4, "10.0.1.40", rule_sets=more, groups=("web",)), "h1"
     yield port("red/a", 5, rule_sets=("interface * client",), groups=("office",)), "h2"
     yield port("red/a", 6, pairs=pairs, guards=("mac-spoofing",), groups=("web",)), "h3"
-    yield port("red/a", 7, rule_sets=("subnet * fence",), groups=("db",), pairs=far), "h1"
+    yield port("red/a", 7, rule_sets=("interface * client",), groups=("db",), pairs=far), "h1"
     yield port("red/a", 8, rule_sets=("interface * plain", "subnet * plain")), "h2"
     yield port("red/a", 22, groups=("office", "web")), "h2"
     yield port("red/b", 4, rule_sets=("interface * db", "subnet * fence"), groups=("db",)), "h3"
-    yield port("red/b", 5, rule_sets=("interface * plain",), groups=("web", "office")), "h1"
+    yield port("red/b", 5, rule_sets=("interface * plain",), groups=("db",)), "h1"
     yield port("red/b", 6, families="4", rule_sets=("subnet * fence",), guards=_GUARDED), "h2"
     yield port("red/b", 7, groups=all_groups), "h1"
-    yield port("red/b", 9, groups=("office", "web"), families="4"), "h3"
+    yield port("red/b", 10, rule_sets=web, groups=("web",)), "h1"
+    yield port("red/b", 9, groups=("office", "web")), "h3"
     yield port("blue/a", 4, rule_sets=web, groups=("web",)), "h1"
     yield port("blue/a", 5, families="6", groups=all_groups), "h2"
     yield port("blue/a", 6, groups=all_groups), "h3"
@@ -81,7 +82,7 @@ def _rules() -> tuple[RuleSet | Rule, ...]:
         RuleSet(id="plain", in_default="deny", out_default="deny"),
         _allow("plain", "in", 100, protocol=6, destination_ports="80-80", stateless=True),
         _allow("plain", "out", 100, protocol=6, source_ports="80-80", stateless=True),
-        _allow("plain", "in", 110, protocol=17, source_groups=("web",), stateless=True),
+        _allow("plain", "in", 110, protocol=17, source_groups=("office",), stateless=True),
         _allow("plain", "out", 110, protocol=17, destination_groups=("web",), stateless=True),
         _deny("plain", "in", 105, protocol=17, source_ports="0-1023"),
         _allow("plain", "out", 120, protocol=1, family=4, icmp_type=8, stateless=True),

@@ -17,7 +17,15 @@ from tests.proof import operations as op
 from tests.proof.frames import ETHERNET_OF
 from tests.proof.interpreter import ORIGINAL, PORTS
 from tests.proof.operations import Operation, Place
-from tests.proof.packet_sets import OFFSET, SENT, PacketSet, bits_of, pieces, ranges_of, span_of
+from tests.proof.packet_sets import (
+    SENT,
+    PacketSet,
+    Twins,
+    bits_of,
+    pieces,
+    ranges_of,
+    span_of,
+)
 from tests.proof.program import Flow, Program
 from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
 
@@ -27,10 +35,7 @@ def _field(field: oxm.Field) -> Place:
 
 
 _TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, *OF_TUPLE))
-_TTL, _ETH_SRC = span_of(_field(oxm.IP_TTL)), span_of(_field(oxm.ETH_SRC))
-_IN_PORT = span_of(_field(oxm.IN_PORT))
-PACKET = (1 << OFFSET[-1] + 8 * 128) - (1 << OFFSET[N_REGISTERS]) & ~sum(map(span_of, _TRACKED))
-"""The bits that leave with a packet: of all slots but registers and what tracking has said."""
+_TTL = span_of(_field(oxm.IP_TTL))
 _STATES = tuple(
     oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
 )
@@ -43,6 +48,9 @@ HEADER = (
     *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.TUNNEL_ID, oxm.TUN_SRC),
 )
 """What a packet comes with."""
+_OUTSIDE = {oxm.IN_PORT, oxm.TUNNEL_ID, oxm.TUN_SRC}
+CONTENT = tuple((SLOT[field], field.bits) for field in HEADER if field not in _OUTSIDE)
+"""What it holds itself: slots, and bits in each."""
 
 
 class Taken(NamedTuple):
@@ -53,9 +61,8 @@ class Taken(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Bits that are looked at, bits that are written, and the tables that are come to, as bits."""
+    """Bits that are written, and the tables that are come to, as bits."""
 
-    reads: int
     writes: int
     tables: int
 
@@ -107,33 +114,28 @@ class Explorer:
         place = table, packets
         found = self._touched.get(place)
         if found is None:
-            self._touched[place] = Touch(0, 0, 0)
+            self._touched[place] = Touch(0, 0)
             self.reached.setdefault(table, set()).add(packets)
-            reads = writes = 0
-            tables = 1 << table
+            writes, tables = 0, 1 << table
             for its, flow in self.taken(table, packets):
-                _, known = bits_of(flow.conditions)
                 touch = self._operate(flow.operations, its)
-                reads |= known | touch.reads
                 writes |= touch.writes
                 tables |= touch.tables
-            found = self._touched[place] = Touch(reads, writes, tables)
+            found = self._touched[place] = Touch(writes, tables)
         return found
 
     def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> Touch:
-        reads = writes = tables = 0
+        writes = tables = 0
         for one in operations:
-            reads |= reads_of(one)
             writes |= writes_of(one)
             for table, its in ways(one, packets):
                 touch = self.explore(table, its)
-                reads |= touch.reads
                 tables |= touch.tables
                 if not isinstance(one, op.Ct):
                     writes |= touch.writes
                     packets = packets.forgotten(touch.writes)
             packets = changed(one, packets)
-        return Touch(reads, writes, tables)
+        return Touch(writes, tables)
 
 
 def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
@@ -160,23 +162,6 @@ def changed(one: Operation, packets: PacketSet) -> PacketSet:
         case op.Multipath():
             packets = packets.forgotten(span_of(one.to))
     return packets
-
-
-def reads_of(one: Operation) -> int:
-    match one:
-        case op.Move(source, _):
-            return span_of(source)
-        case op.Output() | op.InPort():
-            return PACKET
-        case op.OutputRegister(place):
-            return PACKET | span_of(place)
-        case op.Ct(_, zone, _):
-            return PACKET | (0 if isinstance(zone, int) else span_of(zone))
-        case op.DecTtl():
-            return _TTL
-        case op.Multipath():
-            return _ETH_SRC
-    return 0
 
 
 def writes_of(one: Operation) -> int:
@@ -250,8 +235,12 @@ def is_family(packets: PacketSet, family: int) -> bool:
 def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketSet]:
     """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port,
     but for neighbour discovery; what a guest sends comes with nothing of a tunnel."""
+    # Connection tracking puts fragments together; none come here.
     # Types 133 to 137 have one of these bits, echo and errors have not; other packets have no type.
-    no_discovery = Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100)
+    never = [
+        Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100),
+        Condition(SLOT[oxm.IP_FRAG], 0, 0b11),
+    ]
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
     others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
@@ -262,7 +251,7 @@ def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketS
             for ofport in ofports:
                 known = [
                     *empty,
-                    no_discovery,
+                    *never,
                     Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
                     Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
                     *(Condition(SLOT[field], 0, field.ones) for field in absent),
@@ -271,7 +260,22 @@ def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketS
 
 
 def _as_sent(packets: PacketSet) -> PacketSet:
+    twins = set()
     for field in HEADER:
         for first, width in ranges_of(_field(field)):
             packets = packets.copied(first, SENT + first, width)
-    return packets
+            twins.add(Twins(first, SENT + first, width))
+    return packets._replace(twins=frozenset(twins))
+
+
+def arriving(packets: PacketSet, ofport: int, tun_src: int) -> PacketSet:
+    """A set that has left by a tunnel, as it comes to the host at the other end."""
+    outside = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
+    outside += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
+    outside += [
+        Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
+        Condition(SLOT[oxm.TUN_SRC], tun_src, (1 << 32) - 1),
+    ]
+    values, known = bits_of(outside)
+    left = packets.forgotten(known)
+    return left._replace(values=left.values | values, known=left.known | known)

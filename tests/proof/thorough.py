@@ -84,7 +84,7 @@ def _tunneled(cloud: Cloud) -> Iterator[Probe]:
                 frame = honest._replace(eth_dst=parse_mac(target.mac))
                 for came_from, vsid in product(everywhere, (*SEGMENTS.values(), 5999)):
                     for encapsulation in SPEAKS[host]:
-                        yield Probe(frame, "", host, came_from, vsid, encapsulation)
+                        yield Probe(frame, "", host, came_from, vsid, encapsulation, vsid & 0x7F)
 
 
 def _speakers(cloud: Cloud, target: Port) -> Iterator[Port]:

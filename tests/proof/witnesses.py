@@ -11,59 +11,65 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from random import Random
 
-from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port
 from isthmus.wire import oxm
-from tests.proof.clouds import ROUTER_MAC
-from tests.proof.frames import Frame, frame_of
+from tests.proof.frames import PORTS_OF, frame_of
 from tests.proof.network import Host
 from tests.proof.packet_sets import OFFSET, SENT, PacketSet
-from tests.proof.probes import Probe
+from tests.proof.probes import Probe, answered_by
 from tests.proof.slots import SLOT
 from tests.proof.symbolic import HEADER
-from tests.proof.verdicts import numbered
 
 _Values = dict[oxm.Field, int]
 
 
 class Pool:
-    """What the probes of a cloud have in their fields, by address family."""
+    """Probes that went well, and such as did not."""
 
-    def __init__(self, probes: Iterable[Probe], ports: Iterable[Port]) -> None:
+    def __init__(self, good: Iterable[Probe], bad: Iterable[Probe], ports: Iterable[Port]) -> None:
         self.ports = tuple(ports)
-        seen: dict[int, dict[oxm.Field, set[int]]] = {4: {}, 6: {}}
-        self._frames: dict[int, list[Frame]] = {4: [], 6: []}
-        for probe in probes:
-            family = probe.frame.tuple.family
-            self._frames[family].append(probe.frame)
-            for field, value in probe.frame.fields().items():
-                seen[family].setdefault(field, set()).add(value)
-        self._values = {
-            family: {field: sorted(values) for field, values in fields.items()}
-            for family, fields in seen.items()
-        }
+        self._frames: dict[tuple[int, bool, str], list[_Values]] = {}
+        for well, probes in ((True, good), (False, bad)):
+            for probe in probes:
+                kind = probe.frame.tuple.family, well, probe.host
+                self._frames.setdefault(kind, []).append(_values(probe))
 
-    def filled(self, known: _Values, masks: _Values, family: int, random: Random) -> _Values:
-        """A packet with these bits. Mostly one of the probes, here and there changed."""
-        found = random.choice(self._frames[family]).fields()
-        if masks.get(oxm.IP_PROTO) and known[oxm.IP_PROTO] != found[oxm.IP_PROTO]:
-            same = [
-                frame
-                for frame in self._frames[family]
-                if frame.tuple.protocol == known[oxm.IP_PROTO]
-            ]
-            found = random.choice(same).fields() if same else found
-        for field, values in self._values[family].items():
-            if field in found and random.random() < _CHANGED:
-                found[field] = random.choice(values)
+    def filled(
+        self, known: _Values, masks: _Values, kind: tuple[int, str], random: Random
+    ) -> _Values:
+        """A packet with these bits, and for the rest like one of the frames that have most of
+        them; where a field is known in part, the other bits are random. `kind`: the address family,
+        and the host that has it from a tunnel."""
+        family, host = kind
+        frames = self._frames[family, random.random() < _OFTEN, host]
+        some = random.sample(frames, min(_LOOKED_AT, len(frames)))
+        like = max(some, key=lambda frame: _alike(frame, known, masks) + random.random())
+        found = dict(like)
         for field, mask in masks.items():
-            chance = random.getrandbits(8 * field.n_bytes) if random.random() < _BY_CHANCE else 0
-            free = found.get(field, 0) ^ (chance & field.ones)
+            free = found.get(field, 0)
+            if mask and random.random() < _OFTEN:
+                free = random.getrandbits(8 * field.n_bytes) & field.ones
             found[field] = free & ~mask | known[field]
         return found
 
 
-_CHANGED, _BY_CHANCE = 0.2, 0.3
+_OFTEN, _LOOKED_AT = 0.7, 60
+
+
+def _values(probe: Probe) -> _Values:
+    if not probe.host:
+        return probe.frame.fields()
+    return {**probe.frame.fields(), oxm.TUN_SRC: int(IPv4Address(probe.came_from))}
+
+
+def _alike(frame: _Values, known: _Values, masks: _Values) -> float:
+    """How much of what is known a frame has."""
+    return sum(
+        (mask.bit_count() - 2 * ((frame.get(field, 0) ^ known[field]) & mask).bit_count())
+        / (8 * field.n_bytes)
+        for field, mask in masks.items()
+        if mask
+    )
 
 
 def probes_of(
@@ -76,14 +82,35 @@ def probes_of(
         first, ones = SENT + OFFSET[SLOT[field]], (1 << 8 * field.n_bytes) - 1
         masks[field] = packets.known >> first & ones
         known[field] = packets.values >> first & ones
-    family = 4 if known[oxm.ETH_TYPE] == 0x0800 else 6
+    is_tunneled = known[oxm.IN_PORT] not in host.port_of
+    kind = (4 if known[oxm.ETH_TYPE] == 0x0800 else 6), host.name if is_tunneled else ""
     state = packets.values >> OFFSET[SLOT[oxm.CT_STATE]]
+    if state & oxm.CT_TRK and not state & oxm.CT_INV:
+        _as_tracked(packets, known, masks, turned=bool(state & oxm.CT_RPL))
     for _ in range(count):
-        found = pool.filled(known, masks, family, random)
+        found = pool.filled(known, masks, kind, random)
         probe = _probe(host, found)
-        answered = _answered(probe, pool.ports) if state & oxm.CT_RPL else None
+        answered = answered_by(probe, pool.ports) if state & oxm.CT_RPL else None
         if probe is not None:
             yield answered or probe
+
+
+def _as_tracked(packets: PacketSet, known: _Values, masks: _Values, *, turned: bool) -> None:
+    """What is known of the tuple of the connection is known of the packet."""
+    known[oxm.IP_PROTO] |= _slot(packets.values, oxm.CT_NW_PROTO)
+    masks[oxm.IP_PROTO] |= _slot(packets.known, oxm.CT_NW_PROTO)
+    fields = PORTS_OF.get(known[oxm.IP_PROTO], ()) if masks[oxm.IP_PROTO] == 0xFF else ()
+    if turned and known[oxm.IP_PROTO] in (1, 58):
+        fields = ()
+    tracked = (oxm.CT_TP_DST, oxm.CT_TP_SRC) if turned else (oxm.CT_TP_SRC, oxm.CT_TP_DST)
+    for field, its in zip(fields, tracked, strict=False):
+        new = _slot(packets.known, its) & field.ones & ~masks[field]
+        known[field] |= _slot(packets.values, its) & new
+        masks[field] |= new
+
+
+def _slot(number: int, field: oxm.Field) -> int:
+    return number >> OFFSET[SLOT[field]] & (1 << 8 * field.n_bytes) - 1
 
 
 def _probe(host: Host, found: _Values) -> Probe | None:
@@ -94,22 +121,7 @@ def _probe(host: Host, found: _Values) -> Probe | None:
     for encapsulation, its in host.tunnel_ports.items():
         if its == ofport:
             key = found[oxm.TUNNEL_ID]
-            vsid = key >> 8 if encapsulation == "nvgre" else key
+            vsid, flow_id = divmod(key, 0x100) if encapsulation == "nvgre" else (key, 0)
             came_from = str(IPv4Address(found[oxm.TUN_SRC]))
-            return Probe(frame, "", host.name, came_from, vsid, encapsulation)
-    return None
-
-
-def _answered(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
-    """What a probe answers, as another port sends it."""
-    turned = probe.frame.tuple.turned() if probe is not None else None
-    if probe is None or turned is None or not probe.port:
-        return None
-    here = next(port for port in ports if port.id == probe.port)
-    for there in ports:
-        is_near = there.segment[:-2] == here.segment[:-2] and there is not here
-        if is_near and (turned.family, turned.source) in map(numbered, there.addresses):
-            same = there.segment == here.segment
-            to = parse_mac(here.mac if same else ROUTER_MAC)
-            return Probe(Frame(parse_mac(there.mac), to, turned), port=there.id)
+            return Probe(frame, "", host.name, came_from, vsid, encapsulation, flow_id)
     return None
