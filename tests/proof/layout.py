@@ -75,6 +75,8 @@ class Layout:
     def may_send(self, port: Port, frame: Frame) -> bool:
         """Port security: whether a guest speaks from what is its own."""
         its = frame.tuple
+        if frame.eth_src & MULTICAST_BIT:
+            return False  # a group is nobody's source: IEEE 802.3 section 3.2.3
         if (its.family, its.protocol) == (6, 58) and its.source_port in _NEIGHBOUR_DISCOVERY:
             return False
         service = its.family, its.protocol, its.source_port
@@ -147,7 +149,7 @@ class Layout:
 
     def arrivals(self, host: str, provider_address: str, vsid: int, frame: Frame) -> Iterator[Way]:
         """To the ports of a host that would get what comes to it in a tunnel, whoever sent it."""
-        segment = self._segments.get(vsid)
+        segment = self._segments.get(vsid) if not frame.eth_src & MULTICAST_BIT else None
         # What a host's own ports send comes in no tunnel, whoever says so.
         claimed = [
             claim
