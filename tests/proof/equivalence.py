@@ -141,7 +141,8 @@ def _left(packets: PacketSet, taking: list[PacketSet], splits: int) -> Iterator[
 
 def may_be(outcomes: Outcomes, packets: PacketSet) -> bool:
     """Whether these packets can be in the state that tracking says: a connection begins with what
-    may begin one, and a reply goes to somebody who can have begun."""
+    may begin one, and a reply goes to somebody who can have begun. (One that its sender leads
+    elsewhere is in `test_findings`.)"""
     state, mask = _known(packets, oxm.CT_STATE)
     if not mask or not state & oxm.CT_TRK or state & oxm.CT_INV:
         return True
@@ -150,7 +151,8 @@ def may_be(outcomes: Outcomes, packets: PacketSet) -> bool:
     is_icmp = is_known and protocol in (1, 58) and kind_is_known == 0xFFFF
     if is_icmp and (protocol, kind) not in ICMP_REPLY_OF:
         return False
-    return not state & oxm.CT_RPL or outcomes.is_answered(packets)
+    is_reply = bool(state & oxm.CT_RPL)
+    return not is_reply or (outcomes.is_answered(packets) and outcomes.is_answer(packets))
 
 
 def _known(packets: PacketSet, field: oxm.Field) -> tuple[int, int]:

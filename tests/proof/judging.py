@@ -21,8 +21,8 @@ from tests.proof.program import Overlap, decoded
 from tests.proof.recording import Recording
 from tests.proof.witnesses import Pool, probes_of
 
-_MOST_SETS, _OF_EACH = 60, 12
-"""How many sets of packets a mutant is shown frames of, and how many of each."""
+_MOST_SETS, _FRAMES = 60, 300
+"""Of how many sets of packets a mutant is shown frames, and how many in all."""
 
 
 class Judgement(Enum):
@@ -74,15 +74,15 @@ class Judge:
         if any(self._is_shown(number) for number in numbers):
             return Judgement.BY_PROBES
         host = self.network.hosts[mutant.host]
-        differing, is_slower = False, True
-        for packets in self._differing(mutant):
-            differing = True
-            is_slower = is_slower and self._only_asks(mutant, packets)
-            probes = probes_of(packets, host, self._pool, self._random, _OF_EACH)
-            if any(self._checker.compare(probe) is not None for probe in probes):
-                return Judgement.BY_SEARCH
+        differing = list(self._differing(mutant))
         if not differing:
             return Judgement.EQUIVALENT
+        of_each = _FRAMES // len(differing)
+        for packets in differing:
+            probes = probes_of(packets, host, self._pool, self._random, of_each)
+            if any(self._checker.compare(probe) is not None for probe in probes):
+                return Judgement.BY_SEARCH
+        is_slower = all(self._only_asks(mutant, packets) for packets in differing)
         return Judgement.SLOWER if is_slower else Judgement.NOT_CAUGHT
 
     def _only_asks(self, mutant: Mutant, packets: PacketSet) -> bool:

@@ -98,7 +98,7 @@ class Outcomes:
         return found
 
     def _at(self, table: int, packets: PacketSet) -> Outcome:
-        taken = self.taken(table, packets)
+        taken = _deciding(self.taken(table, packets))
         each = [self.of(its, flow.operations) for its, flow in taken]
         if not taken or taken[-1].packets != packets:
             each.append(NOTHING)
@@ -149,6 +149,15 @@ class Outcomes:
         if one.commit and self.is_answered(packets):
             yield self._numbered.of(("kept", zone, seen(packets)))
 
+    def is_answer(self, packets: PacketSet) -> bool:
+        """Whether a reply goes to where its connection can have begun."""
+        ofport, to = register_of(packets, Register.OUT), _end(packets, _DESTINATIONS)
+        return (
+            not ofport
+            or self.sources is None
+            or any(one.ofport == ofport and _meet(to, one) for one in self.sources)
+        )
+
     def is_answered(self, packets: PacketSet) -> bool:
         """Whether anybody can send from where these packets go: then it matters whether their
         connection is known. To their own way it does not, for only replies have another. What comes
@@ -158,10 +167,7 @@ class Outcomes:
             return self._table < Stage.DISPATCH or self._original.is_answered(packets)
         to = _end(packets, _DESTINATIONS)
         return self.sources is None or any(
-            to[:2] == one[:2]
-            and not (to.values ^ one.values) & to.known & one.known
-            and not (to.from_tunnel and one.from_tunnel)
-            for one in self.sources
+            _meet(to, one) and not (to.from_tunnel and one.from_tunnel) for one in self.sources
         )
 
 
@@ -175,8 +181,14 @@ class Address(NamedTuple):
     domain: int
     family: int
     from_tunnel: bool
+    ofport: int
     values: int
     known: int
+
+
+def _meet(one: Address, other: Address) -> bool:
+    same = one[:2] == other[:2]
+    return same and not (one.values ^ other.values) & one.known & other.known
 
 
 def source_of(packets: PacketSet) -> Address:
@@ -187,13 +199,16 @@ def source_of(packets: PacketSet) -> Address:
 def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> Address:
     family = 4 if is_family(packets, 4) else 6
     first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
-    domain = packets.values >> OFFSET[Register.DOMAIN] & 0xFFFFFFFF
+    domain = register_of(packets, Register.DOMAIN)
     values, known = (number >> first & ones for number in packets[:2])
-    return Address(domain, family, bool(_origin_of(packets)), values, known)
+    from_tunnel = bool(register_of(packets, Register.ORIGIN))
+    ofport = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
+    return Address(domain, family, from_tunnel, ofport, values, known)
 
 
-def _origin_of(packets: PacketSet) -> int:
-    return packets.values >> OFFSET[Register.ORIGIN] & 1
+def register_of(packets: PacketSet, register: Register) -> int:
+    """What is in it, as far as it is known."""
+    return packets.values >> OFFSET[register] & 0xFFFFFFFF
 
 
 def _bits(packets: PacketSet, bits: int) -> tuple[int, int]:
@@ -210,6 +225,15 @@ def _origin(packets: PacketSet, slot: int, width: int) -> object:
     if any(one == first and other == SENT + first for one, other, _ in packets.twins):
         return None
     return packets.values >> first & ones, packets.known >> first & ones
+
+
+def _deciding(taken: Iterable[Taken]) -> list[Taken]:
+    """But for flows that others before them leave nothing."""
+    found: list[Taken] = []
+    for one in taken:
+        if not any(one.packets.is_within(*other.packets[:2]) for other in found):
+            found.append(one)
+    return found
 
 
 def _unknown(packets: PacketSet, taken: Iterable[Taken]) -> Iterator[object]:

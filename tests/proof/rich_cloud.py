@@ -56,38 +56,38 @@ def _rules() -> tuple[RuleSet | Rule, ...]:
     return (
         RuleSet(id="open"),
         RuleSet(id="web", in_default="deny"),
-        _allow("web", "in", 100, protocol=6, destination_ports="80-80"),
-        _allow("web", "in", 110, protocol=6, destination_ports="1000-2001", source=_SPACE),
-        _allow("web", "in", 120, protocol=1, family=4, icmp_type=8, source="10.0.0.0/21"),
-        _allow("web", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
-        _deny("web", "in", 90, protocol=6, source="10.0.2.4/31", family=4),
-        _deny("web", "out", 100, protocol=17, destination_ports="53-53"),
+        allow("web", "in", 100, protocol=6, destination_ports="80-80"),
+        allow("web", "in", 110, protocol=6, destination_ports="1000-2001", source=_SPACE),
+        allow("web", "in", 120, protocol=1, family=4, icmp_type=8, source="10.0.0.0/21"),
+        allow("web", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
+        deny("web", "in", 90, protocol=6, source="10.0.2.4/31", family=4),
+        deny("web", "out", 100, protocol=17, destination_ports="53-53"),
         RuleSet(id="db", in_default="deny", out_default="deny"),
-        _allow("db", "in", 100, protocol=6, destination_ports="5432-5433", source_groups=("web",)),
-        _allow("db", "in", 110, protocol=47, source_groups=("web", "office")),
-        _allow("db", "out", 100, protocol=17, family=4, destination="INTERNET"),
-        _allow("db", "out", 110, protocol=17, destination_groups=("office",)),
+        allow("db", "in", 100, protocol=6, destination_ports="5432-5433", source_groups=("web",)),
+        allow("db", "in", 110, protocol=47, source_groups=("web", "office")),
+        allow("db", "out", 100, protocol=17, family=4, destination="INTERNET"),
+        allow("db", "out", 110, protocol=17, destination_groups=("office",)),
         RuleSet(id="client", in_default="allow", out_default="deny"),
-        _allow("client", "out", 100, destination_groups=("db", "web")),
-        _deny("client", "out", 90, protocol=132, destination_ports="5000-5003"),
-        _allow("client", "out", 110, protocol=1, family=4, destination="AZURELOADBALANCER"),
-        _allow("client", "out", 120, protocol=58, family=6, destination="AZURELOADBALANCER"),
-        _deny("client", "in", 100, family=6, source="fd00:0:0:2::/64", protocol=6),
+        allow("client", "out", 100, destination_groups=("db", "web")),
+        deny("client", "out", 90, protocol=132, destination_ports="5000-5003"),
+        allow("client", "out", 110, protocol=1, family=4, destination="AZURELOADBALANCER"),
+        allow("client", "out", 120, protocol=58, family=6, destination="AZURELOADBALANCER"),
+        deny("client", "in", 100, family=6, source="fd00:0:0:2::/64", protocol=6),
         RuleSet(id="fence", in_default="allow", out_default="deny"),
-        _allow("fence", "out", 200, family=4),
-        _allow("fence", "out", 200, family=6, destination="fd00:0:0:1::/64"),
-        _deny("fence", "out", 100, protocol=6, destination_ports="25-25"),
-        _deny("fence", "in", 100, protocol=17, source_groups=("office",)),
-        _deny("fence", "in", 100, protocol=6, source_ports="0-1023"),
+        allow("fence", "out", 200, family=4),
+        allow("fence", "out", 200, family=6, destination="fd00:0:0:1::/64"),
+        deny("fence", "out", 100, protocol=6, destination_ports="25-25"),
+        deny("fence", "in", 100, protocol=17, source_groups=("office",)),
+        deny("fence", "in", 100, protocol=6, source_ports="0-1023"),
         RuleSet(id="plain", in_default="deny", out_default="deny"),
-        _allow("plain", "in", 100, protocol=6, destination_ports="80-80", stateless=True),
-        _allow("plain", "out", 100, protocol=6, source_ports="80-80", stateless=True),
-        _allow("plain", "in", 110, protocol=17, source_groups=("office",), stateless=True),
-        _allow("plain", "out", 110, protocol=17, destination_groups=("web",), stateless=True),
-        _deny("plain", "in", 105, protocol=17, source_ports="0-1023"),
-        _allow("plain", "out", 120, protocol=1, family=4, icmp_type=8, stateless=True),
-        _allow("plain", "in", 120, protocol=1, family=4, icmp_type=8, stateless=True),
-        _allow("plain", "in", 120, protocol=1, family=4, icmp_type=0, stateless=True),
+        allow("plain", "in", 100, protocol=6, destination_ports="80-80", stateless=True),
+        allow("plain", "out", 100, protocol=6, source_ports="80-80", stateless=True),
+        allow("plain", "in", 110, protocol=17, source_groups=("office",), stateless=True),
+        allow("plain", "out", 110, protocol=17, destination_groups=("web",), stateless=True),
+        deny("plain", "in", 105, protocol=17, source_ports="0-1023"),
+        allow("plain", "out", 120, protocol=1, family=4, icmp_type=8, stateless=True),
+        allow("plain", "in", 120, protocol=1, family=4, icmp_type=8, stateless=True),
+        allow("plain", "in", 120, protocol=1, family=4, icmp_type=0, stateless=True),
     )
 
 
@@ -108,9 +108,11 @@ def _rule(rule_set: str, direction: str, priority: int, action: str, **others: o
     return Rule(**values)  # type: ignore[arg-type]  # columns by name
 
 
-def _allow(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+def allow(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+    """A rule whose name says what it is."""
     return _rule(rule_set, direction, priority, "allow", **others)
 
 
-def _deny(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+def deny(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+    """Likewise."""
     return _rule(rule_set, direction, priority, "deny", **others)

@@ -108,8 +108,9 @@ def _plain_frames(source: Port, target: Port) -> Iterator[Frame]:
 
 
 def _lied(cloud: Cloud) -> Iterator[Probe]:
-    """From every port, with one bit of what it says it is turned; and to every port from each host,
-    with one bit of the MAC address."""
+    """From every port to all of its tenant on its host, with one bit of what it says it is turned;
+    and to every port from each host, with one bit of the MAC address."""
+    host_of = {place.port: place.host for place in cloud.places}
     for target in cloud.ports:
         for source in _speakers(cloud, target):
             for frame in _plain_frames(source, target):
@@ -117,13 +118,14 @@ def _lied(cloud: Cloud) -> Iterator[Probe]:
                     for bit in range(48):
                         lie = frame._replace(eth_dst=frame.eth_dst ^ 1 << bit)
                         yield Probe(lie, port=source.id)
-        source = next(one for one in cloud.ports if one.segment == target.segment)
-        if source is target:
-            continue
-        for frame in _plain_frames(target, source):
-            for bit in range(48):
-                yield Probe(frame._replace(eth_src=frame.eth_src ^ 1 << bit), port=target.id)
-            its = frame.tuple
-            for bit in range(_BITS[its.family]):
-                other = its._replace(source=its.source ^ 1 << bit)
-                yield Probe(frame._replace(tuple=other), port=target.id)
+                if host_of[source.id] == host_of[target.id]:
+                    yield from _turned_source(Probe(frame, port=source.id))
+
+
+def _turned_source(probe: Probe) -> Iterator[Probe]:
+    frame, its = probe.frame, probe.frame.tuple
+    for bit in range(48):
+        yield probe._replace(frame=frame._replace(eth_src=frame.eth_src ^ 1 << bit))
+    for bit in range(_BITS[its.family]):
+        other = its._replace(source=its.source ^ 1 << bit)
+        yield probe._replace(frame=frame._replace(tuple=other))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where flows and reference are known to disagree: the smallest clouds that show it.
+
+Each is what the policy asks for; a test here that passes has become part of the proof, and its
+exception in `random_clouds` or `equivalence` can go.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from isthmus.addresses import parse_mac
+from isthmus.policy.rows import Port, Rule, RuleSet
+from tests.proof.checker import Checker, Disagreement
+from tests.proof.clouds import ROUTER_MAC, Cloud, cloud, port
+from tests.proof.frames import answer
+from tests.proof.probes import Probe, between
+from tests.proof.random_clouds import PAIR_MAC
+from tests.proof.rich_cloud import allow, deny
+
+_HTTP = (6, 40000, 80)
+
+
+def _checker(found: Cloud) -> Checker:
+    return Checker(found.network(), found.reference())
+
+
+def _between(one: Port, other: Port) -> Probe:
+    (frame,) = between(one, other, _HTTP, ROUTER_MAC)
+    return Probe(frame, port=one.id)
+
+
+def _port(number: int, *rule_sets: str, **others: object) -> Port:
+    return port("red/a", number, families="4", rule_sets=rule_sets, **others)
+
+
+def _closed(name: str) -> RuleSet:
+    return RuleSet(id=name, in_default="deny", out_default="deny")
+
+
+@pytest.mark.xfail(strict=True, reason="both ends are bits of one register: matched twice")
+def test_a_rule_may_name_groups_at_both_ends() -> None:
+    """The switch refuses the flow (OFPBMC_DUP_FIELD), and a rule that denies is not there."""
+    here, there = _port(4, "interface * s", groups=("g1",)), _port(5, groups=("g2",))
+    named = deny("s", "out", 100, source_groups=("g1",), destination_groups=("g2",))
+    found = cloud((here, there), (RuleSet(id="s"), named))
+    assert _checker(found).compare(_between(here, there)) is None
+
+
+def _compared(rules: tuple[RuleSet | Rule, ...], *ports: Port, hosts: str) -> Disagreement | None:
+    found = cloud(ports, rules, hosts.split())
+    return _checker(found).compare(_between(*ports))
+
+
+@pytest.mark.xfail(strict=True, reason="a level that forbids nothing has no flows")
+@pytest.mark.parametrize("hosts", ["h1", "h1 h2"])
+def test_what_a_stateless_rule_of_an_open_level_allows_brings_no_answer(hosts: str) -> None:
+    """Outward all is allowed, by a stateless rule; inward nothing. The answer passes."""
+    rules = RuleSet(id="s", in_default="deny"), allow("s", "out", 100, stateless=True)
+    assert _compared(rules, _port(4, "interface * s"), _port(5), hosts=hosts) is None
+
+
+@pytest.mark.xfail(strict=True, reason="a reply to what one level allows statelessly is dropped")
+@pytest.mark.parametrize("hosts", ["h1", "h1 h2"])
+def test_an_answer_with_stateless_and_other_rules_of_its_own_passes(hosts: str) -> None:
+    """Stateless rules on the interface, others on the subnet; both allow both directions."""
+    rules = (
+        *(_closed("s"), allow("s", "out", 100, stateless=True)),
+        *(allow("s", "in", 100, stateless=True), _closed("t")),
+        *(allow("t", "in", 100), allow("t", "out", 100)),
+    )
+    here = _port(4, "interface * s", "subnet * t")
+    assert _compared(rules, here, _port(5), hosts=hosts) is None
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        pytest.param(
+            "h1",
+            marks=pytest.mark.xfail(
+                strict=True, reason="the other end's connection is taken for its own"
+            ),
+        ),
+        "h1 h2",
+    ],
+)
+def test_an_answer_that_an_own_rule_allows_passes_wherever_the_ends_are(hosts: str) -> None:
+    """Stateless outward, by connections inward: what passes between hosts must pass on one."""
+    rules = (
+        *(_closed("s"), allow("s", "out", 100, stateless=True), allow("s", "in", 100)),
+        *(_closed("t"), allow("t", "in", 100)),
+    )
+    ends = _port(4, "interface * s"), _port(5, "interface * t")
+    assert _compared(rules, *ends, hosts=hosts) is None
+
+
+@pytest.mark.xfail(strict=True, reason="two flows of SOURCE of one priority")
+def test_address_pairs_of_two_segments_may_overlap() -> None:
+    """What comes from the pair's addresses to another host finds two flows that differ."""
+    wide = port("red/a", 4, families="4", pairs=(f"10.0.0.0/16 {PAIR_MAC}",))
+    narrow = port("red/b", 5, families="4", pairs=(f"10.0.2.192/26 {PAIR_MAC}",))
+    other = port("red/a", 6, families="4")
+    found = cloud((wide, narrow, other), (), ("h1", "h1", "h2"))
+    honest = _between(narrow, other).frame
+    its = honest.tuple._replace(source=honest.tuple.source - 5 + 200)
+    sent = honest._replace(eth_src=parse_mac(PAIR_MAC), tuple=its)
+    assert _checker(found).compare(Probe(sent, port=narrow.id)) is None
+
+
+@pytest.mark.xfail(strict=True, reason="who is who in a reply is read off its MAC address")
+def test_an_answer_that_is_led_to_another_port_is_judged_by_that_port_s_inbound_rules() -> None:
+    """Nothing may come in to the victim. Its neighbour, on its host, answers a connection of an
+    accomplice, to the victim's MAC address: it is judged by the victim's outbound rules."""
+    victim = _port(4, "interface * shut")
+    neighbour, accomplice = _port(5, "interface * some"), _port(6)
+    rules = (
+        RuleSet(id="shut", in_default="deny"),
+        *(RuleSet(id="some"), deny("some", "out", 100, protocol=132)),
+    )
+    checker = _checker(cloud((victim, neighbour, accomplice), rules, ("h1", "h1", "h2")))
+    opened = _between(accomplice, neighbour)
+    assert checker.step("first", opened) is None
+    back = answer(opened.frame, parse_mac(neighbour.mac))
+    assert back is not None
+    led = Probe(back._replace(eth_dst=parse_mac(victim.mac)), port=neighbour.id)
+    assert checker.step("answer", led) is None
