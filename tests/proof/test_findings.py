@@ -38,9 +38,8 @@ def _closed(name: str) -> RuleSet:
     return RuleSet(id=name, in_default="deny", out_default="deny")
 
 
-@pytest.mark.xfail(strict=True, reason="both ends are bits of one register: matched twice")
 def test_a_rule_may_name_groups_at_both_ends() -> None:
-    """The switch refuses the flow (OFPBMC_DUP_FIELD), and a rule that denies is not there."""
+    """Both are bits of one register: twice in a match, it is refused (OFPBMC_DUP_FIELD)."""
     here, there = _port(4, "interface * s", groups=("g1",)), _port(5, groups=("g2",))
     named = deny("s", "out", 100, source_groups=("g1",), destination_groups=("g2",))
     found = cloud((here, there), (RuleSet(id="s"), named))
