@@ -92,7 +92,7 @@ class Cloud:
         return {place.port: place.ofport for place in self.places if place.host == host}
 
     def change(self, network: Network, after: Cloud) -> dict[str, list[Change]]:
-        """Make of the network of this cloud that of another; gives the flows that changed, by host."""
+        """Make of the network of this cloud that of another; gives what changed, by host."""
         before = {(type(row), row.key): row for row in self.rows()}
         now = {(type(row), row.key): row for row in after.rows()}
         changed: dict[str, list[Change]] = {}

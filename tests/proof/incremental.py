@@ -33,22 +33,27 @@ class Checked(NamedTuple):
 
 
 def check_change(
-    checker: Checker, cloud: Cloud, changes: Mapping[str, Iterable[Change]], random: Random
+    checker: Checker,
+    before: Cloud,
+    after: Cloud,
+    changes: Mapping[str, Iterable[Change]],
+    random: Random,
 ) -> Checked:
     """Whether flows and reference agree where flows have changed. `checker` holds the network and
-    the reference as they are after the change, `cloud` the policy; `changes` are by host."""
-    concerned = _concerned(checker, cloud, changes)
-    probes = list(_probes(cloud, concerned, random))
+    the reference as they are after the change; `changes` are by host."""
+    concerned = _concerned(checker, (before, after), changes)
+    probes = list(_Chosen(before, after, random).probes(concerned))
     wrong = tuple(checker.disagreements(probes))
     return Checked(concerned, len(probes), wrong)
 
 
 def _concerned(
-    checker: Checker, cloud: Cloud, changes: Mapping[str, Iterable[Change]]
+    checker: Checker, clouds: Iterable[Cloud], changes: Mapping[str, Iterable[Change]]
 ) -> Ports | None:
     by_segment: dict[str, Ports] = {}
-    for port in cloud.ports:
-        by_segment[port.segment] = by_segment.get(port.segment, frozenset()) | {port.id}
+    for cloud in clouds:
+        for port in cloud.ports:
+            by_segment[port.segment] = by_segment.get(port.segment, frozenset()) | {port.id}
     found: Ports = frozenset()
     for name, its in changes.items():
         flows = list(_flows(its))
@@ -69,67 +74,73 @@ def _flows(changes: Iterable[Change]) -> Iterator[Flow]:
                 yield decoded(key, value.instructions)
 
 
-def _probes(cloud: Cloud, concerned: Ports | None, random: Random) -> Iterator[Probe]:
-    """Between each port concerned and all of its tenant, and some others; lies, and tunnels."""
-    tenant_of = _tenants(cloud)
-    by_tenant: dict[str, list[Port]] = {}
-    for port in cloud.ports:
-        by_tenant.setdefault(tenant_of[port.segment], []).append(port)
-    host_of = {place.port: place.host for place in cloud.places}
-    vsids = {one.id: one.vsid for one in rows_of(Segment, cloud.rows())}
-    rules: dict[str, list[Rule]] = {}
-    for rule in rows_of(Rule, cloud.rules):
-        rules.setdefault(rule.rule_set, []).append(rule)
-    for port in cloud.ports:
-        if concerned is not None and port.id not in concerned:
-            continue
-        strangers = random.sample(cloud.ports, min(_STRANGERS, len(cloud.ports)))
-        for other in (*by_tenant[tenant_of[port.segment]], *strangers):
-            if other is not port:
-                yield from _pair(port, other, rules, random)
-                yield from _pair(other, port, rules, random)
-        yield from _tunneled(host_of, vsids, port, by_tenant[tenant_of[port.segment]])
+_MOST_FRAMES, _STRANGERS = 1200, 3
+"""How many frames are chosen between ports of a tenant, in all, if each pair is to have one; and
+how many ports of others each port is tried with."""
 
 
-_STRANGERS, _SERVICES = 3, 8
-"""How many ports of others each is tried with, and how many services each pair."""
+class _Chosen:
+    """Probes of a cloud after a change."""
 
+    def __init__(self, before: Cloud, after: Cloud, random: Random) -> None:
+        self._cloud, self._random = after, random
+        rows = after.rows()
+        router_of = {leg.segment: leg.router for leg in rows_of(RouterPort, rows)}
+        self._vsids = {one.id: one.vsid for one in rows_of(Segment, rows)}
+        self._host_of = {place.port: place.host for place in after.places}
+        self._tenant_of = {segment: router_of.get(segment, segment) for segment in self._vsids}
+        self._by_tenant: dict[str, list[Port]] = {}
+        for port in after.ports:
+            self._by_tenant.setdefault(self._tenant_of[port.segment], []).append(port)
+        there = {port.id for port in after.ports}
+        self._gone = [port for port in before.ports if port.id not in there]
+        self._rules: dict[str, list[Rule]] = {}
+        for rule in rows_of(Rule, after.rules):
+            self._rules.setdefault(rule.rule_set, []).append(rule)
 
-def _tenants(cloud: Cloud) -> dict[str, str]:
-    rows = cloud.rows()
-    routers = {leg.segment: leg.router for leg in rows_of(RouterPort, rows)}
-    return {one.id: routers.get(one.id, one.id) for one in rows_of(Segment, rows)}
+    def probes(self, concerned: Ports | None) -> Iterator[Probe]:
+        """Between each port concerned and all of its tenant, those that have gone, and some others;
+        and from tunnels."""
+        ports = [one for one in self._cloud.ports if concerned is None or one.id in concerned]
+        pairs: dict[tuple[str, str], tuple[Port, Port]] = {}
+        for port in ports:
+            for other in self._by_tenant[self._tenant_of[port.segment]]:
+                if other is not port:
+                    pairs[port.id, other.id], pairs[other.id, port.id] = (
+                        (port, other),
+                        (other, port),
+                    )
+        of_each = max(1, _MOST_FRAMES // max(1, len(pairs)))
+        for source, target in pairs.values():
+            yield from self._between(source, target, of_each)
+            yield from self._tunneled(source, target)
+        for port in ports:
+            strangers = self._random.sample(self._cloud.ports, _STRANGERS)
+            for other in (*self._gone, *strangers):
+                if other is not port:
+                    yield from self._between(port, other, 1)
 
-
-def _pair(
-    source: Port, target: Port, rules: Mapping[str, list[Rule]], random: Random
-) -> Iterator[Probe]:
-    names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
-    written = [rule for name in sorted(names) for rule in rules.get(name, ())]
-    for family in (4, 6):
-        spoken = services(written, family)
-        some = random.sample(spoken, min(_SERVICES, len(spoken)))
+    def _between(self, source: Port, target: Port, count: int) -> Iterator[Probe]:
+        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
+        written = [rule for name in sorted(names) for rule in self._rules.get(name, ())]
         honest = [
             frame
-            for service in some
+            for family in (4, 6)
+            for service in services(written, family)
             for frame in between(source, target, service, ROUTER_MAC)
             if frame.tuple.family == family
         ]
-        yield from (Probe(frame, port=source.id) for frame in honest)
+        for frame in self._random.sample(honest, min(count, len(honest))):
+            yield Probe(frame, port=source.id)
         if honest:
-            one = random.choice(honest)
-            some_lies = random.sample(list(lies(source, target, one)), 3)
-            yield from (Probe(lie, port=source.id) for lie in some_lies)
+            (lie,) = self._random.sample(list(lies(source, target, self._random.choice(honest))), 1)
+            yield Probe(lie, port=source.id)
 
-
-def _tunneled(
-    host_of: Mapping[str, str], vsids: Mapping[str, int], target: Port, others: Iterable[Port]
-) -> Iterator[Probe]:
-    host = host_of.get(target.id)
-    for source in others:
-        if source is target or host is None:
-            continue
-        for frame in between(source, target, (6, 40000, 80), ROUTER_MAC):
-            sent = frame._replace(eth_dst=parse_mac(target.mac))
-            for came_from in {provider_address(host_of.get(source.id, "h9")), STRANGER}:
-                yield Probe(sent, "", host, came_from, vsids[target.segment])
+    def _tunneled(self, source: Port, target: Port) -> Iterator[Probe]:
+        """From its host and from a stranger; one family, by chance."""
+        frames = list(between(source, target, (6, 40000, 80), ROUTER_MAC))
+        here, there = self._host_of.get(target.id), self._host_of.get(source.id)
+        if frames and here is not None and there is not None:
+            sent = self._random.choice(frames)._replace(eth_dst=parse_mac(target.mac))
+            for came_from in (provider_address(there), STRANGER):
+                yield Probe(sent, "", here, came_from, self._vsids[target.segment])

@@ -38,6 +38,7 @@ class Scope:
 
     def __init__(self, host: Host, ports: dict[str, Ports]) -> None:
         self._host, self._ports = host, ports
+        self._port_of = {**host.port_was, **host.port_of}
         grounds = list(host.engine.rows(Ground).values())
         self._of_vsid = {one.vsid: ports.get(one.segment, frozenset()) for one in grounds}
         self._of_domain: dict[int, Ports] = {}
@@ -63,8 +64,8 @@ class Scope:
         known = {slot: value for slot, value, _ in flow.conditions}
         table = flow.key.table
         ofport = known.get(SLOT[oxm.IN_PORT], known.get(Register.OUT))
-        if ofport is not None and ofport in self._host.port_of:
-            return frozenset((self._host.port_of[ofport],))
+        if ofport is not None and ofport in self._port_of:
+            return frozenset((self._port_of[ofport],))
         if Register.VSID in known:
             return self._at(flow, self._of_vsid.get(known[Register.VSID], frozenset()))
         if SLOT[oxm.TUNNEL_ID] in known:
@@ -87,7 +88,7 @@ class Scope:
         """Those of a segment; where one MAC address is compared or given, that port alone."""
         known = {slot: value for slot, value, _ in flow.conditions}
         mac = known.get(SLOT[oxm.ETH_DST])
-        local = {self._host.port_of.get(number) for number in _loaded(flow, Register.OUT)} - {None}
+        local = {self._port_of.get(number) for number in _loaded(flow, Register.OUT)} - {None}
         if flow.key.table == Stage.FORWARD and mac is not None and len(local) == 1:
             return frozenset(name for name in local if name is not None)
         return ports
@@ -106,7 +107,7 @@ class Scope:
                     continue
                 known = {slot: value for slot, value, _ in flow.conditions}
                 ofport = known.get(SLOT[oxm.IN_PORT], known.get(Register.OUT))
-                port = self._host.port_of.get(ofport or 0)
+                port = self._port_of.get(ofport or 0)
                 for number in _loaded(flow, register):
                     if port is not None and number:
                         found[number] = found.get(number, frozenset()) | {port}

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace as changed
 
+from isthmus.derive.engine import Change
 from isthmus.policy.rows import Port, Rule
-from isthmus.switches.ovs.pipeline import Register, Stage
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Register, Stage
 from isthmus.wire import oxm
 from tests.proof.checker import Checker
 from tests.proof.clouds import Cloud
@@ -46,7 +47,7 @@ def measured(name: str, network: Network, before: Cloud, after: Cloud) -> Measur
     flows = before.change(network, after)
     compiled = time.perf_counter()
     checker = Checker(network, after.reference())
-    found = check_change(checker, after, flows, Random(1))
+    found = check_change(checker, before, after, flows, Random(1))
     end = time.perf_counter()
     n_flows = sum(map(len, flows.values()))
     return Measured(name, n_flows, found, compiled - start, end - compiled)
@@ -92,7 +93,7 @@ def test_a_change_is_checked_where_it_matters_and_nowhere_else() -> None:
         assert one.checked.disagreements == ()
         assert one.checked.ports
         assert not _others(one)
-        assert one.checked.n_probes > 50
+        assert one.checked.n_probes > 20
 
 
 @pytest.mark.long
@@ -105,19 +106,32 @@ def test_a_change_among_a_thousand_ports_in_a_hundred_networks_is_checked_at_its
         assert not _others(one)
 
 
-def test_a_change_that_opens_more_than_it_should_is_noticed() -> None:
-    """The port's forwarding flow has lost its segment: what others send comes to it."""
-    before = large_cloud(3, 3)
-    member = _port(before, "t1/a-11")
-    after = before.with_port(changed(member, groups=("web", "new")))
+def _without_segment(key: FlowKey) -> FlowKey:
+    """As a compiler would write it that forgot to say in which segment a MAC address is."""
+    entries = [one for one in oxm.entries(key.match) if one.field is not oxm.REG[Register.VSID]]
+    match = oxm.match(*(oxm.exact(field, value) for field, value, _ in entries))
+    return key._replace(match=match)
+
+
+def test_a_change_that_reaches_further_than_it_should_is_looked_at_where_it_does() -> None:
+    """With a new port comes a flow that takes what is meant for it in every network. That is found,
+    though nothing else of the other networks has changed."""
+    after = large_cloud(3, 3)
+    before = after.without_port("t1/a-11")
     network = before.network()
     flows = before.change(network, after)
-    program = network.hosts["h2"].program
-    for key in list(program.flows):
-        entries = list(oxm.entries(key.match))
-        mac = [one for one in entries if one.field is oxm.ETH_DST]
-        if key.table == Stage.RECEIVER and key.priority > 1:
-            program.put(key, None)
-        assert mac or key.table >= 0
-    found = check_change(Checker(network, after.reference()), after, flows, Random(1))
-    assert found.ports is None or found.disagreements
+    host = network.hosts["h2"]
+    wrong: dict[str, list[Change]] = {}
+    for name, its in flows.items():
+        wrong[name] = []
+        for key, old, new in its:
+            assert isinstance(key, FlowKey)
+            if name == host.name and key.table == Stage.FORWARD and new is not None:
+                assert isinstance(new, Programmed)
+                host.program.put(key, None)
+                key = _without_segment(key)
+                host.program.put(key, decoded(key, new.instructions))
+            wrong[name].append(Change(key, old, new))
+    found = check_change(Checker(network, after.reference()), before, after, wrong, Random(1))
+    assert found.ports is None
+    assert {one.probe.port[:2] for one in found.disagreements} >= {"t0", "t2"}
