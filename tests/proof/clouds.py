@@ -75,9 +75,11 @@ class Cloud:
     ports: tuple[Port, ...]
     rules: tuple[RuleSet | Rule, ...]
     places: tuple[Place, ...]
+    base: tuple[Row, ...] = ()
+    """Hosts, segments and routers, if they are not those of `ground`."""
 
     def rows(self) -> list[Row]:
-        return [*ground(), *self.ports, *self.rules, *self.claims()]
+        return [*(self.base or ground()), *self.ports, *self.rules, *self.claims()]
 
     def claims(self) -> Iterator[Claim]:
         by_id = {one.id: one for one in self.ports}
@@ -89,11 +91,11 @@ class Cloud:
         """OpenFlow ports of a host's ports."""
         return {place.port: place.ofport for place in self.places if place.host == host}
 
-    def change(self, network: Network, after: Cloud) -> list[Change]:
-        """Make of the network of this cloud that of another; gives the flows that changed."""
+    def change(self, network: Network, after: Cloud) -> dict[str, list[Change]]:
+        """Make of the network of this cloud that of another; gives what changed, by host."""
         before = {(type(row), row.key): row for row in self.rows()}
         now = {(type(row), row.key): row for row in after.rows()}
-        changed: list[Change] = []
+        changed: dict[str, list[Change]] = {}
         for host in network.hosts.values():
             for key, row in before.items():
                 if key not in now:
@@ -102,7 +104,7 @@ class Cloud:
                 if before.get(key) != row:
                     host.put(row)
             host.plug(after.plugged(host.name))
-            changed += host.settle()
+            changed[host.name] = host.settle()
         network.plugged()
         return changed
 

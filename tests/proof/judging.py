@@ -38,7 +38,8 @@ class Judge:
 
     def __init__(self, recording: Recording, checker: Checker, random: Random) -> None:
         self._recording, self._checker, self._random = recording, checker, random
-        good, bad = recording.of(went_well=True), recording.of(went_well=False)
+        good = [*recording.of(went_well=True), *recording.crossed()]
+        bad = recording.of(went_well=False)
         self._pool = Pool(good, bad, checker.reference.ports.values())
         self._world = World(checker.network.hosts.values())
 

@@ -42,6 +42,8 @@ class Host:
         self.connections = Connections()
         self.program = Program()
         self.port_of: dict[int, str] = {}
+        self.port_was: dict[int, str] = {}
+        """Before ports were last plugged."""
         this = self.engine.rows(ThisHost)[THIS]
         self.provider_address = this.provider_address
         self.tunnel_ports = dict(this.tunnel_ports)
@@ -58,6 +60,7 @@ class Host:
             if port not in plugged:
                 self.engine.put(LocalPort, port, None)
         put(self.engine, *(LocalPort(port, ofport) for port, ofport in plugged.items()))
+        self.port_was = self.port_of
         self.port_of = {ofport: port for port, ofport in plugged.items()}
 
     def settle(self) -> list[Change]:

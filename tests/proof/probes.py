@@ -116,11 +116,23 @@ def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
     ports = tuple(ports)
     here = next(port for port in ports if port.id == probe.port)
     for there in ports:
-        is_near = there.segment[:-2] == here.segment[:-2] and there is not here
-        if is_near and (turned.family, turned.source) in map(numbered, there.addresses):
+        mac = _mac_of(there, turned)
+        if mac and there.segment[:-2] == here.segment[:-2] and there is not here:
             same = there.segment == here.segment
             to = parse_mac(here.mac if same else ROUTER_MAC)
-            return Probe(Frame(parse_mac(there.mac), to, turned), port=there.id)
+            return Probe(Frame(parse_mac(mac), to, turned), port=there.id)
+    return None
+
+
+def _mac_of(port: Port, its: Tuple) -> str | None:
+    """From which a port may send it, if it may."""
+    if (its.family, its.source) in map(numbered, port.addresses):
+        return port.mac
+    for prefix, _, mac in (pair.partition(" ") for pair in port.pairs):
+        network = ip_network(prefix)
+        first, last = int(network.network_address), int(network.broadcast_address)
+        if network.version == its.family and first <= its.source <= last:
+            return mac
     return None
 
 

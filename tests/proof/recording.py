@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.checker import Checker, Disagreement
+from tests.proof.clouds import SEGMENTS
 from tests.proof.network import Delivered
 from tests.proof.probes import Probe
 from tests.proof.program import Flow, Program, Slots
+from tests.switches.policy_rows import provider_address
 
 
 class _Step(NamedTuple):
@@ -62,6 +64,7 @@ class Recording:
 
     def __init__(self, checker: Checker, probes: Iterable[Probe]) -> None:
         self.network = checker.network
+        self._ports = checker.reference.ports
         self.probes = tuple(probes)
         self._steps: list[tuple[_Step, ...]] = []
         self._lookups: dict[tuple[str, int], _Lookups] = {}
@@ -96,6 +99,17 @@ class Recording:
     def of(self, *, went_well: bool) -> list[Probe]:
         """The probes that somebody got, or nobody."""
         return [steps[0].probe for steps in self._steps if bool(steps[0].delivered) is went_well]
+
+    def crossed(self) -> Iterator[Probe]:
+        """What was delivered on another host than it was sent on, as it came there in the tunnel."""
+        place_of = self.network.place_of
+        vsid_of = {port.id: SEGMENTS[port.segment] for port in self._ports.values()}
+        for steps in self._steps:
+            for port, frame in steps[0].delivered:
+                here, there = place_of.get(steps[0].probe.port), place_of[port]
+                if here is not None and here[0] != there[0]:
+                    came_from = provider_address(here[0])
+                    yield Probe(frame, "", there[0], came_from, vsid_of[port])
 
     def lookups(self, host: str, table: int) -> int:
         """How many different packets a table has seen."""

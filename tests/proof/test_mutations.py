@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison of flows and reference has teeth: a flow that is only a little wrong is found.
 
-Of 500 mutants of the programs of `rich_cloud` (`mutations`: their kinds, and what is left out) each
-is caught, or it is proved that nobody could tell it from the original (`equivalence`). How many of
-each is printed; run pytest with -s to see it.
+Mutants of the programs of `rich_cloud` (`mutations`: their kinds, and what is left out) are made
+until 500 are caught. Whatever is not caught must be proved to be such that nobody can tell it from
+the original (`equivalence`). How many of each is printed; run pytest with -s to see it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def _said(mutant: Mutant, programs: Mapping[str, Flows]) -> str:
 
 
 def _judged(names: tuple[str, ...], count: int, seed: int) -> Counter[str]:
-    """How many mutants came to what, in all and by kind; fails with the first that gets away."""
+    """How many mutants came to what, in all and by kind, until so many are caught; fails with the
+    first that gets away."""
     cloud = rich_cloud()
     checker = Checker(cloud.network(), cloud.reference())
     programs = _programs(checker.network, names)
@@ -62,8 +63,8 @@ def _judged(names: tuple[str, ...], count: int, seed: int) -> Counter[str]:
         assert judgement is not Judgement.NOT_CAUGHT, _said(mutant, programs)
         found[judgement.value] += 1
         found[f"  {mutant.kind}: {judgement.value}"] += 1
-        found["mutants"] += 1
-        if found["mutants"] == count:
+        found["caught"] += judgement in (Judgement.BY_PROBES, Judgement.BY_SEARCH)
+        if found["caught"] == count:
             break
     print("", *(f"{number:5} {what}" for what, number in sorted(found.items())), sep="\n")
     return found
@@ -75,12 +76,12 @@ def _judged(names: tuple[str, ...], count: int, seed: int) -> Counter[str]:
     " caught nor proved to be judged alike",
 )
 def test_small_mistakes_in_the_flows_of_a_host_are_noticed() -> None:
-    found = _judged(("h3",), 100, seed=7)
-    assert found[Judgement.BY_PROBES.value] > 40
+    found = _judged(("h3",), 60, seed=7)
+    assert found[Judgement.BY_PROBES.value] > 50
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_small_mistakes_in_the_flows_of_all_hosts_are_noticed() -> None:
     found = _judged(("h1", "h2", "h3"), 500, seed=7)
-    assert found[Judgement.BY_PROBES.value] > 250
+    assert found[Judgement.BY_PROBES.value] > 400
