@@ -101,7 +101,7 @@ class Recording:
         return [steps[0].probe for steps in self._steps if bool(steps[0].delivered) is went_well]
 
     def crossed(self) -> Iterator[Probe]:
-        """What was delivered on another host than it was sent on, as it came there in the tunnel."""
+        """What was delivered on another host than it was sent on, as it came in the tunnel."""
         place_of = self.network.place_of
         vsid_of = {port.id: SEGMENTS[port.segment] for port in self._ports.values()}
         for steps in self._steps:
