@@ -408,7 +408,7 @@ def test_fragments_are_judged_as_the_datagram_that_they_are_of(
             except TimeoutError:
                 continue
         assert heard == allowed
-        assert len(seen.having(b"permitted")) >= 3
+        until(lambda: len(seen.having(b"permitted")) >= 3)
         assert seen.having(b"forbidden") == []
 
 
