@@ -34,8 +34,9 @@ def _field(field: oxm.Field) -> Place:
     return Place((SLOT[field],), field.bits, 0, field.bits)
 
 
-_TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, *OF_TUPLE))
+_TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE))
 _TTL = span_of(_field(oxm.IP_TTL))
+_MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 2))
 _STATES = tuple(
     oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
 )
@@ -182,6 +183,7 @@ def _tracked(packets: PacketSet, state: int) -> PacketSet:
     packets = packets.loaded(first, width, state)
     if state & oxm.CT_INV:
         return packets
+    packets = packets.forgotten(_MARK)
     family = 4 if is_family(packets, 4) else 6
     pairs = _PAIRS[family]
     if state & oxm.CT_RPL:
