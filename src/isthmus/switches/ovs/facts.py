@@ -130,7 +130,7 @@ class Assigned(NamedTuple):
 
 class Meter(NamedTuple):
     """A packet-rate limit of one port. Its id is the port's OpenFlow port, plus an offset for what
-    is limited (`ports.STORM_METERS`).
+    is limited (`pipeline.STORM_METERS`).
     """
 
     id: int

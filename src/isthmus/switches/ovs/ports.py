@@ -39,7 +39,9 @@ from isthmus.switches.ovs.ground import (
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
+    PAIR_METERS,
     RESOLVED_MAC,
+    STORM_METERS,
     Flag,
     Register,
     Stage,
@@ -54,13 +56,10 @@ from isthmus.switches.ovs.spoofing import (
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
-DHCP_RATE_PPS = 10
-DHCP_BURST = 20
-"""More than any client sends; keeps one guest from starving the others' answers."""
-
-
-STORM_METERS = 1 << 16
-"""Added to a port's OpenFlow port: the id of the meter of its broadcasts."""
+SPOKEN_PPS = 10
+SPOKEN_BURST = 20
+"""Of what comes up to the agent, of DHCP and of address pairs: more than any guest needs; keeps one
+from starving the others' answers."""
 
 
 def local_flows(port: Port, read: Read) -> Iterator[Item]:
@@ -95,7 +94,8 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
         (port.segment, port.id),
         LocalMember(port.segment, port.id, local.ofport, ground.domain, filtered),
     )
-    yield Item(Meter, local.ofport, Meter(local.ofport, DHCP_RATE_PPS, DHCP_BURST))
+    for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
+        yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers)
     # What port security drops, counted by port.
