@@ -56,21 +56,30 @@ def problems(state: HostState) -> set[str]:
     return {problem.detail for problem in state.engine.rows(Problem).values()}
 
 
-CLOSED = "the switch refuses a flow: BAD; until then nothing passes"
+INBOUND, NOTHING = "no inbound connection under web passes", "nothing passes"
 
 
-@pytest.mark.parametrize("unit", ["rule_flows", "membership", "local_flows"])
-def test_a_refused_flow_closes_the_list_or_the_port_once_and_is_tried_again(unit: str) -> None:
+@pytest.mark.parametrize(
+    ("unit", "closed", "passes"),
+    [
+        ("rule_flows", "in web", INBOUND),
+        ("membership", "in web", INBOUND),
+        ("local_flows", "port", NOTHING),
+    ],
+)
+def test_a_refused_flow_closes_the_list_or_the_port_once_and_is_tried_again(
+    unit: str, closed: str, passes: str
+) -> None:
     state = running()
     before = dict(state.engine.rows(Programmed))
     refused = next(given_by(state, unit))
     assert state.refused([(refused, "BAD")])
     state.settle()
-    assert CLOSED in problems(state)
+    assert problems(state) == {f"the switch refuses a flow: BAD; until then {passes}"}
     assert not state.refused([(refused, "BAD")])  # once more says nothing new
     status = state.wanted_status(WEB.id, 1)
     assert status is not None
-    assert status.state == "error"
+    assert (status.state, status.closed) == ("error", (closed,))
     learn(state, RuleSet(id="other"))  # policy has changed
     assert dict(state.engine.rows(Programmed)) == before
     assert problems(state) == set()

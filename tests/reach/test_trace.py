@@ -188,6 +188,7 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
         state="error",
         code="PortBlocked",
         detail="the switch refuses a flow",
+        closed=("port",),
     )
     found = traced(TCP_80, status)
     assert (found.last.where, found.last.text) == (
@@ -197,6 +198,10 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
     assert ending(found) == (DROPPED, "PortBlocked", wrong.origin)
     elsewhere = msgspec.structs.replace(status, host="h3")
     assert traced(TCP_80, elsewhere).verdict == DELIVERED
+    partly = traced(TCP_80, msgspec.structs.replace(status, closed=()))
+    assert partly.verdict == DELIVERED
+    (step,) = (step for step in partly.steps if step.reason)
+    assert (step.where, step.text, step.passes) == (wrong.id, found.last.text, True)
 
 
 def test_hosts_without_an_encapsulation_in_common_are_told_apart_by_what_they_speak() -> None:

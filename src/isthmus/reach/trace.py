@@ -13,8 +13,18 @@ from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
+from isthmus.policy.closed import PORT, address_word
 from isthmus.policy.rows import Claim, Port
-from isthmus.reach.rulings import ICMP, ICMPV6, WITH_HANDSHAKE, Packet, Ruling, leading, rulings
+from isthmus.reach.rulings import (
+    ICMP,
+    ICMPV6,
+    WITH_HANDSHAKE,
+    Packet,
+    Ruling,
+    leading,
+    own_address,
+    rulings,
+)
 from isthmus.reach.world import World, parse
 
 DELIVERED, DROPPED = "delivered", "dropped"
@@ -123,10 +133,10 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), "", ""
         return
     yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
-    trouble = _trouble(world, sender)
-    if trouble is not None:
+    for trouble in _troubles(world, sender, packet.source):
         yield trouble, "", ""
-        return
+        if not trouble.passes:
+            return
     domain = world.domains.get(sender.segment, "")
     if str(packet.destination) in world.gateways(domain):
         yield from _to_gateway(world, sender, packet)
@@ -151,10 +161,10 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
     yield carried, receiver.id, there.host
     if not carried.passes:
         return
-    trouble = _trouble(world, receiver)
-    if trouble is not None:
+    for trouble in _troubles(world, receiver, packet.destination):
         yield trouble, "", ""
-        return
+        if not trouble.passes:
+            return
     for step in _judge(world, receiver, str(packet.destination), "in", packet):
         yield step, "", ""
         if not step.passes:
@@ -220,6 +230,11 @@ def _ruled(world: World, port: Port, words: str, ruling: Ruling) -> Step:
             port.id, f"{words}: {', '.join(unknown)} {applied} is not known", "unknown rules"
         )
     sets = [world.rule_sets[name] for name in ruling.sets]
+    if ruling.closed:
+        status = world.status_of(port.id)
+        assert status is not None, "it is the one that says so"
+        text = f"{words}: {names}, {applied}, is closed: {status.host} says: {status.detail}"
+        return _drop(port.id, text, status.code, sets[0].origin)
     defaults = [one.in_default if ruling.direction == "in" else one.out_default for one in sets]
     deciding = defaults.index("deny") if "deny" in defaults else 0
     origin = sets[deciding].origin
@@ -292,12 +307,16 @@ def _stateless_answer(
         yield Step(port.id, True, text, "answer dropped")
 
 
-def _trouble(world: World, port: Port) -> Step | None:
-    """What its host says is wrong with a port."""
+def _troubles(world: World, port: Port, address: Address) -> Iterator[Step]:
+    """What its host says is wrong with a port, and whether that ends what one of its addresses
+    sends or receives. Where it ends what some of its rules are about, they say so (`_ruled`)."""
     status = world.status_of(port.id)
     if status is None or status.state != "error":
-        return None
-    return _drop(port.id, f"{status.host} says: {status.detail}", status.code, port.origin)
+        return
+    own = own_address(port, str(address))
+    passes = {PORT, address_word(own, address.version)}.isdisjoint(status.closed)
+    text = f"{status.host} says: {status.detail}"
+    yield Step(port.id, passes, text, status.code, port.origin)
 
 
 def _nowhere(world: World, port: Port) -> str:

@@ -92,12 +92,13 @@ class RemoteMember(NamedTuple):
 
 class Problem(NamedTuple):
     """Why a local port does not work, or not with everyone. `code` is one of MS-NCNBI section
-    A.9's.
+    A.9's; `closes` is what of the port lets nothing pass for it, a word of `policy.closed`.
     """
 
     port: str
     code: str
     detail: str
+    closes: str = ""
 
 
 class Watching(NamedTuple):

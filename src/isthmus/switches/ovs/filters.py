@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy import closed
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.switches.ovs.facts import (
@@ -201,7 +202,7 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         number = None if assigned is None else assigned.number
         if assigned is not None and number is None:
             yield _inexpressible(profile, f"this host holds {HIGHEST_NUMBER} lists of rules")
-    for use in _uses(profile, level):
+    for use in () if level.is_open else _uses(profile, level):
         yield Item(GroupUse, use, use)
         yield Item(Wanted, use.wanted, use.wanted)
         bit = read.get(Assigned, use.wanted)
@@ -236,7 +237,10 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
         if name and (found is None or found.number is None):
             return
         numbers.append(found.number or 0 if found is not None else 0)
-        plain.append(found.level.has_stateless if found is not None and found.number else None)
+        # A list that is closed has no rules left, and none lets a packet pass for itself.
+        stateless = found is not None and found.level.has_stateless
+        is_closed = read.get(Inexpressible, name) is not None
+        plain.append(stateless and not is_closed if found is not None and found.number else None)
     if not any(numbers):
         yield Item(FilterNumber, wanted.name, FilterNumber(0))
         return
@@ -271,16 +275,35 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
     """Over PortFilter: what keeps its port from working as its rules say."""
-    troubles = [read.get(Inexpressible, name) for name in found.filter if name]
-    details = [trouble.detail for trouble in troubles if trouble is not None]
+    whole = closed.address_word(found.address, found.family)
+    details = []
+    for name in filter(None, found.filter):
+        trouble, compiled = read.get(Inexpressible, name), read.get(Compiled, name)
+        if trouble is None or compiled is None:
+            continue
+        profile = compiled.profile
+        word = closed.list_word(profile.direction, profile.sets)
+        # Without a number there is no filter either: the address has no flows at all.
+        details.append((trouble.detail, whole if compiled.number is None else word))
     assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
     if assigned is not None and assigned.number is None:
-        details.append(f"this host holds {HIGHEST_NUMBER} combinations of lists of rules")
-    for detail in details:
+        text = f"this host holds {HIGHEST_NUMBER} combinations of lists of rules"
+        details.append((text, whole))
+    for detail, closes in details:
+        passes = _until_then(found, closes)
         problem = Problem(
-            found.port, "PolicyConfigurationFailure", f"{detail}; until then nothing passes"
+            found.port, "PolicyConfigurationFailure", f"{detail}; until then {passes}", closes
         )
         yield Item(Problem, problem, problem)
+
+
+def _until_then(found: PortFilter, closes: str) -> str:
+    direction, _, sets = closes.partition(" ")
+    if direction == "address":
+        ends = f"from or to {found.address}" if found.address else f"by IPv{found.family}"
+        return f"nothing passes {ends}"
+    way = "inbound" if direction == "in" else "outbound"
+    return f"no {way} connection under {sets} passes"
 
 
 def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:

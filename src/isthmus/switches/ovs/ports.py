@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
+from isthmus.policy import closed
 from isthmus.policy.rows import Port, Router, RouterPort
 from isthmus.switches.ovs.facts import (
     THIS,
@@ -107,7 +108,8 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:
-    return Item(Problem, (port.id, code, detail), Problem(port.id, code, detail))
+    """Of which nothing passes."""
+    return Item(Problem, (port.id, code, detail), Problem(port.id, code, detail, closed.PORT))
 
 
 def _classify(
