@@ -347,4 +347,18 @@ def test_a_peered_network_is_reached_by_its_own_ports_and_gateways_stay_its_own(
     )
     found = traced(Question(WEB.id, "10.9.1.9"), *rows)
     assert (found.verdict, found.receiver) == (DELIVERED, "blue-a-9")
+    back = RouterPort(router="blue", segment="red/a", addresses=("10.0.1.1/24",), kind="peer")
+    for one, host, other in ((WEB, "h1", 2), (blue, "h2", 1)):
+        status = PortStatus(
+            port=one.id,
+            host=host,
+            segment=one.segment,
+            state="error",
+            code="PolicyConfigurationFailure",
+            detail="no zone",
+            closed=(f"domain {other}",),
+        )
+        shut = traced(Question(WEB.id, "10.9.1.9"), *rows, back, status)
+        assert (shut.verdict, shut.last.where) == (DROPPED, one.id)
+        assert traced(TCP_80, *rows, status).verdict == DELIVERED
     assert traced(Question(WEB.id, "10.9.1.1"), *rows).verdict == DROPPED

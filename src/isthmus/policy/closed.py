@@ -20,3 +20,8 @@ def list_word(direction: str, sets: Iterable[str]) -> str:
     """The connections that these rule sets, at one level together, rule on; `direction` is in or
     out."""
     return " ".join((direction, *sorted(sets)))
+
+
+def domain_word(rdid: int) -> str:
+    """What passes between it and the routing domain of that number, of a peered network."""
+    return f"domain {rdid}"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
-from isthmus.policy.closed import PORT, address_word
+from isthmus.policy.closed import PORT, address_word, domain_word
 from isthmus.policy.rows import Claim, Port
 from isthmus.reach.rulings import (
     ICMP,
@@ -133,7 +133,7 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), "", ""
         return
     yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
-    for trouble in _troubles(world, sender, packet.source):
+    for trouble in _troubles(world, sender, packet.source, packet.destination):
         yield trouble, "", ""
         if not trouble.passes:
             return
@@ -161,7 +161,7 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
     yield carried, receiver.id, there.host
     if not carried.passes:
         return
-    for trouble in _troubles(world, receiver, packet.destination):
+    for trouble in _troubles(world, receiver, packet.destination, packet.source):
         yield trouble, "", ""
         if not trouble.passes:
             return
@@ -307,14 +307,19 @@ def _stateless_answer(
         yield Step(port.id, True, text, "answer dropped")
 
 
-def _troubles(world: World, port: Port, address: Address) -> Iterator[Step]:
-    """What its host says is wrong with a port, and whether that ends what one of its addresses
-    sends or receives. Where it ends what some of its rules are about, they say so (`_ruled`)."""
+def _troubles(world: World, port: Port, address: Address, other: Address) -> Iterator[Step]:
+    """What its host says is wrong with a port, and whether that ends what passes between one of its
+    addresses and another. Where it ends what some rules are about, these say so (`_ruled`)."""
     status = world.status_of(port.id)
     if status is None or status.state != "error":
         return
     own = own_address(port, str(address))
-    passes = {PORT, address_word(own, address.version)}.isdisjoint(status.closed)
+    domain = world.domains.get(port.segment, "")
+    peer = world.router_of(world.segment_of(domain, other) or port.segment)
+    words = {PORT, address_word(own, address.version)}
+    if peer is not None and peer.id != domain:
+        words.add(domain_word(peer.rdid))
+    passes = words.isdisjoint(status.closed)
     text = f"{status.host} says: {status.detail}"
     yield Step(port.id, passes, text, status.code, port.origin)
 

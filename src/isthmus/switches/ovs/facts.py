@@ -68,6 +68,23 @@ class Ground(NamedTuple):
     router: str | None
 
 
+class NoZone(NamedTuple):
+    """That this host has no connection tracking zone left for a segment, whose ground is missing
+    for that."""
+
+    segment: str
+    detail: str
+
+
+class NoPeerZone(NamedTuple):
+    """Likewise for what passes between two routing domains: `domain`, of ports here, and another,
+    peered."""
+
+    domain: int
+    other: int
+    detail: str
+
+
 class LocalMember(NamedTuple):
     segment: str
     port: str

@@ -201,7 +201,12 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         assigned = read.get(Assigned, wanted)
         number = None if assigned is None else assigned.number
         if assigned is not None and number is None:
-            yield _inexpressible(profile, f"this host holds {HIGHEST_NUMBER} lists of rules")
+            yield _inexpressible(
+                profile,
+                f"this host holds {HIGHEST_NUMBER} lists of rules, one for each direction of what"
+                " applies to an interface or a subnet: let more of them share their access control"
+                " lists, or move ports to other hosts",
+            )
     for use in () if level.is_open else _uses(profile, level):
         yield Item(GroupUse, use, use)
         yield Item(Wanted, use.wanted, use.wanted)
@@ -209,8 +214,10 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         if bit is not None and bit.number is None:
             yield _inexpressible(
                 profile,
-                f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of one"
-                " routing domain that rules on one host can speak of",
+                f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of"
+                f" {profile.router or 'its segment'} that rules on one host can speak of, each once"
+                " as a source and once as a destination, and once more for stateless rules: let"
+                " rules name fewer groups, or prefixes, or move ports to other hosts",
             )
     yield Item(Compiled, profile.name, Compiled(profile, level, number, tuple(unknown)))
 
@@ -287,7 +294,11 @@ def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
         details.append((trouble.detail, whole if compiled.number is None else word))
     assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
     if assigned is not None and assigned.number is None:
-        text = f"this host holds {HIGHEST_NUMBER} combinations of lists of rules"
+        text = (
+            f"this host holds {HIGHEST_NUMBER} combinations of lists of rules, one for each that"
+            " applies to an address and its subnet: let more of them share their access control"
+            " lists, or move ports to other hosts"
+        )
         details.append((text, whole))
     for detail, closes in details:
         passes = _until_then(found, closes)
