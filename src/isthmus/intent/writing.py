@@ -9,7 +9,10 @@ etags and references are settled here, the same for every kind; the rules of a k
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.drafts import Draft, named, requirers
@@ -65,6 +68,7 @@ class TreeWriter:
         etag: str,
         tree: Mapping[str, Stored],
         coming: Collection[str],
+        unseen: Iterable[Stored],
     ) -> None:
         self._overlay = overlay
         self._ids = ids
@@ -74,6 +78,10 @@ class TreeWriter:
         """The stored rows that this request writes anew, or takes away."""
         self._coming = coming
         """Keys of all that this request writes: siblings may refer to each other."""
+        self._unseen: defaultdict[str, list[Stored]] = defaultdict(list)
+        """By parent: stored rows that its version does not have, and that stay as they are."""
+        for row in unseen:
+            self._unseen[row.parent or ""].append(row)
 
     def write(
         self,
@@ -145,6 +153,14 @@ class TreeWriter:
                 )
                 members.append(Member(child.path, child.resource_id, written))
             value.check_children(kind.name, members)
+        self._keep(row.key, replacing)
+
+    def _keep(self, parent: str, replacing: bool) -> None:
+        """MS-NCNBI section A.4: the etag of what is below changes too."""
+        for row in self._unseen[parent]:
+            kept = msgspec.structs.replace(row, etag=self._etag)
+            self._overlay.put(kept, replacing=replacing)
+            self._keep(row.key, replacing)
 
     def _settled(self, parsed: Parsed, draft: Draft, previous: Resource | None) -> Resource:
         kind, values = parsed.kind, parsed.values
