@@ -173,8 +173,11 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     for priority, rule in _by_priority(compiled.level.rules):
         passes = rule.stateless and rule.action == "allow"
         apply = (act.load(0, oxm.REG[done]),) if passes and done is not None else None
+        # What it lets pass here no other flow of its counts; what goes on is judged and counted.
+        name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
+        its = Flows("rule_flows", name) if passes else flows
         for match in matches(profile, rule, PACKET, read):
-            yield flows.add(
+            yield its.add(
                 stage,
                 priority,
                 oxm.match(mine, *match),
