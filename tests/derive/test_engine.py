@@ -268,6 +268,18 @@ def test_a_row_stays_until_its_last_giver_takes_it_back() -> None:
     assert engine.rows(Crowd) == {}
 
 
+def test_of_givers_that_agree_the_earliest_is_named_whichever_came_first() -> None:
+    for first, second in (("a", "b"), ("b", "a")):
+        engine = build()
+        for name in (first, second, "c"):
+            engine.put(Town, name, Town(name, "x", 11))
+            engine.settle()
+        assert engine.giver(Crowd, "x") == ("place", "a")
+        engine.put(Town, "a", None)
+        engine.settle()
+        assert engine.giver(Crowd, "x") == ("place", "b")
+
+
 def test_givers_that_disagree_are_named_and_the_earliest_wins() -> None:
     def first(town: Town, read: Read) -> Iterator[Item]:
         yield Item(Crowd, "one", Crowd(town.land))
