@@ -102,8 +102,8 @@ def test_incremental_equals_from_nothing(
     fresh.settle()
     for table in (Placed, Crowd, Census):
         assert engine.rows(table) == fresh.rows(table)
-        for key in engine.rows(table):
-            assert engine.giver(table, key) == fresh.giver(table, key)
+        for name in engine.rows(table):
+            assert engine.giver(table, name) == fresh.giver(table, name)
         for change in engine.changes(table):
             seen[table][change.key] = change.new
         assert {k: v for k, v in seen[table].items() if v is not None} == fresh.rows(table)

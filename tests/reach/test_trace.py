@@ -317,6 +317,25 @@ def test_ports_are_found_by_name_in_any_case_by_path_and_by_an_address_that_one_
         traced(TCP_80._replace(source="10.9.9.9"))
 
 
+def test_of_several_addresses_of_the_sender_the_one_that_is_named_is_sent_from() -> None:
+    """And judged: a list may hold for it alone."""
+    second = "10.0.1.44"
+    web = msgspec.structs.replace(
+        WEB, addresses=(*WEB.addresses, second), rule_sets=(f"interface {second} web",)
+    )
+    rows = (web, rule_set("web", "deny", "deny"))
+    for named in (TCP_80._replace(source=second), TCP_80._replace(source_address=second)):
+        found = traced(named, *rows)
+        assert (str(found.packet.source), found.verdict) == (second, DROPPED)
+    assert traced(TCP_80, *rows).verdict == DELIVERED
+    # Of another family than the destination, or of another port, it is no choice.
+    six = traced(TCP_80._replace(source=second, destination="fd00:2::5"), *rows)
+    assert str(six.packet.source) == "fd00:1::4"
+    assert str(traced(TCP_80._replace(source="fd00:1::4")).packet.source) == "fd00:1::4"
+    other = traced(TCP_80._replace(source_address="10.0.2.5"), *rows)
+    assert str(other.packet.source) == "10.0.1.4"
+
+
 def test_an_address_of_two_tenants_names_no_port() -> None:
     twin = msgspec.structs.replace(WEB, id="blue-a-4", segment="blue/a")
     with pytest.raises(Invalid, match=r"address of 2 ports \(blue-a-4, red-a-4\): name one"):

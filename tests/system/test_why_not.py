@@ -337,6 +337,10 @@ def check(cloud: Cloud, sender: str, receiver: str, **more: object) -> Mapping[s
     def is_done() -> bool:
         shown = cloud.north.get(reference)["properties"]
         assert shown["operationId"] == begun["operationId"]
+        assert {**body["properties"], "submitTime": begun["submitTime"]}.items() >= {
+            name: shown[name]
+            for name in ("senderIpAddress", "receiverVirtualNetwork", "submitTime")
+        }.items()
         found.update(shown["result"])
         return str(found["status"]) != "InProgress"
 

@@ -58,7 +58,8 @@ class Trace(NamedTuple):
 
 class Question(NamedTuple):
     """From a port to a port or an address. Ports of 0 are any; protocol 0, ICMP and ICMPv6 are an
-    echo request."""
+    echo request. `source_address` is which of the sender's addresses it is sent from; if it is
+    empty, the one that `source` is, or the first of the family."""
 
     source: str
     destination: str
@@ -66,6 +67,7 @@ class Question(NamedTuple):
     destination_port: int = 0
     source_port: int = 0
     family: int = 0
+    source_address: str = ""
 
 
 def trace(world: World, question: Question) -> Trace:
@@ -101,10 +103,15 @@ def port_named(world: World, name: str) -> Port:
 def packet_of(world: World, sender: Port, question: Question) -> Packet:
     """The packet that a question is about. Raises NotFound, Invalid."""
     family, target = question.family, parse(question.destination)
+    wanted = parse(question.source_address or question.source)
+    if str(wanted) not in sender.addresses:
+        wanted = None
     if target is not None:
         family = target.version
     else:
         port = port_named(world, question.destination)
+        if wanted is not None and leading(port, wanted.version):
+            family = family or wanted.version
         family = family or (4 if leading(port, 4) and leading(sender, 4) else 6)
         text = leading(port, family)
         if not text:
@@ -112,7 +119,9 @@ def packet_of(world: World, sender: Port, question: Question) -> Packet:
         target = parse(text)
     assert target is not None, "policy has addresses only"
     text = leading(sender, family)
-    source = parse(text) if text else None
+    source = wanted if wanted is not None and wanted.version == family else None
+    if source is None and text:
+        source = parse(text)
     if source is None:
         raise Invalid(f"{sender.id} has no IPv{family} address to send from")
     if question.protocol in (0, ICMP, ICMPV6):
