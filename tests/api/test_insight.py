@@ -308,6 +308,7 @@ class Checking(SilentHosts):
 
     def __init__(self) -> None:
         self.checks: list[dict[str, object]] = []
+        self.asked: JsonObject = {}
 
     async def check_connectivity(
         self,
@@ -319,7 +320,9 @@ class Checking(SilentHosts):
         port: int,
         length: int,
         with_trace: bool,
+        asked: JsonObject,
     ) -> str:
+        self.asked = asked
         self.checks.append(
             {"network": network, "ends": (sender, receiver), "protocol": protocol}
             | {"port": port, "length": length, "with_trace": with_trace}
@@ -327,7 +330,11 @@ class Checking(SilentHosts):
         return "id"
 
     def check_results(self) -> dict[str, JsonObject]:
-        return {"b": {"status": "InProgress", "atS": 1}, "a": {"status": "Success", "atS": 1}}
+        asked = {**ENDS, "protocol": "Icmp", "submitTime": "then"}
+        return {
+            "b": {"status": "InProgress", "atS": 1},
+            "a": {"status": "Success", "atS": 1, "asked": asked},
+        }
 
 
 def test_a_check_is_begun_as_it_was_asked() -> None:
@@ -335,11 +342,15 @@ def test_a_check_is_begun_as_it_was_asked() -> None:
     api = Api(hosts)
     reply = api.ask("PUT", CHECK, {"properties": ENDS})
     assert reply.status_code == 200
-    told = reply.json()["properties"]
+    told: JsonObject = reply.json()["properties"]
     assert told["operationId"] == "id"
     assert told["connectivityCheckResult"] == {
         "resourceRef": "/diagnostics/ConnectivityCheckResults/id"
     }
+    # What was asked, as the wire has it, with what was left out; the result shows it again.
+    assert hosts.asked.items() <= told.items()
+    assert {**ENDS, "protocol": "Icmp", "disableTracing": False}.items() <= hosts.asked.items()
+    assert str(hosts.asked["submitTime"]).endswith("+00:00")
     more = {"protocol": "tcp", "destinationPort": 443, "disableTracing": "True"}
     assert api.ask("PUT", CHECK.lower(), {"properties": {**ENDS, **more}}).status_code == 200
     more = {"icmpProtocolConfig": {"length": 100}, "senderIPAddress": "10.0.0.6"}
@@ -367,6 +378,7 @@ def test_a_check_is_begun_as_it_was_asked() -> None:
         ({"senderIpAddress": None}, "RequiredParamMissing", "senderIpAddress"),
         ({"receiverIpAddress": None}, "RequiredParamMissing", "receiverIpAddress"),
         ({"receiverIpAddress": "10.0.0"}, "InvalidIPAddress", "receiverIpAddress"),
+        ({"receiverIpAddress": "fd00::5"}, "InvalidIPAddress", "receiverIpAddress"),
         ({"senderVirtualNetwork": None}, "RequiredParamMissing", "senderVirtualNetwork"),
         ({"receiverVirtualNetwork": None}, "RequiredParamMissing", "senderVirtualNetwork"),
         ({"protocol": "Sctp"}, "InvalidParameterValue", "protocol"),
@@ -413,6 +425,12 @@ def test_results_are_listed_and_found_by_their_id() -> None:
     api = Api(Checking())
     listed = api.get("/diagnostics/ConnectivityCheckResults")["value"]
     assert [one["resourceId"] for one in listed] == ["a", "b"]
+    assert {**ENDS, "protocol": "Icmp", "submitTime": "then"}.items() <= (
+        listed[0]["properties"].items()
+    )
+    assert set(listed[0]["properties"]["result"]) == {
+        *("status", "roundTripTimeMSec", "errorMessage", "nodeOutput")
+    }
     found = api.get("/Diagnostics/connectivitycheckresults/b")
     assert found == listed[1]
     assert found["properties"]["result"] == {

@@ -337,6 +337,10 @@ def check(cloud: Cloud, sender: str, receiver: str, **more: object) -> Mapping[s
     def is_done() -> bool:
         shown = cloud.north.get(reference)["properties"]
         assert shown["operationId"] == begun["operationId"]
+        assert {**body["properties"], "submitTime": begun["submitTime"]}.items() >= {
+            name: shown[name]
+            for name in ("senderIpAddress", "receiverVirtualNetwork", "submitTime")
+        }.items()
         found.update(shown["result"])
         return str(found["status"]) != "InProgress"
 
@@ -683,6 +687,44 @@ def test_counters_count(cloud: Cloud, shut: None) -> None:
     assert code == 0
     assert re.search(r"^two/rule1\t.*\tout\tinterface\tdeny\t\d+$", out, re.MULTILINE), out
     assert re.search(r"^h2\tblocked port\ta2\t\d+$", out, re.MULTILINE), out
+
+
+def test_what_stateless_rules_let_pass_and_drop_is_counted_and_seen(cloud: Cloud) -> None:
+    """Out of b1 and into a1, one rule each lets a datagram pass alone; another is dropped."""
+    of_b1 = "of-green two"
+    cloud.north.put_all(
+        (
+            a_list("one", rule("UDP", "86", stateless=True), inbound="Deny"),
+            a_list("two", rule("UDP", "86-87", stateless=True, type="Outbound"), outbound="Deny"),
+        )
+    )
+    cloud.settle()
+    try:
+        passing, dropped, kept = (datagram(cloud, "b1", "a1", port) for port in (86, 87, 88))
+        with watching(cloud, "drops", "--port", "b1") as watch:
+            seen_while(
+                [dropped, kept],
+                watch,
+                is_drop(stage="IN_INTERFACE", decision="default of one", packet="11:87"),
+                is_drop(stage="OUT_INTERFACE", decision=f"default of {of_b1}", packet="11:88"),
+            )
+        before = cloud.north.counters()
+        for send in (passing, dropped, kept) * 20:
+            send()
+
+        def gains(name: str, rule_name: str, packets: int) -> None:
+            def count(told: Resource) -> int:
+                return of_rule(told, name, rule_name) - of_rule(before, name, rule_name)
+
+            until(lambda: count(cloud.north.counters()) >= packets)
+
+        gains("two", "rule1", 40)
+        gains("one", "rule1", 20)
+        gains("one", "", 20)
+        gains(of_b1, "", 20)
+    finally:
+        cloud.north.put_all(open_lists())
+        cloud.settle()
 
 
 def test_an_agent_serves_its_counters_to_prometheus(cloud: Cloud, shut: None) -> None:

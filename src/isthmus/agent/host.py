@@ -379,7 +379,7 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return None
-        problems = sorted(self._problems(port_id))
+        problems = sorted(set(self._problems(port_id)))
         location = self.engine.rows(Location).get(port_id)
         elsewhere = location is not None and location.host != self.identity.host
         state = "error" if problems else "standby" if elsewhere else "up"
@@ -390,23 +390,25 @@ class HostState:
             segment=port.segment,
             revision=port.revision,
             state=state,
-            code=problems[0][0] if problems else "Success",
-            detail="; ".join(dict.fromkeys(detail for _, detail in problems)),
+            code=problems[0].code if problems else "Success",
+            detail="; ".join(dict.fromkeys(problem.detail for problem in problems)),
+            closed=tuple(sorted({problem.closes for problem in problems} - {""})),
             changed_us=stored.row.changed_us if stored else now_us,
         )
         if stored is not None and stored.row == wanted:
             return wanted
         return msgspec.structs.replace(wanted, changed_us=now_us)
 
-    def _problems(self, port_id: str) -> Iterator[tuple[str, str]]:
+    def _problems(self, port_id: str) -> Iterator[Problem]:
         for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):
             problem = self.engine.rows(Problem).get(key)
             if problem is not None:
-                yield problem.code, problem.detail
+                yield problem
         for key, error in self.refusals.items():
             giver = self.engine.giver(Programmed, key)
             if giver is not None and giver[1] == port_id:
-                yield "PolicyConfigurationFailure", f"the switch refuses a flow: {error}"
+                detail = f"the switch refuses a flow: {error}"
+                yield Problem(port_id, "PolicyConfigurationFailure", detail)
 
     # -- look-ups ----------------------------------------------------------------------------------
 

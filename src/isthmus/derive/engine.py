@@ -182,8 +182,11 @@ class Engine:
         return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}
 
     def giver(self, table: Table, key: Key) -> tuple[str, Key] | None:
-        """The unit and the key of the call that gave a derived row."""
-        call = self._tables[table].derived_by.get(key)
+        """The unit and the key of the call that gave a derived row; of several that agree, the
+        earliest in (unit, key) order, whatever order they came in. Cost: these."""
+        rows = self._tables[table]
+        more = rows.more.get(key)
+        call = rows.derived_by.get(key) if more is None else min(more, key=_order)
         return None if call is None else (self._units[call.level].name, call.key)
 
     def given(self, unit: str, key: Key) -> Iterator[Item]:
@@ -311,7 +314,7 @@ class Engine:
         they came in.
         """
         more = rows.more[key]
-        winner = min(more, key=lambda call: (call.level, repr(call.key)))
+        winner = min(more, key=_order)
         rows.derived_by[key] = winner
         value = more[winner]
         if any(other != value for other in more.values()):
@@ -327,3 +330,8 @@ class Engine:
                 f" {self._units[self._level].name!r} gives: list it further down"
             )
         self._dirty[level].add(key)
+
+
+def _order(call: Call) -> tuple[int, str]:
+    """Which of several givers is asked first."""
+    return call.level, repr(call.key)
