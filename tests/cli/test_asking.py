@@ -88,11 +88,11 @@ def test_a_trace_asks_what_it_was_told(cli: Cli) -> None:
         assert cli.run("trace", "a", "10.0.0.5", *arguments)[0] == 0
     ends = ("a", "10.0.0.5")
     assert cli.hosts.asked == [
-        (*ends, 0, 0, 49152, 0, False),
-        (*ends, 6, 443, 49152, 0, False),
-        (*ends, 17, 53, 1, 0, False),
-        (*ends, 132, 0, 49152, 6, True),
-        (*ends, 47, 0, 49152, 0, False),
+        (*ends, 0, 0, 49152, 0, "", False),
+        (*ends, 6, 443, 49152, 0, "", False),
+        (*ends, 17, 53, 1, 0, "", False),
+        (*ends, 132, 0, 49152, 6, "", True),
+        (*ends, 47, 0, 49152, 0, "", False),
     ]
 
 
