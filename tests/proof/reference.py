@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.addresses import MULTICAST_BIT, parse_mac
+from isthmus.addresses import MULTICAST_BIT
 from isthmus.policy.rows import Port, Row
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import Layout, Way
 from tests.proof.network import Delivered
-from tests.proof.verdicts import Domain, Rules, Verdict, numbered
+from tests.proof.verdicts import Domain, Rules, Verdict, mac_number, numbered
 
 
 class Reference:
@@ -77,7 +77,7 @@ class Reference:
         """Whether a frame goes to nobody, whatever the rules are; not even back to its sender."""
         sender = self.ports[name]
         may_send = self.layout.may_send(sender, frame)
-        is_returned = frame.eth_dst == parse_mac(sender.mac)
+        is_returned = frame.eth_dst == mac_number(sender.mac)
         if may_send and (is_returned or self.layout.asks_router(sender, frame)):
             return False
         return not may_send or not any(self.layout.ways(sender, frame))
