@@ -290,6 +290,13 @@ class HostState:
                 gone.append(openflow_meter(change.old))
         return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
 
+    def skip_changes(self) -> None:
+        """Forget what has changed: the switch is compared with the whole program."""
+        for key, _, new in self.engine.changes(Programmed):
+            if new is None and isinstance(key, FlowKey):
+                self.refusals.pop(key, None)
+        self.engine.changes(Meter)
+
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of this host that are gone since the last call: what connections are
         still kept of them is to be forgotten."""
