@@ -60,9 +60,13 @@ def test_a_change_among_a_thousand_ports_in_a_hundred_networks_is_checked_at_its
 # -- planted mistakes ------------------------------------------------------------------------------
 
 
-def _changed(name: str, n_networks: int = 3) -> tuple[Network, Cloud, Cloud, _ByHost]:
+def _changed(
+    name: str, n_networks: int = 3, n_ports: int = 8
+) -> tuple[Network, Cloud, Cloud, _ByHost]:
     """A network after a change, with the clouds before and after, and the flows that changed."""
-    _, before, after = next(one for one in changes(large_cloud(n_networks, 8)) if one[0] == name)
+    _, before, after = next(
+        one for one in changes(large_cloud(n_networks, n_ports)) if one[0] == name
+    )
     network = before.network()
     return network, before, after, before.change(network, after)
 
@@ -258,10 +262,10 @@ def test_what_all_probes_notice_of_a_mistake_the_chosen_probes_notice() -> None:
     found: Counter[str] = Counter()
     random = Random(7)
     for kind in _KINDS:
-        network, before, after, flows = _changed(kind)
+        network, before, after, flows = _changed(kind, 2, 4)
         checker = Checker(network, after.reference())
         places = _places(flows)
-        for _ in range(20 if places else 0):
+        for _ in range(10 if places else 0):
             with _mutated(network, places, random) as (name, wrong):
                 its = {**flows, name: [*flows[name], *wrong]}
                 if check_change(checker, before, after, its, random).disagreements:
@@ -271,5 +275,5 @@ def test_what_all_probes_notice_of_a_mistake_the_chosen_probes_notice() -> None:
                 seen = next(checker.disagreements(probes), None)
                 found["noticed by all probes only" if seen else "noticed by none"] += 1
     print("", *(f"{number:5} {what}" for what, number in sorted(found.items())), sep="\n")
-    assert found["noticed"] > 100
-    assert found["noticed by all probes only"] <= found["noticed"] / 50
+    assert found["noticed"] > 50
+    assert found["noticed by all probes only"] <= found["noticed"] / 50 + 1
