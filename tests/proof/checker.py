@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import MULTICAST_BIT, parse_mac
+from isthmus.addresses import MULTICAST_BIT
 from tests.proof.frames import answer
 from tests.proof.network import Delivered, Network
 from tests.proof.probes import Probe, answered_by
 from tests.proof.program import Overlap
 from tests.proof.reference import Reference
+from tests.proof.verdicts import mac_number
 
 
 class Disagreement(NamedTuple):
@@ -49,7 +50,7 @@ class Checker:
             return wrong
         if self.reference.leads_nowhere(probe.port, probe.frame):
             # Nobody may take for an answer what answers nothing.
-            back = answered_by(probe, self.reference.ports.values())
+            back = answered_by(probe, self.reference.layout.tenant(probe.port))
             return self.step("uninvited", back) if back is not None else None
         for delivered in self.exchange[0][1]:
             back = self.answer(delivered)
@@ -77,7 +78,7 @@ class Checker:
 
     def answer(self, delivered: Delivered) -> Probe | None:
         """What who got a packet sends back."""
-        mac = parse_mac(self.reference.ports[delivered.port].mac)
+        mac = mac_number(self.reference.ports[delivered.port].mac)
         back = answer(delivered.frame, mac)
         return None if back is None else Probe(back, port=delivered.port)
 

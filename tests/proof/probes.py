@@ -9,12 +9,11 @@ from itertools import permutations, product
 from random import Random
 from typing import NamedTuple
 
-from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule
 from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import numbered
+from tests.proof.verdicts import mac_number, numbered
 from tests.switches.policy_rows import provider_address
 
 Service = tuple[int, int, int]
@@ -84,8 +83,12 @@ def _edges(ports: str, otherwise: int) -> list[int]:
     if not ports:
         return [otherwise]
     first, last = map(int, ports.split("-"))
-    inside = (-(-first // size) * size for size in (1 << bit for bit in range(16)))
-    edges = (first, last, first - 1, last + 1, *(one for one in inside if one <= last))
+    sizes = [1 << bit for bit in range(16)]
+    begins = (
+        *(-(-first // size) * size for size in sizes),
+        *((last + 1) // size * size for size in sizes),
+    )
+    edges = (first, last, first - 1, last + 1, *(one for one in begins if first <= one <= last))
     return list(dict.fromkeys(number for number in edges if 0 <= number <= 0xFFFF))
 
 
@@ -97,7 +100,7 @@ def between(source: Port, target: Port, service: Service, router_mac: str) -> It
         (family, number), (other, destination) = numbered(ours), numbered(theirs)
         if family == other and _fits(service, family):
             its = Tuple(family, number, destination, *_values(service))
-            yield Frame(parse_mac(source.mac), parse_mac(mac), its)
+            yield Frame(mac_number(source.mac), mac_number(mac), its)
 
 
 def _values(service: Service) -> tuple[int, int, int]:
@@ -119,8 +122,8 @@ def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
         mac = _mac_of(there, turned)
         if mac and there.segment[:-2] == here.segment[:-2] and there is not here:
             same = there.segment == here.segment
-            to = parse_mac(here.mac if same else ROUTER_MAC)
-            return Probe(Frame(parse_mac(mac), to, turned), port=there.id)
+            to = mac_number(here.mac if same else ROUTER_MAC)
+            return Probe(Frame(mac_number(mac), to, turned), port=there.id)
     return None
 
 
@@ -140,14 +143,14 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     """What port security must stop, made of a frame that may pass, and what leads elsewhere."""
     its = honest.tuple
     theirs = numbered(next(t for t in target.addresses if numbered(t)[0] == its.family))[1]
-    yield honest._replace(eth_src=parse_mac(target.mac))
+    yield honest._replace(eth_src=mac_number(target.mac))
     yield from _as_pair(source, honest)
     yield honest._replace(tuple=its._replace(source=theirs, destination=its.source))
     yield honest._replace(tuple=its._replace(source=its.source + 77))
     yield honest._replace(tuple=its._replace(destination=its.destination + 77))
-    yield honest._replace(eth_dst=parse_mac(target.mac))
-    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC))
-    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC), ttl=1)
+    yield honest._replace(eth_dst=mac_number(target.mac))
+    yield honest._replace(eth_dst=mac_number(ROUTER_MAC))
+    yield honest._replace(eth_dst=mac_number(ROUTER_MAC), ttl=1)
     yield honest._replace(eth_dst=0x02FFFFFFFFFF)
     if not its.may_open:
         return  # to many, it is of no connection at some of them, and stops for all
@@ -167,7 +170,7 @@ def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
         for address in (int(network.network_address), last, last + 1):
             its = honest.tuple._replace(source=address)
             yield honest._replace(tuple=its)
-            yield honest._replace(tuple=its, eth_src=parse_mac(mac))
+            yield honest._replace(tuple=its, eth_src=mac_number(mac))
 
 
 def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:

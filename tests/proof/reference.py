@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.addresses import MULTICAST_BIT, parse_mac
+from isthmus.addresses import MULTICAST_BIT
 from isthmus.policy.rows import Port, Row
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import Layout, Way
 from tests.proof.network import Delivered
-from tests.proof.verdicts import Domain, Rules, Verdict, numbered
+from tests.proof.verdicts import Domain, Rules, Verdict, mac_number, numbered
 
 
 class Reference:
@@ -80,7 +80,7 @@ class Reference:
         may_send = self.layout.may_send(sender, frame)
         its = frame.tuple
         is_own = (its.family, its.destination) in map(numbered, sender.addresses)
-        is_returned = is_own or frame.eth_dst == parse_mac(sender.mac)
+        is_returned = is_own or frame.eth_dst == mac_number(sender.mac)
         if may_send and (is_returned or self.layout.asks_router(sender, frame)):
             return False
         return not may_send or not any(self.layout.ways(sender, frame))

@@ -138,6 +138,8 @@ class HostState:
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
+        self._reported: set[str] = set()
+        """Ports that were ours when they were last reported."""
 
     # -- input -------------------------------------------------------------------------------------
 
@@ -288,6 +290,13 @@ class HostState:
                 gone.append(openflow_meter(change.old))
         return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
 
+    def skip_changes(self) -> None:
+        """Forget what has changed: the switch is compared with the whole program."""
+        for key, _, new in self.engine.changes(Programmed):
+            if new is None and isinstance(key, FlowKey):
+                self.refusals.pop(key, None)
+        self.engine.changes(Meter)
+
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of this host that are gone since the last call: what connections are
         still kept of them is to be forgotten."""
@@ -337,9 +346,20 @@ class HostState:
         self._closed.clear()
 
     def take_reports(self) -> list[str]:
-        """Ports whose claim or status may have to be written, and forget them."""
-        ports, self._to_report = sorted(self._to_report), set()
+        """Ports whose claim or status may have to be written, and forget them. Of peers' ports,
+        which are many, there is nothing to say."""
+        asked, self._to_report = self._to_report, set()
+        ours = {port for port in asked if self._is_ours(port)}
+        # One that has been ours is reported once more: what was to be said of it may be under way.
+        ports, self._reported = sorted(ours | asked & self._reported), self._reported - asked | ours
         return ports
+
+    def _is_ours(self, port_id: str) -> bool:
+        """Whether a port is plugged here, or the store has anything that we have said of it."""
+        if port_id in self.claims or port_id in self.statuses or self.learned.get(port_id):
+            return True
+        port = self.engine.rows(Port).get(port_id)
+        return port is not None and self.local_port(port) is not None
 
     @property
     def has_reports(self) -> bool:
