@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from isthmus.switches.ovs.facts import Ground
-from isthmus.switches.ovs.pipeline import Out, Register, Stage
+from isthmus.switches.ovs.pipeline import FILTER_BITS, Out, Register, Stage
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.network import Host
@@ -23,6 +23,8 @@ Ports = frozenset[str]
 """Names."""
 
 _FILTERS = (Register.SENDER, Register.RECEIVER, Register.INITIATOR, Register.RESPONDER)
+NUMBER = (1 << FILTER_BITS) - 1
+"""The bits of an end that are the number of its filter."""
 _OUT_TABLES = (
     *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
     *(Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
@@ -101,7 +103,9 @@ class Scope:
         found: dict[int, Ports] = {}
         for flow in self._host.program.of_tables((Stage.ADMISSION, Stage.RECEIVER)):
             numbers = [
-                n for one in (Register.SENDER, Register.RECEIVER) for n in _loaded(flow, one)
+                number & NUMBER
+                for register in (Register.SENDER, Register.RECEIVER)
+                for number in _loaded(flow, register)
             ]
             if not any(numbers):
                 continue
@@ -132,9 +136,12 @@ _LISTS = (Register.OUT_RULES, Register.IN_RULES)
 
 
 def _known(flow: Flow) -> dict[int, int]:
-    """What a flow compares as a whole, by slot; of lists of rules, either half."""
+    """What a flow compares as a whole, by slot; of lists of rules, either half, of ends the number
+    of their filter."""
     return {
-        slot: value for slot, value, mask in flow.conditions if mask == ONES[slot] or slot in _LISTS
+        slot: value
+        for slot, value, mask in flow.conditions
+        if mask == ONES[slot] or slot in _LISTS or (slot in _FILTERS and mask == NUMBER)
     }
 
 
