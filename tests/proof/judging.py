@@ -15,14 +15,17 @@ from random import Random
 from tests.proof.checker import Checker
 from tests.proof.equivalence import World, asks_tracking, differences
 from tests.proof.mutations import Mutant
-from tests.proof.network import Network
+from tests.proof.network import Host, Network
 from tests.proof.packet_sets import PacketSet
 from tests.proof.program import Overlap, decoded
 from tests.proof.recording import Recording
 from tests.proof.witnesses import Pool, probes_of
 
-_MOST_SETS, _FRAMES = 60, 300
-"""Of how many sets of packets a mutant is shown frames, and how many in all."""
+_MOST_SETS, _OF_EACH, _FRAMES = 60, 5, 600
+"""Of how many sets of packets a mutant is shown frames; how many of each at once, and how many of
+all together where these are not enough."""
+_MOST_OUTCOMES = 300_000
+"""How many are kept from one mutant to the next."""
 
 
 class Judgement(Enum):
@@ -49,6 +52,8 @@ class Judge:
 
     def judge(self, mutant: Mutant) -> Judgement:
         """Raises Refused where a switch would not take the mutant."""
+        if self._world.size > _MOST_OUTCOMES:
+            self._world.forget()
         program = self.network.hosts[mutant.host].program
         changed = [
             (before, after, decoded(after, instructions) if after is not None else None)
@@ -75,16 +80,25 @@ class Judge:
         if any(self._is_shown(number) for number in numbers):
             return Judgement.BY_PROBES
         host = self.network.hosts[mutant.host]
-        differing = list(self._differing(mutant))
-        if not differing:
+        shown: list[PacketSet] = []
+        is_slower = True
+        for packets in self._differing(mutant):
+            if len(shown) < _MOST_SETS:
+                shown.append(packets)
+                if self._is_seen(packets, host, _OF_EACH):
+                    return Judgement.BY_SEARCH
+            is_slower = is_slower and self._only_asks(mutant, packets)
+        if not shown:
             return Judgement.EQUIVALENT
-        of_each = _FRAMES // len(differing)
-        for packets in differing:
-            probes = probes_of(packets, host, self._pool, self._random, of_each)
-            if any(self._checker.compare(probe) is not None for probe in probes):
-                return Judgement.BY_SEARCH
-        is_slower = all(self._only_asks(mutant, packets) for packets in differing)
-        return Judgement.SLOWER if is_slower else Judgement.NOT_CAUGHT
+        if is_slower:
+            return Judgement.SLOWER
+        more = _FRAMES // len(shown)
+        is_seen = any(self._is_seen(packets, host, more) for packets in shown)
+        return Judgement.BY_SEARCH if is_seen else Judgement.NOT_CAUGHT
+
+    def _is_seen(self, packets: PacketSet, host: Host, count: int) -> bool:
+        probes = probes_of(packets, host, self._pool, self._random, count)
+        return any(self._checker.compare(probe) is not None for probe in probes)
 
     def _only_asks(self, mutant: Mutant, packets: PacketSet) -> bool:
         table = _table(mutant)
@@ -103,10 +117,7 @@ class Judge:
         sets = self._world.reached(mutant.host, table)
         before = self._world.of(mutant.host)
         after = before.changed(self.network.hosts[mutant.host].program, table)
-        for number, packets in enumerate(differences(before, after, table, sets)):
-            if number >= _MOST_SETS:
-                return
-            yield packets
+        yield from differences(before, after, table, sets)
 
 
 def _table(mutant: Mutant) -> int:

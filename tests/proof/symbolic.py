@@ -10,24 +10,30 @@ after it; connection tracking gives each of its answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TypeVar
 
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.frames import ETHERNET_OF
 from tests.proof.interpreter import ORIGINAL, PORTS
+from tests.proof.lookups import Lookups
 from tests.proof.operations import Operation, Place
 from tests.proof.packet_sets import (
+    HEADER,
     SENT,
+    WHOLE,
     PacketSet,
     Twins,
     bits_of,
     pieces,
     ranges_of,
     span_of,
+    whole,
 )
-from tests.proof.program import Flow, Program
+from tests.proof.program import Program
 from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
+
+_Same = TypeVar("_Same")
 
 
 def _field(field: oxm.Field) -> Place:
@@ -41,101 +47,56 @@ _STATES = tuple(
 )
 
 
-HEADER = (
-    *(oxm.IN_PORT, oxm.ETH_SRC, oxm.ETH_DST, oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST),
-    *(oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IP_TTL, oxm.TCP_SRC, oxm.TCP_DST),
-    *(oxm.UDP_SRC, oxm.UDP_DST, oxm.SCTP_SRC, oxm.SCTP_DST, oxm.ICMP_TYPE, oxm.ICMP_CODE),
-    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.TUNNEL_ID, oxm.TUN_SRC),
-)
-"""What a packet comes with."""
 _OUTSIDE = {oxm.IN_PORT, oxm.TUNNEL_ID, oxm.TUN_SRC}
 CONTENT = tuple((SLOT[field], field.bits) for field in HEADER if field not in _OUTSIDE)
 """What it holds itself: slots, and bits in each."""
-
-
-class Taken(NamedTuple):
-    """What a flow gets of a set."""
-
-    packets: PacketSet
-    flow: Flow
-
-
-class Touch(NamedTuple):
-    """Bits that are written, and the tables that are come to, as bits."""
-
-    writes: int
-    tables: int
 
 
 class Explorer:
     """Over one program. `reached`: the sets that come to each table from where `explore` began."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self._flows: dict[int, list[tuple[int, int, Flow]]] = {}
-        for flow in program.flows.values():
-            values, known = bits_of(flow.conditions)
-            self._flows.setdefault(flow.key.table, []).append((values, known, flow))
-        for flows in self._flows.values():
-            flows.sort(key=lambda one: -one[2].key.priority)
-        self.reached: dict[int, set[PacketSet]] = {}
-        self._touched: dict[tuple[int, PacketSet], Touch] = {}
-        self._taken: dict[tuple[int, PacketSet], tuple[Taken, ...]] = {}
-
-    def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
-        """The flows that packets of a set find, the first first; the last takes all that is left
-        of the set, unless there is none such."""
-        place = table, packets
-        found = self._taken.get(place)
-        if found is None:
-            found = self._taken[place] = tuple(self._takers(table, packets))
-        return found
-
-    def _takers(self, table: int, packets: PacketSet) -> Iterator[Taken]:
-        for values, known, flow in self._flows.get(table, ()):
-            if (packets.values ^ values) & packets.known & known:
-                continue
-            narrowed = packets.narrowed(values, known)
-            if narrowed is not None:
-                yield Taken(narrowed, flow)
-                if narrowed is packets:
-                    return
-
-    def looked_up(self) -> Iterator[PacketSet]:
+        self._lookups = Lookups(program.flows.values())
+        self._writes: dict[int, dict[PacketSet, int]] = {}
+        self._seen: dict[object, object] = {}
+        self.looked_up: set[PacketSet] = set()
         """The sets that come to connection tracking."""
-        for table, sets in self.reached.items():
-            for packets in sets:
-                for its, flow in self.taken(table, packets):
-                    if any(isinstance(one, op.Ct) for one in flow.operations):
-                        yield its
 
-    def explore(self, table: int, packets: PacketSet) -> Touch:
-        """Follow a set from a table on."""
-        place = table, packets
-        found = self._touched.get(place)
+    @property
+    def reached(self) -> dict[int, tuple[PacketSet, ...]]:
+        return {table: tuple(sets) for table, sets in self._writes.items()}
+
+    def explore(self, table: int, packets: PacketSet) -> int:
+        """Follow a set from a table on; gives the bits that are written on the way."""
+        here = self._writes.setdefault(table, {})
+        found = here.get(packets)
         if found is None:
-            self._touched[place] = Touch(0, 0)
-            self.reached.setdefault(table, set()).add(packets)
-            writes, tables = 0, 1 << table
-            for its, flow in self.taken(table, packets):
-                touch = self._operate(flow.operations, its)
-                writes |= touch.writes
-                tables |= touch.tables
-            found = self._touched[place] = Touch(writes, tables)
+            packets = PacketSet(
+                packets.values, self._same(packets.known), self._same(packets.twins)
+            )
+            here[packets] = found = 0
+            for its, flow in self._lookups.find(table, packets).taken:
+                found |= self._operate(flow.operations, its)
+            here[packets] = found
         return found
 
-    def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> Touch:
-        writes = tables = 0
+    def _same(self, one: _Same) -> _Same:
+        """The one that was first, of those that are equal: most sets share what they know."""
+        return self._seen.setdefault(one, one)  # type: ignore[return-value]  # equal, so of one type
+
+    def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> int:
+        writes = 0
         for one in operations:
             writes |= writes_of(one)
+            if isinstance(one, op.Ct):
+                self.looked_up.add(packets)
             for table, its in ways(one, packets):
-                touch = self.explore(table, its)
-                tables |= touch.tables
+                its_writes = self.explore(table, its)
                 if not isinstance(one, op.Ct):
-                    writes |= touch.writes
-                    packets = packets.forgotten(touch.writes)
+                    writes |= its_writes
+                    packets = packets.forgotten(its_writes)
             packets = changed(one, packets)
-        return Touch(writes, tables)
+        return writes
 
 
 def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
@@ -171,6 +132,37 @@ def writes_of(one: Operation) -> int:
         case op.DecTtl():
             return _TTL
     return 0
+
+
+def before(one: Operation, reads: int) -> int:
+    """Which slots decide what slots hold after an operation that sends a set nowhere."""
+    match one:
+        case op.Load(to, _):
+            return reads & ~_written_whole(to)
+        case op.Move(source, to):
+            if not reads & span_of(to):
+                return reads
+            return reads & ~_written_whole(to) | sum(WHOLE[slot] for slot in source.slots)
+    return reads
+
+
+def _written_whole(to: Place) -> int:
+    """The slots of which no bit is left as it was."""
+    slots = sum(WHOLE[slot] for slot in to.slots)
+    return slots if span_of(to) == slots else 0
+
+
+def before_tracking(reads: int) -> int:
+    """Likewise, for a set after connection tracking."""
+    if reads & _OF_TUPLE:
+        reads |= _TO_TUPLE
+    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE))
+
+
+_OF_TUPLE = whole(*OF_TUPLE)
+_TO_TUPLE = whole(
+    *(oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST, oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO)
+) | sum(WHOLE[slot] for slots in PORTS.values() for slot in slots)
 
 
 def _tracked(packets: PacketSet, state: int) -> PacketSet:
@@ -279,3 +271,11 @@ def arriving(packets: PacketSet, ofport: int, tun_src: int) -> PacketSet:
     values, known = bits_of(outside)
     left = packets.forgotten(known)
     return left._replace(values=left.values | values, known=left.known | known)
+
+
+def before_arriving(reads: int) -> int:
+    """Which slots of a set that leaves decide what slots hold when it has arrived."""
+    return reads & ~_ELSEWHERE
+
+
+_ELSEWHERE = whole(oxm.CT_STATE, *OF_TUPLE, *oxm.REG, oxm.IN_PORT, oxm.TUN_SRC)

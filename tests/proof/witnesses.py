@@ -15,10 +15,9 @@ from isthmus.policy.rows import Port
 from isthmus.wire import oxm
 from tests.proof.frames import PORTS_OF, frame_of
 from tests.proof.network import Host
-from tests.proof.packet_sets import OFFSET, SENT, PacketSet
+from tests.proof.packet_sets import HEADER, OFFSET, SENT, PacketSet
 from tests.proof.probes import Probe, answered_by
 from tests.proof.slots import SLOT
-from tests.proof.symbolic import HEADER
 
 _Values = dict[oxm.Field, int]
 
