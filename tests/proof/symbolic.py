@@ -14,12 +14,14 @@ from typing import TypeVar
 
 from isthmus.wire import oxm
 from tests.proof import operations as op
+from tests.proof.connections import ICMP_REPLY_OF
 from tests.proof.frames import ETHERNET_OF
 from tests.proof.interpreter import ORIGINAL, PORTS
 from tests.proof.lookups import Lookups
 from tests.proof.operations import Operation, Place
 from tests.proof.packet_sets import (
     HEADER,
+    OFFSET,
     SENT,
     WHOLE,
     PacketSet,
@@ -42,9 +44,8 @@ def _field(field: oxm.Field) -> Place:
 
 _TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, *OF_TUPLE))
 _TTL = span_of(_field(oxm.IP_TTL))
-_STATES = tuple(
-    oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
-)
+_REPLY, _INVALID = oxm.CT_TRK | oxm.CT_EST | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV
+_ASKING = oxm.CT_TRK | oxm.CT_NEW, oxm.CT_TRK | oxm.CT_EST
 
 
 _OUTSIDE = {oxm.IN_PORT, oxm.TUNNEL_ID, oxm.TUN_SRC}
@@ -104,8 +105,19 @@ def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
     if isinstance(one, op.Goto | op.Resubmit):
         yield one.table, packets
     elif isinstance(one, op.Ct) and one.table is not None:
-        for state in _STATES:
+        for state in _states(packets):
             yield one.table, _tracked(packets, state)
+
+
+def _states(packets: PacketSet) -> tuple[int, ...]:
+    """What tracking can say: ICMP's types say themselves whether they ask or answer."""
+    for protocol, field in ((1, oxm.ICMP_TYPE), (58, oxm.ICMPV6_TYPE)):
+        is_icmp = packets.is_within(*bits_of((Condition(SLOT[oxm.IP_PROTO], protocol, 0xFF),)))
+        kind, known = (number >> OFFSET[SLOT[field]] & 0xFF for number in packets[:2])
+        if is_icmp and known == 0xFF:
+            asks = (protocol, kind) in ICMP_REPLY_OF
+            return _ASKING if asks else (_REPLY, _INVALID)
+    return (*_ASKING, _REPLY, _INVALID)
 
 
 def changed(one: Operation, packets: PacketSet) -> PacketSet:
@@ -153,13 +165,14 @@ def _written_whole(to: Place) -> int:
 
 
 def before_tracking(reads: int) -> int:
-    """Likewise, for a set after connection tracking."""
+    """Likewise, for a set after connection tracking, and what decides in which states it can be."""
     if reads & _OF_TUPLE:
         reads |= _TO_TUPLE
-    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE))
+    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE)) | _TO_STATE
 
 
 _OF_TUPLE = whole(*OF_TUPLE)
+_TO_STATE = whole(oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMPV6_TYPE)
 _TO_TUPLE = whole(
     *(oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST, oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO)
 ) | sum(WHOLE[slot] for slots in PORTS.values() for slot in slots)
