@@ -36,8 +36,6 @@ def rule_turned(cloud: Cloud, random: Random) -> Cloud:
 
 def default_turned(cloud: Cloud, random: Random) -> Cloud:
     chosen = random.choice([row for row in cloud.rules if isinstance(row, RuleSet)])
-    if any(isinstance(row, Rule) and row.stateless for row in cloud.rules):
-        return cloud
     column = random.choice(("in_default", "out_default"))
     value = "allow" if getattr(chosen, column) == "deny" else "deny"
     return _with_row(cloud, chosen, msgspec.structs.replace(chosen, **{column: value}))

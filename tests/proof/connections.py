@@ -51,6 +51,7 @@ class Seen(NamedTuple):
 
     state: int
     original: Tuple | None
+    mark: int = 0
 
 
 class Connections:
@@ -59,6 +60,7 @@ class Connections:
     def __init__(self) -> None:
         self._known: dict[tuple[int, Tuple], tuple[Tuple, bool]] = {}
         self._answered: set[tuple[int, Tuple]] = set()
+        self._marks: dict[tuple[int, Tuple], int] = {}
 
     def look(self, zone: int, packet: Tuple) -> Seen:
         known = self._known.get((zone, packet))
@@ -68,13 +70,19 @@ class Connections:
                 self._answered.add((zone, original))
             settled = is_reply or (zone, original) in self._answered
             state = oxm.CT_TRK | (oxm.CT_EST if settled else oxm.CT_NEW)
-            return Seen(state | (oxm.CT_RPL if is_reply else 0), original)
+            mark = self._marks.get((zone, original), 0)
+            return Seen(state | (oxm.CT_RPL if is_reply else 0), original, mark)
         if not packet.may_open:
             return Seen(oxm.CT_TRK | oxm.CT_INV, None)
         return Seen(oxm.CT_TRK | oxm.CT_NEW, packet)
 
-    def commit(self, zone: int, packet: Tuple) -> None:
-        if (zone, packet) in self._known or not packet.may_open:
+    def commit(self, zone: int, packet: Tuple, mark: int) -> None:
+        """Keep a new connection; either way it has this mark from now on."""
+        if not packet.may_open:
+            return
+        original, _ = self._known.get((zone, packet), (packet, False))
+        self._marks[zone, original] = mark
+        if (zone, packet) in self._known:
             return
         reply = packet.turned()
         self._known[zone, packet] = packet, False
@@ -84,6 +92,7 @@ class Connections:
     def clear(self) -> None:
         self._known.clear()
         self._answered.clear()
+        self._marks.clear()
 
     def __len__(self) -> int:
         return len(self._known)

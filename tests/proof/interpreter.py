@@ -103,13 +103,18 @@ class Run:
             return
         seen = self._connections.look(zone, its)
         if ct.commit and not seen.state & oxm.CT_INV:
-            self._connections.commit(zone, its)
+            marked = [0] * N_SLOTS
+            marked[_MARK] = seen.mark
+            for load in ct.marks:
+                write(marked, load.to, load.value)
+            self._connections.commit(zone, its, marked[_MARK])
         if ct.table is not None:
             copy = list(packet)
             _mark(copy, seen)
             self._table(ct.table, copy)
 
 
+_MARK = SLOT[oxm.CT_MARK]
 _IN_PORT, _TTL, _ETH_SRC = SLOT[oxm.IN_PORT], SLOT[oxm.IP_TTL], SLOT[oxm.ETH_SRC]
 PORTS = {
     6: (SLOT[oxm.TCP_SRC], SLOT[oxm.TCP_DST]),
@@ -146,6 +151,7 @@ def tuple_of(packet: Slots) -> Tuple | None:
 
 def _mark(packet: Slots, seen: Seen) -> None:
     packet[SLOT[oxm.CT_STATE]] = seen.state
+    packet[_MARK] = seen.mark
     if seen.original is None:
         return
     family, source, destination, protocol, source_port, destination_port = seen.original

@@ -67,6 +67,13 @@ class Layout:
         claim = self._claims.get(port)
         return claim.host if claim is not None else None
 
+    @staticmethod
+    def is_at(port: Port, family: int, address: int) -> bool:
+        """Whether an address is one of a port, or in one of its pairs."""
+        if (family, address) in map(numbered, port.addresses):
+            return True
+        return any(_is_inside(family, address, pair.partition(" ")[0]) for pair in port.pairs)
+
     def _router(self, port: Port) -> Router | None:
         return self.routers.get(self.domain(port.segment))
 
@@ -89,7 +96,8 @@ class Layout:
             return True
         pairs = (pair.split(" ") for pair in port.pairs)
         return any(
-            frame.eth_src == parse_mac(mac) and _is_inside(its, prefix) for prefix, mac in pairs
+            frame.eth_src == parse_mac(mac) and _is_inside(its.family, its.source, prefix)
+            for prefix, mac in pairs
         )
 
     def asks_router(self, sender: Port, frame: Frame) -> bool:
@@ -111,8 +119,9 @@ class Layout:
             return
         for port in self._placed(sender.segment):
             if port.id != sender.id and _is_meant(port, frame):
-                eth_src = self._shown(sender, port, frame, frame.eth_src)
-                yield Way(port, eth_src, frame.eth_dst, frame.ttl)
+                eth_src = self._shown(sender, port, frame)
+                if eth_src is not None:
+                    yield Way(port, eth_src, frame.eth_dst, frame.ttl)
 
     def _placed(self, segment: str) -> Iterator[Port]:
         for port in self.by_domain.get(self.domain(segment), ()):
@@ -134,16 +143,19 @@ class Layout:
         leg, _ = max(inside, key=lambda pair: pair[1].network.prefixlen)
         for port in self._placed(leg.segment):
             if port.id != sender.id and str(destination) in port.addresses:
-                eth_src = self._shown(sender, port, frame, parse_mac(router.mac))
-                yield Way(port, eth_src, parse_mac(port.mac), frame.ttl - 1)
+                routed = frame._replace(eth_src=parse_mac(router.mac))
+                eth_src = self._shown(sender, port, routed)
+                if eth_src is not None:
+                    yield Way(port, eth_src, parse_mac(port.mac), frame.ttl - 1)
 
-    def _shown(self, sender: Port, receiver: Port, frame: Frame, eth_src: int) -> int:
-        """The source MAC address that arrives: within a segment another host puts the port's own in
-        place of what came, so that a forged one reaches nobody."""
-        is_far = self.host_of(sender.id) != self.host_of(receiver.id)
-        if sender.segment == receiver.segment and is_far and _is_own(sender, frame.tuple):
-            return parse_mac(sender.mac)
-        return eth_src
+    def _shown(self, sender: Port, receiver: Port, frame: Frame) -> int | None:
+        """The source MAC address with which a frame arrives; None where another host does not
+        believe it."""
+        here = self._claims[sender.id].host
+        if here == self.host_of(receiver.id):
+            return frame.eth_src
+        claims = [claim for claim in self._claims.values() if claim.host == here]
+        return self._believed(receiver.segment, claims, frame)
 
     # -- from a tunnel -----------------------------------------------------------------------------
 
@@ -156,15 +168,22 @@ class Layout:
             for claim in self._claims.values()
             if claim.provider_address == provider_address and claim.host != host
         ]
-        source = self._source(segment, claimed, frame) if segment else None
-        if segment is None or source is None:
+        shown = self._believed(segment, claimed, frame) if segment else None
+        if segment is None or shown is None:
             return
-        router = self.routers.get(self.domain(segment))
-        own, mac = source
-        shown = mac if own == segment or router is None else parse_mac(router.mac)
         for port in self._placed(segment):
             if self.host_of(port.id) == host and _is_meant(port, frame):
                 yield Way(port, shown, frame.eth_dst, frame.ttl)
+
+    def _believed(self, segment: str, claims: Iterable[Claim], frame: Frame) -> int | None:
+        """The source MAC address of what comes in a tunnel: within a segment that of the port whose
+        source it has, else the router's, so that a forged one reaches nobody."""
+        source = self._source(segment, claims, frame)
+        if source is None:
+            return None
+        router = self.routers.get(self.domain(segment))
+        own, mac = source
+        return mac if own == segment or router is None else parse_mac(router.mac)
 
     def _source(
         self, segment: str, claims: Iterable[Claim], frame: Frame
@@ -180,8 +199,10 @@ class Layout:
         for port in ports:
             router = self._router(port)
             for prefix, mac in (pair.split(" ") for pair in port.pairs):
-                senders = {parse_mac(mac)} | ({parse_mac(router.mac)} if router else set())
-                if _is_inside(its, prefix) and frame.eth_src in senders:
+                senders = {parse_mac(router.mac)} if router else set()
+                if port.segment == segment:
+                    senders.add(parse_mac(mac))
+                if _is_inside(its.family, its.source, prefix) and frame.eth_src in senders:
                     return port.segment, frame.eth_src
         return None
 
@@ -202,9 +223,9 @@ def _destination(its: Tuple) -> Address:
     return ip_address(its.destination.to_bytes(4 if its.family == 4 else 16, "big"))
 
 
-def _is_inside(its: Tuple, prefix: str) -> bool:
+def _is_inside(family: int, address: int, prefix: str) -> bool:
     version, first, last = _span(prefix)
-    return version == its.family and first <= its.source <= last
+    return version == family and first <= address <= last
 
 
 @cache

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from isthmus.wire import oxm
-from tests.proof.slots import Refused, slots_of
+from tests.proof.slots import SLOT, Refused, slots_of
 
 _BY_NICIRA_HEADER = {field.nicira: field for field in oxm.FIELDS}
 
@@ -56,9 +56,12 @@ class Goto(NamedTuple):
 
 
 class Ct(NamedTuple):
+    """`marks`: what it writes to the mark of the connection that it keeps."""
+
     commit: bool
     zone: Place | int
     table: int | None
+    marks: tuple[Load, ...]
 
 
 class Controller(NamedTuple):
@@ -153,9 +156,15 @@ def _nicira(subtype: int, body: bytes) -> Operation:
         packed, header = struct.unpack(">HI2x6x", body)
         return OutputRegister(_packed(header, packed))
     if subtype == _NICIRA_CT:
-        flags, source, zone, table = struct.unpack(">HIHB3x2x", body)
+        flags, source, zone, table = struct.unpack_from(">HIHB3x2x", body)
         place = _packed(source, zone) if source else zone
-        return Ct(bool(flags & 1), place, None if table == 0xFF else table)
+        marks = []
+        for element in _elements(body[14:]):
+            load = _action(*element)
+            if not isinstance(load, Load) or load.to.slots != (SLOT[oxm.CT_MARK],) or not flags & 1:
+                raise Refused(f"in a ct action: {load}")
+            marks.append(load)
+        return Ct(bool(flags & 1), place, None if table == 0xFF else table, tuple(marks))
     if subtype == _NICIRA_CONTROLLER:
         return Controller(body[6:])
     raise Refused(f"Nicira's action {subtype}")

@@ -229,7 +229,7 @@ class Outcomes:
         returned = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
         to_itself = register_of(packets, Register.OUT) == returned
         if one.commit and not to_itself and self.is_answered(packets):
-            yield self._numbered.of(("kept", zone, seen(packets)))
+            yield self._numbered.of(("kept", zone, one.marks, seen(packets)))
 
     def is_answer(self, packets: PacketSet) -> bool:
         """Whether a reply goes to where its connection can have begun."""

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clouds by chance, from a seed: a few ports under a few rule sets that speak of few things, so
-that rules meet, and ports under several sets are many.
-
-Rule sets of connections and of packets (stateless) do not stand on one port, and stateless ones
-deny by default; what becomes of other mixtures is said in `test_findings`. Address pairs are of the
-port's own segment, for the same reason.
+that rules meet, and ports under several sets are many; in every second one, sets of connections and
+of packets (stateless) stand on one port, and both kinds of rules in one set.
 """
 
 from __future__ import annotations
@@ -48,15 +45,18 @@ _ENDS = (
 
 def random_cloud(seed: int) -> Cloud:
     random = Random(seed)
+    mixed = _often(random, 0.5)
     spoken: list[Values] = [*random.sample(_SERVICES, 3), {"protocol": -1}]
     ends = ["", "", "", *random.sample(_ENDS, 2)]
     sets = [_rule_set(random, name) for name in SETS]
     sets.append(RuleSet(id=STATELESS_SET, in_default="deny", out_default="deny"))
     rules = [
-        _rule(random, number, random.choice(spoken), ends)
+        _rule(random, number, random.choice(spoken), ends, mixed=mixed)
         for number in range(random.randint(2, 12))
     ]
-    ports = [_port(random, *place) for place in random.sample(PLACES, random.randint(2, 6))]
+    ports = [
+        _port(random, *place, mixed=mixed) for place in random.sample(PLACES, random.randint(2, 6))
+    ]
     places = tuple(
         Place(one.id, random.choice(HOSTS), number) for number, one in enumerate(ports, 1)
     )
@@ -72,7 +72,7 @@ def _rule_set(random: Random, name: str) -> RuleSet:
     return RuleSet(id=name, in_default=defaults[0], out_default=defaults[1])
 
 
-def _rule(random: Random, number: int, service: Values, ends: list[str]) -> Rule:
+def _rule(random: Random, number: int, service: Values, ends: list[str], *, mixed: bool) -> Rule:
     source, destination = random.choice(ends), random.choice(ends)
     families = {6 if ":" in end else 4 for end in (source, destination) if "/" in end}
     families |= {int(service["family"])} if "family" in service else set()
@@ -90,11 +90,11 @@ def _rule(random: Random, number: int, service: Values, ends: list[str]) -> Rule
         "family": families.pop() if families else 0,
         "source": source,
         "destination": destination,
-        "stateless": rule_set == STATELESS_SET,
+        "stateless": rule_set == STATELESS_SET or (mixed and _often(random, 0.3)),
     }
-    if _often(random, 0.3):
-        # Groups at both ends are in `test_findings`.
-        values[f"{random.choice(('source', 'destination'))}_groups"] = _groups(random) or ("g1",)
+    for end in ("source", "destination"):
+        if _often(random, 0.15):
+            values[f"{end}_groups"] = _groups(random) or ("g1",)
     return Rule(**values)  # type: ignore[arg-type]  # columns by name
 
 
@@ -102,7 +102,7 @@ def _groups(random: Random) -> tuple[str, ...]:
     return tuple(group for group in GROUPS if _often(random, 0.5))
 
 
-def _port(random: Random, segment: str, number: int) -> Port:
+def _port(random: Random, segment: str, number: int, *, mixed: bool) -> Port:
     first = (segment[-1], number) == ("a", 4)
     more: tuple[str, ...] = ()
     if first:
@@ -110,6 +110,8 @@ def _port(random: Random, segment: str, number: int) -> Port:
     families = random.choice(("46", "46", "4", "6"))
     addresses = port(segment, number, *more, families=families).addresses
     names: tuple[str, ...] = (STATELESS_SET,) if _often(random, 0.2) else SETS
+    if mixed:
+        names = (*SETS, STATELESS_SET)
     if _often(random, 0.03):
         names = (MISSING_SET, "s1")
     entries = {
@@ -119,8 +121,9 @@ def _port(random: Random, segment: str, number: int) -> Port:
     }
     guards = [guard for guard in ("dhcp-guard", "mac-spoofing") if _often(random, 0.15)]
     pairs: tuple[str, ...] = ()
-    if segment.endswith("a") and _often(random, 0.25):
-        pairs = (f"10.0.1.192/26 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
+    if _often(random, 0.2):
+        wide = random.choice(("10.0.1.192/26", "10.0.0.0/16"))
+        pairs = (f"{wide} {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
     return port(
         segment,
         number,

@@ -4,8 +4,9 @@
 `layout` says where a frame would go; here both ends' rules must let it pass: the outbound rules of
 who opened the connection, the inbound rules of whom it was opened to. Each end knows the
 connections that its own rules have let begin; a packet that answers one passes as long as the rules
-still let the connection be opened, in the direction in which it was. At an end at which nothing is
-forbidden nobody looks, and nothing is remembered.
+still let the connection be opened, in the direction in which it was. It goes to who has asked, and
+to no other port under rules. At an end at which nothing is forbidden nobody looks, and nothing is
+remembered.
 
 Not said here: who answers ARP, neighbour discovery and DHCP, and limits of rates.
 """
@@ -77,7 +78,9 @@ class Reference:
         """Whether a frame goes to nobody, whatever the rules are; not even back to its sender."""
         sender = self.ports[name]
         may_send = self.layout.may_send(sender, frame)
-        is_returned = frame.eth_dst == parse_mac(sender.mac)
+        its = frame.tuple
+        is_own = (its.family, its.destination) in map(numbered, sender.addresses)
+        is_returned = is_own or frame.eth_dst == parse_mac(sender.mac)
         if may_send and (is_returned or self.layout.asks_router(sender, frame)):
             return False
         return not may_send or not any(self.layout.ways(sender, frame))
@@ -97,6 +100,8 @@ class Reference:
         alone = self._rules.verdict(port, address, direction, packet, domain)
         if alone is Verdict.ALLOW_PACKET:
             return True
+        if direction == "in" and self._is_led_astray(port, packet):
+            return False
         known = self._memory.setdefault(port.id, {})
         original, is_reply = known.get(packet, (packet, False))
         if is_reply:
@@ -110,6 +115,18 @@ class Reference:
             if turned is not None:
                 known.setdefault(turned, (packet, True))
         return True
+
+    def _is_led_astray(self, port: Port, packet: Tuple) -> bool:
+        """Whether another port of its host has asked for what comes, and only its MAC address says
+        that it is for this one."""
+        if self.layout.is_at(port, packet.family, packet.destination):
+            return False
+        host = self.layout.host_of(port.id)
+        return any(
+            self._memory.get(one.id, {}).get(packet, (packet, False))[1]
+            for one in self.layout.by_domain[self.layout.domain(port.segment)]
+            if self.layout.host_of(one.id) == host
+        )
 
     def _domain(self, port: Port) -> Domain:
         name = self.layout.domain(port.segment)

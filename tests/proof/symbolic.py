@@ -42,8 +42,9 @@ def _field(field: oxm.Field) -> Place:
     return Place((SLOT[field],), field.bits, 0, field.bits)
 
 
-_TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, *OF_TUPLE))
+_TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE))
 _TTL = span_of(_field(oxm.IP_TTL))
+_MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 2))
 _REPLY, _INVALID = oxm.CT_TRK | oxm.CT_EST | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV
 _ASKING = oxm.CT_TRK | oxm.CT_NEW, oxm.CT_TRK | oxm.CT_EST
 
@@ -168,7 +169,7 @@ def before_tracking(reads: int) -> int:
     """Likewise, for a set after connection tracking, and what decides in which states it can be."""
     if reads & _OF_TUPLE:
         reads |= _TO_TUPLE
-    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE)) | _TO_STATE
+    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE, oxm.CT_MARK)) | _TO_STATE
 
 
 _OF_TUPLE = whole(*OF_TUPLE)
@@ -187,6 +188,7 @@ def _tracked(packets: PacketSet, state: int) -> PacketSet:
     packets = packets.loaded(first, width, state)
     if state & oxm.CT_INV:
         return packets
+    packets = packets.forgotten(_MARK)
     family = 4 if is_family(packets, 4) else 6
     pairs = _PAIRS[family]
     if state & oxm.CT_RPL:
@@ -245,6 +247,7 @@ def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketS
     never = [
         Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100),
         Condition(SLOT[oxm.IP_FRAG], 0, 0b11),
+        Condition(SLOT[oxm.TCP_FLAGS], 0, 0xFFF),
     ]
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
@@ -291,4 +294,4 @@ def before_arriving(reads: int) -> int:
     return reads & ~_ELSEWHERE
 
 
-_ELSEWHERE = whole(oxm.CT_STATE, *OF_TUPLE, *oxm.REG, oxm.IN_PORT, oxm.TUN_SRC)
+_ELSEWHERE = whole(oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE, *oxm.REG, oxm.IN_PORT, oxm.TUN_SRC)

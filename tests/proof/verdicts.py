@@ -3,9 +3,9 @@
 
 This is the definition that the flows are held to: no code of `policy.rules` or of a switch, no
 numbers, no shortcuts. At a level (subnet, interface) the rules of all sets that hold for an address
-stand in one list by priority, Deny before Allow; the first that matches decides; where none does,
-the level denies if one of its sets does by default. Both levels must let a packet pass. A rule set
-that is not there lets nothing pass.
+stand in one list by priority, Deny before Allow, and of those that allow stateless ones before
+others; the first that matches decides; where none does, the level denies if one of its sets does by
+default. Both levels must let a packet pass. A rule set that is not there lets nothing pass.
 """
 
 from __future__ import annotations
@@ -118,7 +118,6 @@ class Rules:
             best = [rule for rule in matching if rule.priority == first]
             if any(rule.action == "deny" for rule in best):
                 return Verdict.DENY
-            # Two of one priority that allow: which of them does is not said; see `clouds`.
             return Verdict.ALLOW_PACKET if any(r.stateless for r in best) else Verdict.ALLOW
         defaults = [
             self._sets[name].in_default if direction == "in" else self._sets[name].out_default

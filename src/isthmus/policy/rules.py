@@ -2,8 +2,8 @@
 """What rule sets mean: the order of rules, and what their words stand for.
 
 At one level of a port (its subnet; itself with its groups) the rules of all sets stand in one list,
-by priority, of equal ones those that deny first; where none matches, the level denies if any of its
-sets does by default. A packet passes when every level lets it.
+by priority, of equal ones those that deny first, then stateless ones; where none matches, the level
+denies if any of its sets does by default. A packet passes when every level lets it.
 
 Rules speak of connections, in the direction in which these were opened. A stateless rule speaks of
 packets: what it allows at any level makes no connection at that end, so that a reply needs a rule
@@ -64,9 +64,9 @@ def merged(sets: Iterable[RuleSet], rules: Iterable[Rule], direction: str) -> Le
     return Level(tuple(ours), allowing)
 
 
-def rank(rule: Rule) -> tuple[int, bool, str, str]:
+def rank(rule: Rule) -> tuple[int, bool, bool, str, str]:
     """What rules of a level are sorted by."""
-    return rule.priority, rule.action != "deny", rule.rule_set, rule.id
+    return rule.priority, rule.action != "deny", not rule.stateless, rule.rule_set, rule.id
 
 
 def span(ports: str) -> tuple[int, int]:

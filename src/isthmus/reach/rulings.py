@@ -90,6 +90,16 @@ def applied(world: World, port: Port, address: str, direction: str) -> Iterator[
         yield Applied(name, sets, merged(known, rules, direction))
 
 
+def forbids_something(world: World, port: Port, address: str) -> bool:
+    """Whether rules hold for an address that do not let everything pass: else nobody looks at its
+    packets, in either direction."""
+    return any(
+        one.level is None or not one.level.is_open
+        for direction in LEVELS
+        for one in applied(world, port, address, direction)
+    )
+
+
 def leading(port: Port, family: int) -> str:
     """The address of a family that stands for all that is none of the port's."""
     found = [text for text in port.addresses if (":" in text) == (family == 6)]

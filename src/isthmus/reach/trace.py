@@ -14,7 +14,16 @@ from typing import NamedTuple
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
 from isthmus.policy.rows import Claim, Port
-from isthmus.reach.rulings import ICMP, ICMPV6, WITH_HANDSHAKE, Packet, Ruling, leading, rulings
+from isthmus.reach.rulings import (
+    ICMP,
+    ICMPV6,
+    WITH_HANDSHAKE,
+    Packet,
+    Ruling,
+    forbids_something,
+    leading,
+    rulings,
+)
 from isthmus.reach.world import World, parse
 
 DELIVERED, DROPPED = "delivered", "dropped"
@@ -273,7 +282,8 @@ def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Itera
         (sender, packet.source, "out"),
     ):
         found = rulings(world, port, str(address), direction, packet)
-        if any(ruling.stateless for ruling in found):
+        is_stateless = any(ruling.stateless for ruling in found)
+        if is_stateless and forbids_something(world, port, str(address)):
             yield from _stateless_answer(world, port, address, direction, packet.reply)
 
 
@@ -283,11 +293,11 @@ def _stateless_answer(
     back = "out" if direction == "in" else "in"
     found = rulings(world, port, str(address), back, reply)
     allowed = all(ruling.allowed for ruling in found)
-    if found and allowed and all(ruling.stateless for ruling in found):
+    if allowed and any(ruling.stateless for ruling in found):
         yield Step(port.id, True, "the answer is allowed by a stateless rule too")
-    elif found and allowed and reply.protocol not in WITH_HANDSHAKE:
+    elif allowed and reply.protocol not in WITH_HANDSHAKE:
         yield Step(port.id, True, "the answer is allowed by a rule of its own")
-    elif found:
+    else:
         text = "the answer is dropped: a stateless rule let the packet pass, and none its answer"
         yield Step(port.id, True, text, "answer dropped")
 

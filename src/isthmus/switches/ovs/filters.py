@@ -6,6 +6,9 @@ lists share it. A *filter* is the four profiles of one address: what its interfa
 allow it to open, and to be opened. Profiles that let everything pass have the number 0, and so has
 a filter of such: packets between two of these see no connection tracking.
 
+Where any rule of a filter is stateless, its profiles are *plain*: they are looked at on the packet
+itself as well (docs/design/0002-stateless-rules-are-looked-at-first.md).
+
 Numbers are assigned by the agent and kept on the bridge (`Wanted`, `Assigned`). What has none yet,
 or cannot be expressed, lets nothing pass.
 """
@@ -27,7 +30,13 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.location import local_port
-from isthmus.switches.ovs.pipeline import MOST_GROUPS, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    FILTER_BITS,
+    MOST_GROUPS,
+    PLAIN_END,
+    Register,
+    Stage,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -36,21 +45,24 @@ FILTER_NUMBERS = "filter"
 HIGHEST_NUMBER = 0xFFFE
 
 ENDS = ("source", "destination")
-PLAIN = "plain "
-"""Before the name of an end that stateless rules look at."""
+PLAIN = "plain"
+"""Before the name of a plain profile, and of an end of packets that such look at."""
 
 
 class Profile(NamedTuple):
-    """`sets` are names of rule sets; `direction` is in or out."""
+    """`sets` are names of rule sets; `direction` is in or out; `plain`: a rule of a filter that it
+    is in is stateless."""
 
     domain: int
     router: str
     direction: str
     sets: tuple[str, ...]
+    plain: bool
 
     @property
     def name(self) -> str:
-        return f"{self.domain} {self.direction} {' '.join(self.sets)}"
+        words = (str(self.domain), self.direction, *self.sets)
+        return " ".join((PLAIN, *words) if self.plain else words)
 
 
 class Filter(NamedTuple):
@@ -67,6 +79,12 @@ class Filter(NamedTuple):
 
 
 NO_FILTER = Filter("", "", "", "")
+
+
+class StatelessSet(NamedTuple):
+    """That a rule set allows something without a connection."""
+
+    name: str
 
 
 class PortFilter(NamedTuple):
@@ -128,6 +146,13 @@ def _set_of(_key: Key, row: object) -> Iterable[Key]:
 RULES_BY_SET = Index(Rule, "rule_set", _set_of)
 
 
+def stateless_set(found: RuleSet, read: Read) -> Iterator[Item]:
+    """Over RuleSet: whether a rule of it, in either direction, is stateless."""
+    rules = (read.get(Rule, key) for key in read.find(RULES_BY_SET, found.id))
+    if any(rule.stateless and rule.action == "allow" for rule in rules if rule is not None):
+        yield Item(StatelessSet, found.id, StatelessSet(found.id))
+
+
 def port_filters(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: the filters of a local port's addresses, and the profiles that they need."""
     ground = read.get(Ground, port.segment)
@@ -135,7 +160,7 @@ def port_filters(port: Port, read: Read) -> Iterator[Item]:
         return
     for family in (4, 6):
         for position, address in enumerate(addresses_of(port, family) or ("",)):
-            profiles = tuple(_profiles(port, ground, address))
+            profiles = tuple(_profiles(port, ground, address, read))
             for profile in profiles:
                 if profile is not None:
                     yield Item(Profile, profile.name, profile)
@@ -156,12 +181,14 @@ def addresses_of(port: Port, family: int) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda text: (text != port.dhcp_address, text)))
 
 
-def _profiles(port: Port, ground: Ground, address: str) -> Iterator[Profile | None]:
+def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[Profile | None]:
     sets: dict[str, list[str]] = {"interface": [], "subnet": []}
     for entry in port.rule_sets:
         level, where, name = entry.split(" ", 2)
         if where in ("*", address):
             sets[level].append(name)
+    used = sorted({*sets["interface"], *sets["subnet"]})
+    plain = any(read.get(StatelessSet, name) is not None for name in used)
     for direction, level in (
         ("out", "interface"),
         ("out", "subnet"),
@@ -169,7 +196,8 @@ def _profiles(port: Port, ground: Ground, address: str) -> Iterator[Profile | No
         ("in", "interface"),
     ):
         names = tuple(sorted(set(sets[level])))
-        yield Profile(ground.domain, ground.router or "", direction, names) if names else None
+        found = Profile(ground.domain, ground.router or "", direction, names, plain)
+        yield found if names else None
 
 
 def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
@@ -194,7 +222,7 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
     if refused is not None:
         yield _inexpressible(profile, refused.detail)
     number: int | None = 0
-    if not level.is_open:
+    if not level.is_open or (profile.plain and level.has_stateless):
         wanted = Wanted(PROFILE_NUMBERS, profile.name)
         yield Item(Wanted, wanted, wanted)
         assigned = read.get(Assigned, wanted)
@@ -219,7 +247,7 @@ def _inexpressible(profile: Profile, detail: str) -> Item:
 
 
 def _uses(profile: Profile, level: Level) -> Iterator[GroupUse]:
-    for prefix in ("", PLAIN) if level.has_stateless else ("",):
+    for prefix in ("", f"{PLAIN} ") if profile.plain else ("",):
         for rule in level.rules:
             for group in rule.source_groups:
                 yield GroupUse(profile.domain, f"{prefix}source", group)
@@ -230,14 +258,16 @@ def _uses(profile: Profile, level: Level) -> Iterator[GroupUse]:
 def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     """Over Filter: its number, and what that number means for an initiator and a responder."""
     numbers: list[int] = []
-    plain: list[bool | None] = []
+    is_open, is_plain = True, False
     for name in wanted:
         found = read.get(Compiled, name) if name else None
         if name and (found is None or found.number is None):
             return
         numbers.append(found.number or 0 if found is not None else 0)
-        plain.append(found.level.has_stateless if found is not None and found.number else None)
-    if not any(numbers):
+        if found is not None:
+            is_open &= found.level.is_open and read.get(Inexpressible, name) is None
+            is_plain |= found.profile.plain
+    if is_open:
         yield Item(FilterNumber, wanted.name, FilterNumber(0))
         return
     need = Wanted(FILTER_NUMBERS, wanted.name)
@@ -250,23 +280,30 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     flows = Flows("filter_flows", wanted.name)
     outward = act.load(out_interface << 16 | out_subnet, oxm.REG[Register.OUT_RULES])
     inward = act.load(in_interface << 16 | in_subnet, oxm.REG[Register.IN_RULES])
-    ends = [
+    for stage, register, load, following in (
         (Stage.INITIATOR, Register.INITIATOR, outward, Stage.OUT_INTERFACE),
         (Stage.RESPONDER, Register.RESPONDER, inward, Stage.IN_SUBNET),
-    ]
-    # Only where every level that has rules has stateless ones can these let a packet pass.
-    if True in plain[:2] and False not in plain[:2]:
-        ends.append((Stage.PLAIN_SENDER, Register.SENDER, outward, Stage.PLAIN_OUT_INTERFACE))
-    if True in plain[2:] and False not in plain[2:]:
-        ends.append((Stage.PLAIN_RECEIVER, Register.RECEIVER, inward, Stage.PLAIN_IN_SUBNET))
-    for stage, register, load, following in ends:
-        yield flows.add(
-            stage,
-            100,
-            oxm.match(oxm.reg(register, assigned.number)),
-            apply=(load,),
-            goto=following,
+    ):
+        here = oxm.match(end(register, assigned.number))
+        yield flows.add(stage, 100, here, apply=(load,), goto=following)
+    if not is_plain:
+        return
+    for stage, load, following in (
+        (Stage.PLAIN_SENDER, outward, Stage.PLAIN_OUT_INTERFACE),
+        (Stage.PLAIN_RECEIVER, inward, Stage.PLAIN_IN_SUBNET),
+    ):
+        register, allowed = PLAIN_END[following]
+        alone = (
+            act.move(oxm.REG[register], 0, oxm.REG[allowed], 0, 32),
+            act.load(1, oxm.REG[allowed], FILTER_BITS, 1),
         )
+        here = oxm.match(end(register, assigned.number))
+        yield flows.add(stage, 100, here, apply=(load, *alone), goto=following)
+
+
+def end(register: Register, number: int) -> bytes:
+    """Matches an end that is under this filter."""
+    return oxm.reg(register, number, (1 << FILTER_BITS) - 1)
 
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:

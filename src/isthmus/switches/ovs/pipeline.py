@@ -6,7 +6,8 @@ FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER.
 rules allow an end is seen in the PLAIN stages, on the packet alone. If rules hold for an end that
 is left, TRACK sends it through connection tracking, and it comes back at JUDGE; there the
 two ends are put in the order of the connection (who opened it), the rules of the initiator and of
-the responder are looked at on the *original* tuple of the connection, and COMMIT keeps a new one.
+the responder are looked at on the *original* tuple of the connection, and COMMIT keeps a new one,
+with a mark of the ends that do not follow it.
 DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
 each local receiver.
 
@@ -91,13 +92,14 @@ class Register(IntEnum):
     DOMAIN = 6
     """The routing domain of its segment; 2^31 | VSID for a segment without a router."""
     SENDER = 7
-    """Number of the filter of the local port that it comes from; 0 for none."""
+    """Number of the filter of the local port that it comes from, and `Flag`s of it; 0 for none."""
     INITIATOR = 8
-    """From JUDGE on: the filter of the local port that opened the connection."""
+    """From JUDGE on: the filter of the local port that opened the connection. In the PLAIN stages:
+    what SENDER becomes when its last level allows."""
     RESPONDER = 9
-    """From JUDGE on: the filter of the other one."""
+    """From JUDGE on: the filter of the other one. In the PLAIN stages: likewise, of RECEIVER."""
     RECEIVER = 10
-    """Number of the filter of the local port that it goes to; 0 for none."""
+    """Number of the filter of the local port that it goes to, and `Flag`s of it; 0 for none."""
     ZONE = 11
     """Connection tracking zone of its routing domain."""
 
@@ -111,11 +113,37 @@ class Out(IntEnum):
     """The router's own address, which answers echo requests."""
 
 
-PASSED = {
-    Stage.PLAIN_OUT_SUBNET: Register.SENDER,
-    Stage.PLAIN_IN_INTERFACE: Register.RECEIVER,
+FILTER_BITS = 16
+"""Of the four registers of ends, the lowest, which hold the number of a filter."""
+
+
+class Flag(IntEnum):
+    """What else the register of an end says."""
+
+    ALONE = 1 << FILTER_BITS
+    """Its rules allow the packet, taken for itself."""
+    ASTRAY = 2 << FILTER_BITS
+    """The packet's destination is no address of the port that it goes to."""
+
+
+class NotFollowed(IntEnum):
+    """Bits of ct_mark: ends of a connection that have no part in it, because they are on another
+    host, have no rules, or a stateless one lets its packets pass."""
+
+    INITIATOR = 1
+    RESPONDER = 2
+
+
+PLAIN_END = {
+    Stage.PLAIN_OUT_INTERFACE: (Register.SENDER, Register.INITIATOR),
+    Stage.PLAIN_OUT_SUBNET: (Register.SENDER, Register.INITIATOR),
+    Stage.PLAIN_IN_SUBNET: (Register.RECEIVER, Register.RESPONDER),
+    Stage.PLAIN_IN_INTERFACE: (Register.RECEIVER, Register.RESPONDER),
 }
-"""The last of the stages in which stateless rules let an end pass, and what is 0 from then on."""
+"""Of whose rules they are, and what that register becomes when all levels allow."""
+
+PLAIN_LAST = frozenset((Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_IN_INTERFACE))
+"""The second level of either end."""
 
 SOME_RECEIVER = 0xFFFF
 """In RECEIVER: of a broadcast that goes to a port with rules, each port is looked at in FLOOD."""
@@ -155,7 +183,8 @@ DROPS: dict[Stage, str] = {
     Stage.PLAIN_IN_SUBNET: "not reached",
     Stage.PLAIN_IN_INTERFACE: "not reached",
     Stage.TRACK: "not IP, and rules hold for it",
-    Stage.JUDGE: "of no connection that can be followed (invalid)",
+    Stage.JUDGE: "of no connection that can be followed (invalid), or an answer that was led to"
+    " another port than asked",
     Stage.SOURCE_GROUPS: "not reached",
     Stage.TARGET_GROUPS: "not reached",
     Stage.INITIATOR: "rules that this host does not know hold for its sender",

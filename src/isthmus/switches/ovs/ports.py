@@ -2,8 +2,8 @@
 """Ports in the data plane: the ones on this host, and their peers on others.
 
 A local port with one IPv4 address costs nine flows, a peer three: two keys (its MAC for
-forwarding, its address for ARP and routing) and one source check; with rules a local port costs two
-more, and each further address costs one key and one check.
+forwarding, its address for ARP and routing) and one source check; with rules a local port costs
+three more. Each further address costs one key and one check.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
     RESOLVED_MAC,
+    Flag,
     Register,
     Stage,
 )
@@ -100,7 +101,7 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
     # What port security drops, counted by port.
     yield flows.drop(Stage.ADMISSION, 1, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
-        yield from _receive(flows, local.ofport, numbers)
+        yield from _receive(flows, port, local.ofport, numbers)
         for address in port.addresses:
             tracked = TrackedAddress(ground.zone, address)
             yield Item(TrackedAddress, tracked, tracked)
@@ -146,25 +147,29 @@ def _classify(
 
 
 def _receive(
-    flows: Flows, ofport: int, numbers: Sequence[tuple[int, str, int | None]]
+    flows: Flows, port: Port, ofport: int, numbers: Sequence[tuple[int, str, int | None]]
 ) -> Iterator[Item]:
-    """Which rules hold for what comes to the port: of each family those of the address that leads,
-    and of other addresses their own. What has no number yet gets nothing.
+    """Which rules hold for what comes to the port: for an address of its own those of that address;
+    for its address pairs, and for what has gone astray, those of the address that leads. What has
+    no number yet gets nothing.
     """
-    out = oxm.reg(Register.OUT, ofport)
     leading: dict[int, int | None] = {}
+    entries: list[tuple[int, int, bytes, int | None]] = []
     for family, address, number in numbers:
-        is_first = family not in leading
-        if not is_first and leading[family] == number:
-            continue
-        leading.setdefault(family, number)
-        entries = [out, oxm.eth_type(ETHERNET[family])]
-        if not is_first:
-            entries.append(_destination(address))
+        if family not in leading:
+            leading[family] = number
+            entries.append((100, family, b"", number and number | Flag.ASTRAY))
+        if address:
+            entries.append((120, family, _destination(address), number))
+    for pair in map(parse_pair, port.pairs):
+        family = pair.network.version
+        field = oxm.IPV4_DST if family == 4 else oxm.IPV6_DST
+        entries.append((110, family, pair.prefix(field), leading[family]))
+    for priority, family, destination, number in entries:
         yield flows.add(
             Stage.RECEIVER,
-            100 if is_first else 110,
-            oxm.match(*entries),
+            priority,
+            oxm.match(oxm.reg(Register.OUT, ofport), oxm.eth_type(ETHERNET[family]), destination),
             apply=None if number is None else (act.load(number, oxm.REG[Register.RECEIVER]),),
             goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
@@ -310,20 +315,23 @@ def _further_sources(
     """What a port may send beside its own addresses, from the host that claims it: its address
     pairs, and router advertisements."""
     domain = oxm.reg(Register.DOMAIN, ground.domain)
+    own = oxm.reg(Register.VSID, ground.vsid)
     known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
-    for text in port.pairs:
-        pair = parse_pair(text)
-        entries = [(90, pair.mac, pair.sources)]
+    for pair in map(parse_pair, port.pairs):
+        # Pairs of several segments may overlap: one's MAC address speaks in its segment alone, and
+        # of what has the router's it need not be known whose it was.
+        entries = [(90, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
         if ground.router_mac is not None:
-            entries.append((90, ground.router_mac, pair.sources))
+            routed = (act.load(0, oxm.REG[Register.SOURCE_VSID]),)
+            entries.append((80, oxm.eth_src(ground.router_mac), pair.sources, routed))
         if pair.is_address:
-            entries.append((210, pair.mac, pair.announcement))
-        for priority, sender, entry in entries:
+            entries.append((210, oxm.eth_src(pair.mac), (own, *pair.announcement), known))
+        for priority, sender, entry, source in entries:
             yield flows.add(
                 Stage.SOURCE,
                 priority,
-                oxm.match(oxm.eth_src(sender), *entry, domain, oxm.tun_src(provider_address)),
-                apply=known,
+                oxm.match(sender, *entry, domain, oxm.tun_src(provider_address)),
+                apply=source,
                 goto=Stage.SOURCE_MAC,
             )
     if "router-advertisements" in port.guards:

@@ -47,10 +47,12 @@ from isthmus.switches.ovs.filters import (
     Inexpressible,
     PortFilter,
     Profile,
+    StatelessSet,
     compile_profile,
     filter_flows,
     filter_problems,
     port_filters,
+    stateless_set,
 )
 from isthmus.switches.ovs.ground import (
     LEGS_BY_ROUTER,
@@ -78,6 +80,7 @@ UNITS = (
     unit(Router, router_flows),
     unit(RouterPort, leg_flows),
     unit(Port, locate),
+    unit(RuleSet, stateless_set),
     unit(Port, port_filters),
     unit(Profile, compile_profile),
     unit(Filter, filter_flows),
@@ -99,5 +102,5 @@ INDEXES = (
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
     *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
-    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching),
+    *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching, StatelessSet),
 )

@@ -22,7 +22,13 @@ from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Inexpressible, Profile
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
-from isthmus.switches.ovs.pipeline import GROUPS, PASSED, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    GROUPS,
+    PLAIN_END,
+    PLAIN_LAST,
+    Register,
+    Stage,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -48,7 +54,7 @@ PLAIN_STAGES = {
     ("in", "subnet"): (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
     ("in", "interface"): (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
 }
-"""Likewise, for stateless rules. What the second of an end lets pass needs no more looking at."""
+"""Likewise, on the packet itself."""
 
 PLAIN_MISS = {"out": Stage.PLAIN_RECEIVER, "in": Stage.TRACK}
 _REGISTER = {"out": Register.OUT_RULES, "in": Register.IN_RULES}
@@ -122,6 +128,8 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
             yield default.add(stage, 1, oxm.match(mine), goto=following)
         else:
             yield default.drop(stage, 1, oxm.match(mine), read)
+        if profile.plain:
+            yield from _plain_flows(compiled, level, read)
         if trouble is not None:
             continue
         for priority, rule in _by_priority(compiled.level.rules):
@@ -134,8 +142,6 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
                         yield flows.add(stage, priority, whole, goto=following)
                     else:
                         yield flows.drop(stage, priority, whole, read)
-        if compiled.level.has_stateless:
-            yield from _plain_flows(compiled, level, read)
 
 
 def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
@@ -160,27 +166,27 @@ def _looks_inside(rule: Rule) -> bool:
 
 
 def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
-    """Over the packet alone: what a stateless rule allows need not be followed at this end; what
-    another rule decides, or none, must.
+    """On the packet, taken for itself. What both levels allow and a stateless rule is among, passes
+    at this end, and nobody follows it; of what else they allow it is remembered that they do.
     """
     profile, number = compiled.profile, compiled.number
     assert number, "who calls it has a number"
     stage, following = PLAIN_STAGES[profile.direction, level]
-    mine, miss = _number(profile.direction, level, number), PLAIN_MISS[profile.direction]
-    done = PASSED.get(stage)
+    mine, denied = _number(profile.direction, level, number), PLAIN_MISS[profile.direction]
+    register, allowed = (oxm.REG[one] for one in PLAIN_END[stage])
+    is_last = stage in PLAIN_LAST
+    stateful = (following, (act.move(allowed, 0, register, 0, 32),) if is_last else None)
+    stateless = (following, (act.load(0, register if is_last else allowed),))
+    closed = read.get(Inexpressible, profile.name) is not None
+    rules = () if closed else compiled.level.rules
+    by_default = stateful if compiled.level.allow_by_default and not closed else (denied, None)
     flows = Flows("rule_flows", f"{profile.name} {level} plain")
-    yield flows.add(stage, 1, oxm.match(mine), goto=miss)
-    for priority, rule in _by_priority(compiled.level.rules):
-        passes = rule.stateless and rule.action == "allow"
-        apply = (act.load(0, oxm.REG[done]),) if passes and done is not None else None
+    yield flows.add(stage, 1, oxm.match(mine), apply=by_default[1], goto=by_default[0])
+    for priority, rule in _by_priority(rules):
+        allowing = stateless if rule.stateless else stateful
+        goto, apply = allowing if rule.action == "allow" else (denied, None)
         for match in matches(profile, rule, PACKET, read):
-            yield flows.add(
-                stage,
-                priority,
-                oxm.match(mine, *match),
-                apply=apply,
-                goto=following if passes else miss,
-            )
+            yield flows.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
 
 
 def _number(direction: str, level: str, number: int) -> bytes:
@@ -239,7 +245,7 @@ def _end(
 ) -> Sequence[bytes | GroupBit]:
     groups = rule.source_groups if end == "source" else rule.destination_groups
     if groups:
-        seen = f"{PLAIN}{end}" if fields.plain else end
+        seen = f"{PLAIN} {end}" if fields.plain else end
         bits = (_bit(GroupUse(profile.domain, seen, group), read) for group in groups)
         return [GroupBit(GROUPS + bit // 32, 1 << bit % 32) for bit in bits if bit is not None]
     text = rule.source if end == "source" else rule.destination
@@ -293,11 +299,11 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
         ("source", "", Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
         ("destination", "", Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED),
         (
-            *("source", PLAIN, Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
+            *("source", f"{PLAIN} ", Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
             *(PACKET.source, b""),
         ),
         (
-            *("destination", PLAIN, Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
+            *("destination", f"{PLAIN} ", Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
             *(PACKET.destination, b""),
         ),
     ):

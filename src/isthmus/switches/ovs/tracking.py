@@ -12,20 +12,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
-from isthmus.derive.engine import Item
+from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs.filters import end
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import PASSED, TARGET6, Out, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    PLAIN_END,
+    PLAIN_LAST,
+    TARGET6,
+    Flag,
+    NotFollowed,
+    Out,
+    Register,
+    Stage,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
 _IP = (0x0800, 0x86DD)
 
 
-def tracking_flows(flows: Flows) -> Iterator[Item]:
+def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     """What is the same on every host, from RECEIVER to DELIVER."""
     yield from _plain(flows)
     yield from _track(flows)
-    yield from _judge(flows)
+    yield from _judge(flows, read)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
     yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
     yield from _rules(flows)
@@ -49,14 +59,10 @@ def _plain(flows: Flows) -> Iterator[Item]:
         (Stage.PLAIN_IN_SUBNET, Register.IN_RULES, 0xFFFF, Stage.PLAIN_IN_INTERFACE),
         (Stage.PLAIN_IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.TRACK),
     ):
-        done = PASSED.get(stage)
-        yield flows.add(
-            stage,
-            2,
-            oxm.match(oxm.reg(register, 0, mask)),
-            apply=None if done is None else (act.load(0, oxm.REG[done]),),
-            goto=following,
-        )
+        its, allowed = (oxm.REG[one] for one in PLAIN_END[stage])
+        both_allow = (act.move(allowed, 0, its, 0, 32),) if stage in PLAIN_LAST else None
+        none_here = oxm.match(oxm.reg(register, 0, mask))
+        yield flows.add(stage, 2, none_here, apply=both_allow, goto=following)
 
 
 def _track(flows: Flows) -> Iterator[Item]:
@@ -92,25 +98,26 @@ def _track(flows: Flows) -> Iterator[Item]:
         )
 
 
-def _judge(flows: Flows) -> Iterator[Item]:
-    no_groups = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
-    sender, receiver = oxm.REG[Register.SENDER], oxm.REG[Register.RECEIVER]
-    initiator, responder = oxm.REG[Register.INITIATOR], oxm.REG[Register.RESPONDER]
+_SENDER, _RECEIVER = oxm.REG[Register.SENDER], oxm.REG[Register.RECEIVER]
+_INITIATOR, _RESPONDER = oxm.REG[Register.INITIATOR], oxm.REG[Register.RESPONDER]
+_NO_GROUPS = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
+_QUESTION = act.move(_SENDER, 0, _INITIATOR, 0, 32), act.move(_RECEIVER, 0, _RESPONDER, 0, 32)
+_ANSWER = act.move(_RECEIVER, 0, _INITIATOR, 0, 32), act.move(_SENDER, 0, _RESPONDER, 0, 32)
+
+
+def _judge(flows: Flows, read: Read) -> Iterator[Item]:
     state = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
     for ethernet in _IP:
         kind = oxm.eth_type(ethernet)
-        for reply, one, other in ((0, initiator, responder), (oxm.CT_RPL, responder, initiator)):
+        for reply, ends in ((0, _QUESTION), (oxm.CT_RPL, _ANSWER)):
             yield flows.add(
                 Stage.JUDGE,
                 100,
                 oxm.match(kind, oxm.ct_state(oxm.CT_TRK | reply, state)),
-                apply=(
-                    act.move(sender, 0, one, 0, 32),
-                    act.move(receiver, 0, other, 0, 32),
-                    *no_groups,
-                ),
+                apply=(*ends, *_NO_GROUPS),
                 goto=Stage.SOURCE_GROUPS,
             )
+        yield from _answers(flows, ethernet, read)
         # Open vSwitch follows fragments as the packet that they are of, but shows the ports of its
         # original tuple in the first one only. That one is judged; the others wait for it at
         # COMMIT. Not so those of broadcasts, of which every copy would wait under the same name.
@@ -122,8 +129,54 @@ def _judge(flows: Flows) -> Iterator[Item]:
                 oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV),
                 oxm.ip_frag(oxm.FRAGMENT_LATER, oxm.FRAGMENT_LATER),
             ),
+            apply=_QUESTION,
             goto=Stage.COMMIT,
         )
+
+
+_SYN_ACK = 0x12
+_ICMP = {0x0800: 1, 0x86DD: 58}
+
+
+def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
+    """Answers are judged by who asked, who is known by its address: a guest that leads one to the
+    MAC address of a neighbour does not get past that one's rules.
+
+    Where an end on this host does not follow the connection that the other has, an answer is no
+    answer to it: as between hosts, it passes if it may open a connection.
+    """
+    reply = oxm.CT_TRK | oxm.CT_RPL
+    answer = (oxm.eth_type(ethernet), oxm.ct_state(reply, reply | oxm.CT_INV))
+    astray = oxm.reg(Register.RECEIVER, Flag.ASTRAY, Flag.ASTRAY)
+    yield flows.drop(Stage.JUDGE, 109, oxm.match(*answer, astray), read)
+    by_receiver = oxm.reg(Register.RECEIVER, Flag.ALONE, Flag.ALONE)
+    by_sender = oxm.reg(Register.SENDER, Flag.ALONE, Flag.ALONE)
+    initiator, responder = act.load(0, _INITIATOR), act.load(0, _RESPONDER)
+    for priority, ends, not_followed, skipped in (
+        (104, (by_receiver, by_sender), 3, (initiator, responder)),
+        (102, (by_receiver,), NotFollowed.INITIATOR, (initiator,)),
+        (102, (by_sender,), NotFollowed.RESPONDER, (responder,)),
+    ):
+        alone = (*answer, *ends, oxm.ct_mark(not_followed, not_followed))
+        yield flows.add(
+            Stage.JUDGE,
+            priority,
+            oxm.match(*alone),
+            apply=(*_ANSWER, *skipped, *_NO_GROUPS),
+            goto=Stage.SOURCE_GROUPS,
+        )
+        # These could open none.
+        for what in (
+            (oxm.ip_proto(_ICMP[ethernet]),),
+            (oxm.ip_proto(6), oxm.tcp_flags(_SYN_ACK, _SYN_ACK)),
+        ):
+            yield flows.add(
+                Stage.JUDGE,
+                106,
+                oxm.match(*alone, *what),
+                apply=(*_ANSWER, *_NO_GROUPS),
+                goto=Stage.SOURCE_GROUPS,
+            )
 
 
 def _rules(flows: Flows) -> Iterator[Item]:
@@ -135,7 +188,7 @@ def _rules(flows: Flows) -> Iterator[Item]:
         yield flows.add(
             stage,
             100,
-            oxm.match(oxm.reg(register, 0)),
+            oxm.match(end(register, 0)),
             apply=(act.load(0, oxm.REG[loaded]),),
             goto=following,
         )
@@ -162,15 +215,8 @@ def _commit(flows: Flows) -> Iterator[Item]:
     # A broadcast is no connection: answers to it have another source.
     group = Mac(MULTICAST_BIT)
     yield flows.add(Stage.COMMIT, 110, oxm.match(oxm.eth_dst(group, group)), goto=Stage.DELIVER)
-    state = oxm.CT_TRK | oxm.CT_NEW | oxm.CT_EST
     for ethernet in _IP:
-        yield flows.add(
-            Stage.COMMIT,
-            100,
-            oxm.match(oxm.eth_type(ethernet), oxm.ct_state(oxm.CT_TRK | oxm.CT_NEW, state)),
-            apply=(act.ct(commit=True, zone=oxm.REG[Register.ZONE]),),
-            goto=Stage.DELIVER,
-        )
+        yield from _keep(flows, oxm.eth_type(ethernet))
         # Fragments leave connection tracking all together or not at all: once more, and those whose
         # first one was refused expire there. A new connection's have just gone through.
         yield flows.add(
@@ -184,6 +230,48 @@ def _commit(flows: Flows) -> Iterator[Item]:
             goto=Stage.DELIVER,
         )
     yield flows.add(Stage.COMMIT, 1, oxm.match(), goto=Stage.DELIVER)
+
+
+def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
+    """A new connection, and which ends do not follow it; and one that is known, when an end of it
+    follows it from now on."""
+    state = oxm.CT_TRK | oxm.CT_NEW | oxm.CT_EST
+    new = (kind, oxm.ct_state(oxm.CT_TRK | oxm.CT_NEW, state))
+    for priority, absent, not_followed in (
+        (102, end(Register.INITIATOR, 0), NotFollowed.INITIATOR),
+        (101, end(Register.RESPONDER, 0), NotFollowed.RESPONDER),
+        (100, b"", 0),
+    ):
+        marks = (act.load(not_followed, oxm.CT_MARK),)
+        yield flows.add(
+            Stage.COMMIT,
+            priority,
+            oxm.match(*new, absent),
+            apply=(act.ct(commit=True, zone=oxm.REG[Register.ZONE], actions=marks),),
+            goto=Stage.DELIVER,
+        )
+    known = oxm.CT_TRK | oxm.CT_EST
+    question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))
+    by_initiator = oxm.reg(Register.INITIATOR, Flag.ALONE, Flag.ALONE)
+    by_responder = oxm.reg(Register.RESPONDER, Flag.ALONE, Flag.ALONE)
+    for priority, ends, followed, bits in (
+        (96, (by_initiator, by_responder), 3, (0, 2)),
+        (95, (by_initiator,), NotFollowed.INITIATOR, (0, 1)),
+        (95, (by_responder,), NotFollowed.RESPONDER, (1, 1)),
+    ):
+        yield flows.add(
+            Stage.COMMIT,
+            priority,
+            oxm.match(*question, *ends, oxm.ct_mark(followed, followed)),
+            apply=(
+                act.ct(
+                    commit=True,
+                    zone=oxm.REG[Register.ZONE],
+                    actions=(act.load(0, oxm.CT_MARK, *bits),),
+                ),
+            ),
+            goto=Stage.DELIVER,
+        )
 
 
 def _deliver(flows: Flows) -> Iterator[Item]:

@@ -89,7 +89,7 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
     for ethernet in (0x0800, 0x86DD):
         yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(ethernet)), goto=Stage.FORWARD)
     yield from _answers(flows)
-    yield from tracking_flows(flows)
+    yield from tracking_flows(flows, read)
 
 
 def _malformed(flows: Flows, read: Read) -> Iterator[Item]:
