@@ -187,7 +187,7 @@ def _parts(taken: tuple[Taken, ...], packets: PacketSet) -> Iterator[_Part]:
         yield _Part(packets, ())
 
 
-_SPLITS = 12
+_SPLITS = 48
 """How often a set is halved to see what others leave of it."""
 
 

@@ -119,6 +119,7 @@ class Outcomes:
         self._numbered, self._arrival = numbered, arrival
         self._original, self._table = original, table
         self._memories: dict[int, _Memory] = {}
+        self._on_the_way: set[tuple[int, PacketSet]] = set()
 
     def changed(self, program: Program, table: int) -> Outcomes:
         """Of a program that differs from this one in a table."""
@@ -140,7 +141,12 @@ class Outcomes:
         known = memory.get(packets)
         if known is not None:
             return known
+        place = table, packets
+        if place in self._on_the_way:
+            return Followed(self._numbered.of("goes in a circle"), 0, 0, _ALL)
+        self._on_the_way.add(place)
         result = self._at(table, packets)
+        self._on_the_way.remove(place)
         memory.put(packets, result)
         return result
 
@@ -342,6 +348,7 @@ def _unknown(packets: PacketSet, taken: Iterable[Taken]) -> Iterator[object]:
 
 
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
+_ALL = sum(WHOLE)
 _END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IN_PORT)
 _TO_TRACK = whole(
     *_END, *(oxm.REG[one] for one in (Register.OUT, Register.DOMAIN, Register.ORIGIN))
