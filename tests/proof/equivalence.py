@@ -90,7 +90,7 @@ class World:
         if name not in self._reached:
             host = self._hosts[name]
             explorer = Explorer(self._programs[name])
-            for packets in beginnings(list(host.port_of), list(host.tunnel_ports.values())):
+            for packets in beginnings(host.port_of, host.tunnel_ports):
                 explorer.explore(Stage.CLASSIFY, packets)
             self._reached[name] = explorer.reached
             self._sources[name] = frozenset(map(source_of, explorer.looked_up))

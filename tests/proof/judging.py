@@ -17,13 +17,16 @@ from tests.proof.equivalence import World, asks_tracking, differences
 from tests.proof.mutations import Mutant
 from tests.proof.network import Host, Network
 from tests.proof.packet_sets import PacketSet
+from tests.proof.probes import Probe, answered_by, led_astray
 from tests.proof.program import Overlap, decoded
 from tests.proof.recording import Recording
-from tests.proof.witnesses import Pool, probes_of
+from tests.proof.witnesses import Pool, Witness, witnesses
 
 _MOST_SETS, _OF_EACH, _FRAMES = 60, 5, 600
 """Of how many sets of packets a mutant is shown frames; how many of each at once, and how many of
 all together where these are not enough."""
+_SOME = 3000
+"""Of how many probes the answers serve as examples of frames, too."""
 _MOST_OUTCOMES = 300_000
 """How many are kept from one mutant to the next."""
 
@@ -43,7 +46,11 @@ class Judge:
         self._recording, self._checker, self._random = recording, checker, random
         good = [*recording.of(went_well=True), *recording.crossed()]
         bad = recording.of(went_well=False)
-        self._pool = Pool(good, bad, checker.reference.ports.values())
+        ports = tuple(checker.reference.ports.values())
+        some = random.sample(good, min(_SOME, len(good)))
+        good += [back for probe in some if (back := answered_by(probe, ports)) is not None]
+        self._pool = Pool(good, bad, ports)
+        self._shown: tuple[Probe, Probe | None]
         self._world = World(checker.network.hosts.values())
 
     @property
@@ -69,10 +76,13 @@ class Judge:
         for key, flow in put.items():
             program.put(key, flow)
         try:
-            return self._judged(mutant, affected)
+            judgement = self._judged(mutant, affected)
         finally:
             for key, flow in restored.items():
                 program.put(key, flow)
+        if judgement is Judgement.BY_SEARCH:
+            assert not self._shows(*self._shown), f"it is not the mutant: {self._shown}"
+        return judgement
 
     def _judged(self, mutant: Mutant, affected: set[int]) -> Judgement:
         numbers = sorted(affected)
@@ -97,8 +107,27 @@ class Judge:
         return Judgement.BY_SEARCH if is_seen else Judgement.NOT_CAUGHT
 
     def _is_seen(self, packets: PacketSet, host: Host, count: int) -> bool:
-        probes = probes_of(packets, host, self._pool, self._random, count)
-        return any(self._checker.compare(probe) is not None for probe in probes)
+        """Whether frames of a set show the mutant: alone, with their answers, or with answers that
+        are led to other ports."""
+        for found in witnesses(packets, host, self._pool, self._random, count):
+            for question, second in self._exchanges(found):
+                if self._shows(question, second):
+                    self._shown = question, second
+                    return True
+        return False
+
+    def _exchanges(self, found: Witness) -> Iterator[tuple[Probe, Probe | None]]:
+        probe, answers = found
+        yield answers or probe, None
+        if answers is not None:
+            yield answers, probe
+        for led in led_astray(answers or probe, self._pool.ports):
+            yield answers or probe, led
+
+    def _shows(self, question: Probe, second: Probe | None) -> bool:
+        checker = self._checker
+        both = checker.compare_both(question, second) if second else checker.compare(question)
+        return both is not None
 
     def _only_asks(self, mutant: Mutant, packets: PacketSet) -> bool:
         table = _table(mutant)

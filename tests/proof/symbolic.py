@@ -9,7 +9,7 @@ after it; connection tracking gives each of its answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from isthmus.wire import oxm
@@ -239,9 +239,14 @@ def is_family(packets: PacketSet, family: int) -> bool:
     return packets.is_within(*bits_of((condition,)))
 
 
-def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketSet]:
+_KEY_BITS = {"nvgre": 32, "vxlan": 24}
+"""Of a tunnel's key: RFC 7637 section 3.2, RFC 7348 section 5."""
+
+
+def beginnings(ports: Iterable[int], tunnels: Mapping[str, int]) -> Iterator[PacketSet]:
     """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port,
-    but for neighbour discovery; what a guest sends comes with nothing of a tunnel."""
+    but for neighbour discovery; what a guest sends comes with nothing of a tunnel. `tunnels` are
+    OpenFlow ports by encapsulation."""
     # Connection tracking puts fragments together; none come here.
     # Types 133 to 137 have one of these bits, echo and errors have not; other packets have no type.
     never = [
@@ -252,19 +257,26 @@ def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketS
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
     others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
-    of_tunnel = (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)
+    no_tunnel = [_none(field) for field in (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)]
+    places = [(ofport, no_tunnel) for ofport in ports]
+    for encapsulation, ofport in tunnels.items():
+        beyond = oxm.TUNNEL_ID.ones & -1 << _KEY_BITS[encapsulation]
+        places.append((ofport, [Condition(SLOT[oxm.TUNNEL_ID], 0, beyond)]))
     for family, ethernet in ETHERNET_OF.items():
-        for ofports, fields in ((ports, of_tunnel), (tunnels, ())):
-            absent = [*others[family], *fields]
-            for ofport in ofports:
-                known = [
-                    *empty,
-                    *never,
-                    Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
-                    Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
-                    *(Condition(SLOT[field], 0, field.ones) for field in absent),
-                ]
-                yield _as_sent(PacketSet(*bits_of(known)))
+        for ofport, of_tunnel in places:
+            known = [
+                *empty,
+                *never,
+                *of_tunnel,
+                Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
+                Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
+                *map(_none, others[family]),
+            ]
+            yield _as_sent(PacketSet(*bits_of(known)))
+
+
+def _none(field: oxm.Field) -> Condition:
+    return Condition(SLOT[field], 0, field.ones)
 
 
 def _as_sent(packets: PacketSet) -> PacketSet:

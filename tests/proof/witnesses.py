@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames out of a set of packets: as they were when they came to the host.
 
-What the set leaves open is filled with what other probes have there, or by chance; a packet that is
-an answer in its connection is preceded by what it answers.
+What the set leaves open is filled with what other probes have there, or by chance; with a packet
+that is an answer in its connection comes what it answers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from random import Random
+from typing import NamedTuple
 
 from isthmus.policy.rows import Port
 from isthmus.wire import oxm
@@ -71,9 +72,16 @@ def _alike(frame: _Values, known: _Values, masks: _Values) -> float:
     )
 
 
-def probes_of(
+class Witness(NamedTuple):
+    """A probe with a packet of a set; `answers`: what is sent before, where it is an answer."""
+
+    probe: Probe
+    answers: Probe | None
+
+
+def witnesses(
     packets: PacketSet, host: Host, pool: Pool, random: Random, count: int
-) -> Iterator[Probe]:
+) -> Iterator[Witness]:
     """Probes with packets of a set that comes to a host."""
     known: _Values = {}
     masks: _Values = {}
@@ -89,9 +97,8 @@ def probes_of(
     for _ in range(count):
         found = pool.filled(known, masks, kind, random)
         probe = _probe(host, found)
-        answered = answered_by(probe, pool.ports) if state & oxm.CT_RPL else None
         if probe is not None:
-            yield answered or probe
+            yield Witness(probe, answered_by(probe, pool.ports) if state & oxm.CT_RPL else None)
 
 
 def _as_tracked(packets: PacketSet, known: _Values, masks: _Values, *, turned: bool) -> None:
