@@ -59,6 +59,7 @@ class World:
         }
         self._outcomes: dict[str, Outcomes] = {}
         self._sources: dict[str, frozenset[Address]] = {}
+        self._reads_marks: dict[str, bool] = {}
         self._reached: dict[str, dict[int, tuple[PacketSet, ...]]] = {}
 
     def of(self, name: str) -> Outcomes:
@@ -72,6 +73,7 @@ class World:
 
             found = Outcomes(self._programs[name], self._numbered, leaves)
             found.sources = self._sources.get(name)
+            found.reads_marks = self._reads_marks.get(name, True)
             self._outcomes[name] = found
         return found
 
@@ -93,6 +95,7 @@ class World:
             for packets in beginnings(host.port_of, host.tunnel_ports):
                 explorer.explore(Stage.CLASSIFY, packets)
             self._reached[name] = explorer.reached
+            self._reads_marks[name] = explorer.reads_marks
             self._sources[name] = frozenset(map(source_of, explorer.looked_up))
             self.forget()  # what was seen before that is known
         return self._reached[name].get(table, ())

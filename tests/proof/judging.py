@@ -8,17 +8,18 @@ caught by nobody. There must be none but those that are proved equivalent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from random import Random
 
+from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.checker import Checker
 from tests.proof.equivalence import World, asks_tracking, differences
 from tests.proof.mutations import Mutant
 from tests.proof.network import Host, Network
 from tests.proof.packet_sets import PacketSet
 from tests.proof.probes import Probe, answered_by, led_astray
-from tests.proof.program import Overlap, decoded
+from tests.proof.program import Flow, Overlap, Program, decoded
 from tests.proof.recording import Recording
 from tests.proof.witnesses import Pool, Witness, witnesses
 
@@ -50,7 +51,10 @@ class Judge:
         some = random.sample(good, min(_SOME, len(good)))
         good += [back for probe in some if (back := answered_by(probe, ports)) is not None]
         self._pool = Pool(good, bad, ports)
-        self._shown: tuple[Probe, Probe | None]
+        self._mutated: dict[FlowKey, Flow | None] = {}
+        self._original: dict[FlowKey, Flow | None] = {}
+        self.unexplained: list[tuple[Probe, Probe | None]] = []
+        """What shows a disagreement without any mutant."""
         self._world = World(checker.network.hosts.values())
 
     @property
@@ -69,20 +73,19 @@ class Judge:
         affected: set[int] = set()
         for before, _, flow in changed:
             affected |= self._recording.affected(mutant.host, before, flow)
-        put = {before: None for before, _, _ in changed if before is not None} | {
-            after: flow for _, after, flow in changed if after is not None
-        }
-        restored = {key: program.flows.get(key) for key in put}
-        for key, flow in put.items():
-            program.put(key, flow)
+        self._mutated = {before: None for before, _, _ in changed if before is not None}
+        self._mutated |= {after: flow for _, after, flow in changed if after is not None}
+        self._original = {key: program.flows.get(key) for key in self._mutated}
+        self._put(program, self._mutated)
         try:
-            judgement = self._judged(mutant, affected)
+            return self._judged(mutant, affected)
         finally:
-            for key, flow in restored.items():
-                program.put(key, flow)
-        if judgement is Judgement.BY_SEARCH:
-            assert not self._shows(*self._shown), f"it is not the mutant: {self._shown}"
-        return judgement
+            self._put(program, self._original)
+
+    @staticmethod
+    def _put(program: Program, flows: Mapping[FlowKey, Flow | None]) -> None:
+        for key, flow in flows.items():
+            program.put(key, flow)
 
     def _judged(self, mutant: Mutant, affected: set[int]) -> Judgement:
         numbers = sorted(affected)
@@ -111,8 +114,7 @@ class Judge:
         are led to other ports."""
         for found in witnesses(packets, host, self._pool, self._random, count):
             for question, second in self._exchanges(found):
-                if self._shows(question, second):
-                    self._shown = question, second
+                if self._shows(question, second) and self._agreed(host, question, second):
                     return True
         return False
 
@@ -123,6 +125,15 @@ class Judge:
             yield answers, probe
         for led in led_astray(answers or probe, self._pool.ports):
             yield answers or probe, led
+
+    def _agreed(self, host: Host, question: Probe, second: Probe | None) -> bool:
+        """Whether the flows agreed with the reference before they were changed."""
+        self._put(host.program, self._original)
+        shown = self._shows(question, second)
+        self._put(host.program, self._mutated)
+        if shown:
+            self.unexplained.append((question, second))
+        return not shown
 
     def _shows(self, question: Probe, second: Probe | None) -> bool:
         checker = self._checker

@@ -9,7 +9,7 @@ looks at. What a resubmit may have written is taken to be the same where the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.switches.ovs.pipeline import Register, Stage
@@ -17,7 +17,7 @@ from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.lookups import Found, Lookups, Taken
 from tests.proof.operations import Operation, Place
-from tests.proof.packet_sets import OFFSET, SENT, WHOLE, PacketSet, span_of, whole
+from tests.proof.packet_sets import OFFSET, SENT, WHOLE, PacketSet, bits_of, span_of, whole
 from tests.proof.program import Program
 from tests.proof.slots import N_REGISTERS, SLOT
 from tests.proof.symbolic import (
@@ -100,6 +100,16 @@ class _Memory:
         results[values & result.reads, known & result.reads, twins] = result
 
 
+class _Part(NamedTuple):
+    """What becomes of those of a set that have these bits, beside what is known of all, and were
+    not in a part before; the last part, without bits, is all that are left. A part that would fare
+    the same without its flow is none."""
+
+    values: int
+    known: int
+    outcome: Outcome
+
+
 class Outcomes:
     """Of one program; or of one that differs from `original` in one table."""
 
@@ -115,6 +125,8 @@ class Outcomes:
         self.flows = [flow for flow in flows if original is None or flow.key.table == table]
         self.sources: frozenset[Address] | None = None
         """From where packets come to connection tracking, where that has been looked at."""
+        self.reads_marks: bool = original is None or original.reads_marks
+        """Whether marks of connections make a difference."""
         self._lookups = Lookups(self.flows)
         self._numbered, self._arrival = numbered, arrival
         self._original, self._table = original, table
@@ -153,20 +165,37 @@ class Outcomes:
     def _at(self, table: int, packets: PacketSet) -> Followed:
         found = self.find(table, packets)
         taken = _deciding(found.taken)
-        outcomes, writes, tables, reads = [], 0, 1 << table, found.reads
-        for its, flow in taken:
+        parts: list[_Part] = []
+        writes, tables, reads = 0, 1 << table, found.reads
+        for number, (its, flow) in enumerate(taken):
             one = self.of(its, flow.operations)
-            outcomes.append(one.outcome)
+            values, known = (bits & ~packets.known for bits in bits_of(flow.conditions))
+            others, its_reads = self._else(its, taken[number + 1 :]) if known else ([], 0)
             writes, tables, reads = writes | one.writes, tables | one.tables, reads | one.reads
+            reads |= its_reads
+            if not known or any(other != one.outcome for other in others):
+                parts.append(_Part(values, known, one.outcome))
         if not taken or taken[-1].packets != packets:
-            outcomes.append(NOTHING)
-        if len(set(outcomes)) == 1:
-            return Followed(outcomes[0], writes, tables, reads)
-        flows = tuple(flow.key for _, flow in taken)
-        unknown = tuple(_unknown(packets, taken))
-        reads |= sum({WHOLE[slot] for slot in _compared(taken)})
-        outcome = self._numbered.of((flows, tuple(outcomes), *unknown))
-        return Followed(outcome, writes, tables, reads)
+            parts.append(_Part(0, 0, NOTHING))
+        if len(parts) == 1:
+            return Followed(parts[0].outcome, writes, tables, reads)
+        slots = _compared(taken)
+        outcome = self._numbered.of((*parts, *_unknown(packets, slots)))
+        return Followed(outcome, writes, tables, reads | sum(WHOLE[slot] for slot in slots))
+
+    def _else(self, packets: PacketSet, taken: Sequence[Taken]) -> tuple[list[Outcome], int]:
+        """What would become of a set if only these flows were left; and the slots that decide it,
+        beside those that the flows compare."""
+        outcomes, reads = [], 0
+        for _, flow in taken:
+            its = packets.narrowed(*bits_of(flow.conditions))
+            if its is not None:
+                one = self.of(its, flow.operations)
+                outcomes.append(one.outcome)
+                reads |= one.reads
+                if its is packets:
+                    return outcomes, reads
+        return [*outcomes, NOTHING], reads
 
     def of(self, packets: PacketSet, operations: tuple[Operation, ...]) -> Followed:
         """Of a set on which operations are done."""
@@ -235,7 +264,8 @@ class Outcomes:
         returned = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
         to_itself = register_of(packets, Register.OUT) == returned
         if one.commit and not to_itself and self.is_answered(packets):
-            yield self._numbered.of(("kept", zone, one.marks, seen(packets)))
+            marks = one.marks if self.reads_marks else None
+            yield self._numbered.of(("kept", zone, marks, seen(packets)))
 
     def is_answer(self, packets: PacketSet) -> bool:
         """Whether a reply goes to where its connection can have begun."""
@@ -339,9 +369,9 @@ def _compared(taken: Iterable[Taken]) -> set[int]:
     return {condition[0] for _, flow in taken for condition in flow.conditions}
 
 
-def _unknown(packets: PacketSet, taken: Iterable[Taken]) -> Iterator[object]:
-    """Of what flows look at, what is not known of the set: where it is from."""
-    for slot in sorted(_compared(taken)):
+def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
+    """Of slots that flows look at, what is not known of the set: where it is from."""
+    for slot in sorted(slots):
         ones = (1 << 32) - 1 if slot < N_REGISTERS else _WIDTHS[slot]
         if ones << OFFSET[slot] & ~packets.known:
             yield slot, _origin(packets, slot, ones.bit_length())

@@ -63,6 +63,8 @@ class Explorer:
         self._seen: dict[object, object] = {}
         self.looked_up: set[PacketSet] = set()
         """The sets that come to connection tracking."""
+        self.reads_marks = False
+        """Whether any of them finds a flow that compares the marks of connections."""
 
     @property
     def reached(self) -> dict[int, tuple[PacketSet, ...]]:
@@ -78,6 +80,7 @@ class Explorer:
             )
             here[packets] = found = 0
             for its, flow in self._lookups.find(table, packets).taken:
+                self.reads_marks |= any(slot == SLOT[oxm.CT_MARK] for slot, _, _ in flow.conditions)
                 found |= self._operate(flow.operations, its)
             here[packets] = found
         return found
@@ -252,7 +255,7 @@ def beginnings(ports: Iterable[int], tunnels: Mapping[str, int]) -> Iterator[Pac
     never = [
         Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100),
         Condition(SLOT[oxm.IP_FRAG], 0, 0b11),
-        Condition(SLOT[oxm.TCP_FLAGS], 0, 0xFFF),
+        *map(_none, (oxm.TCP_FLAGS, oxm.VLAN_VID)),
     ]
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]

@@ -66,6 +66,7 @@ def _judged(names: tuple[str, ...], count: int, seed: int) -> Counter[str]:
         found["caught"] += judgement in (Judgement.BY_PROBES, Judgement.BY_SEARCH)
         if found["caught"] == count:
             break
+    found["packets on which flows and reference disagree anyway"] = len(judge.unexplained)
     print("", *(f"{number:5} {what}" for what, number in sorted(found.items())), sep="\n")
     return found
 

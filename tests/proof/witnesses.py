@@ -38,13 +38,16 @@ class Pool:
         self, known: _Values, masks: _Values, kind: tuple[int, str], random: Random
     ) -> _Values:
         """A packet with these bits, and for the rest like one of the frames that have most of
-        them; where a field is known in part, the other bits are random. `kind`: the address family,
-        and the host that has it from a tunnel."""
+        them, or with the ports of another; where a field is known in part, the other bits are
+        random. `kind`: the address family, and the host that has it from a tunnel."""
         family, host = kind
         frames = self._frames[family, random.random() < _OFTEN, host]
         some = random.sample(frames, min(_LOOKED_AT, len(frames)))
         like = max(some, key=lambda frame: _alike(frame, known, masks) + random.random())
         found = dict(like)
+        other = random.choice(frames)
+        if random.random() < _OFTEN and other.get(oxm.IP_PROTO) == like.get(oxm.IP_PROTO):
+            found.update({field: other[field] for field in _PORTS if field in other})
         for field, mask in masks.items():
             free = found.get(field, 0)
             if mask and random.random() < _OFTEN:
@@ -54,6 +57,7 @@ class Pool:
 
 
 _OFTEN, _LOOKED_AT = 0.7, 60
+_PORTS = [field for fields in PORTS_OF.values() for field in fields]
 
 
 def _values(probe: Probe) -> _Values:
