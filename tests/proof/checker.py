@@ -60,6 +60,12 @@ class Checker:
                     return wrong
         return None
 
+    def compare_both(self, question: Probe, probe: Probe) -> Disagreement | None:
+        """Two packets, one after the other, from nothing."""
+        self.network.forget()
+        self.reference.forget()
+        return self.step("question", question) or self.step("second", probe)
+
     def step(self, name: str, probe: Probe) -> Disagreement | None:
         """One packet, after all that was before."""
         expected = self._expected(probe)

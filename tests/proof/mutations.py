@@ -4,8 +4,9 @@
 A mutant is a program with one flow changed (or two priorities exchanged). What is mutated is what
 decides who reaches whom. Left out: the flows that answer ARP and neighbour discovery or take DHCP
 out, for the model sends none; those of stateless rules in the stages of connections, for only later
-fragments of packets come there, and the model sends none; hashes and meters, which have no say; and
-what a switch would refuse (`Refused`), for that shows itself.
+fragments of packets come there, and the model sends none; those that look at TCP's flags, for it
+sends none of these; hashes and meters, which have no say; and what a switch would refuse
+(`Refused`), for that shows itself.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def is_relevant(key: FlowKey, instructions: bytes) -> bool:
     kinds = exact.get(oxm.ICMPV6_TYPE), exact.get(oxm.ICMPV6_CODE)
     is_discovery = kinds[0] is not None and 133 <= kinds[0] <= 137
     is_dhcp = exact.get(oxm.UDP_SRC) == 68
-    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery and not is_dhcp
+    has_flags = any(entry.field is oxm.TCP_FLAGS for entry in oxm.entries(key.match))
+    is_sent = exact.get(oxm.ETH_TYPE) != 0x0806 and not has_flags
+    return is_sent and not is_discovery and not is_dhcp
 
 
 _STATELESS = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
@@ -98,7 +101,10 @@ def _priorities_swapped(key: FlowKey, flows: Flows, random: Random) -> tuple[Edi
     others = [
         other
         for other in sorted(flows)
-        if other.table == key.table and other.priority != key.priority and _meet(key, other)
+        if other.table == key.table
+        and other.priority != key.priority
+        and is_relevant(other, flows[other])
+        and _meet(key, other)
     ]
     if not others:
         return ()

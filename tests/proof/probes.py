@@ -127,6 +127,19 @@ def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
     return None
 
 
+def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:
+    """The answer to a probe, to the MAC address of each other port of the segment that it is sent
+    on."""
+    ports = tuple(ports)
+    back = answered_by(probe, ports)
+    if back is None:
+        return
+    segment = next(port.segment for port in ports if port.id == back.port)
+    for port in ports:
+        if port.segment == segment and port.id not in (back.port, probe.port):
+            yield back._replace(frame=back.frame._replace(eth_dst=parse_mac(port.mac)))
+
+
 def _mac_of(port: Port, its: Tuple) -> str | None:
     """From which a port may send it, if it may."""
     if (its.family, its.source) in map(numbered, port.addresses):

@@ -38,6 +38,7 @@ def _ports() -> Iterator[tuple[Port, str]]:
     yield port("red/b", 7, groups=all_groups), "h1"
     yield port("red/b", 10, rule_sets=web, groups=("web",)), "h1"
     yield port("red/b", 9, groups=("office", "web")), "h3"
+    yield port("red/b", 11, rule_sets=web), "h3"
     yield port("blue/a", 4, rule_sets=web, groups=("web",)), "h1"
     yield port("blue/a", 5, families="6", groups=all_groups), "h2"
     yield port("blue/a", 6, groups=all_groups), "h3"
@@ -85,6 +86,10 @@ def _rules() -> tuple[RuleSet | Rule, ...]:
         allow("plain", "in", 110, protocol=17, source_groups=("office",), stateless=True),
         allow("plain", "out", 110, protocol=17, destination_groups=("web",), stateless=True),
         deny("plain", "in", 105, protocol=17, source_ports="0-1023"),
+        # What goes out unfollowed, and is answered under a rule of connections.
+        allow("plain", "out", 115, protocol=6, destination_ports="80-80", stateless=True),
+        allow("plain", "in", 115, protocol=6, source_ports="80-80"),
+        allow("plain", "in", 125, protocol=17, source_groups=("web",)),
         allow("plain", "out", 120, protocol=1, family=4, icmp_type=8, stateless=True),
         allow("plain", "in", 120, protocol=1, family=4, icmp_type=8, stateless=True),
         allow("plain", "in", 120, protocol=1, family=4, icmp_type=0, stateless=True),

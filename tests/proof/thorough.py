@@ -6,7 +6,7 @@ somebody speaks from, and of every MAC address that is spoken to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from itertools import permutations, product
 from random import Random
 
@@ -15,7 +15,7 @@ from isthmus.policy.rows import Port, RouterPort, Rule
 from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.probes import STRANGER, Probe, between, lies, services
+from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, between, lies, services
 from tests.switches.policy_rows import SPEAKS, provider_address
 
 _BITS = {4: 32, 6: 128}
@@ -23,7 +23,13 @@ _BITS = {4: 32, 6: 128}
 
 def every(cloud: Cloud, random: Random) -> list[Probe]:
     """Thousands, for a cloud of twenty ports."""
-    return [*_spoken(cloud, random), *_to_routers(cloud), *_tunneled(cloud), *_lied(cloud)]
+    return [
+        *_spoken(cloud, random),
+        *_to_pairs(cloud),
+        *_to_routers(cloud),
+        *_tunneled(cloud),
+        *_lied(cloud),
+    ]
 
 
 def _near(one: Port, other: Port) -> bool:
@@ -52,6 +58,26 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
             if honest and _near(source, target):
                 one = random.choice(honest)
                 yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
+
+
+def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
+    """From every port to the first and last address of every pair of its tenant, by the router and,
+    on its segment, straight."""
+    for source, target in permutations(cloud.ports, 2):
+        if not _near(source, target):
+            continue
+        for pair in target.pairs:
+            prefix, _, mac = pair.partition(" ")
+            network = ip_network(prefix)
+            straight = (mac, target.mac) if source.segment == target.segment else ()
+            macs = sorted({ROUTER_MAC, *straight})
+            for own, end in product(map(ip_interface, source.addresses), (0, -1)):
+                if own.version != network.version:
+                    continue
+                for to, service in product(macs, PLAIN_SERVICES[network.version]):
+                    ends = int(own), int(network[end])
+                    its = Tuple(network.version, *ends, *service)
+                    yield Probe(Frame(parse_mac(source.mac), parse_mac(to), its), port=source.id)
 
 
 def _to_routers(cloud: Cloud) -> Iterator[Probe]:
