@@ -137,7 +137,7 @@ def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:
     segment = next(port.segment for port in ports if port.id == back.port)
     for port in ports:
         if port.segment == segment and port.id not in (back.port, probe.port):
-            yield back._replace(frame=back.frame._replace(eth_dst=parse_mac(port.mac)))
+            yield back._replace(frame=back.frame._replace(eth_dst=mac_number(port.mac)))
 
 
 def _mac_of(port: Port, its: Tuple) -> str | None:
