@@ -169,11 +169,13 @@ def _differing(
             if ours.outcome == theirs.outcome:
                 continue
             earlier = [taken.packets for taken in (*before.taken[:one], *after.taken[:other])]
-            for left in _left(both, earlier, _SPLITS):
-                ours, theirs = original.of(left, mine.operations), mutant.of(left, its.operations)
-                reads |= ours.reads | theirs.reads
-                if may_be(original, left) and ours.outcome != theirs.outcome:
-                    found.append(left)
+            for part in _left(both, earlier, _SPLITS):
+                for left in possible(original, part):
+                    ours = original.of(left, mine.operations)
+                    theirs = mutant.of(left, its.operations)
+                    reads |= ours.reads | theirs.reads
+                    if ours.outcome != theirs.outcome:
+                        found.append(left)
     return found, reads
 
 
@@ -190,7 +192,7 @@ def _parts(taken: tuple[Taken, ...], packets: PacketSet) -> Iterator[_Part]:
         yield _Part(packets, ())
 
 
-_SPLITS = 48
+_SPLITS = 160
 """How often a set is halved to see what others leave of it."""
 
 
@@ -212,27 +214,29 @@ def _left(packets: PacketSet, taking: list[PacketSet], splits: int) -> Iterator[
             yield from _left(half, meeting, splits - 1)
 
 
-def may_be(outcomes: Outcomes, packets: PacketSet) -> bool:
-    """Whether these packets can be in the state that tracking says: a connection begins with what
-    may begin one, and a reply goes to somebody who can have begun. (One that its sender leads
-    elsewhere is in `test_findings`.)"""
+def possible(outcomes: Outcomes, packets: PacketSet) -> Iterator[PacketSet]:
+    """Those that can be in the state that tracking says: a connection begins with what may begin
+    one, and a reply is for somebody who can have begun, wherever it is led."""
     state, mask = _known(packets, oxm.CT_STATE)
     if not mask or not state & oxm.CT_TRK or state & oxm.CT_INV:
-        return True
+        yield packets
+        return
     protocol, is_known = _known(packets, oxm.CT_NW_PROTO)
     kind, kind_is_known = _known(packets, oxm.CT_TP_SRC)
     is_icmp = is_known and protocol in (1, 58) and kind_is_known == 0xFFFF
     if is_icmp and (protocol, kind) not in ICMP_REPLY_OF:
-        return False
-    is_reply = bool(state & oxm.CT_RPL)
-    return not is_reply or (outcomes.is_answered(packets) and outcomes.is_answer(packets))
+        return
+    if state & oxm.CT_RPL:
+        yield from outcomes.for_askers(packets)
+    else:
+        yield packets
 
 
 _STATE = whole(
     *(oxm.CT_STATE, oxm.CT_NW_PROTO, oxm.CT_TP_SRC, oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST),
     *(oxm.IN_PORT, *(oxm.REG[one] for one in (Register.OUT, Register.DOMAIN, Register.ORIGIN))),
 )
-"""What `may_be` looks at."""
+"""What `possible` looks at."""
 
 
 def _known(packets: PacketSet, field: oxm.Field) -> tuple[int, int]:

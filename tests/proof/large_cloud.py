@@ -9,8 +9,7 @@ from dataclasses import replace
 from msgspec.structs import replace as changed
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
-from tests.proof.clouds import HOSTS, ROUTER_MAC, Cloud, Place, address, port
-from tests.proof.rich_cloud import allow
+from tests.proof.clouds import HOSTS, ROUTER_MAC, Cloud, Place, address, allow, port
 from tests.switches.policy_rows import host_rows
 
 

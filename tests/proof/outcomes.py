@@ -204,7 +204,7 @@ class Outcomes:
         writes = tables = 0
         for one in operations:
             writes |= writes_of(one)
-            each = [self.at(table, its) for table, its in ways(one, packets)]
+            each = [self.at(table, its) for table, its in self._ways(one, packets)]
             reads = 0
             for its in each:
                 tables, reads = tables | its.tables, reads | its.reads
@@ -236,6 +236,13 @@ class Outcomes:
             reads = before(one, reads) | its_reads
         return Followed(self._numbered.all_of(found), writes, tables, reads)
 
+    def _ways(self, one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
+        for table, its in ways(one, packets):
+            if isinstance(one, op.Ct) and its.values & its.known & _REPLY:
+                yield from ((table, part) for part in self.for_askers(its))
+            else:
+                yield table, its
+
     def _sent_by(self, place: Place, packets: PacketSet) -> Departed:
         span = span_of(place)
         if span & ~packets.known:
@@ -265,30 +272,38 @@ class Outcomes:
         to_itself = register_of(packets, Register.OUT) == returned
         if one.commit and not to_itself and self.is_answered(packets):
             marks = one.marks if self.reads_marks else None
-            yield self._numbered.of(("kept", zone, marks, seen(packets)))
-
-    def is_answer(self, packets: PacketSet) -> bool:
-        """Whether a reply goes to where its connection can have begun."""
-        ofport, to = register_of(packets, Register.OUT), _end(packets, _DESTINATIONS)
-        return (
-            not ofport
-            or self.sources is None
-            or any(one.ofport == ofport and _meet(to, one) for one in self.sources)
-        )
+            is_known = packets.values & packets.known & _ESTABLISHED
+            if marks or not is_known:
+                yield self._numbered.of(("kept", zone, marks, seen(packets)))
 
     def is_answered(self, packets: PacketSet) -> bool:
         """Whether anybody can send from where these packets go: then it matters whether their
-        connection is known. To their own way it does not, for only replies have another. What comes
-        from a tunnel is answered, and is an answer, on this host: two hosts that lie together, one
-        with the question and one with the answer, are not thought of."""
-        if self._original is not None:
-            return self._table < Stage.DISPATCH or self._original.is_answered(packets)
+        connection is known. To their own way it does not, for only replies have another."""
+        return any(True for _ in self.for_askers(packets))
+
+    def for_askers(self, packets: PacketSet) -> Iterator[PacketSet]:
+        """Those that go to somebody who can have asked. What comes from a tunnel is answered, and
+        is an answer, on this host: two hosts that lie together, one with the question and one with
+        the answer, are not thought of."""
+        if self._original is not None and self._table >= Stage.DISPATCH:
+            yield from self._original.for_askers(packets)
+            return
+        if self.sources is None:
+            yield packets
+            return
         to = _end(packets, _DESTINATIONS)
-        return self.sources is None or any(
-            _meet(to, one) and not (to.from_tunnel and one.from_tunnel) for one in self.sources
-        )
+        first = OFFSET[SLOT[_DESTINATIONS[to.family]]]
+        for values, known in {
+            (one.values, one.known)
+            for one in self.sources
+            if _meet(to, one) and not (to.from_tunnel and one.from_tunnel)
+        }:
+            narrowed = packets.narrowed(values << first, known << first)
+            if narrowed is not None:
+                yield narrowed
 
 
+_ESTABLISHED, _REPLY = (bit << OFFSET[SLOT[oxm.CT_STATE]] for bit in (oxm.CT_EST, oxm.CT_RPL))
 _SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
 _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
 
@@ -383,7 +398,7 @@ _END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IN_PORT)
 _TO_TRACK = whole(
     *_END, *(oxm.REG[one] for one in (Register.OUT, Register.DOMAIN, Register.ORIGIN))
 )
-"""What `is_answered` and `is_answer` look at, and who gets the packet."""
+"""What `for_askers` looks at, and who gets the packet."""
 
 
 def _zone(one: op.Ct) -> int:

@@ -114,17 +114,21 @@ def _fits(service: Service, family: int) -> bool:
 def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
     """What the port that has a probe's destination would send back, whether or not it got it."""
     turned = probe.frame.tuple.turned() if probe is not None else None
-    if probe is None or turned is None or not probe.port:
+    if probe is None or turned is None:
         return None
     ports = tuple(ports)
-    here = next(port for port in ports if port.id == probe.port)
+    here = next((port for port in ports if port.id == probe.port), None)
+    segment = here.segment if here is not None else _SEGMENT_OF.get(probe.vsid, "")
     for there in ports:
         mac = _mac_of(there, turned)
-        if mac and there.segment[:-2] == here.segment[:-2] and there is not here:
-            same = there.segment == here.segment
-            to = mac_number(here.mac if same else ROUTER_MAC)
+        if mac and there.segment[:-2] == segment[:-2] and there is not here:
+            asking = mac_number(here.mac) if here is not None else probe.frame.eth_src
+            to = asking if there.segment == segment else mac_number(ROUTER_MAC)
             return Probe(Frame(mac_number(mac), to, turned), port=there.id)
     return None
+
+
+_SEGMENT_OF = {vsid: segment for segment, vsid in SEGMENTS.items()}
 
 
 def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:

@@ -111,10 +111,14 @@ class Recording:
                     came_from = provider_address(here[0])
                     yield Probe(frame, "", there[0], came_from, vsid_of[port])
 
-    def lookups(self, host: str, table: int) -> int:
-        """How many different packets a table has seen."""
-        lookups = self._lookups.get((host, table))
-        return len(lookups.found) if lookups is not None else 0
+    def found(self, host: str) -> set[FlowKey]:
+        """The flows of a host that any probe finds."""
+        return {
+            key
+            for (name, _), lookups in self._lookups.items()
+            for key in lookups.found.values()
+            if name == host and key is not None
+        }
 
     def differs(self, number: int) -> Disagreement | None:
         """Whether a probe now ends in another way."""

@@ -114,7 +114,11 @@ def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
 
 
 def _states(packets: PacketSet) -> tuple[int, ...]:
-    """What tracking can say: ICMP's types say themselves whether they ask or answer."""
+    """What tracking can say: what it has said, if it has; ICMP's types say themselves whether they
+    ask or answer."""
+    said, is_known = (number >> OFFSET[SLOT[oxm.CT_STATE]] & 0xFFFFFFFF for number in packets[:2])
+    if is_known == 0xFFFFFFFF and said & oxm.CT_TRK:
+        return (said,)
     for protocol, field in ((1, oxm.ICMP_TYPE), (58, oxm.ICMPV6_TYPE)):
         is_icmp = packets.is_within(*bits_of((Condition(SLOT[oxm.IP_PROTO], protocol, 0xFF),)))
         kind, known = (number >> OFFSET[SLOT[field]] & 0xFF for number in packets[:2])
@@ -176,7 +180,7 @@ def before_tracking(reads: int) -> int:
 
 
 _OF_TUPLE = whole(*OF_TUPLE)
-_TO_STATE = whole(oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMPV6_TYPE)
+_TO_STATE = whole(oxm.CT_STATE, oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMPV6_TYPE)
 _TO_TUPLE = whole(
     *(oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST, oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO)
 ) | sum(WHOLE[slot] for slots in PORTS.values() for slot in slots)

@@ -12,11 +12,10 @@ import pytest
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.checker import Checker, Disagreement
-from tests.proof.clouds import ROUTER_MAC, Cloud, cloud, port
+from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, deny, port
 from tests.proof.frames import answer
 from tests.proof.probes import Probe, between
 from tests.proof.random_clouds import PAIR_MAC
-from tests.proof.rich_cloud import allow, deny
 
 _HTTP = (6, 40000, 80)
 

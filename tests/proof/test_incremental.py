@@ -240,7 +240,7 @@ def _mutated(
             key: value.instructions  # type: ignore[misc]  # keys are FlowKeys
             for key, value in host.engine.rows(Programmed).items()
         }
-        edits = KINDS[random.choice(sorted(KINDS))](key, its, random)
+        edits = KINDS[random.choice(sorted(KINDS))](key, its, sorted(its), random)
         try:
             wrong = _edited(host, its, edits)
         except Refused:

@@ -99,15 +99,15 @@ def _to_routers(cloud: Cloud) -> Iterator[Probe]:
 
 
 def _tunneled(cloud: Cloud) -> Iterator[Probe]:
-    """What comes to a port in a tunnel: from one port on each host and segment of its tenant, said
+    """What comes to a port, or to its router, in a tunnel: from one port on each host and segment of its tenant, said
     to come from every host, in every segment."""
     host_of = {place.port: place.host for place in cloud.places}
     everywhere = (*map(provider_address, SPEAKS), STRANGER)
     for target in cloud.ports:
         host = host_of[target.id]
         for source in _speakers(cloud, target):
-            for honest in _plain_frames(source, target):
-                frame = honest._replace(eth_dst=parse_mac(target.mac))
+            for honest, to in product(_plain_frames(source, target), (target.mac, ROUTER_MAC)):
+                frame = honest._replace(eth_dst=parse_mac(to))
                 for came_from, vsid in product(everywhere, (*SEGMENTS.values(), 5999)):
                     for encapsulation in SPEAKS[host]:
                         yield Probe(frame, "", host, came_from, vsid, encapsulation, vsid & 0x7F)
