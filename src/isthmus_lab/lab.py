@@ -174,7 +174,7 @@ class Lab:
         """Connect the guest's NIC to the host's ``br-int`` as its port.
 
         Returns when the switch forwards, which is not yet when the agent has programmed it. Waits
-        up to ten seconds for the agent to make ``br-int``. Plugged there already is success.
+        up to half a minute for the agent to make ``br-int``. Plugged there already is success.
         Raises Unavailable.
         """
         if guest.state.host == host.name:
