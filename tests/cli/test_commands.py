@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -213,11 +214,15 @@ def test_a_terminal_gets_a_table_without_tabs(cli: Cli) -> None:
         env={**os.environ, "ISTHMUS_URL": cli.url, "COLUMNS": "120", "TERM": "dumb"},
     )
     os.close(theirs)
-    text = os.read(ours, 65536).decode()
+    text = b""
+    # It comes in pieces, and ends in an error (pty(7)): nobody has the other end open.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65536):
+            text += piece
     os.close(ours)
-    assert "HOST" in text
-    assert "vxlan, nvgre" in text
-    assert "\t" not in text
+    assert b"HOST" in text
+    assert b"vxlan, nvgre" in text
+    assert b"\t" not in text
 
 
 # -- configuration, certificates, users ------------------------------------------------------------
