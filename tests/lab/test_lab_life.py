@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.addresses import Mac
 from isthmus.errors import Invalid, NotFound, Unavailable
 from isthmus_lab import namespaces
 from isthmus_lab.daemon import Daemon, marked_processes, start_process
 from isthmus_lab.lab import Lab, end_abandoned
+from isthmus_lab.links import Links
 from isthmus_lab.state import HostSpec
 from tests.lab.remains import machine_links, remains_of, unique_name
 
@@ -136,6 +139,30 @@ def test_ctrl_c_while_it_starts_leaves_nothing(name: str, directory: Path, after
         time.sleep(after_s)
         assert owner.ends_by(signal.SIGINT) != 0
         assert owner.remains() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_takes_for_its_own_mistake_ends_the_lab_nevertheless(
+    name: str, directory: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pyroute2 does, which has bare excepts where it decodes."""
+
+    def disturbed(here: Links, name: str, mac: Mac | None = None) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), number)
+            time.sleep(LONGEST_S)
+        add_bridge(here, name, mac)
+
+    add_bridge = Links.add_bridge
+    monkeypatch.setattr(Links, "add_bridge", disturbed)
+    # Where the tests themselves ignore it, as a job in the background does.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)), Lab(name, directory) as lab:
+            lab.up(HOSTS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert remains_of(name, directory) == {}
 
 
 def test_what_a_killed_owner_left_is_ended_by_whoever_asks(name: str, directory: Path) -> None:
