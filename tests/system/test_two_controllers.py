@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,8 @@ class Controller:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    close = kill
 
     def client(self) -> Client:
         return Client(f"unix:{self.socket}")
@@ -229,19 +232,25 @@ def test_one_that_ends_orderly_is_replaced_at_once(
     assert os.path.exists(first.run_directory / "north.sock")  # noqa: PTH110  # a socket
 
 
-def test_a_controller_works_on_any_server_that_holds_both_data_bases() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ct", dir="/tmp"))
-    controller = Controller(folder, "c1")
-    controller.use_store(f"unix:{folder}/db.sock")
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="ct", dir="/tmp"))
+    yield made
+    shutil.rmtree(made)
+
+
+@contextlib.contextmanager
+def server_of_others(folder: Path, versions: Mapping[str, str]) -> Iterator[str]:
+    """One that holds both data bases, with other `versions` of their schemas than ours if given;
+    its remote."""
     databases = []
     for name in ("north", "south"):
         command = [sys.executable, "-m", "isthmus.cli.main", "store", "schema", name]
-        printed = subprocess.run(command, check=True, capture_output=True).stdout
-        (folder / f"{name}.ovsschema").write_bytes(printed)
+        printed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        file = folder / f"{name}.ovsschema"
+        file.write_text(json.dumps({**printed, "version": versions.get(name, printed["version"])}))
         databases.append(str(folder / f"{name}.db"))
-        subprocess.run(
-            ["ovsdb-tool", "create", databases[-1], str(folder / f"{name}.ovsschema")], check=True
-        )
+        subprocess.run(["ovsdb-tool", "create", databases[-1], str(file)], check=True)
     server = subprocess.Popen(
         [
             *("ovsdb-server", "-vconsole:off", f"--remote=punix:{folder}/db.sock"),
@@ -249,14 +258,41 @@ def test_a_controller_works_on_any_server_that_holds_both_data_bases() -> None:
         ]
     )
     try:
+        yield f"unix:{folder}/db.sock"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.parametrize("store", ["north", "south"])
+@pytest.mark.parametrize(
+    ("version", "advice"), [("0.1.0", "ovsdb-client convert"), ("99.0.0", "newer program")]
+)
+def test_a_schema_of_others_that_is_not_ours_is_refused_with_what_to_do(
+    folder: Path, store: str, version: str, advice: str
+) -> None:
+    controller = Controller(folder, "c1")
+    with server_of_others(folder, {store: version}) as remote:
+        controller.use_store(remote)
+        controller.start()
+        assert controller.process is not None
+        try:
+            assert controller.process.wait(LONGEST_S) == 1
+        finally:
+            controller.kill()
+    log = (controller.run_directory / "log").read_text()
+    assert f"{remote} has schema version {version}" in log
+    assert advice in log
+    assert "Traceback" not in log
+
+
+def test_a_controller_works_on_any_server_that_holds_both_data_bases(folder: Path) -> None:
+    controller = Controller(folder, "c1")
+    with server_of_others(folder, {}) as remote, contextlib.closing(controller):
+        controller.use_store(remote)
         controller.start()
         until(controller.answers)
         furnish(controller)
         add_port(controller, "n")
         until(lambda: controller.deriver() == ("c1", 1, True) and ports(controller) == 1)
         assert not (folder / "data" / "north.db").exists()
-    finally:
-        controller.kill()
-        server.terminate()
-        server.wait()
-        shutil.rmtree(folder)
