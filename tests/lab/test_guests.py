@@ -125,7 +125,9 @@ def test_a_guest_that_is_unplugged_is_gone_from_its_switch(lab: Lab) -> None:
         lab.guest("x1")
 
 
-def test_a_guest_gets_everything_by_dhcp(lab: Lab, tmp_path: Path) -> None:
+def test_a_guest_gets_everything_by_dhcp(
+    lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """A real server, busybox's, in the guest a2; two leases are asked for side by side."""
     server = lab.guest("a2")
     configuration = tmp_path / "udhcpd.conf"
@@ -138,6 +140,8 @@ def test_a_guest_gets_everything_by_dhcp(lab: Lab, tmp_path: Path) -> None:
     )
     (tmp_path / "leases").touch()
     daemon = server.start(["busybox", "udhcpd", "-f", str(configuration)])
+    request.addfinalizer(daemon.wait)
+    request.addfinalizer(daemon.kill)
     clients = [lab.add_guest(f"d{n}", f"02:00:00:00:01:{n:02x}", f"port-d{n}") for n in (1, 2)]
     for client, host in zip(clients, ("h1", "h3"), strict=True):
         lab.plug(client, lab.host(host))
@@ -169,8 +173,6 @@ def test_a_guest_gets_everything_by_dhcp(lab: Lab, tmp_path: Path) -> None:
 
     for client in clients:
         lab.remove_guest(client)
-    daemon.terminate()
-    daemon.wait(LONGEST_S)
     handmade.Hand(lab, TUNNELS).program()
 
 
