@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.addresses import mac_bytes
 from isthmus.errors import NotFound, Unavailable
 from isthmus_lab import frames
 from isthmus_lab.dhcp import Lease
@@ -39,8 +40,16 @@ def test_a_ping_of_nobody_is_counted_as_lost(a1: Guest) -> None:
 def test_the_underlay_carries_each_pair_in_its_encapsulation(
     lab: Lab, a1: Guest, receiver: str, seen: str
 ) -> None:
-    with Capture(lab.underlay.namespace, "h1") as capture:
-        assert ping(a1, lab.guest(receiver).addresses()[0], count=1).lost == 0
+    peer = lab.guest(receiver)
+    ends = {mac_bytes(a1.mac), mac_bytes(peer.mac)}
+
+    def between(frame: bytes) -> bool:
+        packet = frames.read_tunnelled(frame)
+        return packet is not None and {packet.inner[0:6], packet.inner[6:12]} == ends
+
+    with Capture(lab.underlay.namespace, "h1", between) as capture:
+        assert ping(a1, peer.addresses()[0], count=1).lost == 0
+        assert capture.wait_for(between) is not None
         carried = [packet for packet in map(frames.read_tunnelled, capture.frames) if packet]
     assert {packet.encapsulation for packet in carried} == {seen}
     assert {packet.vsid for packet in carried} == {handmade.VSID}
