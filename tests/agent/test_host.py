@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 import msgspec
 
 from isthmus.agent import reports
-from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.host import HostState, Identity
+from isthmus.agent.stored import SouthChange
 from isthmus.policy.rows import Claim, Heartbeat, Port, PortStatus, Probe, RouterPort, Row, Segment
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow

@@ -89,7 +89,7 @@ def test_a_refused_flow_of_something_else_closes_nothing_and_is_told() -> None:
     state = running()
     refused = next(given_by(state, "place"))
     assert not state.refused([(refused, "BAD")])
-    assert list(state.refusals.values()) == ["BAD"]
+    assert list(state.refusals.errors.values()) == ["BAD"]
     unknown = refused._replace(priority=9)
     assert not state.refused([(unknown, "BAD")])
 

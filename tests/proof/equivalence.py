@@ -34,7 +34,7 @@ from tests.proof.outcomes import (
     source_of,
     unsent,
 )
-from tests.proof.packet_sets import AS_SENT, OFFSET, PacketSet, bits_of, whole
+from tests.proof.packet_sets import OFFSET, PacketSet, bits_of, whole
 from tests.proof.program import Program
 from tests.proof.slots import SLOT
 from tests.proof.symbolic import (
@@ -42,8 +42,6 @@ from tests.proof.symbolic import (
     arriving,
     before_arriving,
     beginnings,
-    changed,
-    ways,
 )
 
 
@@ -242,45 +240,3 @@ _STATE = whole(
 def _known(packets: PacketSet, field: oxm.Field) -> tuple[int, int]:
     first, ones = OFFSET[SLOT[field]], (1 << 8 * field.n_bytes) - 1
     return packets.values >> first & ones, packets.known >> first & ones
-
-
-def asks_tracking(original: Outcomes, mutant: Outcomes, table: int, packets: PacketSet) -> bool:
-    """Whether all that a mutant does to a set is that more of it is sent through connection
-    tracking: there, stateless rules say the same (`rules._verdicts`)."""
-    if not Stage.PLAIN_SOURCE_GROUPS <= table < Stage.TRACK:
-        return False
-    unseen = _ends(packets)
-    for at, its in _tracked(mutant, table, packets):
-        same = packets.narrowed(its.values & AS_SENT, its.known & AS_SENT)
-        if at != Stage.TRACK or same is None:
-            return False
-        for before, theirs in _tracked(original, table, same):
-            pairs = zip(_ends(its), _ends(theirs), unseen, strict=True)
-            if before != Stage.TRACK or any(
-                mine not in (other, whole) for mine, other, whole in pairs
-            ):
-                return False
-    return True
-
-
-def _tracked(outcomes: Outcomes, table: int, packets: PacketSet) -> Iterator[_At]:
-    """Where the parts of a set are when the stages of stateless rules are behind them."""
-    if table >= Stage.TRACK:
-        yield _At(table, packets)
-        return
-    for its, flow in outcomes.find(table, packets).taken:
-        for one in flow.operations:
-            for following, left in ways(one, its):
-                yield from _tracked(outcomes, following, left)
-            its = changed(one, its)
-        if not flow.operations:
-            yield _At(table, its)
-
-
-class _At(NamedTuple):
-    table: int
-    packets: PacketSet
-
-
-def _ends(packets: PacketSet) -> list[tuple[int, int]]:
-    return [_known(packets, oxm.REG[end]) for end in (Register.SENDER, Register.RECEIVER)]

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.clouds import Cloud, Place, allow, deny, port
 
-PAIR_MAC = "02:00:5e:00:00:01"
 _WEB = ("interface * web",)
 _SPACE = "VIRTUALNETWORK"
 
@@ -59,3 +58,6 @@ def levels() -> Cloud:
         deny("fence", "out", 100, protocol=6, destination_ports="25-25"),
         deny("fence", "in", 100, protocol=6, source_ports="0-1023"),
     )
+
+
+CLOUDS = {one.__name__: one for one in (levels,)}

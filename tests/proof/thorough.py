@@ -99,8 +99,8 @@ def _to_routers(cloud: Cloud) -> Iterator[Probe]:
 
 
 def _tunneled(cloud: Cloud) -> Iterator[Probe]:
-    """What comes to a port, or to its router, in a tunnel: from one port on each host and segment of its tenant, said
-    to come from every host, in every segment."""
+    """What comes to a port, or to its router, in a tunnel: from one port on each host and segment
+    of its tenant, said to come from every host, in every segment."""
     host_of = {place.port: place.host for place in cloud.places}
     everywhere = (*map(provider_address, SPEAKS), STRANGER)
     for target in cloud.ports:

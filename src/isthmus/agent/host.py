@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, ip_address, ip_network
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
 from isthmus.agent.pairs import Pairs
+from isthmus.agent.refusals import Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
+from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine, Index, Key
 from isthmus.policy.rows import (
     Claim,
@@ -42,11 +44,9 @@ from isthmus.switches.ovs.facts import (
     Location,
     Meter,
     Problem,
-    Refused,
     ThisHost,
     TrackedAddress,
 )
-from isthmus.switches.ovs.filters import Compiled
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
@@ -89,24 +89,6 @@ class Changes(NamedTuple):
     deleted_meters: tuple[of.Meter, ...]
 
 
-OurRow = TypeVar("OurRow", bound=Row)
-
-
-class Stored(NamedTuple, Generic[OurRow]):
-    """A row of ours in the store."""
-
-    row_id: RowId
-    row: OurRow
-
-
-class SouthChange(NamedTuple):
-    """One row of the south store that came, changed or went."""
-
-    row_id: RowId
-    old: Row | None
-    new: Row | None
-
-
 class HostState:
     """The agent's picture, and its conclusions."""
 
@@ -128,13 +110,10 @@ class HostState:
         self.probe = 0
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
-        self.refusals: dict[FlowKey, str] = {}
-        """Flows that the switch did not take, and its words."""
+        self.refusals = Refusals(self.engine)
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self._pairs = Pairs()
-        self._closed: set[Key] = set()
-        """Lists of rules and ports of which the switch refuses a flow."""
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
@@ -156,7 +135,7 @@ class HostState:
         mine = self.identity.host
         match row:
             case PortStatus():
-                _keep(self.statuses, row.port, row_id, row, gone=new is None)
+                keep(self.statuses, row.port, row_id, row, gone=new is None)
                 self._to_report.add(row.port)
             case Heartbeat():
                 self.heartbeat = None if new is None else Stored(row_id, row)
@@ -171,16 +150,16 @@ class HostState:
                 if isinstance(row, Claim):
                     self._to_report.add(row.port)
                     if row.host == mine:
-                        _keep(self.claims, row.port, row_id, row, gone=new is None)
+                        keep(self.claims, row.port, row_id, row, gone=new is None)
                         self._claims_over.discard(row.port)
                 elif isinstance(row, LearnedAddress) and row.host == mine:
                     of_port = self.learned.setdefault(row.port, {})
-                    _keep(of_port, row.address, row_id, row, gone=new is None)
+                    keep(of_port, row.address, row_id, row, gone=new is None)
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
-                elif isinstance(row, Rule | RuleSet | Port) and self._closed:
-                    self.try_again()
+                elif isinstance(row, Rule | RuleSet | Port):
+                    self.refusals.try_again()
                 self.engine.put(type(row), row.key, new)
 
     def switch_changed(
@@ -281,7 +260,7 @@ class HostState:
                 adds.append(flow(key, new))
             elif isinstance(old, Programmed):
                 deletes.append(flow(key, old))
-                self.refusals.pop(key, None)
+                self.refusals.forget(key)
         meters, gone = [], []
         for change in self.engine.changes(Meter):
             if isinstance(change.new, Meter):
@@ -294,7 +273,7 @@ class HostState:
         """Forget what has changed: the switch is compared with the whole program."""
         for key, _, new in self.engine.changes(Programmed):
             if new is None and isinstance(key, FlowKey):
-                self.refusals.pop(key, None)
+                self.refusals.forget(key)
         self.engine.changes(Meter)
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
@@ -308,42 +287,11 @@ class HostState:
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:
-        """Flows that the switch did not take: the port that each belongs to shows it. Where one of
-        rules is missing, or of what a port may send and receive, nothing passes until policy
-        changes: True if the program is another for that."""
-        closed = False
-        for refused, error in refusals:
-            key = FlowKey(refused.table, refused.priority, refused.match)
-            giver = self.engine.giver(Programmed, key)
-            if giver is None:
-                continue
-            unit, name = giver
-            self.refusals[key] = error
-            for broken in self._broken_by(unit, name):
-                if broken in self._closed:
-                    continue
-                self.engine.put(Refused, broken, Refused(f"the switch refuses a flow: {error}"))
-                self._closed.add(broken)
-                closed = True
-            if name in self.engine.rows(Port):
-                self._to_report.add(str(name))
+        """Flows that the switch did not take: the port that each belongs to shows it. True if
+        something is closed for it, and the program another."""
+        closed, ports = self.refusals.take(refusals)
+        self._to_report |= ports
         return closed
-
-    def _broken_by(self, unit: str, name: Key) -> list[Key]:
-        """The lists of rules, or the port, that are not whole without a flow of that call."""
-        if unit in ("rule_flows", "local_flows"):
-            return [name]
-        if unit != "membership":
-            return []
-        # A member that is not known could be one whom a rule denies.
-        compiled = self.engine.rows(Compiled).values()
-        return [one.profile.name for one in compiled if one.speaks_of_groups]
-
-    def try_again(self) -> None:
-        """What was refused may be taken now: rules have changed, or the switch is another."""
-        for name in self._closed:
-            self.engine.put(Refused, name, None)
-        self._closed.clear()
 
     def take_reports(self) -> list[str]:
         """Ports whose claim or status may have to be written, and forget them. Of peers' ports,
@@ -424,11 +372,9 @@ class HostState:
             problem = self.engine.rows(Problem).get(key)
             if problem is not None:
                 yield problem
-        for key, error in self.refusals.items():
-            giver = self.engine.giver(Programmed, key)
-            if giver is not None and giver[1] == port_id:
-                detail = f"the switch refuses a flow: {error}"
-                yield Problem(port_id, "PolicyConfigurationFailure", detail)
+        for error in self.refusals.of_port(port_id):
+            detail = f"the switch refuses a flow: {error}"
+            yield Problem(port_id, "PolicyConfigurationFailure", detail)
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -466,12 +412,3 @@ class HostState:
         port = self._port_named(name)
         if port is not None:
             self._to_report.add(port.id)
-
-
-def _keep(
-    rows: dict[str, Stored[OurRow]], key: str, row_id: RowId, row: OurRow, *, gone: bool
-) -> None:
-    if not gone:
-        rows[key] = Stored(row_id, row)
-    elif key in rows and rows[key].row_id == row_id:
-        del rows[key]

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import NamedTuple, Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
-from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.host import HostState, Identity
 from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
+from isthmus.agent.stored import SouthChange
 from isthmus.errors import Broken, IsthmusError, Unavailable
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb

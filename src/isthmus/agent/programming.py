@@ -49,7 +49,7 @@ class Programmer:
     def forget(self) -> None:
         """The connection is a new one: read the switch again."""
         self._must_read = True
-        self._state.try_again()
+        self._state.refusals.try_again()
 
     async def program(self) -> None:
         """Bring the switch to the settled program. Raises Unavailable; the next call then reads."""

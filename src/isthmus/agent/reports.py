@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from isthmus.agent.host import HostState, OurRow, Stored
+from isthmus.agent.host import HostState
+from isthmus.agent.stored import OurRow, Stored
 from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus
 from isthmus.wire.ovsdb import Operation, delete, insert, update
 

@@ -178,6 +178,11 @@ class Controller:
             raise Unavailable(
                 f"the stores cannot be read: {error.message}. `isthmus store status` says more"
             ) from error
+        for wanted, connection in (
+            (schema.north_schema(), self.north.connection),
+            (schema.south_schema(), self.south),
+        ):
+            schema.refuse_other_version(wanted, connection.schema_version, connection.remotes)
 
     # -- what changes ------------------------------------------------------------------------------
 
