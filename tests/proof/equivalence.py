@@ -232,7 +232,7 @@ def possible(outcomes: Outcomes, packets: PacketSet) -> Iterator[PacketSet]:
 
 _STATE = whole(
     *(oxm.CT_STATE, oxm.CT_NW_PROTO, oxm.CT_TP_SRC, oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST),
-    *(oxm.IN_PORT, *(oxm.REG[one] for one in (Register.OUT, Register.DOMAIN, Register.ORIGIN))),
+    *(oxm.IN_PORT, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN))),
 )
 """What `possible` looks at."""
 

@@ -85,9 +85,10 @@ _CONTROLLER = struct.pack(">IH", act.NICIRA, act.Nicira.CONTROLLER)
 
 def _entry_dropped(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     entries = list(oxm.entries(key.match))
-    if not entries:
+    dropped = [entry for entry in entries if entry.field is not oxm.IP_FRAG]
+    if not dropped:
         return ()
-    entries.remove(random.choice(entries))
+    entries.remove(random.choice(dropped))
     return _moved(key, key._replace(match=_match(entries)), flows)
 
 
@@ -186,7 +187,8 @@ KINDS: dict[str, _Kind] = {
 }
 
 _UNMASKED = {oxm.IN_PORT, oxm.ETH_TYPE, oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMP_CODE} | {
-    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.CT_NW_PROTO, oxm.IP_TTL, oxm.ARP_OP, oxm.CT_STATE)
+    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.CT_NW_PROTO, oxm.IP_TTL, oxm.ARP_OP, oxm.CT_STATE),
+    oxm.IP_FRAG,
 }
 """Fields that a switch compares as a whole; and ct_state, whose bits are `_entry_dropped`'s."""
 

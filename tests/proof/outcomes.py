@@ -309,9 +309,9 @@ _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
 
 
 class Address(NamedTuple):
-    """What is known of one, in a routing domain; whether its packets come from a tunnel."""
+    """What is known of one, in a zone of tracking; whether its packets come from a tunnel."""
 
-    domain: int
+    zone: int
     family: int
     from_tunnel: bool
     ofport: int
@@ -332,11 +332,11 @@ def source_of(packets: PacketSet) -> Address:
 def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> Address:
     family = 4 if is_family(packets, 4) else 6
     first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
-    domain = register_of(packets, Register.DOMAIN)
+    zone = register_of(packets, Register.ZONE) & 0xFFFF
     values, known = (number >> first & ones for number in packets[:2])
     from_tunnel = bool(register_of(packets, Register.ORIGIN))
     ofport = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
-    return Address(domain, family, from_tunnel, ofport, values, known)
+    return Address(zone, family, from_tunnel, ofport, values, known)
 
 
 def register_of(packets: PacketSet, register: Register) -> int:
@@ -395,9 +395,7 @@ def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
 _ALL = sum(WHOLE)
 _END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IN_PORT)
-_TO_TRACK = whole(
-    *_END, *(oxm.REG[one] for one in (Register.OUT, Register.DOMAIN, Register.ORIGIN))
-)
+_TO_TRACK = whole(*_END, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN)))
 """What `for_askers` looks at, and who gets the packet."""
 
 

@@ -38,7 +38,10 @@ class Probe(NamedTuple):
 
 
 PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {
-    4: ((6, 40000, 80), (17, 40000, 53), (1, 8, 0), (1, 0, 0), (132, 5000, 5000), (47, 0, 0)),
+    4: (
+        *((6, 40000, 80), (17, 40000, 53), (17, 68, 67), (1, 8, 0), (1, 0, 0)),
+        *((132, 5000, 5000), (47, 0, 0)),
+    ),
     6: ((6, 40000, 80), (17, 40000, 53), (58, 128, 0), (58, 129, 0), (47, 0, 0)),
 }
 
@@ -183,6 +186,7 @@ def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
         network = ip_network(prefix)
         if network.version != honest.tuple.family:
             continue
+        yield honest._replace(eth_src=mac_number(mac))
         last = int(network.broadcast_address)
         for address in (int(network.network_address), last, last + 1):
             its = honest.tuple._replace(source=address)

@@ -22,7 +22,7 @@ from tests.proof.mutations import Flows, Mutant, mutants
 from tests.proof.network import Network
 from tests.proof.recording import Recording
 from tests.proof.slots import Refused
-from tests.proof.small_clouds import CLOUDS
+from tests.proof.small_clouds import CLOUDS, plain
 from tests.proof.thorough import every
 
 
@@ -50,7 +50,7 @@ def said(mutant: Mutant, flows: Flows) -> str:
 def _judged(name: str, hosts: dict[str, int], seed: int) -> Counter[str]:
     """How many mutants came to what, in all and by kind, until so many are caught on each host of a
     cloud; fails with the first that gets away."""
-    cloud = CLOUDS[name]()
+    cloud = (CLOUDS | {"plain": plain})[name]()
     checker = Checker(cloud.network(), cloud.reference())
     recording = Recording(checker, every(cloud, Random(1)))
     judge = Judge(recording, checker, Random(2))
@@ -76,16 +76,29 @@ def _judged(name: str, hosts: dict[str, int], seed: int) -> Counter[str]:
     return found
 
 
+def _number_caught(found: Counter[str]) -> int:
+    return found[Judgement.BY_PROBES.value] + found[Judgement.BY_SEARCH.value]
+
+
 @pytest.mark.parametrize("name", CLOUDS)
 def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
-    found = _judged(name, {"h1": 25}, seed=7)
-    assert found[Judgement.BY_PROBES.value] + found[Judgement.BY_SEARCH.value] == 25
+    assert _number_caught(_judged(name, {"h1": 40}, seed=7)) == 40
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CLOUDS)
-def test_small_mistakes_in_the_flows_of_all_hosts_are_noticed(name: str) -> None:
-    """500 in all clouds together, and more."""
-    found = _judged(name, {"h1": 200, "h2": 100, "h3": 100}, seed=8)
-    assert found[Judgement.BY_PROBES.value] > 300
+def test_five_hundred_small_mistakes_are_noticed(name: str) -> None:
+    """In each cloud."""
+    assert _number_caught(_judged(name, {"h1": 300, "h2": 100, "h3": 100}, seed=8)) == 500
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.xfail(
+    strict=True,
+    reason="what matters of stateless rules to answers alone is neither tried by all probes"
+    " nor proved to make no difference",
+)
+def test_small_mistakes_about_stateless_rules_are_noticed() -> None:
+    assert _number_caught(_judged("plain", {"h1": 100}, seed=7)) == 100
