@@ -8,13 +8,14 @@ derives; flows, conditions and reports come out. The process around it only carr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.dhcp import SUBNETS_BY_SEGMENT
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
@@ -33,13 +34,10 @@ from isthmus.policy.rows import (
     Row,
     Rule,
     RuleSet,
-    Segment,
-    Subnet,
 )
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import (
     THIS,
-    Ground,
     LocalPort,
     Location,
     Meter,
@@ -63,13 +61,7 @@ def _port_of(_key: Key, row: object) -> Iterable[Key]:
     return (row.port,)
 
 
-def _segment_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Subnet)
-    return (row.segment,)
-
-
 PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
-SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
 
 
 class Identity(NamedTuple):
@@ -387,19 +379,6 @@ class HostState:
         """The port that an OpenFlow port is."""
         name = self._ports_by_ofport.get(ofport)
         return None if name is None else self._port_named(name)
-
-    def surroundings(self, port: Port) -> tuple[Segment, Subnet, Ground] | None:
-        """The segment of a port and the subnet of its DHCP address, if they are known."""
-        segment = self.engine.rows(Segment).get(port.segment)
-        ground = self.engine.rows(Ground).get(port.segment)
-        if segment is None or ground is None or not port.dhcp_address:
-            return None
-        address = ip_address(port.dhcp_address)
-        for key in self.engine.entry(SUBNETS_BY_SEGMENT, port.segment):
-            subnet = self.engine.rows(Subnet).get(key)
-            if subnet is not None and address in ip_network(subnet.prefix):
-                return segment, subnet, ground
-        return None
 
     def _port_named(self, name: str) -> Port | None:
         ports = self.engine.rows(Port)
