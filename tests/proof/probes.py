@@ -135,16 +135,17 @@ _SEGMENT_OF = {vsid: segment for segment, vsid in SEGMENTS.items()}
 
 
 def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:
-    """The answer to a probe, to the MAC address of each other port of the segment that it is sent
-    on."""
+    """The answer to a probe, to the MAC address of each port of the segment that it is sent on but
+    that which it is for."""
     ports = tuple(ports)
     back = answered_by(probe, ports)
     if back is None:
         return
     segment = next(port.segment for port in ports if port.id == back.port)
     for port in ports:
-        if port.segment == segment and port.id not in (back.port, probe.port):
-            yield back._replace(frame=back.frame._replace(eth_dst=mac_number(port.mac)))
+        led = back.frame._replace(eth_dst=mac_number(port.mac))
+        if port.segment == segment and port.id != back.port and led != back.frame:
+            yield back._replace(frame=led)
 
 
 def _mac_of(port: Port, its: Tuple) -> str | None:
@@ -164,7 +165,7 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     its = honest.tuple
     theirs = numbered(next(t for t in target.addresses if numbered(t)[0] == its.family))[1]
     yield honest._replace(eth_src=mac_number(target.mac))
-    yield from _as_pair(source, honest)
+    yield from as_pair(source, honest)
     yield honest._replace(tuple=its._replace(source=theirs, destination=its.source))
     yield honest._replace(tuple=its._replace(source=its.source + 77))
     yield honest._replace(tuple=its._replace(destination=its.destination + 77))
@@ -179,7 +180,7 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     yield honest._replace(eth_dst=ALL_NODES_MAC, tuple=its._replace(destination=group))
 
 
-def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
+def as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
     """From the address pairs of a port, and from just beside them."""
     for pair in source.pairs:
         prefix, _, mac = pair.partition(" ")

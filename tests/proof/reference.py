@@ -66,6 +66,14 @@ class Reference:
         """All connections."""
         self._memory.clear()
 
+    def remember(self, name: str, packet: Tuple) -> None:
+        """That a connection was let begin at a port's end."""
+        known = self._memory.setdefault(name, {})
+        known[packet] = packet, False
+        turned = packet.turned()
+        if turned is not None:
+            known.setdefault(turned, (packet, True))
+
     def is_watched(self, name: str, frame: Frame) -> bool:
         """Whether rules forbid anything at the end that sends a frame."""
         port = self.ports.get(name)
@@ -110,10 +118,7 @@ class Reference:
         if alone is Verdict.DENY or not packet.may_open:
             return False
         if not frame.eth_dst & MULTICAST_BIT:
-            known[packet] = packet, False
-            turned = packet.turned()
-            if turned is not None:
-                known.setdefault(turned, (packet, True))
+            self.remember(port.id, packet)
         return True
 
     def _is_led_astray(self, port: Port, packet: Tuple) -> bool:

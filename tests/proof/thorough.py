@@ -15,7 +15,7 @@ from isthmus.policy.rows import Port, RouterPort, Rule
 from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, between, lies, services
+from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, as_pair, between, lies, services
 from tests.switches.policy_rows import SPEAKS, provider_address
 
 _BITS = {4: 32, 6: 128}
@@ -25,8 +25,10 @@ def every(cloud: Cloud, random: Random) -> list[Probe]:
     """Thousands, for a cloud of twenty ports."""
     return [
         *_spoken(cloud, random),
+        *_from_pairs(cloud),
         *_to_pairs(cloud),
         *_to_routers(cloud),
+        *_spoofed(cloud),
         *_tunneled(cloud),
         *_lied(cloud),
     ]
@@ -58,6 +60,14 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
             if honest and _near(source, target):
                 one = random.choice(honest)
                 yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
+
+
+def _from_pairs(cloud: Cloud) -> Iterator[Probe]:
+    """From every address pair to every port of its tenant."""
+    for source, target in permutations(cloud.ports, 2):
+        if _near(source, target):
+            for frame in _plain_frames(source, target):
+                yield from (Probe(lie, port=source.id) for lie in as_pair(source, frame))
 
 
 def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
@@ -95,6 +105,28 @@ def _to_routers(cloud: Cloud) -> Iterator[Probe]:
                 ends = int(address), int(gateway) ^ beside
                 its = Tuple(gateway.version, *ends, *service)
                 frame = Frame(parse_mac(source.mac), parse_mac(ROUTER_MAC), its)
+                yield Probe(frame, port=source.id)
+
+
+def _spoofed(cloud: Cloud) -> Iterator[Probe]:
+    """From every port to its router, which asks no port's rules, with one bit of what it may send
+    from turned: its addresses, and the ends of its address pairs."""
+    legs = {row.segment: row for row in ground() if isinstance(row, RouterPort)}
+    for source in cloud.ports:
+        if source.segment not in legs:
+            continue
+        own = [(ip_interface(text).network, source.mac) for text in source.addresses]
+        pairs = [pair.split(" ") for pair in source.pairs]
+        own += [(ip_network(prefix), mac) for prefix, mac in pairs]
+        for text, (network, mac) in product(legs[source.segment].addresses, own):
+            gateway = ip_interface(text)
+            if gateway.version != network.version:
+                continue
+            service = (1, 8, 0) if network.version == 4 else (58, 128, 0)
+            for bit in range(network.prefixlen):
+                address = int(network[0]) ^ 1 << network.max_prefixlen - 1 - bit
+                its = Tuple(network.version, address, int(gateway), *service)
+                frame = Frame(parse_mac(mac), parse_mac(ROUTER_MAC), its)
                 yield Probe(frame, port=source.id)
 
 
