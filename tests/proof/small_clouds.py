@@ -148,18 +148,19 @@ def pairs() -> Cloud:
     """Address pairs and guards; ports of one family; a network without a router."""
     here = (f"10.0.1.192/28 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
     floating = ("10.0.1.208/29 02:00:00:00:00:04", "fd00:0:0:1::d8/125 02:00:00:00:00:04")
+    there = (f"10.0.1.224/28 {PAIR_MAC}", f"fd00:0:0:1::e8/128 {PAIR_MAC}")
     far = ("192.168.7.0/24 02:00:5e:00:00:02",)
     return _cloud(
         (
             (port("red/a", 4, rule_sets=_CLOSED, pairs=(*here, *floating)), "h1"),
             (port("red/a", 5, rule_sets=_CLOSED, guards=("dhcp-guard", "mac-spoofing")), "h1"),
             (port("red/b", 4, families="4", pairs=far), "h1"),
-            (port("red/a", 6, pairs=here), "h2"),
+            (port("red/a", 6, pairs=there), "h2"),
             (port("red/b", 8, families="6", rule_sets=_CLOSED), "h2"),
             (port("red/b", 7, pairs=far), "h3"),
             (port("lone/a", 4, rule_sets=_CLOSED), "h1"),
             (port("lone/a", 5, rule_sets=_CLOSED), "h1"),
-            (port("lone/a", 6, pairs=here), "h2"),
+            (port("lone/a", 6, pairs=there), "h2"),
             (port("lone/a", 7, families="4"), "h3"),
         ),
         RuleSet(id="closed", in_default="deny"),
