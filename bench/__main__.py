@@ -8,7 +8,18 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import answers, bulk, groups, latency, rates, restarts, results, throughput, topology
+from bench import (
+    answers,
+    bulk,
+    groups,
+    latency,
+    proving,
+    rates,
+    restarts,
+    results,
+    throughput,
+    topology,
+)
 from bench.results import Figure
 from isthmus_lab.lab import end_abandoned
 
@@ -38,6 +49,7 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
         ),
         ("throughput", lambda: throughput.throughput(peer=peer)),
         ("answers", lambda: answers.answers(n_bulk)),
+        ("incremental_check", lambda: [proving.incremental_check(100 if quick else 1_000)]),
         ("flows_per_host", lambda: [restarts.flows_per_host(n_flows, peer=peer)]),
         ("restart_lost", lambda: restarts.restart_losses(3 if quick else 20)),
         (

@@ -12,8 +12,12 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bench import http
 from bench.isthmus_rig import BATCH, LONGEST_S, rule
 from bench.results import Figure, figure, median, p99
 from isthmus.api.client import Client
@@ -29,15 +33,16 @@ from isthmus_lab.state import HostSpec
 
 FEW, MANY = 3, 20
 SIMULATED = tuple(f"s{n}" for n in range(MANY - FEW))
+_ROOT = "/networking/v7.1"
 RULE_TABLES = (Stage.SOURCE_GROUPS.value, Stage.IN_INTERFACE.value)
 
 
 def group_figures(n_members: int, samples: int, many: int) -> list[Figure]:
     """`many`: the number of hosts with a switch of the second time; 0 for none."""
-    with _rig(n_members, FEW) as (lab, client, hosts):
+    with _rig(n_members, FEW) as (lab, _, hosts):
         told = lab.host("h1").switch.ofctl("dump-flows", "br-int")
         flows = sum(told.count(f"table={table}, ") for table in RULE_TABLES)
-        taken = [_one(client, n_members + number, hosts) for number in range(-3, samples)][3:]
+        taken = _samples(lab, n_members, samples, hosts)
     note = f"{FEW} hosts and {len(SIMULATED)} simulated; until hosts say that it is programmed"
     goal = f"≤ {n_members + 100:,}"
     figures = [
@@ -54,8 +59,8 @@ def group_figures(n_members: int, samples: int, many: int) -> list[Figure]:
         ),
     ]
     if many:
-        with _rig(n_members, many) as (_, client, hosts):
-            taken = [_one(client, n_members + number, hosts) for number in range(-3, samples)][3:]
+        with _rig(n_members, many) as (lab, _, hosts):
+            taken = _samples(lab, n_members, samples, hosts)
         figures.append(
             figure(
                 *("group_member_add_20_switches", n_members, median(taken), "ms"),
@@ -66,16 +71,30 @@ def group_figures(n_members: int, samples: int, many: int) -> list[Figure]:
     return figures
 
 
-def _one(client: Client, number: int, hosts: list[str]) -> float:
+def _samples(lab: Lab, first: int, count: int, hosts: list[str]) -> list[float]:
+    """Milliseconds of each further member; the first three are not counted."""
+    return asyncio.run(_asked(processes.rest_socket(lab.run_directory), first, count, hosts))
+
+
+async def _asked(socket: Path, first: int, count: int, hosts: list[str]) -> list[float]:
+    async with http.Connection(socket) as connection:
+        taken = [await _one(connection, first + number, hosts) for number in range(-3, count)]
+    return taken[3:]
+
+
+async def _one(connection: http.Connection, number: int, hosts: list[str]) -> float:
+    """Simulated hosts answer no probe, so the last answer is that of the last of `hosts`."""
     started = time.perf_counter()
-    client.put(f"/networkInterfaces/m{number}", _member(number))
-    probe = client.raise_probe()
-    done = 0
-    while done < len(hosts):
-        probe = client.probe(probe["probe"], answered=done, wait_s=30)
-        real = [one for one in probe["hosts"] if one["host"] in hosts]
-        done = sum(one["milliseconds"] is not None for one in real)
-    return (time.perf_counter() - started) * 1e3
+    await connection.ask("PUT", f"{_ROOT}/networkInterfaces/m{number}", _member(number))
+    probe = msgspec.json.decode(await connection.ask("POST", f"{_ROOT}/isthmus/probes"))
+    answered = f"answered={len(hosts) - 1}&waitSeconds=60"
+    path = f"{_ROOT}/isthmus/probes/{probe['probe']}?{answered}"
+    told = msgspec.json.decode(await connection.ask("GET", path))
+    taken_s = time.perf_counter() - started
+    done = {one["host"] for one in told["hosts"] if one["milliseconds"] is not None}
+    if not done.issuperset(hosts):
+        raise TimeoutError(f"hosts do not answer: {told}")
+    return taken_s * 1e3
 
 
 @contextmanager
@@ -98,7 +117,7 @@ def _rig(n_members: int, n_hosts: int) -> Iterator[tuple[Lab, Client, list[str]]
             for host in lab.hosts.values():
                 lab.start_agent(host)
             _plug(lab, hosts)
-            _settle(client, hosts)
+            _settle(lab, client, hosts)
             yield lab, client, hosts
 
 
@@ -183,15 +202,16 @@ def _plug(lab: Lab, hosts: list[str]) -> None:
         )
 
 
-def _settle(client: Client, hosts: list[str]) -> None:
+def _settle(lab: Lab, client: Client, hosts: list[str]) -> None:
     """Until every host has a port up, and has programmed all."""
     until = time.monotonic() + LONGEST_S
     while client.status()["ports"]["up"] < len(hosts):
         if time.monotonic() > until:
             raise TimeoutError(f"hosts are not ready: {client.status()}")
         time.sleep(0.5)
-    _one(client, 30_000, hosts)
-    client.delete("/networkInterfaces/m30000")
+    _samples(lab, 30_000, 0, hosts)
+    for number in range(29_997, 30_000):
+        client.delete(f"/networkInterfaces/m{number}")
 
 
 async def _claim(south: str) -> None:

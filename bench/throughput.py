@@ -23,6 +23,8 @@ PORTS = 100
 PORT = 5201
 SECONDS = 2
 ROUNDS = 3
+ATTEMPTS = 5
+"""A server of iperf3 that has just ended a test now and then resets the connection for the next."""
 PATHS = {"same_host": "h1", "across_hosts": "h2"}
 
 _ALLOWED = f"ip4 && (icmp4 || tcp.dst == {PORT} || udp.dst == {PORT})"
@@ -131,7 +133,14 @@ def _reached(sender: Guest, address: str) -> None:
 
 def _iperf(sender: Guest, address: str, *options: str) -> float:
     command = ["iperf3", "-c", address, "-p", str(PORT), "-t", str(SECONDS), "-J", *options]
-    told = json.loads(sender.run(command, timeout_s=60))["end"]
+    for _ in range(ATTEMPTS):
+        answer = json.loads(sender.run(command, timeout_s=60))
+        if "error" not in answer:
+            break
+        time.sleep(0.5)
+    else:
+        raise subprocess.SubprocessError(answer["error"])
+    told = answer["end"]
     if "-u" in options:
         found = told["sum"]
         return float(found["packets"] - found["lost_packets"]) / float(found["seconds"])

@@ -15,7 +15,7 @@ from isthmus.errors import Unavailable
 from isthmus_lab.daemon import start_process
 
 _SCRIPT = Path(__file__).with_name("udhcpc-script")
-_TRIES = 8
+_TRIES = 30
 _TRY_S = 1
 
 

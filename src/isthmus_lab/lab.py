@@ -53,6 +53,7 @@ class Lab:
         self.guests: dict[str, Guest] = {}
         self._state = LabState(name)
         self._owned = False
+        self._told_to_end: signal.Signals | None = None
         self._restore = ExitStack()
 
     @classmethod
@@ -92,8 +93,11 @@ class Lab:
             self._adopt(fresh)
             self.underlay.create()
             for host in self.hosts.values():
+                self._end_if_told()
                 host.create(self.underlay)
+            self._end_if_told()
             start_switches(list(self.hosts.values()), IPv4Network(fresh.underlay))
+            self._end_if_told()
         except BaseException:
             self.down()
             raise
@@ -133,8 +137,11 @@ class Lab:
 
     def __enter__(self) -> Lab:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                before = signal.signal(number, _leave)
+            numbers = [signal.SIGTERM, signal.SIGHUP]
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                numbers.append(signal.SIGINT)  # else it is ignored, or somebody else's
+            for number in numbers:
+                before = signal.signal(number, self._leave)
                 self._restore.callback(signal.signal, number, before)
         return self
 
@@ -162,6 +169,7 @@ class Lab:
         self.guests[name] = guest
         self._save()
         guest.create()
+        self._end_if_told()
         return guest
 
     def remove_guest(self, guest: Guest) -> None:
@@ -174,7 +182,7 @@ class Lab:
         """Connect the guest's NIC to the host's ``br-int`` as its port.
 
         Returns when the switch forwards, which is not yet when the agent has programmed it. Waits
-        up to ten seconds for the agent to make ``br-int``. Plugged there already is success.
+        up to half a minute for the agent to make ``br-int``. Plugged there already is success.
         Raises Unavailable.
         """
         if guest.state.host == host.name:
@@ -291,6 +299,7 @@ class Lab:
             guest.state = before
             raise
         self._save()
+        self._end_if_told()
 
     def _disconnect(self, host: Host, interface: str) -> None:
         host.switch.remove_port(interface)
@@ -300,6 +309,21 @@ class Lab:
         guests = tuple(guest.state for _, guest in sorted(self.guests.items()))
         self._state = msgspec.structs.replace(self._state, guests=guests)
         state.save(self.run_directory, self._state)
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        self._told_to_end = signal.Signals(number)
+        self._end_if_told()
+
+    def _end_if_told(self) -> None:
+        """Raise what a signal has raised before. pyroute2 catches everything while it decodes
+        messages, and takes the end of the process for a mistake in one of them."""
+        match self._told_to_end:
+            case None:
+                return
+            case signal.SIGINT:
+                raise KeyboardInterrupt
+            case number:
+                raise SystemExit(128 + number)
 
     def _down_at_exit(self, owner: int) -> None:
         if os.getpid() == owner:  # not in a child that was forked
@@ -315,10 +339,6 @@ def end_abandoned(directory: Path = state.RUN_DIRECTORY) -> list[str]:
             Lab(found.name, directory).down()
             ended.append(found.name)
     return ended
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from isthmus_lab.daemon import Daemon
 
 __all__ = ["Northbound", "Resource"]
 
-_TIMEOUT_S = 20.0
-_READY_S = 20.0
+_TIMEOUT_S = 60.0
+_READY_S = 60.0
 _VERSION = "v7.1"
 """The newest: security tags are not in the first one."""
 

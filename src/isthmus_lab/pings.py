@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pings from guests, counted: a few by the ping command, or a steady stream that notes each
-answer.
+"""Pings from guests, counted: a few, or a steady stream that notes each answer.
+
+Not by the ping command: once it has heard something it gives the last answer no more time than
+between two questions, and what comes later, on a busy machine, it calls lost.
 """
 
 from __future__ import annotations
 
-import re
 import select
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import count as counting
 from itertools import pairwise
+from secrets import randbits
 from types import TracebackType
 
-from isthmus.errors import Unavailable
-from isthmus_lab.daemon import start_process
+from isthmus.errors import Invalid
 from isthmus_lab.frames import echo_request
 from isthmus_lab.guest import Guest
 from isthmus_lab.namespaces import entered
 
-_SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) (?:packets )?received")
+_ANSWER_S = 2.0
+"""How long the last question of a few may wait for its answer."""
+
+_ECHO_REQUEST_6, _ECHO_REPLY_6 = 128, 129
+"""RFC 4443 sections 4.1 and 4.2."""
+
+_identifiers = counting(randbits(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class PingResult:
 
 
 def ping(guest: Guest, address: str, *, count: int = 3, interval_s: float = 0.05) -> PingResult:
-    """`count` echo requests by the ping command. Raises Unavailable when it does not even run."""
+    """`count` echo requests to an address of either family, each answer matched to its question."""
     return ping_all([(guest, address)], count=count, interval_s=interval_s)[0]
 
 
@@ -50,27 +59,18 @@ def ping_all(
     """`ping` for each pair, `at_once` of them side by side; results in the order of `pairs`."""
     results: list[PingResult] = []
     for first in range(0, len(pairs), at_once):
-        running = [
-            _start_ping(guest, address, count, interval_s)
-            for guest, address in pairs[first : first + at_once]
-        ]
-        results += [_finish_ping(process) for process in running]
+        with ExitStack() as stack:
+            streams = [
+                stack.enter_context(
+                    EchoStream(guest, address, rate=1 / interval_s, count=count, grace_s=_ANSWER_S)
+                )
+                for guest, address in pairs[first : first + at_once]
+            ]
+            for stream in streams:
+                stream.wait_until_sent()
+        reports = [stream.report for stream in streams]
+        results += [PingResult(report.sent, report.received) for report in reports]
     return results
-
-
-def _start_ping(
-    guest: Guest, address: str, count: int, interval_s: float
-) -> subprocess.Popen[bytes]:
-    command = ["ping", "-n", "-q", "-c", str(count), "-i", f"{interval_s:g}", "-W", "1", address]
-    return start_process(command, run_directory=guest.run_directory, namespace=guest.namespace)
-
-
-def _finish_ping(process: subprocess.Popen[bytes]) -> PingResult:
-    said = process.communicate(timeout=60)[0].decode(errors="replace")
-    found = _SUMMARY.search(said)
-    if found is None:
-        raise Unavailable(f"ping gave no summary but: {said.strip()}")
-    return PingResult(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +85,36 @@ class EchoReport:
 
 
 class EchoStream:
-    """Pings from a guest at a steady rate while the block runs, each answer noted by its sequence
-    number.
+    """Pings from a guest at a steady rate while the block runs, or `count` of them, each answer
+    noted by its sequence number.
 
-    After the block, `report` says which of them were never answered; the last had a second for it.
+    After the block, `report` says which of them were never answered; the last had `grace_s` for it.
     """
 
-    GRACE_S = 1.0
-
-    def __init__(self, guest: Guest, address: str, *, rate: int = 100) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        address: str,
+        *,
+        rate: float = 100,
+        count: int | None = None,
+        grace_s: float = 1.0,
+    ) -> None:
         self.guest = guest
         self.address = address
+        try:
+            self._family = ip_address(address).version
+        except ValueError as error:
+            raise Invalid(f"{address!r} is no IP address: nothing can be asked there") from error
+        self._count = count
+        self._grace_s = grace_s
         self._interval_s = 1 / rate
         # Of the namespace's streams, this one's: 16 bits that differ with each object.
-        self._identifier = (id(self) >> 4) & 0xFFFF
+        self._identifier = next(_identifiers) & 0xFFFF
         self._sent_at: list[float] = []
         self._answered_at: dict[int, float] = {}
         self._ending = threading.Event()
+        self._all_sent = threading.Event()
         self._socket: socket.socket | None = None
         self._threads = [
             threading.Thread(target=self._send),
@@ -110,7 +123,11 @@ class EchoStream:
 
     def __enter__(self) -> EchoStream:
         with entered(self.guest.namespace):
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            if self._family == 4:
+                made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            else:
+                made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        self._socket = made
         for thread in self._threads:
             thread.start()
         return self
@@ -126,6 +143,10 @@ class EchoStream:
             thread.join()
         assert self._socket is not None
         self._socket.close()
+
+    def wait_until_sent(self) -> None:
+        """Until all `count` questions are sent."""
+        self._all_sent.wait()
 
     def wait_for_answers(self, count: int, timeout_s: float) -> bool:
         """Whether `count` more answers come within `timeout_s`."""
@@ -148,31 +169,39 @@ class EchoStream:
     def _send(self) -> None:
         assert self._socket is not None
         start = time.monotonic()
-        while not self._ending.wait(
+        while len(self._sent_at) != self._count and not self._ending.wait(
             max(0.0, start + len(self._sent_at) * self._interval_s - time.monotonic())
         ):
             number = len(self._sent_at)
-            packet = echo_request(self._identifier, number & 0xFFFF, number.to_bytes(8, "big"))
+            packet = self._question(number & 0xFFFF, number.to_bytes(8, "big"))
             self._sent_at.append(time.monotonic())
             try:
                 self._socket.sendto(packet, (self.address, 0))
             except OSError:
                 continue  # no route, no carrier: sent and never answered
+        self._all_sent.set()
+
+    def _question(self, sequence: int, payload: bytes) -> bytes:
+        packet = echo_request(self._identifier, sequence, payload)
+        # RFC 3542 section 3.1: of ICMPv6 the kernel computes the checksum.
+        return packet if self._family == 4 else bytes((_ECHO_REQUEST_6,)) + packet[1:]
 
     def _receive(self) -> None:
         assert self._socket is not None
         ended: float | None = None
         while True:
-            if self._ending.is_set() and ended is None:
+            if self._all_sent.is_set() and ended is None:
                 ended = time.monotonic()
             everything = len(self._answered_at) >= len(self._sent_at)
-            if ended is not None and (everything or time.monotonic() > ended + self.GRACE_S):
+            if ended is not None and (everything or time.monotonic() > ended + self._grace_s):
                 return
             if select.select([self._socket], [], [], 0.05)[0]:
                 self._note(self._socket.recv(2048))
 
     def _note(self, packet: bytes) -> None:
-        message = packet[(packet[0] & 0x0F) * 4 :]
+        # Of IPv4 a raw socket gives the IP header too, of IPv6 not.
+        message = packet[(packet[0] & 0x0F) * 4 :] if self._family == 4 else packet
+        reply = 0 if self._family == 4 else _ECHO_REPLY_6
         mine = self._identifier.to_bytes(2, "big")
-        if len(message) >= 16 and message[0] == 0 and message[4:6] == mine:
+        if len(message) >= 16 and message[0] == reply and message[4:6] == mine:
             self._answered_at.setdefault(int.from_bytes(message[8:16], "big"), time.monotonic())

@@ -92,7 +92,7 @@ class Capture:
         """Those that contain `part`, anywhere."""
         return [frame for frame in self.frames if part in frame]
 
-    def wait_for(self, condition: Callable[[bytes], bool], timeout_s: float = 2.0) -> bytes | None:
+    def wait_for(self, condition: Callable[[bytes], bool], timeout_s: float = 10.0) -> bytes | None:
         """The first frame, past or to come, that satisfies `condition`; None when none does in
         time.
         """

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -133,7 +133,10 @@ def load(run_directory: Path) -> LabState | None:
 
 
 def save(run_directory: Path, state: LabState) -> None:
-    run_directory.mkdir(parents=True, exist_ok=True)
+    while not run_directory.is_dir():
+        # The last lab of somebody else may just take the common directory along.
+        with suppress(FileNotFoundError):
+            run_directory.mkdir(parents=True, exist_ok=True)
     path = run_directory / "state.json"
     fresh = path.with_suffix(".new")
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")

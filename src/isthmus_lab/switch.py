@@ -27,7 +27,7 @@ INTEGRATION_BRIDGE = "br-int"
 UNDERLAY_NIC = "eth0"
 
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-_START_S = 10.0
+_START_S = 30.0
 _NEIGHBOUR_AGING_S = 3600
 """The longest that OVS accepts. A neighbour that is used is kept; the first packet to a forgotten
 one is lost.
@@ -43,7 +43,7 @@ class Switch:
         self.namespace = namespace
         self.database_socket = directory / "db.sock"
         self.control_socket = directory / "vswitchd.ctl"
-        self.bridge_wait_s = 10.0
+        self.bridge_wait_s = 30.0
         """How long an agent may take to make its bridge."""
 
     # -- start, in steps: every step but the waits returns at once, so that hosts start side by side
@@ -173,7 +173,7 @@ class Switch:
         return done.stdout
 
     def _vsctl(self, *options: str) -> list[str]:
-        return ["ovs-vsctl", f"--db=unix:{self.database_socket}", "--timeout=10", *options]
+        return ["ovs-vsctl", f"--db=unix:{self.database_socket}", "--timeout=30", *options]
 
     def _environment(self) -> dict[str, str]:
         directory = str(self.directory)

@@ -8,7 +8,9 @@ from ipaddress import IPv4Address
 import msgspec
 
 from isthmus.agent import reports
-from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.dhcp import surroundings
+from isthmus.agent.host import HostState, Identity
+from isthmus.agent.stored import SouthChange
 from isthmus.policy.rows import Claim, Heartbeat, Port, PortStatus, Probe, RouterPort, Row, Segment
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
@@ -206,14 +208,14 @@ def test_a_row_that_another_of_its_key_replaces_does_not_vanish_in_either_order(
 
 def test_dhcp_needs_segment_subnet_and_address() -> None:
     state = host("h1", *network_rows("red"), WEB)
-    found = state.surroundings(WEB)
+    found = surroundings(state.engine, WEB)
     assert found is not None
     segment, subnet, _ = found
     assert (segment.id, subnet.prefix) == ("red/a", "10.0.1.0/24")
     elsewhere = msgspec.structs.replace(WEB, dhcp_address="10.9.9.9")
-    assert state.surroundings(elsewhere) is None
-    assert state.surroundings(msgspec.structs.replace(WEB, dhcp_address="")) is None
-    assert state.surroundings(port("blue", "a", 4)) is None
+    assert surroundings(state.engine, elsewhere) is None
+    assert surroundings(state.engine, msgspec.structs.replace(WEB, dhcp_address="")) is None
+    assert surroundings(state.engine, port("blue", "a", 4)) is None
 
 
 def test_the_heartbeat_is_written_when_it_is_due_or_says_something_new() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from isthmus.agent.decisions import counted, decision_of, decisions
+from isthmus.agent.decisions import RULE_STAGES, counted, decision_of, decisions
 from isthmus.agent.host import HostState
 from isthmus.agent.watching import LONGEST_S, MOST_HELD, RATE_PPS, Watches
 from isthmus.errors import Invalid
@@ -36,8 +36,8 @@ RULE = Rule(
 )
 
 
-def running() -> HostState:
-    state = host("h1", *network_rows("red"), WEB, MEMBER, SET, RULE)
+def running(*rules: Rule) -> HostState:
+    state = host("h1", *network_rows("red"), WEB, MEMBER, SET, RULE, *rules)
     plug(state, WEB)
     state.settle(whole=True)
     state.changes()
@@ -56,21 +56,30 @@ def problems(state: HostState) -> set[str]:
     return {problem.detail for problem in state.engine.rows(Problem).values()}
 
 
-CLOSED = "the switch refuses a flow: BAD; until then nothing passes"
+INBOUND, NOTHING = "no inbound connection under web passes", "nothing passes"
 
 
-@pytest.mark.parametrize("unit", ["rule_flows", "membership", "local_flows"])
-def test_a_refused_flow_closes_the_list_or_the_port_once_and_is_tried_again(unit: str) -> None:
+@pytest.mark.parametrize(
+    ("unit", "closed", "passes"),
+    [
+        ("rule_flows", "in web", INBOUND),
+        ("membership", "in web", INBOUND),
+        ("local_flows", "port", NOTHING),
+    ],
+)
+def test_a_refused_flow_closes_the_list_or_the_port_once_and_is_tried_again(
+    unit: str, closed: str, passes: str
+) -> None:
     state = running()
     before = dict(state.engine.rows(Programmed))
     refused = next(given_by(state, unit))
     assert state.refused([(refused, "BAD")])
     state.settle()
-    assert CLOSED in problems(state)
+    assert problems(state) == {f"the switch refuses a flow: BAD; until then {passes}"}
     assert not state.refused([(refused, "BAD")])  # once more says nothing new
     status = state.wanted_status(WEB.id, 1)
     assert status is not None
-    assert status.state == "error"
+    assert (status.state, status.closed) == ("error", (closed,))
     learn(state, RuleSet(id="other"))  # policy has changed
     assert dict(state.engine.rows(Programmed)) == before
     assert problems(state) == set()
@@ -80,7 +89,7 @@ def test_a_refused_flow_of_something_else_closes_nothing_and_is_told() -> None:
     state = running()
     refused = next(given_by(state, "place"))
     assert not state.refused([(refused, "BAD")])
-    assert list(state.refusals.values()) == ["BAD"]
+    assert list(state.refusals.errors.values()) == ["BAD"]
     unknown = refused._replace(priority=9)
     assert not state.refused([(unknown, "BAD")])
 
@@ -209,6 +218,25 @@ def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
         watches.take(packet(state), number)
     (answer,) = watches.answers()
     assert len(msgspec.json.decode(answer.result)["verdicts"]) == MOST_HELD
+
+
+def test_what_stateless_rules_let_pass_is_counted_for_them_and_what_they_do_not_is_not() -> None:
+    """Packets alone, before connections are looked at."""
+    allowed = msgspec.structs.replace(RULE, id="plain", stateless=True)
+    denied = msgspec.structs.replace(RULE, id="no", action="deny", priority=50)
+    state = running(allowed, denied)
+    flows = []
+    for key, value in state.engine.rows(Programmed).items():
+        assert isinstance(key, FlowKey)
+        if key.table in (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE):
+            flows.append(InstalledFlow(*flow(key, value), n_packets=1, n_bytes=10, age_s=1))
+    found = counted(flows, state).rules
+    # Of both families.
+    assert {(decision.text, decision.level): numbers for decision, numbers in found.items()} == {
+        ("web/plain", level): (2, 20) for level in ("interface", "subnet")
+    }
+    assert {(decision.action, decision.origin) for decision in found} == {("allow", RULE.origin)}
+    assert {Stage(one.table) for one in flows} < set(RULE_STAGES)
 
 
 def test_what_flows_have_counted_is_told_by_rule_by_stage_and_by_port() -> None:

@@ -18,14 +18,15 @@ from isthmus.api.server import ApiServer
 
 
 @contextmanager
-def serving(app: ASGIApp, address: str = "") -> Iterator[str]:
-    """The URL of `app` on `address`, else on a unix socket, served by a thread of its own."""
+def serving(app: ASGIApp, address: str = "", *, listener: Listener | None = None) -> Iterator[str]:
+    """The URL of `app` on `address` or by `listener`, else on a unix socket, served by a thread of
+    its own."""
     folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
     urls: list[str] = []
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     def serve() -> None:
-        server = ApiServer(app, [Listener(address or f"unix:{folder}/s")])
+        server = ApiServer(app, [listener or Listener(address or f"unix:{folder}/s")])
         loop.run_until_complete(server.start())
         urls.extend(server.urls)
         ready.set()

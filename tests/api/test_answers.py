@@ -21,6 +21,22 @@ from tests.api.conftest import BODY, NIC, Api
 PATH = f"/networking/v1{NIC}"
 
 
+def test_a_kind_is_found_from_the_version_on_that_it_came_with(api: Api) -> None:
+    made = api.ask("PUT", "/networking/v5/securityTags/t", {"properties": {}})
+    assert made.status_code == 201
+    mapping = f"internalResourceInstances/{made.json()['instanceId']}"
+    for version, status in (("v4.2", 404), ("v5", 200), ("V7.1", 200)):
+        for path in ("securityTags", "securityTags/t", mapping):
+            reply = api.ask("GET", f"/networking/{version}/{path}")
+            assert reply.status_code == status, (version, path)
+        listed = api.ask("GET", f"/networking/{version}/internalResourceInstances").json()["value"]
+        refs = [one["properties"]["resourceReference"] for one in listed]
+        assert ("/securityTags/t" in refs) == (status == 200)
+    assert api.ask("PUT", "/networking/v1/securityTags/t", {"properties": {}}).status_code == 404
+    assert api.ask("DELETE", "/networking/v1/securityTags/t").status_code == 404
+    assert api.ask("DELETE", "/networking/v5/securityTags/t").status_code == 200
+
+
 def test_a_resource_is_found_by_its_instance_id_in_any_letter_case(furnished: Api) -> None:
     guid = furnished.put(NIC, BODY).json()["instanceId"]
     for name in (guid, guid.upper()):

@@ -49,7 +49,7 @@ def spoken(api: Api, work: Callable[[Wire], Awaitable[None]]) -> None:
         server = ApiServer(api.app, [Listener(f"unix:{folder}/s")])
         await server.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 reader, writer = await asyncio.open_unix_connection(str(folder / "s"))
                 await work(Wire(reader, writer))
                 writer.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,13 @@ def test_discovery_says_what_is_here_in_any_letter_case(api: Api) -> None:
         assert found["properties"]["networkControllerVersion"] == "1.2.3"
         assert "batch" in found["properties"]["extensions"]
         assert GUID.match(found["instanceId"])
+
+
+def test_discovery_lists_the_extensions_that_the_documents_explain(api: Api) -> None:
+    listed = api.ask("GET", "/networking/discovery").json()["properties"]["extensions"]
+    document = Path(__file__).parents[2].joinpath("docs/api.md").read_text()
+    explained = re.findall(r"^\| `(\w+)` \|", document, re.MULTILINE)
+    assert sorted(explained) == listed
 
 
 @pytest.mark.parametrize("token", [str(version) for version in VERSIONS] + ["V4", "V6.1"])

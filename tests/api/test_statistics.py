@@ -153,6 +153,18 @@ def test_mac_addresses_in_use_are_counted(watched: Api) -> None:
     assert usage(watched, "MacPoolUtilization") == (65546, 2)
 
 
+def test_what_pools_have_in_common_is_counted_once(watched: Api) -> None:
+    watched.put("/networkInterfaces/first", {"privateMacAddress": "020000000000"})
+    watched.put("/networkInterfaces/last", {"privateMacAddress": "02000000FFFF"})
+    for name, first, last in (
+        ("inside", "02-00-00-00-10-00", "02-00-00-00-20-00"),
+        ("end", "02-00-00-00-FF-F0", "02-00-00-01-00-0F"),
+        ("same", "02-00-00-00-00-00", "02-00-00-00-FF-FF"),
+    ):
+        watched.put(f"/macPools/{name}", {"startMacAddress": first, "endMacAddress": last})
+    assert usage(watched, "MacPoolUtilization") == (65536 + 16, 2)
+
+
 def test_addresses_that_interfaces_can_have_and_have_are_counted(watched: Api) -> None:
     # a /24 less its ends and the router's
     assert usage(watched, "BackendIPUtilization") == (253, 0)

@@ -178,9 +178,9 @@ def cli() -> Iterator[Cli]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield Cli(f"unix:{folder}/rest.sock", north, hosts)
-    asyncio.run_coroutine_threadsafe(server[0].stop(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server[0].stop(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from isthmus.cli.files import requests
+from isthmus.errors import Invalid
 
 NETWORK = {"resourceRef": "/virtualNetworks/v"}
 LIST = {"resourceRef": "/accessControlLists/a"}
@@ -61,3 +62,79 @@ def test_a_circle_of_mentions_is_as_written(tmp_path: Path) -> None:
 def test_with_a_deletion_everything_is_as_written(tmp_path: Path) -> None:
     gone = {"resourceRef": "/virtualNetworks/v", "method": "DELETE"}
     assert _order(tmp_path, INTERFACE, gone, NETWORK) == ["n", "v", "v"]
+
+
+# -- what is no JSON -------------------------------------------------------------------------------
+
+
+def _value(folder: Path, text: str) -> object:
+    """What is read where the file says `text`."""
+    file = folder / "one.yaml"
+    file.write_text(f"resourceRef: /servers/x\nproperties:\n  a: {text}\n")
+    return requests([str(file)])[0]["body"]["properties"]["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("yes", "No", "on", "off", "True", "Null", "2020-01-01", "2020-01-01T00:00:00Z", "0x1f"),
+        *("0o17", "017", "190:20:30", "1_000", "+1", "1.", ".5", ".inf", ".nan", "<<", "="),
+    ],
+)
+def test_a_word_that_older_readers_take_for_something_else_is_a_text(
+    tmp_path: Path, text: str
+) -> None:
+    assert _value(tmp_path, text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", None), ("~", None), ("null", None), ("true", True), ("-7", -7), ("1e3", 1000.0)],
+)
+def test_a_word_that_json_has_or_nothing_is_what_it_says(
+    tmp_path: Path, text: str, value: object
+) -> None:
+    found = _value(tmp_path, text)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text(
+        "- resourceRef: /servers/x\n"
+        "- resourceRef: /servers/y\n"
+        "  properties:\n"
+        "    a: 1\n"
+        "    b: {c: 1}\n"
+        "    a: 2\n"
+    )
+    with pytest.raises(Invalid, match=r"twice\.yaml line 6.*'a' is there twice, first in line 4"):
+        requests([str(file)])
+    file.write_text('{"resourceRef": "/servers/x",\n "tags": {"k": "v",\n"k": "w"}}')
+    with pytest.raises(Invalid, match=r"line 3.*'k' is there twice, first in line 2"):
+        requests([str(file)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1e400", "line 3.*no number"),
+        ("!!float .inf", "line 3.*no number"),
+        ("!!int 0x1f", "line 3.*no number"),
+        ("!!timestamp 2020-01-01", "line 3.*timestamp"),
+        ("!!python/object:os.system {}", "line 3"),
+        ("{1: 2}", "line 3.*in quotes"),
+        ("{[a]: 2}", "line 3.*in quotes"),
+        ("&x [*x]", "within itself"),
+        ("[" * 3000, "within"),
+    ],
+)
+def test_what_json_has_not_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        _value(tmp_path, text)
+
+
+def test_a_file_of_a_folder_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Invalid, match=r"a\.yaml cannot be read"):
+        requests([str(tmp_path)])

@@ -5,15 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from isthmus.cli.configuration import load
+from isthmus.store import schema
+from isthmus.store.backups import backup
+from isthmus.store.servers import ServerFiles, ensure_server, stop_server
 from tests.cli.conftest import run
+from tests.ports import free_ports
 from tests.store.cloud import opened
 
 pytestmark = pytest.mark.system
@@ -66,9 +72,6 @@ def test_the_default_resources_are_in_the_store_and_no_server_is_left_running(ro
     assert not (root / "run/isthmus/north.pid").exists()
 
     async def go() -> set[str]:
-        from isthmus.store import schema
-        from isthmus.store.servers import ServerFiles, ensure_server, stop_server
-
         files = ServerFiles("north", root / "var/lib/isthmus", root / "run/isthmus")
         server = await ensure_server(
             "north",
@@ -118,22 +121,79 @@ def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> N
     assert key.stat().st_mode & 0o077 == 0
 
 
+def test_what_is_no_backup_is_refused_and_what_is_there_stays(root: Path) -> None:
+    _init(root)
+    place = ("--data-dir", str(root / "var/lib/isthmus"), "--run-dir", str(root / "run/isthmus"))
+    database = root / "var/lib/isthmus/north.db"
+    before = database.read_bytes()
+    south = root / "south"
+    (root / "south.ovsschema").write_text(run(["store", "schema", "south"])[1])
+    subprocess.run(["ovsdb-tool", "create", south, root / "south.ovsschema"], check=True)
+    south.write_bytes(south.read_bytes() * 2)  # two records, as a backup has
+    text = root / "text"
+    text.write_text("resourceRef: /servers/x\n")
+    for file, words in (
+        (text, "is no backup"),
+        (root / "empty", "is no backup"),
+        (root, "is no backup"),
+        (database, "is no backup"),
+        (south, "not of Isthmus_North"),
+        (root / "absent", "there is no file"),
+    ):
+        (root / "empty").touch()
+        code, out, said = run(["restore", str(file), *place])
+        assert (code, out) == (1, ""), file
+        assert words in said and str(file) in said
+        assert database.read_bytes() == before
+        assert sorted(one.name for one in database.parent.glob("north*")) == ["north.db"]
+
+
+def test_a_backup_that_was_cut_off_is_refused(root: Path) -> None:
+    """ovsdb-tool would take it for an older one, with less in it."""
+    _init(root)
+    data, runtime = root / "var/lib/isthmus", root / "run/isthmus"
+    copy = root / "copy"
+
+    async def go() -> None:
+        async with running_store(data, runtime) as remote:
+            await backup(remote, schema.NORTH, copy)
+
+    asyncio.run(go())
+    place = ("--data-dir", str(data), "--run-dir", str(runtime))
+    whole = copy.read_bytes()
+    second = whole.index(b"\nOVSDB JSON") + 1
+    for damaged in (whole[:-10], whole[:second], whole[:-10] + b"x" * 10, whole + b"more"):
+        copy.write_bytes(damaged)
+        code, _, said = run(["restore", str(copy), *place])
+        assert code == 1
+        assert "no whole one" in said
+    copy.write_bytes(whole)
+    code, out, said = run(["restore", str(copy), *place])
+    assert code == 0, said
+    assert "start the controller again" in out
+
+
+@asynccontextmanager
+async def running_store(data: Path, runtime: Path) -> AsyncIterator[str]:
+    """The north store's server."""
+    server = await ensure_server(
+        "north", schema.north_schema(), directory=data, run_directory=runtime
+    )
+    try:
+        yield server.remote
+    finally:
+        await stop_server(ServerFiles("north", data, runtime))
+
+
 def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
     import json
-    import socket
 
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            ports.append(probe.getsockname()[1])
+    ports = free_ports(2)
 
     def places(name: str) -> list[str]:
         return ["--data-dir", str(root / name / "d"), "--run-dir", str(root / name / "r")]
 
     async def first() -> None:
-        from isthmus.store import schema
-        from isthmus.store.servers import ensure_server
-
         await ensure_server(
             "north",
             schema.north_schema(),
@@ -141,6 +201,14 @@ def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
             run_directory=root / "a" / "r",
             raft_address=f"tcp:127.0.0.1:{ports[0]}",
         )
+
+    def shown(name: str) -> list[str]:
+        """The table's row of the north."""
+        code, out, _ = run(["store", "status", *places(name)])
+        assert code == 1  # no server of the south is here
+        columns, *rows = [line.split("\t") for line in out.splitlines()]
+        assert columns[0] == "STORE"
+        return next(row for row in rows if row[0] == "north")
 
     def members(name: str) -> str:
         _, out, _ = run(["store", "status", "--json", *places(name)])
@@ -155,6 +223,8 @@ def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
         assert code == 0, said
         assert "a server joins" in out
         _until(lambda: address in members("a") and address in members("b"))
+        _until(lambda: shown("b")[1:3] == ["cluster member", "follower"])
+        _until(lambda: shown("a")[1:3] == ["cluster member", "leader"])
         assert "exists" in run([*joined, *places("b")])[2]
         assert "no store" in run(["store", "join", "nothing", "x", "--address", "y"])[2]
         assert run(["store", "leave", "north", *places("b")])[0] == 0
@@ -165,7 +235,7 @@ def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -12,7 +12,7 @@ from isthmus.controller.events import MOST, Event, Events
 
 
 async def take(stream: AsyncIterator[Event], count: int) -> list[Event]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [await anext(stream) for _ in range(count)]
 
 

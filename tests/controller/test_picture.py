@@ -63,7 +63,7 @@ def told(made: Picture, kind: str = "networkInterfaces", instance_id: str = NIC)
 def test_nothing_is_said_of_a_port_until_a_host_has_said_something() -> None:
     assert picture().configuration_state("networkInterfaces", NIC) is None
     assert picture(claim(PORT, "h1")).configuration_state("networkInterfaces", NIC) is None
-    assert picture().configuration_state("virtualNetworks", NIC) is None
+    assert picture(alive(), status()).configuration_state("virtualNetworks", NIC) is None
 
 
 def test_a_port_is_a_success_when_its_host_has_applied_the_last_change() -> None:
@@ -164,3 +164,31 @@ def test_a_list_of_rules_is_as_the_ports_under_it() -> None:
     assert made.configuration_state(kind, LIST) is None
     made.name(LIST, None)
     assert made.configuration_state(kind, LIST) is None
+
+
+def test_a_network_is_as_the_ports_in_it_whatever_their_hosts_have_said_before() -> None:
+    network, kind = "55555555-5555-4555-8555-555555555555", "virtualNetworks"
+    made = picture(alive(), claim(PORT, "h1"))
+    made.name(network, "red")
+    assert made.configuration_state(kind, network) is None
+    made.change(None, status())
+    assert told(made, kind, network) == ("Success", "Success")
+    wrong = status("error", code="PortBlocked", detail="refused")
+    made.change(status(), wrong)
+    assert told(made, kind, network) == ("Failure", "PolicyConfigurationFailure")
+    found = made.configuration_state(kind, network)
+    assert found is not None
+    assert found["virtualNetworkInterfaceErrors"] == [
+        made.configuration_state("networkInterfaces", NIC)
+    ]
+    # Where another host has the port, it is that one's word.
+    made.change(None, Host(id="h2", certificate_name="h2", origin="/servers/h2"))
+    made.change(None, claim(PORT, "h2", sequence=9))
+    made.change(None, status(host="h2"))
+    made.change(status(host="h2"), None)
+    made.change(claim(PORT, "h2", sequence=9), None)
+    assert told(made, kind, network) == ("Failure", "PolicyConfigurationFailure")
+    made.change(wrong, None)
+    assert made.configuration_state(kind, network) is None
+    made.change(None, msgspec.structs.replace(status(), segment="blue/a"))
+    assert made.configuration_state(kind, network) is None

@@ -102,6 +102,8 @@ def test_incremental_equals_from_nothing(
     fresh.settle()
     for table in (Placed, Crowd, Census):
         assert engine.rows(table) == fresh.rows(table)
+        for name in engine.rows(table):
+            assert engine.giver(table, name) == fresh.giver(table, name)
         for change in engine.changes(table):
             seen[table][change.key] = change.new
         assert {k: v for k, v in seen[table].items() if v is not None} == fresh.rows(table)
@@ -264,6 +266,18 @@ def test_a_row_stays_until_its_last_giver_takes_it_back() -> None:
     engine.put(Town, "b", None)
     engine.settle()
     assert engine.rows(Crowd) == {}
+
+
+def test_of_givers_that_agree_the_earliest_is_named_whichever_came_first() -> None:
+    for first, second in (("a", "b"), ("b", "a")):
+        engine = build()
+        for name in (first, second, "c"):
+            engine.put(Town, name, Town(name, "x", 11))
+            engine.settle()
+        assert engine.giver(Crowd, "x") == ("place", "a")
+        engine.put(Town, "a", None)
+        engine.settle()
+        assert engine.giver(Crowd, "x") == ("place", "b")
 
 
 def test_givers_that_disagree_are_named_and_the_earliest_wins() -> None:

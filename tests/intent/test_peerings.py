@@ -98,6 +98,23 @@ def test_a_side_whose_network_is_gone_is_disconnected_and_stays_so(two: Cloud) -
     assert [shown(two, path)["peeringState"] for path in (OURS, THEIRS)] == ["Connected"] * 2
 
 
+def test_a_side_whose_network_is_gone_can_be_put_back_as_it_is_and_not_changed(two: Cloud) -> None:
+    two.put(OURS, to("w"))
+    two.delete("/virtualNetworks/w")
+    two.put_body(OURS, two.get(OURS))
+    two.put_body("/virtualNetworks/v", two.get("/virtualNetworks/v"))
+    assert shown(two)["peeringState"] == "Disconnected"
+    for changed in (to("w", allowVirtualNetworkAccess=False), {"allowForwardedTraffic": True}):
+        error = two.refused(OURS, changed)
+        assert (error.code, error.status, error.target) == (
+            *("CannotUpdateDisconnectedPeeringWithNullRemoteVnet", 409),
+            AT_REMOTE,
+        )
+    error = two.refused("/virtualNetworks/v/virtualNetworkPeerings/new", to("w"))
+    assert error.code == "InvalidResourceReference"
+    assert two.delete(OURS) == 200
+
+
 def test_a_side_is_deleted_with_its_network(two: Cloud) -> None:
     two.put(OURS, to("w"))
     two.delete("/virtualNetworks/v")

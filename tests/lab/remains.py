@@ -10,6 +10,7 @@ from pathlib import Path
 from isthmus_lab import namespaces
 from isthmus_lab.daemon import marked_processes
 from isthmus_lab.lab import Lab
+from isthmus_lab.state import RUN_DIRECTORY
 
 
 def unique_name() -> str:
@@ -17,9 +18,9 @@ def unique_name() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
-def remains_of(name: str) -> dict[str, list[str]]:
+def remains_of(name: str, directory: Path = RUN_DIRECTORY) -> dict[str, list[str]]:
     """What on the machine belongs to the lab `name`, by kind; empty when nothing does."""
-    lab = Lab(name)
+    lab = Lab(name, directory)
     found = {
         "namespaces": namespaces.existing(f"is-{name}-"),
         "processes": [

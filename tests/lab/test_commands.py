@@ -27,7 +27,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, "COLUMNS": "200"},
     )
 
@@ -112,7 +112,7 @@ def test_an_interrupted_up_leaves_nothing(name: str) -> None:
     while not namespaces.existing(f"is-{name}-") and process.poll() is None:
         pass
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) != 0
+    assert process.wait(60) != 0
     assert remains_of(name) == {}
 
 

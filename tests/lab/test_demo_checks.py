@@ -113,11 +113,12 @@ def test_a_check_of_isolation_fails_on_unprotected_switches(
     ],
 )
 def test_where_nothing_arrives_at_all_no_check_passes(
-    protected: Cloud, check: functools.partial[str]
+    protected: Cloud, check: functools.partial[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for host in protected.lab.hosts.values():
         host.switch.ofctl("del-flows", "br-int")
     programmed.clear()
+    monkeypatch.setattr(isolation, "_CONTROL_S", 1.0)
     with pytest.raises(Unmet, match="expected"):
         check(protected)
 
@@ -134,11 +135,12 @@ def test_every_kind_of_path_has_a_pair() -> None:
 
 
 def test_a_dry_run_names_every_check_and_makes_nothing() -> None:
+    name = unique_name()
     done = subprocess.run(
-        [sys.executable, "-m", "isthmus_lab.demo", "--dry-run"],
+        [sys.executable, "-m", "isthmus_lab.demo", "--dry-run", "--name", name],
         capture_output=True,
         text=True,
         check=True,
     )
     assert all(f"  {check.claim}\n" in done.stdout for check in planned())
-    assert remains_of("demo") == {}
+    assert remains_of(name) == {}

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import MULTICAST_BIT, parse_mac
+from isthmus.addresses import MULTICAST_BIT
 from tests.proof.frames import answer
 from tests.proof.network import Delivered, Network
 from tests.proof.probes import Probe, answered_by
 from tests.proof.program import Overlap
 from tests.proof.reference import Reference
+from tests.proof.verdicts import mac_number
 
 
 class Disagreement(NamedTuple):
@@ -49,7 +50,7 @@ class Checker:
             return wrong
         if self.reference.leads_nowhere(probe.port, probe.frame):
             # Nobody may take for an answer what answers nothing.
-            back = answered_by(probe, self.reference.ports.values())
+            back = answered_by(probe, self.reference.layout.tenant(probe.port))
             return self.step("uninvited", back) if back is not None else None
         for delivered in self.exchange[0][1]:
             back = self.answer(delivered)
@@ -58,6 +59,13 @@ class Checker:
                 if wrong is not None:
                     return wrong
         return None
+
+    def compare_both(self, question: Probe, probe: Probe) -> Disagreement | None:
+        """Two packets, one after the other, from nothing."""
+        self.network.forget()
+        self.reference.forget()
+        self.exchange.clear()
+        return self.step("question", question) or self.step("second", probe)
 
     def step(self, name: str, probe: Probe) -> Disagreement | None:
         """One packet, after all that was before."""
@@ -69,6 +77,20 @@ class Checker:
         self.exchange.append((probe, got))
         return None if got == expected else Disagreement(probe, name, got, expected)
 
+    def plant(self, probe: Probe, back: Probe) -> tuple[str, str]:
+        """Make a connection known at both ends, as if rules had allowed it before; gives the ends
+        that are under rules, in the order of the connection."""
+        self.network.forget()
+        self.reference.forget()
+        names = [
+            one.port if self.reference.is_watched(one.port, one.frame) else ""
+            for one in (probe, back)
+        ]
+        for name in filter(None, names):
+            self.reference.remember(name, probe.frame.tuple)
+        self.network.plant(probe.frame.tuple, names[0], names[1])
+        return names[0], names[1]
+
     def got(self, probe: Probe) -> tuple[Delivered, ...]:
         """Who gets one packet, after all that was before; flows and reference must agree."""
         wrong = self.step("before", probe)
@@ -77,7 +99,7 @@ class Checker:
 
     def answer(self, delivered: Delivered) -> Probe | None:
         """What who got a packet sends back."""
-        mac = parse_mac(self.reference.ports[delivered.port].mac)
+        mac = mac_number(self.reference.ports[delivered.port].mac)
         back = answer(delivered.frame, mac)
         return None if back is None else Probe(back, port=delivered.port)
 

@@ -144,3 +144,27 @@ def cloud(
         Place(one.id, hosts[number % len(hosts)], number + 1) for number, one in enumerate(ports)
     )
     return Cloud(ports, tuple(rules), places)
+
+
+def _rule(rule_set: str, direction: str, priority: int, action: str, **others: object) -> Rule:
+    named = sorted(f"{column}={value}" for column, value in others.items())
+    name = f"{direction} {priority} {action} {' '.join(named)}"
+    values: dict[str, object] = {
+        **others,
+        "rule_set": rule_set,
+        "id": name,
+        "direction": direction,
+        "priority": priority,
+        "action": action,
+    }
+    return Rule(**values)  # type: ignore[arg-type]  # columns by name
+
+
+def allow(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+    """A rule whose name says what it is."""
+    return _rule(rule_set, direction, priority, "allow", **others)
+
+
+def deny(rule_set: str, direction: str, priority: int, **others: object) -> Rule:
+    """Likewise."""
+    return _rule(rule_set, direction, priority, "deny", **others)

@@ -13,11 +13,11 @@ from functools import cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import NamedTuple, TypeVar
 
-from isthmus.addresses import MULTICAST_BIT, Address, parse_mac
+from isthmus.addresses import MULTICAST_BIT, Address
 from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import numbered
+from tests.proof.verdicts import mac_number, numbered
 
 Interface = IPv4Interface | IPv6Interface
 _Row = TypeVar("_Row", bound=Row)
@@ -47,6 +47,10 @@ class Layout:
         self.legs = rows_of(RouterPort, rows)
         self._segments = {segment.vsid: segment.id for segment in rows_of(Segment, rows)}
         self._router_of = {leg.segment: leg.router for leg in self.legs}
+        self._gateways_of: dict[str, list[tuple[RouterPort, Interface]]] = {}
+        for leg in self.legs:
+            own = [(leg, ip_interface(text)) for text in leg.addresses]
+            self._gateways_of.setdefault(leg.router, []).extend(own)
         self._claims = {
             claim.port: claim for claim in rows_of(Claim, rows) if self._is_believed(claim)
         }
@@ -61,6 +65,10 @@ class Layout:
     def domain(self, segment: str) -> str:
         """The router of a segment, else the segment itself."""
         return self._router_of.get(segment, segment)
+
+    def tenant(self, port: str) -> list[Port]:
+        """All ports of the domain of a port."""
+        return self.by_domain[self.domain(self.ports[port].segment)]
 
     def host_of(self, port: str) -> str | None:
         """Where a port is, if it is anywhere."""
@@ -91,12 +99,12 @@ class Layout:
             return False
         if self.host_of(port.id) is None or (*service, its.destination_port) == _DHCP_CLIENT:
             return False
-        own_mac = frame.eth_src == parse_mac(port.mac) or "mac-spoofing" in port.guards
+        own_mac = frame.eth_src == mac_number(port.mac) or "mac-spoofing" in port.guards
         if own_mac and _is_own(port, its):
             return True
         pairs = (pair.split(" ") for pair in port.pairs)
         return any(
-            frame.eth_src == parse_mac(mac) and _is_inside(its.family, its.source, prefix)
+            frame.eth_src == mac_number(mac) and _is_inside(its.family, its.source, prefix)
             for prefix, mac in pairs
         )
 
@@ -106,7 +114,7 @@ class Layout:
         router = self._router(sender)
         return (
             router is not None
-            and frame.eth_dst == parse_mac(router.mac)
+            and frame.eth_dst == mac_number(router.mac)
             and (its.family, its.protocol, its.source_port, its.destination_port) in _ECHO
             and any(one.ip == _destination(its) for _, one in self._gateways(router.id))
         )
@@ -114,7 +122,7 @@ class Layout:
     def ways(self, sender: Port, frame: Frame) -> Iterator[Way]:
         """To all who would get it if no rule forbade it."""
         router = self._router(sender)
-        if router is not None and frame.eth_dst == parse_mac(router.mac):
+        if router is not None and frame.eth_dst == mac_number(router.mac):
             yield from self._routed(sender, router, frame)
             return
         for port in self._placed(sender.segment):
@@ -129,8 +137,7 @@ class Layout:
                 yield port
 
     def _gateways(self, router: str) -> list[tuple[RouterPort, Interface]]:
-        legs = [leg for leg in self.legs if leg.router == router]
-        return [(leg, ip_interface(text)) for leg in legs for text in leg.addresses]
+        return self._gateways_of.get(router, [])
 
     def _routed(self, sender: Port, router: Router, frame: Frame) -> Iterator[Way]:
         addresses = self._gateways(router.id)
@@ -143,10 +150,10 @@ class Layout:
         leg, _ = max(inside, key=lambda pair: pair[1].network.prefixlen)
         for port in self._placed(leg.segment):
             if port.id != sender.id and str(destination) in port.addresses:
-                routed = frame._replace(eth_src=parse_mac(router.mac))
+                routed = frame._replace(eth_src=mac_number(router.mac))
                 eth_src = self._shown(sender, port, routed)
                 if eth_src is not None:
-                    yield Way(port, eth_src, parse_mac(port.mac), frame.ttl - 1)
+                    yield Way(port, eth_src, mac_number(port.mac), frame.ttl - 1)
 
     def _shown(self, sender: Port, receiver: Port, frame: Frame) -> int | None:
         """The source MAC address with which a frame arrives; None where another host does not
@@ -183,7 +190,7 @@ class Layout:
             return None
         router = self.routers.get(self.domain(segment))
         own, mac = source
-        return mac if own == segment or router is None else parse_mac(router.mac)
+        return mac if own == segment or router is None else mac_number(router.mac)
 
     def _source(
         self, segment: str, claims: Iterable[Claim], frame: Frame
@@ -195,13 +202,13 @@ class Layout:
         ports = [port for port in self.by_domain.get(self.domain(segment), ()) if port.id in names]
         for port in ports:
             if _is_own(port, its):
-                return port.segment, parse_mac(port.mac)
+                return port.segment, mac_number(port.mac)
         for port in ports:
             router = self._router(port)
             for prefix, mac in (pair.split(" ") for pair in port.pairs):
-                senders = {parse_mac(router.mac)} if router else set()
+                senders = {mac_number(router.mac)} if router else set()
                 if port.segment == segment:
-                    senders.add(parse_mac(mac))
+                    senders.add(mac_number(mac))
                 if _is_inside(its.family, its.source, prefix) and frame.eth_src in senders:
                     return port.segment, frame.eth_src
         return None
@@ -212,7 +219,7 @@ def rows_of(table: type[_Row], rows: Iterable[Row]) -> list[_Row]:
 
 
 def _is_meant(port: Port, frame: Frame) -> bool:
-    return bool(frame.eth_dst & MULTICAST_BIT) or frame.eth_dst == parse_mac(port.mac)
+    return bool(frame.eth_dst & MULTICAST_BIT) or frame.eth_dst == mac_number(port.mac)
 
 
 def _is_own(port: Port, its: Tuple) -> bool:

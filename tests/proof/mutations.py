@@ -2,25 +2,29 @@
 """Small mistakes that a compiler of flows could make, made in its output.
 
 A mutant is a program with one flow changed (or two priorities exchanged). What is mutated is what
-decides who reaches whom. Left out: the flows that answer ARP and neighbour discovery or take DHCP
-out, for the model sends none; those of stateless rules in the stages of connections, for only later
-fragments of packets come there, and the model sends none; hashes and meters, which have no say; and
-what a switch would refuse (`Refused`), for that shows itself.
+decides who reaches whom, and what some packet has found. Left out: the flows that answer ARP and
+neighbour discovery or take DHCP out, those that look at TCP's flags, and those for fragments, for
+the model sends none of these; what spares the copies of a broadcast a second look at their sender;
+hashes and meters, which have no say; what a switch would refuse
+(`Refused`), for that shows itself; and `Flag.ALONE` where it is not, for it says nothing of an end
+that no stateless rule is about.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import FlowKey, Register, Stage
+from isthmus.switches.ovs.pipeline import Flag, FlowKey, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
 Flows = Mapping[FlowKey, bytes]
 """Instructions by place."""
+Used = Sequence[FlowKey]
+"""The flows that may be changed."""
 
 
 class Edit(NamedTuple):
@@ -37,17 +41,12 @@ class Mutant(NamedTuple):
     edits: tuple[Edit, ...]
 
 
-def mutants(programs: Mapping[str, Flows], random: Random) -> Iterator[Mutant]:
-    """Without end; of each kind as many as of any other."""
-    relevant = {
-        host: sorted(key for key, actions in flows.items() if is_relevant(key, actions))
-        for host, flows in programs.items()
-    }
+def mutants(host: str, flows: Flows, used: Iterable[FlowKey], random: Random) -> Iterator[Mutant]:
+    """Of the flows of a host that are `used`, without end; of each kind as many as of any other."""
+    relevant = sorted(key for key in used if is_relevant(key, flows[key]))
     while True:
         for kind, mutate in KINDS.items():
-            host = random.choice(sorted(programs))
-            key = random.choice(relevant[host])
-            edits = mutate(key, programs[host], random)
+            edits = mutate(random.choice(relevant), flows, relevant, random)
             if edits:
                 yield Mutant(kind, host, edits)
 
@@ -60,10 +59,20 @@ def is_relevant(key: FlowKey, instructions: bytes) -> bool:
     state = {entry.value for entry in oxm.entries(key.match) if entry.mask == _STATELESS}
     if state & {oxm.CT_TRK, oxm.CT_TRK | oxm.CT_RPL} and key.table != Stage.JUDGE:
         return False
-    kinds = exact.get(oxm.ICMPV6_TYPE), exact.get(oxm.ICMPV6_CODE)
-    is_discovery = kinds[0] is not None and 133 <= kinds[0] <= 137
+    kind = exact.get(oxm.ICMPV6_TYPE)
+    is_discovery = kind is not None and 133 <= kind <= 137
+    has_no_headers = kind == 0 or (_is_ipv6(exact) and exact.get(oxm.IP_PROTO) == 0)
     is_dhcp = exact.get(oxm.UDP_SRC) == 68
-    return exact.get(oxm.ETH_TYPE) != 0x0806 and not is_discovery and not is_dhcp
+    spares = key.table == Stage.TRACK and any(
+        entry.field is oxm.CT_STATE for entry in oxm.entries(key.match)
+    )
+    has_flags = any(entry.field is oxm.TCP_FLAGS for entry in oxm.entries(key.match))
+    is_sent = exact.get(oxm.ETH_TYPE) != 0x0806 and not has_flags and not has_no_headers
+    return is_sent and not spares and not is_discovery and not is_dhcp
+
+
+def _is_ipv6(exact: Mapping[oxm.Field, int]) -> bool:
+    return exact.get(oxm.ETH_TYPE) == 0x86DD
 
 
 _STATELESS = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
@@ -74,15 +83,16 @@ _CONTROLLER = struct.pack(">IH", act.NICIRA, act.Nicira.CONTROLLER)
 # -- the kinds -------------------------------------------------------------------------------------
 
 
-def _entry_dropped(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _entry_dropped(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     entries = list(oxm.entries(key.match))
-    if not entries:
+    dropped = [entry for entry in entries if entry.field is not oxm.IP_FRAG]
+    if not dropped:
         return ()
-    entries.remove(random.choice(entries))
+    entries.remove(random.choice(dropped))
     return _moved(key, key._replace(match=_match(entries)), flows)
 
 
-def _mask_widened(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _mask_widened(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     entries = [one for one in oxm.entries(key.match) if one.field not in _UNMASKED]
     if not entries:
         return ()
@@ -94,10 +104,10 @@ def _mask_widened(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...
     return _moved(key, key._replace(match=_match([*others, wider])), flows)
 
 
-def _priorities_swapped(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _priorities_swapped(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     others = [
         other
-        for other in sorted(flows)
+        for other in used
         if other.table == key.table and other.priority != key.priority and _meet(key, other)
     ]
     if not others:
@@ -112,25 +122,26 @@ def _priorities_swapped(key: FlowKey, flows: Flows, random: Random) -> tuple[Edi
     return Edit(key, ours, flows[key]), Edit(other, theirs, flows[other])
 
 
-def _deleted(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _deleted(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     # A flow of priority 0 drops, as its table would without it.
     return (Edit(key, None, b""),) if key.priority else ()
 
 
-def _number_changed(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _number_changed(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     actions = _actions(flows[key])
     loads = [n for n, action in enumerate(actions) if _subtype(action) == act.Nicira.LOAD]
     if not loads:
         return ()
     chosen = random.choice(loads)
     packed, header, value = struct.unpack(">HIQ", actions[chosen][10:])
-    other = value ^ 1 << random.randrange((packed & 63) + 1)
+    bits = [bit for bit in range((packed & 63) + 1) if 1 << bit != Flag.ALONE or value >> bit & 1]
+    other = value ^ 1 << random.choice(bits)
     actions[chosen] = actions[chosen][:10] + struct.pack(">HIQ", packed, header, other)
     return _redone(key, actions, _goto(flows[key]))
 
 
-def _zone_lost(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
-    zones = [one for one in sorted(flows) if one.table == Stage.CLASSIFY and flows[one]]
+def _zone_lost(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
+    zones = [one for one in used if one.table == Stage.CLASSIFY and flows[one]]
     chosen = random.choice(zones)
     zone = oxm.REG[Register.ZONE].nicira.to_bytes(4, "big")
     actions = _actions(flows[chosen])
@@ -140,7 +151,7 @@ def _zone_lost(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
     return _redone(chosen, kept, _goto(flows[chosen]))
 
 
-def _sent_elsewhere(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _sent_elsewhere(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     goto = _goto(flows[key])
     stages = [stage for stage in Stage if stage > key.table and stage != goto]
     if goto is None or not stages:
@@ -148,9 +159,8 @@ def _sent_elsewhere(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, .
     return _redone(key, _actions(flows[key]), random.choice(stages))
 
 
-def _drop_passed(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
-    drops = [one for one in sorted(flows) if not flows[one] and is_relevant(one, b"")]
-    chosen = random.choice(drops)
+def _drop_passed(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
+    chosen = random.choice([one for one in used if not flows[one]])
     targets = {_goto(flows[one]) for one in flows if one.table == chosen.table} - {None}
     if not targets:
         return ()
@@ -158,11 +168,11 @@ def _drop_passed(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]
     return _redone(chosen, [], target)
 
 
-def _pass_dropped(key: FlowKey, flows: Flows, random: Random) -> tuple[Edit, ...]:
+def _pass_dropped(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     return _redone(key, [], None) if flows[key] else ()
 
 
-_Kind = Callable[[FlowKey, Flows, Random], tuple[Edit, ...]]
+_Kind = Callable[[FlowKey, Flows, Used, Random], tuple[Edit, ...]]
 
 KINDS: dict[str, _Kind] = {
     "a match entry dropped": _entry_dropped,
@@ -177,7 +187,8 @@ KINDS: dict[str, _Kind] = {
 }
 
 _UNMASKED = {oxm.IN_PORT, oxm.ETH_TYPE, oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMP_CODE} | {
-    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.CT_NW_PROTO, oxm.IP_TTL, oxm.ARP_OP, oxm.CT_STATE)
+    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.CT_NW_PROTO, oxm.IP_TTL, oxm.ARP_OP, oxm.CT_STATE),
+    oxm.IP_FRAG,
 }
 """Fields that a switch compares as a whole; and ct_state, whose bits are `_entry_dropped`'s."""
 

@@ -9,12 +9,12 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from isthmus.derive.engine import Change, Engine
-from isthmus.policy.rows import Row
-from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
+from isthmus.policy.rows import Port, Row
+from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed
+from isthmus.switches.ovs.pipeline import FlowKey, NotFollowed, Programmed
 from isthmus.wire import oxm
-from tests.proof.connections import Connections
+from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, frame_of
 from tests.proof.interpreter import Run, Sent, Watch
 from tests.proof.program import Program, decoded
@@ -99,6 +99,19 @@ class Network:
         """All connections."""
         for host in self.hosts.values():
             host.connections.clear()
+
+    def plant(self, packet: Tuple, initiator: str, responder: str) -> None:
+        """Make a connection known on the hosts of these ports; where an end has no name, no rules
+        hold for it."""
+        for name in filter(None, (initiator, responder)):
+            where, _ = self.place_of[name]
+            host = self.hosts[where]
+            here = {port for port in (initiator, responder) if port in host.port_of.values()}
+            mark = (initiator not in here) * NotFollowed.INITIATOR
+            mark |= (responder not in here) * NotFollowed.RESPONDER
+            port = host.engine.rows(Port)[name]
+            ground = host.engine.rows(Ground)[port.segment]
+            host.connections.commit(ground.zone, packet, mark)
 
     def send(self, port: str, frame: Frame) -> tuple[Delivered, ...]:
         """Who gets what a guest sends, in order of names."""

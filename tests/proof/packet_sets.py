@@ -3,7 +3,8 @@
 
 All slots of a packet stand side by side in one long number, so that a set is two of them: the
 values of the bits that are known, and which these are. `twins` are ranges of bits that hold the
-same in every packet of the set, because one was copied from the other.
+same in every packet of the set, because one was copied from the other; so what is known of one is
+known of the other.
 """
 
 from __future__ import annotations
@@ -11,16 +12,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from isthmus.wire import oxm
 from tests.proof.operations import Place
 from tests.proof.slots import N_SLOTS, SLOT, Condition
+
+HEADER = (
+    *(oxm.IN_PORT, oxm.ETH_SRC, oxm.ETH_DST, oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST),
+    *(oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IP_TTL, oxm.TCP_SRC, oxm.TCP_DST),
+    *(oxm.UDP_SRC, oxm.UDP_DST, oxm.SCTP_SRC, oxm.SCTP_DST, oxm.ICMP_TYPE, oxm.ICMP_CODE),
+    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.TUNNEL_ID, oxm.TUN_SRC),
+)
+"""What a packet comes with."""
 
 _WIDTH = [32] * N_SLOTS
 for _field, _slot in SLOT.items():
     _WIDTH[_slot] = max(_WIDTH[_slot], 8 * _field.n_bytes)
-OFFSET = tuple(sum(_WIDTH[:slot]) for slot in range(N_SLOTS))
-SENT = sum(_WIDTH)
-"""Behind the slots stand the same bits once more, as they were when the packet came: no flow looks
-at them, but what is learned of a field that is still as it came is learned of these too."""
+_HEADER_SLOTS = [SLOT[_field] for _field in HEADER]
+_ORDER = [*(slot for slot in range(N_SLOTS) if slot not in _HEADER_SLOTS), *_HEADER_SLOTS]
+_FIRST = [0] * N_SLOTS
+SLOT_AT: list[int] = []
+"""Which slot each bit is of."""
+for _slot in _ORDER:
+    _FIRST[_slot] = len(SLOT_AT)
+    SLOT_AT += [_slot] * _WIDTH[_slot]
+OFFSET = tuple(_FIRST)
+WHOLE = tuple((1 << _WIDTH[slot]) - 1 << OFFSET[slot] for slot in range(N_SLOTS))
+"""The bits of each slot."""
+SENT = sum(_WIDTH[slot] for slot in _HEADER_SLOTS)
+"""Behind the slots stand those of the header once more, so far from themselves, as they were when
+the packet came: no flow looks at them, but what is learned of a field that is still as it came is
+learned of these too."""
+AS_SENT = -1 << len(SLOT_AT)
+"""The bits of all these."""
 
 
 class Twins(NamedTuple):
@@ -116,6 +139,11 @@ def ranges_of(place: Place) -> list[tuple[int, int]]:
         else:
             first -= place.bits
     return found
+
+
+def whole(*fields: oxm.Field) -> int:
+    """The bits of the slots of fields."""
+    return sum(WHOLE[slot] for slot in {SLOT[field] for field in fields})
 
 
 def span_of(place: Place) -> int:

@@ -9,12 +9,11 @@ from itertools import permutations, product
 from random import Random
 from typing import NamedTuple
 
-from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule
 from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import numbered
+from tests.proof.verdicts import mac_number, numbered
 from tests.switches.policy_rows import provider_address
 
 Service = tuple[int, int, int]
@@ -39,7 +38,10 @@ class Probe(NamedTuple):
 
 
 PLAIN_SERVICES: dict[int, tuple[Service, ...]] = {
-    4: ((6, 40000, 80), (17, 40000, 53), (1, 8, 0), (1, 0, 0), (132, 5000, 5000), (47, 0, 0)),
+    4: (
+        *((6, 40000, 80), (17, 40000, 53), (17, 68, 67), (1, 8, 0), (1, 0, 0)),
+        *((132, 5000, 5000), (47, 0, 0)),
+    ),
     6: ((6, 40000, 80), (17, 40000, 53), (58, 128, 0), (58, 129, 0), (47, 0, 0)),
 }
 
@@ -84,8 +86,12 @@ def _edges(ports: str, otherwise: int) -> list[int]:
     if not ports:
         return [otherwise]
     first, last = map(int, ports.split("-"))
-    inside = (-(-first // size) * size for size in (1 << bit for bit in range(16)))
-    edges = (first, last, first - 1, last + 1, *(one for one in inside if one <= last))
+    sizes = [1 << bit for bit in range(16)]
+    begins = (
+        *(-(-first // size) * size for size in sizes),
+        *((last + 1) // size * size for size in sizes),
+    )
+    edges = (first, last, first - 1, last + 1, *(one for one in begins if first <= one <= last))
     return list(dict.fromkeys(number for number in edges if 0 <= number <= 0xFFFF))
 
 
@@ -97,7 +103,7 @@ def between(source: Port, target: Port, service: Service, router_mac: str) -> It
         (family, number), (other, destination) = numbered(ours), numbered(theirs)
         if family == other and _fits(service, family):
             its = Tuple(family, number, destination, *_values(service))
-            yield Frame(parse_mac(source.mac), parse_mac(mac), its)
+            yield Frame(mac_number(source.mac), mac_number(mac), its)
 
 
 def _values(service: Service) -> tuple[int, int, int]:
@@ -111,17 +117,35 @@ def _fits(service: Service, family: int) -> bool:
 def answered_by(probe: Probe | None, ports: Iterable[Port]) -> Probe | None:
     """What the port that has a probe's destination would send back, whether or not it got it."""
     turned = probe.frame.tuple.turned() if probe is not None else None
-    if probe is None or turned is None or not probe.port:
+    if probe is None or turned is None:
         return None
     ports = tuple(ports)
-    here = next(port for port in ports if port.id == probe.port)
+    here = next((port for port in ports if port.id == probe.port), None)
+    segment = here.segment if here is not None else _SEGMENT_OF.get(probe.vsid, "")
     for there in ports:
         mac = _mac_of(there, turned)
-        if mac and there.segment[:-2] == here.segment[:-2] and there is not here:
-            same = there.segment == here.segment
-            to = parse_mac(here.mac if same else ROUTER_MAC)
-            return Probe(Frame(parse_mac(mac), to, turned), port=there.id)
+        if mac and there.segment[:-2] == segment[:-2] and there is not here:
+            asking = mac_number(here.mac) if here is not None else probe.frame.eth_src
+            to = asking if there.segment == segment else mac_number(ROUTER_MAC)
+            return Probe(Frame(mac_number(mac), to, turned), port=there.id)
     return None
+
+
+_SEGMENT_OF = {vsid: segment for segment, vsid in SEGMENTS.items()}
+
+
+def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:
+    """The answer to a probe, to the MAC address of each port of the segment that it is sent on but
+    that which it is for."""
+    ports = tuple(ports)
+    back = answered_by(probe, ports)
+    if back is None:
+        return
+    segment = next(port.segment for port in ports if port.id == back.port)
+    for port in ports:
+        led = back.frame._replace(eth_dst=mac_number(port.mac))
+        if port.segment == segment and port.id != back.port and led != back.frame:
+            yield back._replace(frame=led)
 
 
 def _mac_of(port: Port, its: Tuple) -> str | None:
@@ -140,14 +164,14 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     """What port security must stop, made of a frame that may pass, and what leads elsewhere."""
     its = honest.tuple
     theirs = numbered(next(t for t in target.addresses if numbered(t)[0] == its.family))[1]
-    yield honest._replace(eth_src=parse_mac(target.mac))
-    yield from _as_pair(source, honest)
+    yield honest._replace(eth_src=mac_number(target.mac))
+    yield from as_pair(source, honest)
     yield honest._replace(tuple=its._replace(source=theirs, destination=its.source))
     yield honest._replace(tuple=its._replace(source=its.source + 77))
     yield honest._replace(tuple=its._replace(destination=its.destination + 77))
-    yield honest._replace(eth_dst=parse_mac(target.mac))
-    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC))
-    yield honest._replace(eth_dst=parse_mac(ROUTER_MAC), ttl=1)
+    yield honest._replace(eth_dst=mac_number(target.mac))
+    yield honest._replace(eth_dst=mac_number(ROUTER_MAC))
+    yield honest._replace(eth_dst=mac_number(ROUTER_MAC), ttl=1)
     yield honest._replace(eth_dst=0x02FFFFFFFFFF)
     if not its.may_open:
         return  # to many, it is of no connection at some of them, and stops for all
@@ -156,18 +180,19 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     yield honest._replace(eth_dst=ALL_NODES_MAC, tuple=its._replace(destination=group))
 
 
-def _as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
+def as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
     """From the address pairs of a port, and from just beside them."""
     for pair in source.pairs:
         prefix, _, mac = pair.partition(" ")
         network = ip_network(prefix)
         if network.version != honest.tuple.family:
             continue
+        yield honest._replace(eth_src=mac_number(mac))
         last = int(network.broadcast_address)
         for address in (int(network.network_address), last, last + 1):
             its = honest.tuple._replace(source=address)
             yield honest._replace(tuple=its)
-            yield honest._replace(tuple=its, eth_src=parse_mac(mac))
+            yield honest._replace(tuple=its, eth_src=mac_number(mac))
 
 
 def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:

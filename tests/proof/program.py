@@ -8,7 +8,7 @@ looked up together, so that the cost does not grow with their number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
@@ -84,6 +84,13 @@ class Program:
         )
         self._ordered[table] = ordered
         return ordered
+
+    def of_tables(self, tables: Iterable[int]) -> Iterator[Flow]:
+        """All flows of these tables."""
+        for table in tables:
+            for shape in self._tables.get(table, {}).values():
+                for flows in shape.flows.values():
+                    yield from flows
 
     def slots_of(self, table: int) -> tuple[int, ...]:
         """All that the flows of a table compare."""

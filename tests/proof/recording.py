@@ -11,18 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from isthmus.addresses import MULTICAST_BIT
 from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.checker import Checker, Disagreement
 from tests.proof.clouds import SEGMENTS
 from tests.proof.network import Delivered
-from tests.proof.probes import Probe
+from tests.proof.probes import Probe, answered_by, led_astray
 from tests.proof.program import Flow, Program, Slots
 from tests.switches.policy_rows import provider_address
 
+Followers = tuple[str, str]
+"""The ports under rules that opened a connection, and to which it was opened; empty where the end
+has none."""
+
 
 class _Step(NamedTuple):
+    """A packet and who gets it; or, with `followers`, a connection that is known from here on."""
+
     probe: Probe
     delivered: tuple[Delivered, ...]
+    followers: Followers | None = None
 
 
 class _Lookups:
@@ -71,9 +79,7 @@ class Recording:
         for number, probe in enumerate(self.probes):
             for name in self.network.hosts:
                 self._watch(name, number)
-            found = checker.compare(probe)
-            assert found is None, found
-            self._steps.append(tuple(_Step(*one) for one in checker.exchange))
+            self._steps.append(tuple(_recorded(checker, probe)))
         self.network.watches.clear()
 
     def _watch(self, host: str, number: int) -> None:
@@ -111,16 +117,46 @@ class Recording:
                     came_from = provider_address(here[0])
                     yield Probe(frame, "", there[0], came_from, vsid_of[port])
 
-    def lookups(self, host: str, table: int) -> int:
-        """How many different packets a table has seen."""
-        lookups = self._lookups.get((host, table))
-        return len(lookups.found) if lookups is not None else 0
+    def found(self, host: str) -> set[FlowKey]:
+        """The flows of a host that any probe finds."""
+        return {
+            key
+            for (name, _), lookups in self._lookups.items()
+            for key in lookups.found.values()
+            if name == host and key is not None
+        }
 
     def differs(self, number: int) -> Disagreement | None:
         """Whether a probe now ends in another way."""
         self.network.forget()
-        for probe, expected in self._steps[number]:
+        for probe, expected, followers in self._steps[number]:
+            if followers is not None:
+                self.network.plant(probe.frame.tuple, *followers)
+                continue
             got = Checker.sent_by(self.network, probe)
             if got != expected:
                 return Disagreement(probe, "", got, expected)
         return None
+
+
+def _recorded(checker: Checker, probe: Probe) -> Iterator[_Step]:
+    """What is compared of a probe; then of what arrives, answers that are led to other ports, and
+    of what does not, an answer as if its question had been allowed before."""
+    found = checker.compare(probe)
+    assert found is None, found
+    arrived = checker.exchange[0][1]
+    is_told = bool(probe.port) and not probe.frame.eth_dst & MULTICAST_BIT
+    tenant = checker.reference.layout.tenant(probe.port) if is_told else []
+    for led in led_astray(probe, tenant) if arrived else ():
+        if any(one.port == led.port for one in arrived):
+            found = checker.step("led", led)
+            assert found is None, found
+    yield from (_Step(*one) for one in checker.exchange)
+    may_open = probe.frame.tuple.may_open and not arrived
+    back = answered_by(probe, tenant) if tenant and may_open else None
+    if back is not None and not checker.reference.leads_nowhere(probe.port, probe.frame):
+        followers = checker.plant(probe, back)
+        yield _Step(probe, (), followers)
+        found = checker.step("answer to what was allowed", back)
+        assert found is None, found
+        yield _Step(*checker.exchange[-1])

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.addresses import MULTICAST_BIT, parse_mac
+from isthmus.addresses import MULTICAST_BIT
 from isthmus.policy.rows import Port, Row
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import Layout, Way
 from tests.proof.network import Delivered
-from tests.proof.verdicts import Domain, Rules, Verdict, numbered
+from tests.proof.verdicts import Domain, Rules, Verdict, mac_number, numbered
 
 
 class Reference:
@@ -66,6 +66,14 @@ class Reference:
         """All connections."""
         self._memory.clear()
 
+    def remember(self, name: str, packet: Tuple) -> None:
+        """That a connection was let begin at a port's end."""
+        known = self._memory.setdefault(name, {})
+        known[packet] = packet, False
+        turned = packet.turned()
+        if turned is not None:
+            known.setdefault(turned, (packet, True))
+
     def is_watched(self, name: str, frame: Frame) -> bool:
         """Whether rules forbid anything at the end that sends a frame."""
         port = self.ports.get(name)
@@ -80,7 +88,7 @@ class Reference:
         may_send = self.layout.may_send(sender, frame)
         its = frame.tuple
         is_own = (its.family, its.destination) in map(numbered, sender.addresses)
-        is_returned = is_own or frame.eth_dst == parse_mac(sender.mac)
+        is_returned = is_own or frame.eth_dst == mac_number(sender.mac)
         if may_send and (is_returned or self.layout.asks_router(sender, frame)):
             return False
         return not may_send or not any(self.layout.ways(sender, frame))
@@ -110,10 +118,7 @@ class Reference:
         if alone is Verdict.DENY or not packet.may_open:
             return False
         if not frame.eth_dst & MULTICAST_BIT:
-            known[packet] = packet, False
-            turned = packet.turned()
-            if turned is not None:
-                known.setdefault(turned, (packet, True))
+            self.remember(port.id, packet)
         return True
 
     def _is_led_astray(self, port: Port, packet: Tuple) -> bool:

@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from isthmus.switches.ovs.facts import Ground
-from isthmus.switches.ovs.pipeline import Out, Register, Stage
+from isthmus.switches.ovs.pipeline import FILTER_BITS, Out, Register, Stage
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.network import Host
 from tests.proof.program import Flow
-from tests.proof.slots import SLOT
+from tests.proof.slots import ONES, SLOT
 
 Ports = frozenset[str]
 """Names."""
 
 _FILTERS = (Register.SENDER, Register.RECEIVER, Register.INITIATOR, Register.RESPONDER)
+NUMBER = (1 << FILTER_BITS) - 1
+"""The bits of an end that are the number of its filter."""
 _OUT_TABLES = (
     *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
     *(Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
@@ -47,7 +49,7 @@ class Scope:
             self._of_domain[one.domain] = found | ports.get(one.segment, frozenset())
         self._of_filter = self._filters()
         self._of_rules: dict[tuple[Register, int], Ports] = {}
-        for flow in host.program.flows.values():
+        for flow in host.program.of_tables(_FILTER_TABLES):
             self._note_rules(flow)
 
     def of(self, flows: Iterable[Flow]) -> Ports | None:
@@ -61,7 +63,7 @@ class Scope:
         return frozenset(found)
 
     def _of(self, flow: Flow) -> Ports | None:
-        known = {slot: value for slot, value, _ in flow.conditions}
+        known = _known(flow)
         table = flow.key.table
         ofport = known.get(SLOT[oxm.IN_PORT], known.get(Register.OUT))
         if ofport is not None and ofport in self._port_of:
@@ -86,12 +88,10 @@ class Scope:
 
     def _at(self, flow: Flow, ports: Ports) -> Ports:
         """Those of a segment; where one MAC address is compared or given, that port alone."""
-        known = {slot: value for slot, value, _ in flow.conditions}
-        mac = known.get(SLOT[oxm.ETH_DST])
-        local = {self._port_of.get(number) for number in _loaded(flow, Register.OUT)} - {None}
-        if flow.key.table == Stage.FORWARD and mac is not None and len(local) == 1:
-            return frozenset(name for name in local if name is not None)
-        return ports
+        numbers = _loaded(flow, Register.OUT)
+        local = frozenset(self._port_of[number] for number in numbers if number in self._port_of)
+        is_for_one = flow.key.table == Stage.FORWARD and SLOT[oxm.ETH_DST] in _known(flow)
+        return local if is_for_one and len(local) == 1 and local <= ports else ports | local
 
     def _of_loaded(self, flow: Flow) -> Ports:
         found: Ports = frozenset()
@@ -101,27 +101,28 @@ class Scope:
 
     def _filters(self) -> dict[int, Ports]:
         found: dict[int, Ports] = {}
-        for flow in self._host.program.flows.values():
-            for register in (Register.SENDER, Register.RECEIVER):
-                if flow.key.table not in (Stage.ADMISSION, Stage.RECEIVER):
-                    continue
-                known = {slot: value for slot, value, _ in flow.conditions}
-                ofport = known.get(SLOT[oxm.IN_PORT], known.get(Register.OUT))
-                port = self._port_of.get(ofport or 0)
-                for number in _loaded(flow, register):
-                    if port is not None and number:
-                        found[number] = found.get(number, frozenset()) | {port}
+        for flow in self._host.program.of_tables((Stage.ADMISSION, Stage.RECEIVER)):
+            numbers = [
+                number & NUMBER
+                for register in (Register.SENDER, Register.RECEIVER)
+                for number in _loaded(flow, register)
+            ]
+            if not any(numbers):
+                continue
+            known = _known(flow)
+            port = self._port_of.get(known.get(SLOT[oxm.IN_PORT], known.get(Register.OUT, 0)))
+            for number in numbers:
+                if port is not None and number:
+                    found[number] = found.get(number, frozenset()) | {port}
         return found
 
     def _note_rules(self, flow: Flow) -> None:
         """By lists of rules, as flows compare them: in the upper half or the lower."""
-        known = {slot: value for slot, value, _ in flow.conditions}
-        if flow.key.table not in _FILTER_TABLES:
-            return
+        known = _known(flow)
         ports: Ports = frozenset()
         for register in _FILTERS:
             ports |= self._of_filter.get(known.get(register, 0), frozenset())
-        for register in (Register.OUT_RULES, Register.IN_RULES):
+        for register in _LISTS:
             for number in _loaded(flow, register):
                 for half in (number & 0xFFFF0000, number & 0xFFFF):
                     place = register, half
@@ -129,6 +130,19 @@ class Scope:
 
 
 _FILTER_TABLES = (Stage.INITIATOR, Stage.RESPONDER, Stage.PLAIN_SENDER, Stage.PLAIN_RECEIVER)
+
+
+_LISTS = (Register.OUT_RULES, Register.IN_RULES)
+
+
+def _known(flow: Flow) -> dict[int, int]:
+    """What a flow compares as a whole, by slot; of lists of rules, either half, of ends the number
+    of their filter."""
+    return {
+        slot: value
+        for slot, value, mask in flow.conditions
+        if mask == ONES[slot] or slot in _LISTS or (slot in _FILTERS and mask == NUMBER)
+    }
 
 
 def _loaded(flow: Flow, register: Register) -> Iterator[int]:

@@ -24,6 +24,8 @@ SLOT: dict[oxm.Field, int] = {
 }
 SLOT[oxm.IN_PORT_NXM] = SLOT[oxm.IN_PORT]
 N_SLOTS = N_REGISTERS + len(_OWN_SLOT)
+ONES = {SLOT[field]: field.ones for field in (*oxm.REG, *_OWN_SLOT)}
+"""All bits of each slot."""
 
 
 class Refused(Exception):

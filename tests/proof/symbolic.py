@@ -9,25 +9,33 @@ after it; connection tracking gives each of its answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from isthmus.wire import oxm
 from tests.proof import operations as op
+from tests.proof.connections import ICMP_REPLY_OF
 from tests.proof.frames import ETHERNET_OF
 from tests.proof.interpreter import ORIGINAL, PORTS
+from tests.proof.lookups import Lookups
 from tests.proof.operations import Operation, Place
 from tests.proof.packet_sets import (
+    HEADER,
+    OFFSET,
     SENT,
+    WHOLE,
     PacketSet,
     Twins,
     bits_of,
     pieces,
     ranges_of,
     span_of,
+    whole,
 )
-from tests.proof.program import Flow, Program
+from tests.proof.program import Program
 from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
+
+_Same = TypeVar("_Same")
 
 
 def _field(field: oxm.Field) -> Place:
@@ -37,106 +45,63 @@ def _field(field: oxm.Field) -> Place:
 _TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE))
 _TTL = span_of(_field(oxm.IP_TTL))
 _MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 2))
-_STATES = tuple(
-    oxm.CT_TRK | bits for bits in (oxm.CT_NEW, oxm.CT_EST, oxm.CT_EST | oxm.CT_RPL, oxm.CT_INV)
-)
+_REPLY, _INVALID = oxm.CT_TRK | oxm.CT_EST | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV
+_ASKING = oxm.CT_TRK | oxm.CT_NEW, oxm.CT_TRK | oxm.CT_EST
 
 
-HEADER = (
-    *(oxm.IN_PORT, oxm.ETH_SRC, oxm.ETH_DST, oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST),
-    *(oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IP_TTL, oxm.TCP_SRC, oxm.TCP_DST),
-    *(oxm.UDP_SRC, oxm.UDP_DST, oxm.SCTP_SRC, oxm.SCTP_DST, oxm.ICMP_TYPE, oxm.ICMP_CODE),
-    *(oxm.ICMPV6_TYPE, oxm.ICMPV6_CODE, oxm.TUNNEL_ID, oxm.TUN_SRC),
-)
-"""What a packet comes with."""
 _OUTSIDE = {oxm.IN_PORT, oxm.TUNNEL_ID, oxm.TUN_SRC}
 CONTENT = tuple((SLOT[field], field.bits) for field in HEADER if field not in _OUTSIDE)
 """What it holds itself: slots, and bits in each."""
-
-
-class Taken(NamedTuple):
-    """What a flow gets of a set."""
-
-    packets: PacketSet
-    flow: Flow
-
-
-class Touch(NamedTuple):
-    """Bits that are written, and the tables that are come to, as bits."""
-
-    writes: int
-    tables: int
 
 
 class Explorer:
     """Over one program. `reached`: the sets that come to each table from where `explore` began."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self._flows: dict[int, list[tuple[int, int, Flow]]] = {}
-        for flow in program.flows.values():
-            values, known = bits_of(flow.conditions)
-            self._flows.setdefault(flow.key.table, []).append((values, known, flow))
-        for flows in self._flows.values():
-            flows.sort(key=lambda one: -one[2].key.priority)
-        self.reached: dict[int, set[PacketSet]] = {}
-        self._touched: dict[tuple[int, PacketSet], Touch] = {}
-        self._taken: dict[tuple[int, PacketSet], tuple[Taken, ...]] = {}
-
-    def taken(self, table: int, packets: PacketSet) -> tuple[Taken, ...]:
-        """The flows that packets of a set find, the first first; the last takes all that is left
-        of the set, unless there is none such."""
-        place = table, packets
-        found = self._taken.get(place)
-        if found is None:
-            found = self._taken[place] = tuple(self._takers(table, packets))
-        return found
-
-    def _takers(self, table: int, packets: PacketSet) -> Iterator[Taken]:
-        for values, known, flow in self._flows.get(table, ()):
-            if (packets.values ^ values) & packets.known & known:
-                continue
-            narrowed = packets.narrowed(values, known)
-            if narrowed is not None:
-                yield Taken(narrowed, flow)
-                if narrowed is packets:
-                    return
-
-    def looked_up(self) -> Iterator[PacketSet]:
+        self._lookups = Lookups(program.flows.values())
+        self._writes: dict[int, dict[PacketSet, int]] = {}
+        self._seen: dict[object, object] = {}
+        self.looked_up: set[PacketSet] = set()
         """The sets that come to connection tracking."""
-        for table, sets in self.reached.items():
-            for packets in sets:
-                for its, flow in self.taken(table, packets):
-                    if any(isinstance(one, op.Ct) for one in flow.operations):
-                        yield its
+        self.reads_marks = False
+        """Whether any of them finds a flow that compares the marks of connections."""
 
-    def explore(self, table: int, packets: PacketSet) -> Touch:
-        """Follow a set from a table on."""
-        place = table, packets
-        found = self._touched.get(place)
+    @property
+    def reached(self) -> dict[int, tuple[PacketSet, ...]]:
+        return {table: tuple(sets) for table, sets in self._writes.items()}
+
+    def explore(self, table: int, packets: PacketSet) -> int:
+        """Follow a set from a table on; gives the bits that are written on the way."""
+        here = self._writes.setdefault(table, {})
+        found = here.get(packets)
         if found is None:
-            self._touched[place] = Touch(0, 0)
-            self.reached.setdefault(table, set()).add(packets)
-            writes, tables = 0, 1 << table
-            for its, flow in self.taken(table, packets):
-                touch = self._operate(flow.operations, its)
-                writes |= touch.writes
-                tables |= touch.tables
-            found = self._touched[place] = Touch(writes, tables)
+            packets = PacketSet(
+                packets.values, self._same(packets.known), self._same(packets.twins)
+            )
+            here[packets] = found = 0
+            for its, flow in self._lookups.find(table, packets).taken:
+                self.reads_marks |= any(slot == SLOT[oxm.CT_MARK] for slot, _, _ in flow.conditions)
+                found |= self._operate(flow.operations, its)
+            here[packets] = found
         return found
 
-    def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> Touch:
-        writes = tables = 0
+    def _same(self, one: _Same) -> _Same:
+        """The one that was first, of those that are equal: most sets share what they know."""
+        return self._seen.setdefault(one, one)  # type: ignore[return-value]  # equal, so of one type
+
+    def _operate(self, operations: tuple[Operation, ...], packets: PacketSet) -> int:
+        writes = 0
         for one in operations:
             writes |= writes_of(one)
+            if isinstance(one, op.Ct):
+                self.looked_up.add(packets)
             for table, its in ways(one, packets):
-                touch = self.explore(table, its)
-                tables |= touch.tables
+                its_writes = self.explore(table, its)
                 if not isinstance(one, op.Ct):
-                    writes |= touch.writes
-                    packets = packets.forgotten(touch.writes)
+                    writes |= its_writes
+                    packets = packets.forgotten(its_writes)
             packets = changed(one, packets)
-        return Touch(writes, tables)
+        return writes
 
 
 def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
@@ -144,8 +109,23 @@ def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
     if isinstance(one, op.Goto | op.Resubmit):
         yield one.table, packets
     elif isinstance(one, op.Ct) and one.table is not None:
-        for state in _STATES:
+        for state in _states(packets):
             yield one.table, _tracked(packets, state)
+
+
+def _states(packets: PacketSet) -> tuple[int, ...]:
+    """What tracking can say: what it has said, if it has; ICMP's types say themselves whether they
+    ask or answer."""
+    said, is_known = (number >> OFFSET[SLOT[oxm.CT_STATE]] & 0xFFFFFFFF for number in packets[:2])
+    if is_known == 0xFFFFFFFF and said & oxm.CT_TRK:
+        return (said,)
+    for protocol, field in ((1, oxm.ICMP_TYPE), (58, oxm.ICMPV6_TYPE)):
+        is_icmp = packets.is_within(*bits_of((Condition(SLOT[oxm.IP_PROTO], protocol, 0xFF),)))
+        kind, known = (number >> OFFSET[SLOT[field]] & 0xFF for number in packets[:2])
+        if is_icmp and known == 0xFF:
+            asks = (protocol, kind) in ICMP_REPLY_OF
+            return _ASKING if asks else (_REPLY, _INVALID)
+    return (*_ASKING, _REPLY, _INVALID)
 
 
 def changed(one: Operation, packets: PacketSet) -> PacketSet:
@@ -172,6 +152,38 @@ def writes_of(one: Operation) -> int:
         case op.DecTtl():
             return _TTL
     return 0
+
+
+def before(one: Operation, reads: int) -> int:
+    """Which slots decide what slots hold after an operation that sends a set nowhere."""
+    match one:
+        case op.Load(to, _):
+            return reads & ~_written_whole(to)
+        case op.Move(source, to):
+            if not reads & span_of(to):
+                return reads
+            return reads & ~_written_whole(to) | sum(WHOLE[slot] for slot in source.slots)
+    return reads
+
+
+def _written_whole(to: Place) -> int:
+    """The slots of which no bit is left as it was."""
+    slots = sum(WHOLE[slot] for slot in to.slots)
+    return slots if span_of(to) == slots else 0
+
+
+def before_tracking(reads: int) -> int:
+    """Likewise, for a set after connection tracking, and what decides in which states it can be."""
+    if reads & _OF_TUPLE:
+        reads |= _TO_TUPLE
+    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE, oxm.CT_MARK)) | _TO_STATE
+
+
+_OF_TUPLE = whole(*OF_TUPLE)
+_TO_STATE = whole(oxm.CT_STATE, oxm.IP_PROTO, oxm.ICMP_TYPE, oxm.ICMPV6_TYPE)
+_TO_TUPLE = whole(
+    *(oxm.ETH_TYPE, oxm.IPV4_SRC, oxm.IPV4_DST, oxm.IPV6_SRC, oxm.IPV6_DST, oxm.IP_PROTO)
+) | sum(WHOLE[slot] for slots in PORTS.values() for slot in slots)
 
 
 def _tracked(packets: PacketSet, state: int) -> PacketSet:
@@ -234,31 +246,44 @@ def is_family(packets: PacketSet, family: int) -> bool:
     return packets.is_within(*bits_of((condition,)))
 
 
-def beginnings(ports: Iterable[int], tunnels: Iterable[int]) -> Iterator[PacketSet]:
+_KEY_BITS = {"nvgre": 32, "vxlan": 24}
+"""Of a tunnel's key: RFC 7637 section 3.2, RFC 7348 section 5."""
+
+
+def beginnings(ports: Iterable[int], tunnels: Mapping[str, int]) -> Iterator[PacketSet]:
     """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port,
-    but for neighbour discovery; what a guest sends comes with nothing of a tunnel."""
+    but for neighbour discovery; what a guest sends comes with nothing of a tunnel. `tunnels` are
+    OpenFlow ports by encapsulation."""
     # Connection tracking puts fragments together; none come here.
     # Types 133 to 137 have one of these bits, echo and errors have not; other packets have no type.
     never = [
         Condition(SLOT[oxm.ICMPV6_TYPE], 0, 0b1100),
         Condition(SLOT[oxm.IP_FRAG], 0, 0b11),
+        *map(_none, (oxm.TCP_FLAGS, oxm.VLAN_VID)),
     ]
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
     empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
     others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
-    of_tunnel = (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)
+    no_tunnel = [_none(field) for field in (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)]
+    places = [(ofport, no_tunnel) for ofport in ports]
+    for encapsulation, ofport in tunnels.items():
+        beyond = oxm.TUNNEL_ID.ones & -1 << _KEY_BITS[encapsulation]
+        places.append((ofport, [Condition(SLOT[oxm.TUNNEL_ID], 0, beyond)]))
     for family, ethernet in ETHERNET_OF.items():
-        for ofports, fields in ((ports, of_tunnel), (tunnels, ())):
-            absent = [*others[family], *fields]
-            for ofport in ofports:
-                known = [
-                    *empty,
-                    *never,
-                    Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
-                    Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
-                    *(Condition(SLOT[field], 0, field.ones) for field in absent),
-                ]
-                yield _as_sent(PacketSet(*bits_of(known)))
+        for ofport, of_tunnel in places:
+            known = [
+                *empty,
+                *never,
+                *of_tunnel,
+                Condition(SLOT[oxm.ETH_TYPE], ethernet, 0xFFFF),
+                Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
+                *map(_none, others[family]),
+            ]
+            yield _as_sent(PacketSet(*bits_of(known)))
+
+
+def _none(field: oxm.Field) -> Condition:
+    return Condition(SLOT[field], 0, field.ones)
 
 
 def _as_sent(packets: PacketSet) -> PacketSet:
@@ -281,3 +306,11 @@ def arriving(packets: PacketSet, ofport: int, tun_src: int) -> PacketSet:
     values, known = bits_of(outside)
     left = packets.forgotten(known)
     return left._replace(values=left.values | values, known=left.known | known)
+
+
+def before_arriving(reads: int) -> int:
+    """Which slots of a set that leaves decide what slots hold when it has arrived."""
+    return reads & ~_ELSEWHERE
+
+
+_ELSEWHERE = whole(oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE, *oxm.REG, oxm.IN_PORT, oxm.TUN_SRC)

@@ -12,11 +12,10 @@ import pytest
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.checker import Checker, Disagreement
-from tests.proof.clouds import ROUTER_MAC, Cloud, cloud, port
+from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, deny, port
 from tests.proof.frames import answer
 from tests.proof.probes import Probe, between
 from tests.proof.random_clouds import PAIR_MAC
-from tests.proof.rich_cloud import allow, deny
 
 _HTTP = (6, 40000, 80)
 
@@ -109,6 +108,30 @@ def test_an_answer_that_is_led_to_another_port_is_judged_by_that_port_s_inbound_
     opened = _between(accomplice, neighbour)
     assert checker.step("first", opened) is None
     back = answer(opened.frame, parse_mac(neighbour.mac))
+    assert back is not None
+    led = Probe(back._replace(eth_dst=parse_mac(victim.mac)), port=neighbour.id)
+    assert checker.step("answer", led) is None
+
+
+@pytest.mark.xfail(strict=True, reason="ports that share an address pair are one to whom asks")
+def test_an_answer_for_an_address_that_ports_share_is_for_the_one_that_has_asked() -> None:
+    """Both hold it, and its own inbound rules would stop it at the other."""
+    pairs = (f"10.0.1.192/28 {PAIR_MAC}",)
+    victim = port("red/a", 4, families="4", rule_sets=("interface * shut",), pairs=pairs)
+    neighbour, asking = (
+        _port(5, "interface * shut"),
+        port("red/a", 6, families="4", pairs=pairs),
+    )
+    rules = (
+        *(RuleSet(id="shut", in_default="deny"), allow("shut", "in", 100, protocol=6)),
+        deny("shut", "in", 90, source="10.0.1.5/32", family=4),
+    )
+    checker = _checker(cloud((victim, neighbour, asking), rules, ("h1", "h1", "h2")))
+    asked = _between(asking, neighbour).frame
+    its = asked.tuple._replace(source=asked.tuple.source - 6 + 192)
+    question = Probe(asked._replace(eth_src=parse_mac(PAIR_MAC), tuple=its), port=asking.id)
+    assert checker.step("first", question) is None
+    back = answer(question.frame, parse_mac(neighbour.mac))
     assert back is not None
     led = Probe(back._replace(eth_dst=parse_mac(victim.mac)), port=neighbour.id)
     assert checker.step("answer", led) is None

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison of flows and reference has teeth: a flow that is only a little wrong is found.
 
-Mutants of the programs of `rich_cloud` (`mutations`: their kinds, and what is left out) are made
-until 500 are caught. Whatever is not caught must be proved to be such that nobody can tell it from
-the original (`equivalence`). How many of each is printed; run pytest with -s to see it.
+Mutants of the programs of small clouds (`small_clouds`, `mutations`: their kinds, and what is left
+out) are made until so many are caught. Whatever is not caught must be proved to be such that nobody
+can tell it from the original (`equivalence`). How many of each is printed; run pytest with -s.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from random import Random
 
 import pytest
 
-from isthmus.switches.ovs.pipeline import Programmed, Stage
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_text import flow_text
 from tests.proof.checker import Checker
@@ -22,66 +21,84 @@ from tests.proof.judging import Judge, Judgement
 from tests.proof.mutations import Flows, Mutant, mutants
 from tests.proof.network import Network
 from tests.proof.recording import Recording
-from tests.proof.rich_cloud import rich_cloud
 from tests.proof.slots import Refused
+from tests.proof.small_clouds import CLOUDS, plain
 from tests.proof.thorough import every
 
 
-def _programs(network: Network, names: tuple[str, ...]) -> dict[str, Flows]:
-    found: dict[str, Flows] = {}
-    for name in names:
-        rows = network.hosts[name].engine.rows(Programmed)
-        found[name] = {key: value.instructions for key, value in rows.items()}  # type: ignore[misc]  # keys are FlowKeys
+def _flows(network: Network, host: str) -> Flows:
+    rows = network.hosts[host].engine.rows(Programmed)
+    found: dict[FlowKey, bytes] = {}
+    for key, value in rows.items():
+        assert isinstance(key, FlowKey)
+        assert isinstance(value, Programmed)
+        found[key] = value.instructions
     return found
 
 
-def _said(mutant: Mutant, programs: Mapping[str, Flows]) -> str:
+def said(mutant: Mutant, flows: Flows) -> str:
     lines = [f"{mutant.kind} on {mutant.host}:"]
     for before, after, instructions in mutant.edits:
         for sign, key in (("-", before), ("+", after)):
             if key is not None:
-                its = programs[mutant.host][key] if sign == "-" else instructions
+                its = flows[key] if sign == "-" else instructions
                 text = flow_text(Flow(*key, its, 0)).partition("priority=")[2]
                 lines.append(f"  {sign} {Stage(key.table).name} priority={text}")
     return "\n".join(lines)
 
 
-def _judged(names: tuple[str, ...], count: int, seed: int) -> Counter[str]:
-    """How many mutants came to what, in all and by kind, until so many are caught; fails with the
-    first that gets away."""
-    cloud = rich_cloud()
+def _judged(name: str, hosts: dict[str, int], seed: int) -> Counter[str]:
+    """How many mutants came to what, in all and by kind, until so many are caught on each host of a
+    cloud; fails with the first that gets away."""
+    cloud = (CLOUDS | {"plain": plain})[name]()
     checker = Checker(cloud.network(), cloud.reference())
-    programs = _programs(checker.network, names)
-    judge = Judge(Recording(checker, every(cloud, Random(1))), checker, Random(2))
+    recording = Recording(checker, every(cloud, Random(1)))
+    judge = Judge(recording, checker, Random(2))
     found: Counter[str] = Counter()
-    for mutant in mutants(programs, Random(seed)):
-        try:
-            judgement = judge.judge(mutant)
-        except Refused:
-            found["refused by a switch, not counted"] += 1
-            continue
-        assert judgement is not Judgement.NOT_CAUGHT, _said(mutant, programs)
-        found[judgement.value] += 1
-        found[f"  {mutant.kind}: {judgement.value}"] += 1
-        found["caught"] += judgement in (Judgement.BY_PROBES, Judgement.BY_SEARCH)
-        if found["caught"] == count:
-            break
+    for host, count in hosts.items():
+        flows, caught, seen = _flows(checker.network, host), 0, set[Mutant]()
+        for mutant in mutants(host, flows, recording.found(host), Random(seed)):
+            if caught == count:
+                break
+            if mutant in seen:
+                continue
+            seen.add(mutant)
+            try:
+                judgement = judge.judge(mutant)
+            except Refused:
+                found["refused by a switch, not counted"] += 1
+                continue
+            assert judgement is not Judgement.NOT_CAUGHT, said(mutant, flows)
+            found[judgement.value] += 1
+            found[f"  {mutant.kind}: {judgement.value}"] += 1
+            caught += judgement is not Judgement.EQUIVALENT
     print("", *(f"{number:5} {what}" for what, number in sorted(found.items())), sep="\n")
     return found
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an echo request to the router that skips the stages of stateless rules is neither"
-    " caught nor proved to be judged alike",
-)
-def test_small_mistakes_in_the_flows_of_a_host_are_noticed() -> None:
-    found = _judged(("h3",), 60, seed=7)
-    assert found[Judgement.BY_PROBES.value] > 50
+def _number_caught(found: Counter[str]) -> int:
+    return found[Judgement.BY_PROBES.value] + found[Judgement.BY_SEARCH.value]
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
+    assert _number_caught(_judged(name, {"h1": 40}, seed=7)) == 40
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_small_mistakes_in_the_flows_of_all_hosts_are_noticed() -> None:
-    found = _judged(("h1", "h2", "h3"), 500, seed=7)
-    assert found[Judgement.BY_PROBES.value] > 400
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", CLOUDS)
+def test_five_hundred_small_mistakes_are_noticed(name: str) -> None:
+    """In each cloud."""
+    assert _number_caught(_judged(name, {"h1": 300, "h2": 100, "h3": 100}, seed=8)) == 500
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.xfail(
+    strict=True,
+    reason="what matters of stateless rules to answers alone is neither tried by all probes"
+    " nor proved to make no difference",
+)
+def test_small_mistakes_about_stateless_rules_are_noticed() -> None:
+    assert _number_caught(_judged("plain", {"h1": 100}, seed=7)) == 100

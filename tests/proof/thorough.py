@@ -6,7 +6,7 @@ somebody speaks from, and of every MAC address that is spoken to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from itertools import permutations, product
 from random import Random
 
@@ -15,7 +15,7 @@ from isthmus.policy.rows import Port, RouterPort, Rule
 from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.probes import STRANGER, Probe, between, lies, services
+from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, as_pair, between, lies, services
 from tests.switches.policy_rows import SPEAKS, provider_address
 
 _BITS = {4: 32, 6: 128}
@@ -23,7 +23,15 @@ _BITS = {4: 32, 6: 128}
 
 def every(cloud: Cloud, random: Random) -> list[Probe]:
     """Thousands, for a cloud of twenty ports."""
-    return [*_spoken(cloud, random), *_to_routers(cloud), *_tunneled(cloud), *_lied(cloud)]
+    return [
+        *_spoken(cloud, random),
+        *_from_pairs(cloud),
+        *_to_pairs(cloud),
+        *_to_routers(cloud),
+        *_spoofed(cloud),
+        *_tunneled(cloud),
+        *_lied(cloud),
+    ]
 
 
 def _near(one: Port, other: Port) -> bool:
@@ -54,6 +62,34 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
                 yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
 
 
+def _from_pairs(cloud: Cloud) -> Iterator[Probe]:
+    """From every address pair to every port of its tenant."""
+    for source, target in permutations(cloud.ports, 2):
+        if _near(source, target):
+            for frame in _plain_frames(source, target):
+                yield from (Probe(lie, port=source.id) for lie in as_pair(source, frame))
+
+
+def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
+    """From every port to the first and last address of every pair of its tenant, by the router and,
+    on its segment, straight."""
+    for source, target in permutations(cloud.ports, 2):
+        if not _near(source, target):
+            continue
+        for pair in target.pairs:
+            prefix, _, mac = pair.partition(" ")
+            network = ip_network(prefix)
+            straight = (mac, target.mac) if source.segment == target.segment else ()
+            macs = sorted({ROUTER_MAC, *straight})
+            for own, end in product(map(ip_interface, source.addresses), (0, -1)):
+                if own.version != network.version:
+                    continue
+                for to, service in product(macs, PLAIN_SERVICES[network.version]):
+                    ends = int(own), int(network[end])
+                    its = Tuple(network.version, *ends, *service)
+                    yield Probe(Frame(parse_mac(source.mac), parse_mac(to), its), port=source.id)
+
+
 def _to_routers(cloud: Cloud) -> Iterator[Probe]:
     """From every port to the addresses of its router, and beside them."""
     legs = [row for row in ground() if isinstance(row, RouterPort)]
@@ -72,16 +108,38 @@ def _to_routers(cloud: Cloud) -> Iterator[Probe]:
                 yield Probe(frame, port=source.id)
 
 
+def _spoofed(cloud: Cloud) -> Iterator[Probe]:
+    """From every port to its router, which asks no port's rules, with one bit of what it may send
+    from turned: its addresses, and the ends of its address pairs."""
+    legs = {row.segment: row for row in ground() if isinstance(row, RouterPort)}
+    for source in cloud.ports:
+        if source.segment not in legs:
+            continue
+        own = [(ip_interface(text).network, source.mac) for text in source.addresses]
+        pairs = [pair.split(" ") for pair in source.pairs]
+        own += [(ip_network(prefix), mac) for prefix, mac in pairs]
+        for text, (network, mac) in product(legs[source.segment].addresses, own):
+            gateway = ip_interface(text)
+            if gateway.version != network.version:
+                continue
+            service = (1, 8, 0) if network.version == 4 else (58, 128, 0)
+            for bit in range(network.prefixlen):
+                address = int(network[0]) ^ 1 << network.max_prefixlen - 1 - bit
+                its = Tuple(network.version, address, int(gateway), *service)
+                frame = Frame(parse_mac(mac), parse_mac(ROUTER_MAC), its)
+                yield Probe(frame, port=source.id)
+
+
 def _tunneled(cloud: Cloud) -> Iterator[Probe]:
-    """What comes to a port in a tunnel: from one port on each host and segment of its tenant, said
-    to come from every host, in every segment."""
+    """What comes to a port, or to its router, in a tunnel: from one port on each host and segment
+    of its tenant, said to come from every host, in every segment."""
     host_of = {place.port: place.host for place in cloud.places}
     everywhere = (*map(provider_address, SPEAKS), STRANGER)
     for target in cloud.ports:
         host = host_of[target.id]
         for source in _speakers(cloud, target):
-            for honest in _plain_frames(source, target):
-                frame = honest._replace(eth_dst=parse_mac(target.mac))
+            for honest, to in product(_plain_frames(source, target), (target.mac, ROUTER_MAC)):
+                frame = honest._replace(eth_dst=parse_mac(to))
                 for came_from, vsid in product(everywhere, (*SEGMENTS.values(), 5999)):
                     for encapsulation in SPEAKS[host]:
                         yield Probe(frame, "", host, came_from, vsid, encapsulation, vsid & 0x7F)

@@ -15,6 +15,7 @@ from enum import Enum
 from functools import cache
 from ipaddress import ip_address, ip_interface, ip_network
 
+from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
 from tests.proof.connections import Tuple
 
@@ -57,6 +58,9 @@ def numbered(text: str) -> tuple[int, int]:
     """Family and number of an address."""
     address = ip_address(text)
     return address.version, int(address)
+
+
+mac_number = cache(parse_mac)
 
 
 class Rules:

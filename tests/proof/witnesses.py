@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames out of a set of packets: as they were when they came to the host.
 
-What the set leaves open is filled with what other probes have there, or by chance; a packet that is
-an answer in its connection is preceded by what it answers.
+What the set leaves open is filled with what other probes have there, or by chance; with a packet
+that is an answer in its connection comes what it answers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from random import Random
+from typing import NamedTuple
 
 from isthmus.policy.rows import Port
 from isthmus.wire import oxm
 from tests.proof.frames import PORTS_OF, frame_of
 from tests.proof.network import Host
-from tests.proof.packet_sets import OFFSET, SENT, PacketSet
+from tests.proof.packet_sets import HEADER, OFFSET, SENT, PacketSet
 from tests.proof.probes import Probe, answered_by
 from tests.proof.slots import SLOT
-from tests.proof.symbolic import HEADER
 
 _Values = dict[oxm.Field, int]
 
@@ -38,13 +38,16 @@ class Pool:
         self, known: _Values, masks: _Values, kind: tuple[int, str], random: Random
     ) -> _Values:
         """A packet with these bits, and for the rest like one of the frames that have most of
-        them; where a field is known in part, the other bits are random. `kind`: the address family,
-        and the host that has it from a tunnel."""
+        them, or with the ports of another; where a field is known in part, the other bits are
+        random. `kind`: the address family, and the host that has it from a tunnel."""
         family, host = kind
         frames = self._frames[family, random.random() < _OFTEN, host]
         some = random.sample(frames, min(_LOOKED_AT, len(frames)))
         like = max(some, key=lambda frame: _alike(frame, known, masks) + random.random())
         found = dict(like)
+        other = random.choice(frames)
+        if random.random() < _OFTEN and other.get(oxm.IP_PROTO) == like.get(oxm.IP_PROTO):
+            found.update({field: other[field] for field in _PORTS if field in other})
         for field, mask in masks.items():
             free = found.get(field, 0)
             if mask and random.random() < _OFTEN:
@@ -54,6 +57,7 @@ class Pool:
 
 
 _OFTEN, _LOOKED_AT = 0.7, 60
+_PORTS = [field for fields in PORTS_OF.values() for field in fields]
 
 
 def _values(probe: Probe) -> _Values:
@@ -72,9 +76,16 @@ def _alike(frame: _Values, known: _Values, masks: _Values) -> float:
     )
 
 
-def probes_of(
+class Witness(NamedTuple):
+    """A probe with a packet of a set; `answers`: what is sent before, where it is an answer."""
+
+    probe: Probe
+    answers: Probe | None
+
+
+def witnesses(
     packets: PacketSet, host: Host, pool: Pool, random: Random, count: int
-) -> Iterator[Probe]:
+) -> Iterator[Witness]:
     """Probes with packets of a set that comes to a host."""
     known: _Values = {}
     masks: _Values = {}
@@ -90,9 +101,8 @@ def probes_of(
     for _ in range(count):
         found = pool.filled(known, masks, kind, random)
         probe = _probe(host, found)
-        answered = answered_by(probe, pool.ports) if state & oxm.CT_RPL else None
         if probe is not None:
-            yield answered or probe
+            yield Witness(probe, answered_by(probe, pool.ports) if state & oxm.CT_RPL else None)
 
 
 def _as_tracked(packets: PacketSet, known: _Values, masks: _Values, *, turned: bool) -> None:

@@ -188,6 +188,7 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
         state="error",
         code="PortBlocked",
         detail="the switch refuses a flow",
+        closed=("port",),
     )
     found = traced(TCP_80, status)
     assert (found.last.where, found.last.text) == (
@@ -197,6 +198,10 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
     assert ending(found) == (DROPPED, "PortBlocked", wrong.origin)
     elsewhere = msgspec.structs.replace(status, host="h3")
     assert traced(TCP_80, elsewhere).verdict == DELIVERED
+    partly = traced(TCP_80, msgspec.structs.replace(status, closed=()))
+    assert partly.verdict == DELIVERED
+    (step,) = (step for step in partly.steps if step.reason)
+    assert (step.where, step.text, step.passes) == (wrong.id, found.last.text, True)
 
 
 def test_hosts_without_an_encapsulation_in_common_are_told_apart_by_what_they_speak() -> None:
@@ -312,6 +317,25 @@ def test_ports_are_found_by_name_in_any_case_by_path_and_by_an_address_that_one_
         traced(TCP_80._replace(source="10.9.9.9"))
 
 
+def test_of_several_addresses_of_the_sender_the_one_that_is_named_is_sent_from() -> None:
+    """And judged: a list may hold for it alone."""
+    second = "10.0.1.44"
+    web = msgspec.structs.replace(
+        WEB, addresses=(*WEB.addresses, second), rule_sets=(f"interface {second} web",)
+    )
+    rows = (web, rule_set("web", "deny", "deny"))
+    for named in (TCP_80._replace(source=second), TCP_80._replace(source_address=second)):
+        found = traced(named, *rows)
+        assert (str(found.packet.source), found.verdict) == (second, DROPPED)
+    assert traced(TCP_80, *rows).verdict == DELIVERED
+    # Of another family than the destination, or of another port, it is no choice.
+    six = traced(TCP_80._replace(source=second, destination="fd00:2::5"), *rows)
+    assert str(six.packet.source) == "fd00:1::4"
+    assert str(traced(TCP_80._replace(source="fd00:1::4")).packet.source) == "fd00:1::4"
+    other = traced(TCP_80._replace(source_address="10.0.2.5"), *rows)
+    assert str(other.packet.source) == "10.0.1.4"
+
+
 def test_an_address_of_two_tenants_names_no_port() -> None:
     twin = msgspec.structs.replace(WEB, id="blue-a-4", segment="blue/a")
     with pytest.raises(Invalid, match=r"address of 2 ports \(blue-a-4, red-a-4\): name one"):
@@ -342,4 +366,18 @@ def test_a_peered_network_is_reached_by_its_own_ports_and_gateways_stay_its_own(
     )
     found = traced(Question(WEB.id, "10.9.1.9"), *rows)
     assert (found.verdict, found.receiver) == (DELIVERED, "blue-a-9")
+    back = RouterPort(router="blue", segment="red/a", addresses=("10.0.1.1/24",), kind="peer")
+    for one, host, other in ((WEB, "h1", 2), (blue, "h2", 1)):
+        status = PortStatus(
+            port=one.id,
+            host=host,
+            segment=one.segment,
+            state="error",
+            code="PolicyConfigurationFailure",
+            detail="no zone",
+            closed=(f"domain {other}",),
+        )
+        shut = traced(Question(WEB.id, "10.9.1.9"), *rows, back, status)
+        assert (shut.verdict, shut.last.where) == (DROPPED, one.id)
+        assert traced(TCP_80, *rows, status).verdict == DELIVERED
     assert traced(Question(WEB.id, "10.9.1.1"), *rows).verdict == DROPPED

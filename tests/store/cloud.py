@@ -14,7 +14,7 @@ from isthmus.store import schema
 from isthmus.store.north import North
 from isthmus.store.servers import Server, ServerFiles, ensure_server, stop_server
 
-LONGEST_S = 15.0
+LONGEST_S = 60.0
 SUBNET = "/virtualNetworks/v/subnets/s"
 
 

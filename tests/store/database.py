@@ -16,7 +16,7 @@ import msgspec
 
 from isthmus.wire.ovsdb import RowId
 
-LONGEST_S = 10.0
+LONGEST_S = 30.0
 
 
 class Thing(msgspec.Struct, frozen=True, kw_only=True):

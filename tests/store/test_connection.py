@@ -296,11 +296,11 @@ def test_a_kill_in_mid_transaction_is_an_unknown_outcome_or_a_success(server: Se
 
 def test_a_server_that_hangs_is_given_up(server: Server) -> None:
     async def run() -> None:
-        async with connected(server.remote, probe_s=0.2) as one:
+        async with connected(server.remote, probe_s=1.0) as one:
             server.signal(signal.SIGSTOP)
             try:
                 with pytest.raises(OutcomeUnknown):
-                    await one.transact([insert("Thing", Thing(name="a"))], timeout_s=5.0)
+                    await one.transact([insert("Thing", Thing(name="a"))], timeout_s=LONGEST_S)
                 assert not one.connected
                 assert one.problem
             finally:
@@ -345,8 +345,9 @@ def test_an_unknown_data_base_is_named_in_the_problem(server: Server) -> None:
         one = Connection([server.remote], "Nothing", (Thing,), name="test")
         await one.start()
         try:
+            await until(lambda: "no data base Nothing" in one.problem)
             with pytest.raises(Unavailable, match="no data base Nothing"):
-                await one.loaded(0.5)
+                await one.loaded(0.1)
         finally:
             await one.stop()
 

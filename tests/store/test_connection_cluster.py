@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from isthmus.errors import Unavailable
 from isthmus.store.connection import Change
 from isthmus.store.failures import Duplicate, OutcomeUnknown
 from isthmus.wire.ovsdb import delete, insert
+from tests.ports import free_ports
 from tests.store.client import add, client, find, names, until
 from tests.store.database import Server, Thing
 
@@ -121,13 +121,13 @@ def test_who_wants_the_leader_follows_it_and_loses_nothing(cluster: list[Server]
             cluster[0].kill()
             await until(lambda: not connection.connected)
             await until(lambda: connection.connected)
-            (leader,) = [server for server in cluster[1:] if is_leader(server)]
-            assert leader.remote in remotes[1:]
             assert dict(connection.table(Thing)) == before
             await add(connection, "d")
             assert connection.counters.resumes >= 1
-            async with client(leader.remote) as other:
-                assert other.rows == connection.rows
+            for server in cluster[1:]:
+                async with client(server.remote) as other:
+                    # One that follows may hear of the last write a moment later.
+                    await until(lambda other=other: other.rows == connection.rows)  # type: ignore[misc]
 
     asyncio.run(steps())
 
@@ -144,7 +144,7 @@ def test_a_leader_that_is_asked_to_step_down_is_left(cluster: list[Server]) -> N
             await until(lambda: told[-2:] == [False, True])
             await add(connection, "b")
             assert names(connection) == {"a", "b"}
-            assert any(is_leader(server) for server in cluster[1:])
+            await until(lambda: any(is_leader(server) for server in cluster[1:]))
 
     asyncio.run(steps())
 
@@ -179,22 +179,10 @@ def test_a_server_without_a_majority_is_left_and_writes_are_refused(cluster: lis
 # -- over the network ------------------------------------------------------------------------------
 
 
-def free_port(family: socket.AddressFamily, host: str) -> int:
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
-
-
-@pytest.mark.parametrize(
-    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
-)
-def test_a_server_is_reached_over_tcp(
-    directory: Path, family: socket.AddressFamily, host: str
-) -> None:
-    port = free_port(family, host)
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_is_reached_over_tcp(directory: Path, host: str) -> None:
+    (port,) = free_ports(1, host)
+    shown = f"[{host}]" if ":" in host else host
 
     async def steps() -> None:
         async with client(f"tcp:{shown}:{port}") as connection:
@@ -209,7 +197,7 @@ def test_a_server_is_reached_over_tls_by_who_has_a_certificate(directory: Path) 
     make_authority(directory)
     issue(directory, "store", [Kind.SERVER], addresses=["127.0.0.1"])
     issue(directory, "host-1", [Kind.CLIENT])
-    port = free_port(socket.AF_INET, "127.0.0.1")
+    (port,) = free_ports(1)
     arguments = (
         f"--remote=pssl:{port}:127.0.0.1",
         f"--private-key={directory}/store-key.pem",
@@ -221,15 +209,18 @@ def test_a_server_is_reached_over_tls_by_who_has_a_certificate(directory: Path) 
     async def steps() -> None:
         tls = ssl.create_default_context(cafile=str(directory / "ca.pem"))
         async with client(remote, tls=tls, wait=False) as stranger:
+            await until(lambda: remote in stranger.problem)
             with pytest.raises(Unavailable):
-                await stranger.loaded(0.5)
+                await stranger.loaded(0.1)
         async with client(remote, wait=False) as bare:
+            await until(lambda: "certificate" in bare.problem)
             with pytest.raises(Unavailable, match="certificate"):
-                await bare.loaded(0.2)
+                await bare.loaded(0.1)
         other = ssl.create_default_context()
         async with client(remote, tls=other, wait=False) as distrustful:
+            await until(lambda: "certificate verify failed" in distrustful.problem)
             with pytest.raises(Unavailable, match="certificate verify failed"):
-                await distrustful.loaded(0.5)
+                await distrustful.loaded(0.1)
         tls.load_cert_chain(directory / "host-1.pem", directory / "host-1-key.pem")
         async with client(remote, tls=tls) as connection:
             many = [Thing(name=f"t{n}", words=("x" * 50,)) for n in range(2000)]

@@ -225,8 +225,9 @@ def test_an_unreachable_server_is_named_and_waited_for(directory: Path) -> None:
 
     async def steps() -> None:
         async with client(late.remote, wait=False) as connection:
+            await until(lambda: "late/db.sock" in connection.problem)
             with pytest.raises(Unavailable, match=r"late/db\.sock"):
-                await connection.loaded(0.2)
+                await connection.loaded(0.1)
             assert not connection.connected
             with pytest.raises(Unavailable, match=r"late/db\.sock"):
                 await add(connection, "x")

@@ -160,7 +160,7 @@ def test_what_cannot_be_read_changes_nothing_and_everything_is_read_again(
     async def steps() -> None:
         async with (
             server.listening(),
-            client(server.remote, on_changes=changes.extend, probe_s=0.1) as connection,
+            client(server.remote, on_changes=changes.extend) as connection,
         ):
             server.say(said)
             if said.endswith(b'"params":') or said.startswith(b"{{"):
@@ -273,11 +273,11 @@ def test_a_server_that_no_longer_leads_is_left_by_who_wants_the_leader(server: S
 
 def test_a_silent_server_is_asked_and_then_left(server: Scripted) -> None:
     async def steps() -> None:
-        async with server.listening(), client(server.remote, probe_s=0.05) as connection:
+        async with server.listening(), client(server.remote, probe_s=0.5) as connection:
             await until(lambda: len(server.asked("echo")) >= 2)
             assert connection.counters.reloads == 1
             del server.answers["echo"]
-            await until(lambda: connection.counters.reloads == 2)
+            await until(lambda: connection.counters.reloads >= 2)
 
     asyncio.run(steps())
 

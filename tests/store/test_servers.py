@@ -22,7 +22,17 @@ from isthmus.store.clusters import cluster_status, join_server, parse_cluster_st
 from isthmus.store.commands import output_of
 from isthmus.store.connection import Connection
 from isthmus.store.servers import ServerFiles, ensure_server, running, stop_server
-from tests.store.cloud import furnish, interface, north_server, opened, put, restart, until
+from tests.ports import free_ports
+from tests.store.cloud import (
+    LONGEST_S,
+    furnish,
+    interface,
+    north_server,
+    opened,
+    put,
+    restart,
+    until,
+)
 
 pytestmark = pytest.mark.system
 
@@ -189,7 +199,7 @@ def test_a_backup_made_under_writes_is_restored_whole(directory: Path) -> None:
 @contextlib.asynccontextmanager
 async def cluster(directory: Path) -> AsyncIterator[list[ServerFiles]]:
     """Three servers of the north store on loopback."""
-    addresses = [f"tcp:127.0.0.1:{port}" for port in _free_ports(3)]
+    addresses = [f"tcp:127.0.0.1:{port}" for port in free_ports(3)]
     members = [ServerFiles("north", directory / f"d{n}", directory / f"r{n}") for n in range(3)]
     await ensure_server(
         "north",
@@ -211,7 +221,7 @@ async def cluster(directory: Path) -> AsyncIterator[list[ServerFiles]]:
 
 
 async def _joined(files: ServerFiles) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONGEST_S):
         while True:
             with contextlib.suppress(Unavailable):
                 found = await cluster_status(files, schema.NORTH)
@@ -220,15 +230,8 @@ async def _joined(files: ServerFiles) -> None:
             await asyncio.sleep(0.05)
 
 
-def _free_ports(count: int) -> Iterator[int]:
-    opened_ones = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    yield from [one.getsockname()[1] for one in opened_ones]
-    for one in opened_ones:
-        one.close()
-
-
 async def _leader(members: list[ServerFiles]) -> ServerFiles:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONGEST_S):
         while True:
             for files in members:
                 with contextlib.suppress(Unavailable):
@@ -274,21 +277,26 @@ def test_a_cluster_of_three_survives_its_leader_and_no_acknowledged_write_is_los
                 await asyncio.gather(*clients)
             alive = [files for files in members if files != dead]
             for files in alive:
-                found = await _names(files)
-                assert acknowledged <= found
+                await _has(files, acknowledged)
 
     asyncio.run(go())
 
 
-async def _names(files: ServerFiles) -> set[str]:
+async def _has(files: ServerFiles, interfaces: set[str]) -> None:
+    """Wait until a server has them: one that follows hears of the last a moment later."""
     from isthmus.store import north_rows
 
     connection = Connection([files.remote], schema.NORTH, north_rows.TABLES, name="test")
     await connection.start()
     try:
-        await connection.loaded(10)
-        rows = connection.table(north_rows.Resource).values()
-        return {row.resource_id for row in rows if row.kind == "networkInterfaces"}
+        await connection.loaded(LONGEST_S)
+        rows = connection.table(north_rows.Resource)
+        await until(
+            lambda: (
+                interfaces
+                <= {row.resource_id for row in rows.values() if row.kind == "networkInterfaces"}
+            )
+        )
     finally:
         await connection.stop()
 

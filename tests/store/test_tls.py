@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.store.servers import ServerFiles, ServerTls, ensure_server, stop_server
 from isthmus.wire.ovsdb import insert
+from tests.ports import free_ports
+from tests.store.cloud import LONGEST_S, until
 
 pytestmark = pytest.mark.system
 
@@ -37,8 +38,7 @@ def test_a_host_with_a_certificate_of_ours_writes_and_a_stranger_does_not(
             make_authority(folder)
             for name in ("controller", "h1"):
                 issue(folder, name)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        (port,) = free_ports(1)
         files = ServerFiles("south", directory / "d", directory / "r")
         await ensure_server(
             "south",
@@ -61,13 +61,14 @@ def test_a_host_with_a_certificate_of_ours_writes_and_a_stranger_does_not(
                 await connection.start()
                 try:
                     if welcome:
-                        await connection.loaded(10)
+                        await connection.loaded(LONGEST_S)
                         row = Heartbeat(host="h1", at_s=1)
                         await connection.transact([insert(row.TABLE, row)])
                         assert list(connection.table(Heartbeat).values()) == [row]
                     else:
+                        await until(lambda: remote in connection.problem)  # noqa: B023  # awaited here
                         with pytest.raises(Unavailable, match="ssl"):
-                            await connection.loaded(1)
+                            await connection.loaded(0.1)
                 finally:
                     await connection.stop()
         finally:

@@ -22,7 +22,7 @@ from isthmus_lab.links import links_of
 
 BRIDGE = "br-test"
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-_LONGEST_S = 10.0
+_LONGEST_S = 60.0
 
 
 class RealSwitch:
@@ -64,6 +64,10 @@ class RealSwitch:
     def stop_forwarding(self) -> None:
         """Kill ovs-vswitchd; its flows are lost."""
         self._stop("ovs-vswitchd")
+
+    def halt_forwarding(self) -> None:
+        """Let ovs-vswitchd answer nothing more, until it is stopped."""
+        os.kill(int(self._pid_file("ovs-vswitchd").read_text()), signal.SIGSTOP)
 
     def add_port(self, name: str, number: int) -> None:
         """An internal port: a NIC in the switch's namespace, up."""

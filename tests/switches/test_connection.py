@@ -184,6 +184,7 @@ def test_a_request_under_way_fails_when_the_switch_dies(switch: RealSwitch) -> N
     async def die() -> None:
         async with connected(switch) as connection:
             flows = [Flow(0, n, oxm.match(oxm.reg(0, n)), b"", 7) for n in range(2000)]
+            switch.halt_forwarding()  # so that it is surely still under way
             applying = asyncio.create_task(apply(connection, flows))
             await asyncio.sleep(0)
             await asyncio.to_thread(switch.stop_forwarding)

@@ -24,10 +24,12 @@ BAD = of.Flow(0, 66, b"", b"", 0x66)
 
 
 @asynccontextmanager
-async def running(path: Path, received: list[PacketIn] | None = None) -> AsyncIterator[Connection]:
+async def running(
+    path: Path, received: list[PacketIn] | None = None, answer_s: float = 30.0
+) -> AsyncIterator[Connection]:
     packets = [] if received is None else received
     connection = Connection(
-        path, on_connected=lambda: None, on_packet_in=packets.append, answer_s=0.2
+        path, on_connected=lambda: None, on_packet_in=packets.append, answer_s=answer_s
     )
     task = asyncio.create_task(connection.run())
     try:
@@ -134,9 +136,12 @@ def test_a_switch_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     silent = once(of.Type.MULTIPART_REQUEST, b"")
 
     async def steps() -> None:
-        async with scripted(tmp_path / "s", silent), running(tmp_path / "s") as connection:
+        async with (
+            scripted(tmp_path / "s", silent),
+            running(tmp_path / "s", answer_s=1.0) as connection,
+        ):
             await until(lambda: connection.connected)
-            with pytest.raises(Unavailable, match=r"did not answer in 0\.2 s"):
+            with pytest.raises(Unavailable, match=r"did not answer in 1 s"):
                 await connection.dump_flows()
             await until(lambda: connection.connected and connection.counters.connects == 2)
 

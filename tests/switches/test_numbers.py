@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
-from isthmus.policy.rows import Row, Rule, RuleSet
+from isthmus.policy.rows import RouterPort, Row, Rule, RuleSet
 from isthmus.switches.ovs.facts import Assigned, LocalPort, Problem, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import MOST_GROUPS
+from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
 from tests.switches.policy_rows import (
     claim,
     flow_texts,
@@ -271,13 +271,22 @@ def test_with_room_the_port_works() -> None:
     assert lets_pass(engine)
 
 
-@pytest.mark.parametrize("kind", [PROFILE_NUMBERS, FILTER_NUMBERS])
-def test_a_port_whose_rules_find_no_number_says_so_and_lets_nothing_pass(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "what", "what_for"),
+    [
+        (PROFILE_NUMBERS, "lists", "direction of what applies to an interface or a subnet"),
+        (FILTER_NUMBERS, "combinations of lists", "that applies to an address and its subnet"),
+    ],
+)
+def test_a_port_whose_rules_find_no_number_says_so_and_lets_nothing_pass(
+    kind: str, what: str, what_for: str
+) -> None:
     engine = host_with(full(kind), *rules_of())
-    what = "lists" if kind == PROFILE_NUMBERS else "combinations of lists"
-    assert problems(engine)[WEB.id] == (
-        f"this host holds 65534 {what} of rules; until then nothing passes"
-    )
+    assert {problem.detail for problem in engine.rows(Problem).values()} == {
+        f"this host holds 65534 {what} of rules, one for each {what_for}: let more of them share"
+        f" their access control lists, or move ports to other hosts; until then nothing passes {e}"
+        for e in ("from or to 10.0.1.4", "by IPv6")
+    }
     assert not [
         t for t in flow_texts(engine) if "table=42," in t and "reg0=0x3," in t and "goto" in t
     ]
@@ -285,10 +294,53 @@ def test_a_port_whose_rules_find_no_number_says_so_and_lets_nothing_pass(kind: s
 
 def test_one_group_too_many_closes_the_list_that_speaks_of_it() -> None:
     engine = host_with(full("group 1"), *rules_of("web", "app"))
-    assert "rules speak of app, one group more than the 128" in problems(engine)[WEB.id]
+    assert problems(engine)[WEB.id] == (
+        "its rules speak of app, one group more than the 128 of red that rules on one host can"
+        " speak of, each once as a source and once as a destination, and once more for stateless"
+        " rules: let rules name fewer groups, or prefixes, or move ports to other hosts; until then"
+        " no inbound connection under web passes"
+    )
 
 
 def test_a_network_without_a_zone_says_so_on_its_ports() -> None:
     engine = host_with(full(ZONES), *rules_of())
-    assert WEB.id in problems(engine)
+    assert problems(engine)[WEB.id] == (f"{no_zone('red')}; until then nothing passes")
     assert not lets_pass(engine)
+
+
+def no_zone(wanting: str) -> str:
+    return (
+        f"no connection tracking zone is left for {wanting}: this host holds 65535, one for each"
+        " network that its ports are in or can reach, and one for each two of these that are"
+        " peered: move the ports of some networks to other hosts"
+    )
+
+
+def test_two_peered_networks_without_a_zone_say_so_on_the_ports_of_both() -> None:
+    """Within each of them all is as it was."""
+    other = port("blue", "b", 5)
+    legs = (
+        RouterPort(router="red", segment="blue/b", addresses=("10.9.2.1/24",), kind="peer"),
+        RouterPort(router="blue", segment="red/a", addresses=("10.8.1.1/24",), kind="peer"),
+    )
+    rows: list[Row | LocalPort] = [
+        *network_rows("blue"),
+        other,
+        claim(other, "h1"),
+        local(other, 4),
+        *legs,
+    ]
+    engine = host_with(full(ZONES, leave=2), *rules_of(), *rows)
+    found = {one.port: one for one in engine.rows(Problem).values()}
+    assert {name: (one.detail, one.closes) for name, one in found.items()} == {
+        name: (f"{no_zone(pair)}; until then nothing passes between these", f"domain {peer}")
+        for name, pair, peer in ((WEB.id, "red and blue", 2), (other.id, "blue and red", 1))
+    }
+    assert lets_pass(engine)
+    with_room = host_with(full(ZONES, leave=3), *rules_of(), *rows)
+    assert problems(with_room) == {}
+    routes = [
+        [text for text in flow_texts(one) if text.startswith(f"table={Stage.ROUTE.value},")]
+        for one in (with_room, engine)
+    ]
+    assert len(routes[0]) - len(routes[1]) == 2

@@ -238,6 +238,19 @@ def test_every_stage_ends_in_a_flow_that_drops() -> None:
     assert drops == sorted(f"table={stage.value},priority=0 actions=drop" for stage in Stage)
 
 
+def test_what_a_guest_says_of_its_address_pairs_takes_nothing_from_its_dhcp() -> None:
+    mac = "02:00:5e:00:00:01"
+    of = msgspec.structs.replace(port("red", "a", 4), pairs=(f"10.0.1.9/32 {mac}",))
+    engine = compiled("h1", [*_GROUND, of, local(of, 7)])
+    texts = [text for text in flow_texts(engine) if "meter:" in text]
+    meters = {text: text.partition("meter:")[2].partition(",")[0] for text in texts}
+    of_pairs = {meter for text, meter in meters.items() if mac in text}
+    of_dhcp = {meter for text, meter in meters.items() if mac not in text}
+    assert (len(of_dhcp), len(of_pairs)) == (1, 1)
+    assert of_dhcp | of_pairs == {str(key) for key in engine.rows(Meter)}
+    assert of_dhcp != of_pairs
+
+
 def _problems(engine: Engine) -> list[tuple[str, str]]:
     return sorted((problem.port, problem.code) for problem in engine.rows(Problem).values())
 

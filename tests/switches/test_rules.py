@@ -108,7 +108,10 @@ def test_a_list_that_lets_everything_pass_costs_no_flow_and_no_tracking() -> Non
     )
     assert flows_of(opened, *stages) == flows_of(without, *stages)
     # A list that is not there at all is no list that lets pass.
-    assert problems(free) == {"no rule set is called web; until then nothing passes"}
+    assert problems(free) == {
+        f"no rule set is called web; until then no {way} connection under web passes"
+        for way in ("inbound", "outbound")
+    }
 
 
 def test_a_rule_costs_one_flow_for_each_family_and_level_whoever_is_under_it() -> None:
@@ -217,7 +220,10 @@ def test_keywords_are_prefixes_of_the_router_s_network_and_of_its_own_gateways()
 
 def test_a_rule_set_that_is_not_known_lets_nothing_pass_and_is_named() -> None:
     engine = host()
-    assert problems(engine) == {"no rule set is called web; until then nothing passes"}
+    assert problems(engine) == {
+        f"no rule set is called web; until then no {way} connection under web passes"
+        for way in ("inbound", "outbound")
+    }
     allowed = [text for text in texts_of(engine, Stage.IN_INTERFACE) if "goto" in text]
     assert [text for text in allowed if "priority=1," not in text] == []
     put(engine, RuleSet(id="web"))
@@ -231,7 +237,9 @@ def test_a_refused_list_closes_and_opens_again() -> None:
     put_key = "1 in web"
     engine.put(Refused, put_key, Refused("the switch refuses a flow: X"))
     engine.settle()
-    assert problems(engine) == {"the switch refuses a flow: X; until then nothing passes"}
+    assert problems(engine) == {
+        "the switch refuses a flow: X; until then no inbound connection under web passes"
+    }
     mine = [t for t in texts_of(engine, Stage.IN_INTERFACE) if "reg4=0x10000/" in t]
     assert [("drop" in text) for text in mine] == [True]
     engine.put(Refused, put_key, None)

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``ofproto/trace`` of Open vSwitch 3.1 says, read."""
+"""What ``ofproto/trace`` of Open vSwitch 3.1 says, read: written by hand, and as a real switch has
+said it (`record_traces`)."""
 
 from __future__ import annotations
 
-from isthmus.switches.ovs.pipeline import Stage
-from isthmus.switches.ovs.traced import first_question, read, second_question
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from isthmus.switches.ovs.pipeline import DROPS, Stage
+from isthmus.switches.ovs.traced import Traced, first_question, read, second_question
+from tests.switches.record_traces import HERE, PROVIDER, Recorded
 
 FLOW = "tcp,in_port=3,dl_src=02:00:00:00:00:01,nw_src=10.0.1.4,nw_dst=10.0.2.4,tp_src=1,tp_dst=80"
 TRACKED = f"""Flow: {FLOW}
@@ -129,3 +136,91 @@ def test_of_icmp_of_ipv6_the_switch_reads_other_names_than_it_writes() -> None:
     _, (_, text, _) = second_question("br-int", fields)
     for part in ("ct_ipv6_src=fd00::4", "ct_nw_proto=58", "ct_tp_src=128", "icmpv6_type=128"):
         assert part in text.split(",")
+
+
+# -- recorded from a real switch -------------------------------------------------------------------
+
+PLAIN = [stage for stage in Stage if stage.name.startswith("PLAIN_") and "SUBNET" not in stage.name]
+NO_RULES = [stage.name for stage in PLAIN if "INTERFACE" not in stage.name]
+"""The stages of stateless rules where nothing is under any."""
+ENTERED = ["CLASSIFY", "ADMISSION", "DISPATCH"]
+LOOKED_FOR = ["ROUTE", "NEIGHBOUR", "RESOLVED"]
+FOLLOWED = [*ENTERED, "FORWARD", "RECEIVER", *NO_RULES, "TRACK"]
+CARRIED = [*ENTERED, "FORWARD", *NO_RULES, "TRACK", "COMMIT", "DELIVER", "TUNNEL"]
+ARRIVED = ["CLASSIFY", "SOURCE", "SOURCE_MAC", *FOLLOWED[3:], "COMMIT", "DELIVER"]
+JUDGED = [
+    *("JUDGE", "SOURCE_GROUPS", "TARGET_GROUPS", "INITIATOR", "OUT_INTERFACE", "OUT_SUBNET"),
+    *("RESPONDER", "IN_SUBNET", "IN_INTERFACE"),
+]
+ANSWERED = [*ENTERED, "ROUTE", *NO_RULES, "TRACK", "COMMIT", "DELIVER"]
+
+
+class Expected(NamedTuple):
+    outcome: str
+    stages: list[str]
+    host: str = ""
+    """Where the tunnel leads."""
+
+
+RECORDED = {
+    "to-beside": Expected("port", [*FOLLOWED, "COMMIT", "DELIVER"]),
+    "to-vxlan": Expected("tunnel", CARRIED, "h2"),
+    "to-nvgre": Expected("tunnel", CARRIED, "h3"),
+    "from-vxlan": Expected("port", ARRIVED),
+    "from-nvgre": Expected("port", ARRIVED),
+    "to-ruled": Expected("tracked", FOLLOWED),
+    "to-ruled-2": Expected("port", [*JUDGED, "COMMIT", "DELIVER"]),
+    "ipv6-to-ruled": Expected("tracked", FOLLOWED),
+    "ipv6-to-ruled-2": Expected("port", [*JUDGED, "COMMIT", "DELIVER"]),
+    **{f"{kind}-denied": Expected("tracked", FOLLOWED) for kind in ("tcp", "udp", "sctp")},
+    **{f"{kind}-denied-2": Expected("dropped", JUDGED) for kind in ("tcp", "udp", "sctp")},
+    "protocol-denied": Expected("tracked", FOLLOWED),
+    "protocol-denied-2": Expected("dropped", JUDGED),
+    "routed": Expected("port", [*ENTERED, *LOOKED_FOR, *FOLLOWED[3:], "COMMIT", "DELIVER"]),
+    "gateway": Expected("answered", ANSWERED),
+    "gateway-ipv6": Expected("answered", ANSWERED),
+    "arp": Expected("answered", [*ENTERED, *LOOKED_FOR[1:]]),
+    "dhcp": Expected("controller", ENTERED),
+    "broadcast": Expected("tracked", [*ENTERED, "FORWARD", *NO_RULES, "TRACK"]),
+    "forged": Expected("dropped", ENTERED[:2]),
+    "no-route": Expected("dropped", [*ENTERED, "ROUTE"]),
+    "no-port": Expected("dropped", [*ENTERED, "FORWARD"]),
+}
+
+
+def recorded(name: str) -> Recorded:
+    return msgspec.json.decode((HERE / f"{name}.json").read_bytes(), type=Recorded)
+
+
+def told(name: str) -> Traced:
+    found = recorded(name)
+    return read("\n".join(found.said), found.in_port)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_where_a_real_switch_says_that_a_packet_goes(name: str) -> None:
+    found, expected = told(name), RECORDED[name]
+    assert found.outcome == expected.outcome
+    assert [entry.stage for entry in found.entries] == expected.stages
+    assert found.peer == PROVIDER.get(expected.host, "")
+    assert (found.port > 0) == (expected.outcome in ("port", "tunnel", "answered"))
+    assert all(entry.cookie for entry in found.entries)
+    assert {entry.stage for entry in found.entries} <= {stage.name for stage in DROPS}
+
+
+def test_a_broadcast_goes_to_every_member_and_into_every_tunnel_and_no_way_beyond_is_ours() -> None:
+    found = told("broadcast-2")
+    stages = [entry.stage for entry in found.entries]
+    assert (found.outcome, stages.count("TUNNEL"), stages.count("DELIVER")) == ("tunnel", 2, 2)
+    assert "CLASSIFY" not in stages
+    assert stages.count("RECEIVER") == 3
+    assert set(RECORDED) | {"broadcast-2"} == {path.stem for path in HERE.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", [n for n in RECORDED if f"{n}-2" in RECORDED])
+def test_what_is_asked_on_is_what_was_asked_of_the_switch(name: str) -> None:
+    """And was understood: the switch has answered it."""
+    command, arguments = second_question("br-int", told(name).fields)
+    found = recorded(f"{name}-2")
+    assert (command, [*arguments]) == (found.command, found.arguments)
+    assert told(f"{name}-2").entries[0].stage == "JUDGE"

@@ -13,6 +13,7 @@ from itertools import count
 
 import pytest
 
+from isthmus.wire.ethernet import BROADCAST
 from isthmus_lab import packets
 from isthmus_lab.namespaces import entered
 from tests.system import cloud as clouds
@@ -53,6 +54,7 @@ LISTS = (
         outbound="Deny",
     ),
     access_control_list("outward", rule("UDP", type="Outbound", stateless=True)),
+    access_control_list("served", rule("UDP", "5353")),
     access_control_list("watched", rule("132", "6000", action="Deny"), inbound="Permit"),
 )
 
@@ -63,6 +65,7 @@ PLANS = (
     Plan("plain", "h1", ((40, "plain"),)),
     Plan("shut", "h1", ((41, "shut"),)),
     Plan("watched", "h1", ((42, "watched"),)),
+    Plan("served", "h1", ((43, "served"),)),
 )
 
 _source_ports = count(20000)
@@ -193,5 +196,31 @@ def test_an_answer_is_for_who_has_asked_whatever_its_mac_address(
     found = arrivals_at(awaited, guest.send, sent)
     assert found == {
         victim.plan.name: {"to the victim itself"},
+        accomplice.plan.name: {"to who asked"},
+    }
+
+
+@each_family
+@each_carriage
+def test_an_answer_that_is_led_to_all_comes_to_nobody(cloud: Cloud, host: str, family: int) -> None:
+    """The neighbour's rules would let the question in, and the answer is judged by it."""
+    accomplice, guest, victim = cloud[f"free{host[1]}"], cloud["watched"], cloud["served"]
+    ports = next(_source_ports), 5353
+    question = asked(accomplice, guest, family, ports)
+    assert arrivals(accomplice, guest, {"question": question}, ("question",))
+    ends = guest.address(family), accomplice.address(family)
+
+    def led(mark: bytes) -> bytes:
+        return packets.ethernet(BROADCAST, guest.mac, packets.udp(*ends, ports[::-1], mark))
+
+    sent = {
+        "led": led,
+        "to who asked": answered(accomplice, guest, family, ports),
+        "a question": asked(guest, victim, family, (next(_source_ports), 5353)),
+    }
+    awaited = {victim: ("a question",), accomplice: ("to who asked",)}
+    found = arrivals_at(awaited, guest.send, sent)
+    assert found == {
+        victim.plan.name: {"a question"},
         accomplice.plan.name: {"to who asked"},
     }

@@ -206,11 +206,10 @@ def test_rules_hold_between_peered_networks(
             "protocol": 17,
             "port": port,
             "family": family,
-            "switches": "true",
         }
-        told = cloud.north.trace("a1", target, **how)
+        told = cloud.trace("a1", target, **how)
         assert (told["verdict"], told["switches"]["verdict"]) == (verdict, verdict), told
-    back = cloud.north.trace(target, "db", family=family, switches="true")
+    back = cloud.trace(target, "db", family=family)
     assert (back["verdict"], back["switches"]["verdict"]) == ("delivered", "delivered"), back
 
 
@@ -289,7 +288,7 @@ def announce(cloud: Cloud, holder: str, family: int, address: str) -> None:
 
     def is_heard() -> bool:
         nic.send([announcement(nic, family, address)])
-        told = cloud.north.trace("db", address, switches="true")
+        told = cloud.trace("db", address)
         return bool(told["receiver"] == holder)
 
     until(is_heard)
@@ -388,7 +387,7 @@ def test_a_port_is_on_the_servers_that_it_is_allowed_only(cloud: Cloud) -> None:
     only("h2", "h3")
     until(lambda: location() is None)
     assert reached(awaited=False) == [False] * 6
-    told = cloud.north.trace("a1", "kept-out", switches="true")
+    told = cloud.trace("a1", "kept-out")
     assert (told["verdict"], told["switches"]["verdict"]) == ("dropped", "dropped")
     only("h1", "h2")
     until(lambda: location() == {"resourceRef": "/servers/h1"})

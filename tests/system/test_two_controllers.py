@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from isthmus.errors import IsthmusError
 
 pytestmark = pytest.mark.system
 
-LONGEST_S = 20.0
+LONGEST_S = 60.0
 
 
 class Controller:
@@ -65,6 +66,8 @@ class Controller:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    close = kill
 
     def client(self) -> Client:
         return Client(f"unix:{self.socket}")
@@ -127,6 +130,12 @@ def ports(controller: Controller) -> int:
         return total
 
 
+def heartbeats(controller: Controller) -> set[str]:
+    """Whose it sees, moving or not."""
+    with controller.client() as client:
+        return {one["name"] for one in client.status()["controllers"]}
+
+
 def furnish(controller: Controller) -> None:
     with controller.client() as client:
         client.put("/logicalNetworks/u", {"properties": {"networkVirtualizationEnabled": "True"}})
@@ -171,7 +180,7 @@ def test_both_serve_and_what_either_takes_is_derived_by_one(
         add_port(first, f"a{number}")
         add_port(second, f"b{number}")
     until(lambda: ports(first) == ports(second) == 10)
-    assert first.deriver()[:2] == second.deriver()[:2] == ("c1", 1)
+    until(lambda: first.deriver()[:2] == second.deriver()[:2] == ("c1", 1))
 
 
 def test_when_the_deriver_is_killed_the_other_takes_over_and_loses_nothing(
@@ -188,7 +197,7 @@ def test_when_the_deriver_is_killed_the_other_takes_over_and_loses_nothing(
     until(first.answers)
     add_port(first, "after")
     until(lambda: ports(second) == ports(first) == 3)
-    assert first.deriver()[0] == "c2"
+    until(lambda: first.deriver()[0] == "c2")
 
 
 def test_a_deriver_that_hung_writes_nothing_after_its_successor(
@@ -203,7 +212,7 @@ def test_a_deriver_that_hung_writes_nothing_after_its_successor(
     for number in range(10):
         add_port(first, f"late{number}")
     until(lambda: ports(first) == ports(second) == 11)
-    assert first.deriver()[:2] == ("c2", 2)
+    until(lambda: first.deriver()[:2] == ("c2", 2))
     log = (first.run_directory / "log").read_text()
     assert "Traceback" not in log
 
@@ -217,26 +226,31 @@ def test_one_that_ends_orderly_is_replaced_at_once(
     assert first.process.wait(LONGEST_S) == 0
     first.process = None
     assert not first.socket.exists()
-    started = time.monotonic()
+    # It takes its heartbeat along: that of one that was killed would stay, and be waited for.
+    until(lambda: heartbeats(second) == {"c2"})
     until(lambda: second.deriver()[0] == "c2")
-    # Not a figure: the heartbeat of one that was killed would be waited for three seconds.
-    assert time.monotonic() - started < 2.5
     assert os.path.exists(first.run_directory / "north.sock")  # noqa: PTH110  # a socket
 
 
-def test_a_controller_works_on_any_server_that_holds_both_data_bases() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ct", dir="/tmp"))
-    controller = Controller(folder, "c1")
-    controller.use_store(f"unix:{folder}/db.sock")
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="ct", dir="/tmp"))
+    yield made
+    shutil.rmtree(made)
+
+
+@contextlib.contextmanager
+def server_of_others(folder: Path, versions: Mapping[str, str]) -> Iterator[str]:
+    """One that holds both data bases, with other `versions` of their schemas than ours if given;
+    its remote."""
     databases = []
     for name in ("north", "south"):
         command = [sys.executable, "-m", "isthmus.cli.main", "store", "schema", name]
-        printed = subprocess.run(command, check=True, capture_output=True).stdout
-        (folder / f"{name}.ovsschema").write_bytes(printed)
+        printed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        file = folder / f"{name}.ovsschema"
+        file.write_text(json.dumps({**printed, "version": versions.get(name, printed["version"])}))
         databases.append(str(folder / f"{name}.db"))
-        subprocess.run(
-            ["ovsdb-tool", "create", databases[-1], str(folder / f"{name}.ovsschema")], check=True
-        )
+        subprocess.run(["ovsdb-tool", "create", databases[-1], str(file)], check=True)
     server = subprocess.Popen(
         [
             *("ovsdb-server", "-vconsole:off", f"--remote=punix:{folder}/db.sock"),
@@ -244,14 +258,41 @@ def test_a_controller_works_on_any_server_that_holds_both_data_bases() -> None:
         ]
     )
     try:
+        yield f"unix:{folder}/db.sock"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.parametrize("store", ["north", "south"])
+@pytest.mark.parametrize(
+    ("version", "advice"), [("0.1.0", "ovsdb-client convert"), ("99.0.0", "newer program")]
+)
+def test_a_schema_of_others_that_is_not_ours_is_refused_with_what_to_do(
+    folder: Path, store: str, version: str, advice: str
+) -> None:
+    controller = Controller(folder, "c1")
+    with server_of_others(folder, {store: version}) as remote:
+        controller.use_store(remote)
+        controller.start()
+        assert controller.process is not None
+        try:
+            assert controller.process.wait(LONGEST_S) == 1
+        finally:
+            controller.kill()
+    log = (controller.run_directory / "log").read_text()
+    assert f"{remote} has schema version {version}" in log
+    assert advice in log
+    assert "Traceback" not in log
+
+
+def test_a_controller_works_on_any_server_that_holds_both_data_bases(folder: Path) -> None:
+    controller = Controller(folder, "c1")
+    with server_of_others(folder, {}) as remote, contextlib.closing(controller):
+        controller.use_store(remote)
         controller.start()
         until(controller.answers)
         furnish(controller)
         add_port(controller, "n")
         until(lambda: controller.deriver() == ("c1", 1, True) and ports(controller) == 1)
         assert not (folder / "data" / "north.db").exists()
-    finally:
-        controller.kill()
-        server.terminate()
-        server.wait()
-        shutil.rmtree(folder)

@@ -74,7 +74,13 @@ def decision_of(cookie: int, state: HostState) -> Decision | None:
     return decisions(state).get(unit_of_cookie(cookie))
 
 
-RULE_STAGES = (Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE)
+RULE_STAGES = (
+    *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE),
+    *(Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
+    *(Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
+)
+"""Where rules decide. Where a stateless rule of one level lets a packet pass and the other level
+none, it is judged once more with its connection, and counted twice for the first."""
 
 
 def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:

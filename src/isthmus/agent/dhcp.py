@@ -7,10 +7,13 @@ state: any host gives a guest the same answer.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 from isthmus.addresses import Mac, parse_mac
+from isthmus.derive.engine import Engine, Index, Key
 from isthmus.policy.rows import Port, Segment, Subnet
+from isthmus.switches.ovs.facts import Ground
 from isthmus.wire import dhcp
 from isthmus.wire.dhcp import Kind, Reply, Request, Route
 from isthmus.wire.ethernet import (
@@ -33,6 +36,29 @@ _DEFAULT = IPv4Network("0.0.0.0/0")
 
 SERVER_MAC = Mac(0x020000000001)
 """Source of answers on a segment without a router, whose MAC address it would else be."""
+
+
+def _segment_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, Subnet)
+    return (row.segment,)
+
+
+SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
+
+
+def surroundings(engine: Engine, port: Port) -> tuple[Segment, Subnet, Ground] | None:
+    """The segment of a port and the subnet of its DHCP address, if they are known. `engine` has
+    `SUBNETS_BY_SEGMENT`."""
+    segment = engine.rows(Segment).get(port.segment)
+    ground = engine.rows(Ground).get(port.segment)
+    if segment is None or ground is None or not port.dhcp_address:
+        return None
+    address = ip_address(port.dhcp_address)
+    for key in engine.entry(SUBNETS_BY_SEGMENT, port.segment):
+        subnet = engine.rows(Subnet).get(key)
+        if subnet is not None and address in ip_network(subnet.prefix):
+            return segment, subnet, ground
+    return None
 
 
 def answer_frame(

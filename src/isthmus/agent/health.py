@@ -18,9 +18,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-from pyroute2 import IPRoute
 
 from isthmus.errors import Invalid
 
@@ -65,6 +62,8 @@ async def health(
 
 def _underlay(address: IPv4Address) -> tuple[str, int]:
     """The interface that has the provider address, and its MTU; nothing and 0 if none has."""
+    from pyroute2 import IPRoute  # here, not above: it takes a third of an agent's imports
+
     with IPRoute() as links:
         for found in links.get_addr(family=socket.AF_INET, address=str(address)):
             (link,) = links.get_links(found["index"])
@@ -118,6 +117,9 @@ def _is_answer(data: bytes, identifier: int, size: int) -> bool:
 
 
 def _certificate(file: Path) -> dict[str, object]:
+    from cryptography import x509  # as pyroute2 above
+    from cryptography.x509.oid import NameOID
+
     try:
         found = x509.load_pem_x509_certificate(file.read_bytes())
     except (OSError, ValueError) as error:

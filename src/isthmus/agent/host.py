@@ -8,15 +8,18 @@ derives; flows, conditions and reports come out. The process around it only carr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, ip_address, ip_network
-from typing import Generic, NamedTuple, TypeVar
+from ipaddress import IPv4Address
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.dhcp import SUBNETS_BY_SEGMENT
 from isthmus.agent.pairs import Pairs
+from isthmus.agent.refusals import Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
+from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine, Index, Key
 from isthmus.policy.rows import (
     Claim,
@@ -31,22 +34,17 @@ from isthmus.policy.rows import (
     Row,
     Rule,
     RuleSet,
-    Segment,
-    Subnet,
 )
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import (
     THIS,
-    Ground,
     LocalPort,
     Location,
     Meter,
     Problem,
-    Refused,
     ThisHost,
     TrackedAddress,
 )
-from isthmus.switches.ovs.filters import Compiled
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
@@ -63,13 +61,7 @@ def _port_of(_key: Key, row: object) -> Iterable[Key]:
     return (row.port,)
 
 
-def _segment_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Subnet)
-    return (row.segment,)
-
-
 PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
-SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
 
 
 class Identity(NamedTuple):
@@ -87,24 +79,6 @@ class Changes(NamedTuple):
     deletes: tuple[Flow, ...]
     meters: tuple[of.Meter, ...]
     deleted_meters: tuple[of.Meter, ...]
-
-
-OurRow = TypeVar("OurRow", bound=Row)
-
-
-class Stored(NamedTuple, Generic[OurRow]):
-    """A row of ours in the store."""
-
-    row_id: RowId
-    row: OurRow
-
-
-class SouthChange(NamedTuple):
-    """One row of the south store that came, changed or went."""
-
-    row_id: RowId
-    old: Row | None
-    new: Row | None
 
 
 class HostState:
@@ -128,16 +102,15 @@ class HostState:
         self.probe = 0
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
-        self.refusals: dict[FlowKey, str] = {}
-        """Flows that the switch did not take, and its words."""
+        self.refusals = Refusals(self.engine)
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self._pairs = Pairs()
-        self._closed: set[Key] = set()
-        """Lists of rules and ports of which the switch refuses a flow."""
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._to_report: set[str] = set()
+        self._reported: set[str] = set()
+        """Ports that were ours when they were last reported."""
 
     # -- input -------------------------------------------------------------------------------------
 
@@ -154,7 +127,7 @@ class HostState:
         mine = self.identity.host
         match row:
             case PortStatus():
-                _keep(self.statuses, row.port, row_id, row, gone=new is None)
+                keep(self.statuses, row.port, row_id, row, gone=new is None)
                 self._to_report.add(row.port)
             case Heartbeat():
                 self.heartbeat = None if new is None else Stored(row_id, row)
@@ -169,16 +142,16 @@ class HostState:
                 if isinstance(row, Claim):
                     self._to_report.add(row.port)
                     if row.host == mine:
-                        _keep(self.claims, row.port, row_id, row, gone=new is None)
+                        keep(self.claims, row.port, row_id, row, gone=new is None)
                         self._claims_over.discard(row.port)
                 elif isinstance(row, LearnedAddress) and row.host == mine:
                     of_port = self.learned.setdefault(row.port, {})
-                    _keep(of_port, row.address, row_id, row, gone=new is None)
+                    keep(of_port, row.address, row_id, row, gone=new is None)
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
-                elif isinstance(row, Rule | RuleSet | Port) and self._closed:
-                    self.try_again()
+                elif isinstance(row, Rule | RuleSet | Port):
+                    self.refusals.try_again()
                 self.engine.put(type(row), row.key, new)
 
     def switch_changed(
@@ -279,7 +252,7 @@ class HostState:
                 adds.append(flow(key, new))
             elif isinstance(old, Programmed):
                 deletes.append(flow(key, old))
-                self.refusals.pop(key, None)
+                self.refusals.forget(key)
         meters, gone = [], []
         for change in self.engine.changes(Meter):
             if isinstance(change.new, Meter):
@@ -287,6 +260,13 @@ class HostState:
             elif isinstance(change.old, Meter):
                 gone.append(openflow_meter(change.old))
         return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
+
+    def skip_changes(self) -> None:
+        """Forget what has changed: the switch is compared with the whole program."""
+        for key, _, new in self.engine.changes(Programmed):
+            if new is None and isinstance(key, FlowKey):
+                self.refusals.forget(key)
+        self.engine.changes(Meter)
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of this host that are gone since the last call: what connections are
@@ -299,47 +279,27 @@ class HostState:
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:
-        """Flows that the switch did not take: the port that each belongs to shows it. Where one of
-        rules is missing, or of what a port may send and receive, nothing passes until policy
-        changes: True if the program is another for that."""
-        closed = False
-        for refused, error in refusals:
-            key = FlowKey(refused.table, refused.priority, refused.match)
-            giver = self.engine.giver(Programmed, key)
-            if giver is None:
-                continue
-            unit, name = giver
-            self.refusals[key] = error
-            for broken in self._broken_by(unit, name):
-                if broken in self._closed:
-                    continue
-                self.engine.put(Refused, broken, Refused(f"the switch refuses a flow: {error}"))
-                self._closed.add(broken)
-                closed = True
-            if name in self.engine.rows(Port):
-                self._to_report.add(str(name))
+        """Flows that the switch did not take: the port that each belongs to shows it. True if
+        something is closed for it, and the program another."""
+        closed, ports = self.refusals.take(refusals)
+        self._to_report |= ports
         return closed
 
-    def _broken_by(self, unit: str, name: Key) -> list[Key]:
-        """The lists of rules, or the port, that are not whole without a flow of that call."""
-        if unit in ("rule_flows", "local_flows"):
-            return [name]
-        if unit != "membership":
-            return []
-        # A member that is not known could be one whom a rule denies.
-        compiled = self.engine.rows(Compiled).values()
-        return [one.profile.name for one in compiled if one.speaks_of_groups]
-
-    def try_again(self) -> None:
-        """What was refused may be taken now: rules have changed, or the switch is another."""
-        for name in self._closed:
-            self.engine.put(Refused, name, None)
-        self._closed.clear()
-
     def take_reports(self) -> list[str]:
-        """Ports whose claim or status may have to be written, and forget them."""
-        ports, self._to_report = sorted(self._to_report), set()
+        """Ports whose claim or status may have to be written, and forget them. Of peers' ports,
+        which are many, there is nothing to say."""
+        asked, self._to_report = self._to_report, set()
+        ours = {port for port in asked if self._is_ours(port)}
+        # One that has been ours is reported once more: what was to be said of it may be under way.
+        ports, self._reported = sorted(ours | asked & self._reported), self._reported - asked | ours
         return ports
+
+    def _is_ours(self, port_id: str) -> bool:
+        """Whether a port is plugged here, or the store has anything that we have said of it."""
+        if port_id in self.claims or port_id in self.statuses or self.learned.get(port_id):
+            return True
+        port = self.engine.rows(Port).get(port_id)
+        return port is not None and self.local_port(port) is not None
 
     @property
     def has_reports(self) -> bool:
@@ -379,7 +339,7 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return None
-        problems = sorted(self._problems(port_id))
+        problems = sorted(set(self._problems(port_id)))
         location = self.engine.rows(Location).get(port_id)
         elsewhere = location is not None and location.host != self.identity.host
         state = "error" if problems else "standby" if elsewhere else "up"
@@ -390,23 +350,23 @@ class HostState:
             segment=port.segment,
             revision=port.revision,
             state=state,
-            code=problems[0][0] if problems else "Success",
-            detail="; ".join(dict.fromkeys(detail for _, detail in problems)),
+            code=problems[0].code if problems else "Success",
+            detail="; ".join(dict.fromkeys(problem.detail for problem in problems)),
+            closed=tuple(sorted({problem.closes for problem in problems} - {""})),
             changed_us=stored.row.changed_us if stored else now_us,
         )
         if stored is not None and stored.row == wanted:
             return wanted
         return msgspec.structs.replace(wanted, changed_us=now_us)
 
-    def _problems(self, port_id: str) -> Iterator[tuple[str, str]]:
+    def _problems(self, port_id: str) -> Iterator[Problem]:
         for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):
             problem = self.engine.rows(Problem).get(key)
             if problem is not None:
-                yield problem.code, problem.detail
-        for key, error in self.refusals.items():
-            giver = self.engine.giver(Programmed, key)
-            if giver is not None and giver[1] == port_id:
-                yield "PolicyConfigurationFailure", f"the switch refuses a flow: {error}"
+                yield problem
+        for error in self.refusals.of_port(port_id):
+            detail = f"the switch refuses a flow: {error}"
+            yield Problem(port_id, "PolicyConfigurationFailure", detail)
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -420,19 +380,6 @@ class HostState:
         name = self._ports_by_ofport.get(ofport)
         return None if name is None else self._port_named(name)
 
-    def surroundings(self, port: Port) -> tuple[Segment, Subnet, Ground] | None:
-        """The segment of a port and the subnet of its DHCP address, if they are known."""
-        segment = self.engine.rows(Segment).get(port.segment)
-        ground = self.engine.rows(Ground).get(port.segment)
-        if segment is None or ground is None or not port.dhcp_address:
-            return None
-        address = ip_address(port.dhcp_address)
-        for key in self.engine.entry(SUBNETS_BY_SEGMENT, port.segment):
-            subnet = self.engine.rows(Subnet).get(key)
-            if subnet is not None and address in ip_network(subnet.prefix):
-                return segment, subnet, ground
-        return None
-
     def _port_named(self, name: str) -> Port | None:
         ports = self.engine.rows(Port)
         if name in ports:
@@ -444,12 +391,3 @@ class HostState:
         port = self._port_named(name)
         if port is not None:
             self._to_report.add(port.id)
-
-
-def _keep(
-    rows: dict[str, Stored[OurRow]], key: str, row_id: RowId, row: OurRow, *, gone: bool
-) -> None:
-    if not gone:
-        rows[key] = Stored(row_id, row)
-    elif key in rows and rows[key].row_id == row_id:
-        del rows[key]

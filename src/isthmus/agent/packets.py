@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from isthmus.addresses import mac_text
-from isthmus.agent.dhcp import SERVER_MAC, answer_frame
+from isthmus.agent.dhcp import SERVER_MAC, answer_frame, surroundings
 from isthmus.agent.host import HostState
 from isthmus.agent.probing import Probing
 from isthmus.agent.watching import Watches
@@ -72,7 +72,7 @@ class PacketAnswers:
 
     def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
         port = self._state.port_behind(packet.in_port)
-        around = None if port is None else self._state.surroundings(port)
+        around = None if port is None else surroundings(self._state.engine, port)
         if port is None or around is None:
             self.counters.dhcp_ignored += 1
             return

@@ -45,6 +45,8 @@ class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
     port: str
     target: str
     eth_dst: str
+    source: str = ""
+    """Which of the port's addresses; the first of the target's family if it is empty."""
     protocol: str = "icmp"
     destination_port: int = 0
     length: int = 0
@@ -81,7 +83,7 @@ class Probing:
         if port is None or local is None:
             raise Invalid(f"{self._state.identity.host} has no interface of {question.port}")
         target = ip_address(question.target)
-        source = _source(port, target)
+        source = _source(port, question.source, target)
         ends = probes.Ends(parse_mac(port.mac), Mac(parse_mac(question.eth_dst)), source, target)
         place, listening = (local.ofport, target), _listening(local.ofport, target)
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
@@ -115,12 +117,13 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1e3, 3)
 
 
-def _source(port: Port, target: Address) -> Address:
+def _source(port: Port, wanted: str, target: Address) -> Address:
     found = [ip_address(text) for text in port.addresses]
     matching = [address for address in found if address.version == target.version]
     if not matching:
         raise Invalid(f"{port.id} has no IPv{target.version} address")
-    first = next((a for a in matching if str(a) == port.dhcp_address), matching[0])
+    preferred = wanted or port.dhcp_address
+    first = next((a for a in matching if str(a) == preferred), matching[0])
     assert isinstance(first, IPv4Address | IPv6Address)
     return first
 

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import NamedTuple, Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
-from isthmus.agent.host import HostState, Identity, SouthChange
+from isthmus.agent.host import HostState, Identity
 from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
+from isthmus.agent.stored import SouthChange
 from isthmus.errors import Broken, IsthmusError, Unavailable
-from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus, Query, row_or_none
+from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort, Reach
@@ -319,19 +320,15 @@ class Agent:
         )
 
     def _heartbeat(self) -> Heartbeat:
-        engine = self.state.engine
-        return Heartbeat(
-            host=self.settings.identity.host,
+        return reports.heartbeat(
+            self.state,
             at_s=int(time.time()),
             probe=self._programmed_probe,
-            ports=len(engine.rows(LocalPort)),
-            flows=len(engine.rows(Programmed)),
-            problems=tuple(sorted(self._problems())),
+            problems=self._problems(),
         )
 
     def _problems(self) -> list[str]:
-        """Sentences for the operator; what is wrong with one port is in its own status."""
-        host, engine = self.settings.identity.host, self.state.engine
+        """What is wrong with the switch."""
         found = [
             f"interface {name}: {error}"
             for name, error in switch.interface_errors(
@@ -343,12 +340,6 @@ class Agent:
                 f"{self.settings.bridge} does not answer on its OpenFlow socket in"
                 f" {self.settings.switch_run_directory}: is ovs-vswitchd running?"
             )
-        if host not in engine.rows(Host):
-            found.append(f"no server is called {host}: peers ignore this host until one is")
-        found += [
-            f"unit {unit} of {key} failed: {error!r}"
-            for (unit, key), error in engine.failures.items()
-        ]
         return found
 
     async def _answer(self) -> None:

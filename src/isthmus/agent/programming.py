@@ -49,13 +49,13 @@ class Programmer:
     def forget(self) -> None:
         """The connection is a new one: read the switch again."""
         self._must_read = True
-        self._state.try_again()
+        self._state.refusals.try_again()
 
     async def program(self) -> None:
         """Bring the switch to the settled program. Raises Unavailable; the next call then reads."""
-        changes = self._state.changes()
         if self._must_read:
             started = time.monotonic()
+            self._state.skip_changes()
             self._must_read = False
             installed = 0
             try:
@@ -79,7 +79,7 @@ class Programmer:
             log.info("switch=resynced installed=%d adds=%d deletes=%d s=%.4f", *self.last_resync)
             return
         try:
-            await self._apply(changes)
+            await self._apply(self._state.changes())
         except BaseException:
             self._must_read = True
             raise

@@ -7,10 +7,13 @@ store holds, so writing twice is writing once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from isthmus.agent.host import HostState, OurRow, Stored
-from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus
+from isthmus.agent.host import HostState
+from isthmus.agent.stored import OurRow, Stored
+from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
+from isthmus.switches.ovs.facts import LocalPort
+from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.ovsdb import Operation, delete, insert, update
 
 HEARTBEAT_S = 30
@@ -41,21 +44,39 @@ def host_status(state: HostState, *, version: str, switch_version: str) -> HostS
     )
 
 
-def host_operations(
-    state: HostState, status: HostStatus, heartbeat: Heartbeat
-) -> Iterator[Operation]:
+def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str]) -> Heartbeat:
+    """`problems` of the switch and those of the state: sentences for the operator. What is wrong
+    with one port is in its own status."""
+    host, engine = state.identity.host, state.engine
+    found = [*problems]
+    if host not in engine.rows(Host):
+        found.append(f"no server is called {host}: peers ignore this host until one is")
+    found += [
+        f"unit {unit} of {key} failed: {error!r}" for (unit, key), error in engine.failures.items()
+    ]
+    return Heartbeat(
+        host=host,
+        at_s=at_s,
+        probe=probe,
+        ports=len(engine.rows(LocalPort)),
+        flows=len(engine.rows(Programmed)),
+        problems=tuple(sorted(found)),
+    )
+
+
+def host_operations(state: HostState, status: HostStatus, beat: Heartbeat) -> Iterator[Operation]:
     """The host's own rows. The heartbeat's clock alone is no reason to write before it is due."""
     yield from _row(state.host_status, status)
     stored = state.heartbeat
     if stored is not None:
-        age_s = heartbeat.at_s - stored.row.at_s
+        age_s = beat.at_s - stored.row.at_s
         same = all(
-            getattr(stored.row, name) == getattr(heartbeat, name)
+            getattr(stored.row, name) == getattr(beat, name)
             for name in ("probe", "problems", "ports")
         )
         if same and 0 <= age_s < HEARTBEAT_S:
             return
-    yield from _row(stored, heartbeat)
+    yield from _row(stored, beat)
 
 
 def _row(stored: Stored[OurRow] | None, wanted: OurRow | None) -> Iterator[Operation]:

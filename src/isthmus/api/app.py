@@ -151,10 +151,10 @@ class App:
                 return self._resources.operation_result(name, version)
             case ["internalresourceinstances", guid]:
                 exchange.only("GET")
-                return operations.instance(self._north, guid)
+                return operations.instance(self._north, guid, version)
             case ["internalresourceinstances"]:
                 exchange.only("GET")
-                return await operations.instances(self._north)
+                return await operations.instances(self._north, version)
             case ["monitoring", "networkcontrollerstatistics"]:
                 exchange.only("GET")
                 view = self._north.view

@@ -6,9 +6,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated
-
-import msgspec
 
 from isthmus.api.doors import Insight
 from isthmus.api.exchange import Exchange
@@ -85,6 +84,16 @@ def read_check(body: Json) -> ConnectivityCheck:
     except Invalid as error:
         raise inside(error, "properties") from error
     assert isinstance(check, ConnectivityCheck)
+    families = [
+        ip_address(end).version for end in (check.sender_ip_address, check.receiver_ip_address)
+    ]
+    if families[0] != families[1]:
+        raise Invalid(
+            f"{check.sender_ip_address} is IPv{families[0]} and {check.receiver_ip_address}"
+            f" IPv{families[1]}: nothing passes between the two",
+            code="InvalidIPAddress",
+            target="properties.receiverIpAddress",
+        )
     _check_networks(check)
     return check
 
@@ -145,6 +154,9 @@ async def _start(exchange: Exchange, insight: Insight) -> Reply:
     check = read_check(exchange.json())
     network = key_of(check.sender_virtual_network or "").rpartition("/")[2]
     config = check.icmp_protocol_config or IcmpConfig()
+    asked = _TYPE.write(check)
+    assert isinstance(asked, dict)
+    asked["submitTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
     operation_id = await insight.check_connectivity(
         network=network,
         sender=check.sender_ip_address,
@@ -153,14 +165,13 @@ async def _start(exchange: Exchange, insight: Insight) -> Reply:
         port=0 if check.protocol is CheckProtocol.ICMP else check.destination_port,
         length=config.length,
         with_trace=not check.disable_tracing,
+        asked=asked,
     )
-    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
     properties: JsonObject = {
         "provisioningState": "Succeeded",
         "operationId": operation_id,
         "connectivityCheckResult": {"resourceRef": f"{RESULTS}/{operation_id}"},
-        "submitTime": at,
-        **msgspec.to_builtins(check),
+        **asked,
     }
     return json_reply(
         200,
@@ -173,13 +184,15 @@ async def _start(exchange: Exchange, insight: Insight) -> Reply:
 
 
 def _shown(name: str, result: JsonObject) -> dict[str, Json]:
-    shown = {key: value for key, value in result.items() if key != "atS"}
+    asked = result.get("asked")
+    shown = {key: value for key, value in result.items() if key not in ("atS", "asked")}
     return {
         "resourceRef": f"{RESULTS}/{name}",
         "resourceId": name,
         "properties": {
             "provisioningState": "Succeeded",
             "operationId": name,
+            **(asked if isinstance(asked, dict) else {}),
             "result": {"roundTripTimeMSec": 0, "errorMessage": "", "nodeOutput": [], **shown},
         },
     }

@@ -71,8 +71,10 @@ class Insight(Protocol):
         port: int,
         length: int,
         with_trace: bool,
+        asked: JsonObject,
     ) -> str:
-        """Begin a check; its operation id. Raises NotFound, Unavailable."""
+        """Begin a check; its operation id. `asked` is the request, which its result shows again.
+        Raises NotFound, Unavailable."""
         ...
 
     def check_results(self) -> dict[str, JsonObject]: ...

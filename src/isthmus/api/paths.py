@@ -170,17 +170,21 @@ def _stream(summary: str, *parameters: Json) -> dict[str, Json]:
 
 
 _CHECK: Json = _object({"properties": dict(CHECK_SCHEMA)}, "properties")
+_ASKED = CHECK_SCHEMA["properties"]
+assert isinstance(_ASKED, dict)
 _RESULT: Json = _object(
     {
         "resourceRef": _TEXT,
         "resourceId": _TEXT,
         "properties": _object(
             {
+                **_ASKED,
                 "operationId": _TEXT,
+                "submitTime": _TEXT,
                 "result": _object(
                     {
                         "status": {"type": "string", "enum": ["InProgress", "Success", "Failure"]},
-                        "roundTripTimeMSec": {"type": "number"},
+                        "roundTripTimeMSec": _COUNT,
                         "errorMessage": _TEXT,
                         "nodeOutput": {"type": "array", "items": _FREE},
                     },

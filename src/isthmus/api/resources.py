@@ -34,7 +34,7 @@ class Resources:
 
     async def answer(self, exchange: Exchange, version: Version, path: str) -> Reply:
         """Any request to ``/networking/<version>/<path>``. Raises IsthmusError."""
-        target = resolve(path)
+        target = resolve(path, version)
         match exchange.method:
             case "GET" | "HEAD" if target.is_collection:
                 return await self._list(target, version)
@@ -43,7 +43,7 @@ class Resources:
             case "PUT" if not target.is_collection:
                 return await self._put(exchange, version, path, target)
             case "DELETE" if not (target.is_collection or target.kind.singleton):
-                return await self._delete(exchange, path, target)
+                return await self._delete(exchange, version, path, target)
         raise NotAllowed(exchange.method, path, _allowed(target))
 
     def _get(self, target: Target, version: Version) -> Reply:
@@ -85,12 +85,14 @@ class Resources:
         )
         return self._shown(done.status, self._written(done), version)
 
-    async def _delete(self, exchange: Exchange, path: str, target: Target) -> Reply:
+    async def _delete(
+        self, exchange: Exchange, version: Version, path: str, target: Target
+    ) -> Reply:
         request_id, expected_etag = exchange.write_id(), exchange.if_match
 
         def plan(view: View, ids: Ids) -> Plan:
             return earlier_delete(exchange, view, self._north, target.key) or plan_delete(
-                view, ids, path, expected_etag=expected_etag
+                view, ids, path, expected_etag=expected_etag, version=version
             )
 
         done = await self._north.write(

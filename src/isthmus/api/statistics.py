@@ -9,6 +9,7 @@ get their turn in between.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from isthmus.api.turns import in_turns
 from isthmus.intent.addressing import number_of, space
@@ -116,18 +117,31 @@ async def _address_usage(view: View) -> tuple[int, int]:
                 in_use += view.held(address_scope(subnet.key), first, last)
     async for row in in_turns(view.collection("logicalNetworks")):
         for subnet in view.children(row.key, "logicalNetworks/subnets"):
-            for below in view.children(subnet.key, "logicalNetworks/subnets/ipPools"):
-                pool = decode(below, IpPool)
-                if number_of(pool.start_ip_address)[1] == 4:
-                    first, last = pool.numbers()
-                    total += last - first + 1
-                    in_use += view.held(address_scope(subnet.key), first, last)
+            pools = view.children(subnet.key, "logicalNetworks/subnets/ipPools")
+            ranges = [
+                pool.numbers()
+                for pool in (decode(below, IpPool) for below in pools)
+                if number_of(pool.start_ip_address)[1] == 4
+            ]
+            of_pools, held = _usage(view, address_scope(subnet.key), ranges)
+            total, in_use = total + of_pools, in_use + held
     return total, in_use
 
 
 def _mac_usage(view: View) -> tuple[int, int]:
-    ranges = [decode(row, MacPool).numbers for row in view.collection("macPools")]
-    return (
-        sum(last - first + 1 for first, last in ranges),
-        sum(view.held(SCOPE, first, last) for first, last in ranges),
+    return _usage(
+        view, SCOPE, [decode(row, MacPool).numbers for row in view.collection("macPools")]
     )
+
+
+def _usage(view: View, scope: str, ranges: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """How many numbers there are and are held; of ranges that overlap, each once."""
+    total = in_use = 0
+    free = 0
+    for first, last in sorted(ranges):
+        first = max(first, free)
+        if first <= last:
+            total += last - first + 1
+            in_use += view.held(scope, first, last)
+            free = last + 1
+    return total, in_use

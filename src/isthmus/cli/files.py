@@ -4,13 +4,19 @@
 An entry is ``{resourceRef, properties, tags?, resourceMetadata?, etag?}``, or with ``method:
 DELETE`` the reference alone. A list of entries, several YAML documents, and what ``isthmus get -o
 json`` prints of a collection are all good.
+
+What is read is JSON, however it is written: a plain word is a number, true, false or null only
+where JSON has it (or where it is empty or ``~``), and a text otherwise: ``yes``, ``2020-01-01``,
+``0x1f``. What JSON has not (a key twice, infinity, a thing within itself) is refused with its line.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,10 @@ from isthmus.errors import Invalid, NotFound
 Entry = Mapping[str, Any]
 
 _PLAIN = (
-    ("null", r"null\Z", "n"),
-    ("bool", r"(?:true|false)\Z", "tf"),
-    ("int", r"-?(?:0|[1-9][0-9]*)\Z", "-0123456789"),
-    ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\Z", "-0123456789"),
+    ("null", r"(?:null|~|)\Z", ("n", "~", "")),
+    ("bool", r"(?:true|false)\Z", tuple("tf")),
+    ("int", r"-?(?:0|[1-9][0-9]*)\Z", tuple("-0123456789")),
+    ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\Z", tuple("-0123456789")),
 )
 
 
@@ -33,15 +39,58 @@ class _Loader(yaml.SafeLoader):
     1.1 the MAC address 02:11:22:33:44:55 is a number to the base of sixty, 001122334455 an octal.
     """
 
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
+        """YAML 1.2 section 3.2.1.1: keys are unique. PyYAML takes the last one."""
+        first: dict[object, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise _refused(key_node, f"{key!r} is no key: write it in quotes")
+            if key in first:
+                raise _refused(
+                    key_node,
+                    f"the key {key!r} is there twice, first in line {first[key]}: only one of them"
+                    " could hold",
+                )
+            first[key] = key_node.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
+def _refused(node: yaml.Node, why: str) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(str(loader.construct_scalar(node)))
+    text = str(loader.construct_scalar(node))
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise _refused(node, f"{text} is no number that JSON has")
+    return found
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise _refused(node, f"{text[:40]} is no number that JSON has") from error
 
 
 _Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {
+    tag: made
+    for tag, made in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "str", "seq", "map")
+}
 for _tag, _pattern, _first in _PLAIN:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first])
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _FIELDS = ("properties", "tags", "resourceMetadata", "etag", "resourceId", "instanceId")
@@ -126,10 +175,14 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
     if file.is_dir():
         inside = sorted(one for one in file.iterdir() if one.suffix in _SUFFIXES)
         for one in inside:
-            yield str(one), one.read_text()
+            yield str(one), _text(str(one))
         return
+    yield path, _text(path)
+
+
+def _text(path: str) -> str:
     try:
-        yield path, file.read_text()
+        return Path(path).read_text()
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}", target=path) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -140,6 +193,7 @@ def _entries(name: str, text: str) -> Iterator[object]:
     try:
         # JSON is YAML, and this parser says the line of a mistake in either.
         for document in yaml.load_all(text, _Loader):
+            json.dumps(document)  # refuses what stands within itself, before anybody follows it
             yield from _flattened(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -147,6 +201,10 @@ def _entries(name: str, text: str) -> Iterator[object]:
         raise Invalid(f"{name}{where}: {error.problem}", target=name) from error
     except yaml.YAMLError as error:
         raise Invalid(f"{name}: {error}", target=name) from error
+    except (ValueError, RecursionError) as error:
+        raise Invalid(
+            f"{name}: something stands within itself, or within too much else", target=name
+        ) from error
 
 
 def _flattened(document: object) -> Iterator[object]:

@@ -10,9 +10,9 @@ import os
 import sys
 
 import typer
-from typer.core import TyperGroup
 
 from isthmus.cli.bundles import bundles
+from isthmus.cli.connecting import Reaching
 from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
 from isthmus.cli.health import health
@@ -33,7 +33,7 @@ app = typer.Typer(
     help="One virtual network across hypervisors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    cls=TyperGroup,
+    cls=Reaching,
 )
 for part in (
     resources,

@@ -7,12 +7,12 @@ import enum
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
-from isthmus.errors import Invalid
+from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
     from isthmus.api.client import Client
@@ -62,11 +62,23 @@ def get(
 
 
 @resources.command()
-def delete(references: References, url: Url = "", user: User = "") -> None:
+def delete(
+    references: References,
+    if_match: Annotated[
+        str, typer.Option(metavar="ETAG", help="Only while it is as this etag says; of one.")
+    ] = "",
+    url: Url = "",
+    user: User = "",
+) -> None:
     """Delete resources, with all below them. What does not exist is deleted already."""
+    if if_match and len(references) > 1:
+        raise Invalid(
+            f"--if-match {if_match} is the etag of one resource, and {len(references)} are to be"
+            " deleted: delete each with its own"
+        )
     with connect(url, user) as client:
         for reference in references:
-            existed = client.delete(reference)
+            existed = client.delete(reference, if_match=if_match)
             typer.echo(f"{reference} {'deleted' if existed else 'did not exist'}")
 
 
@@ -99,9 +111,17 @@ def apply(
         started = time.perf_counter()
         answers = _applied(client, wanted)
         took_ms = (time.perf_counter() - started) * 1e3
-        _report(answers, took_ms, as_json)
-        if watch:
-            _watch(client, answers, started, timeout_s)
+        if not as_json:
+            _say(answers, took_ms)
+        watched = _watch(client, answers, started, timeout_s, as_json) if watch else None
+    if as_json:
+        _print_json(answers, took_ms, watched)
+    elif watched is not None:
+        _say_watched(watched, timeout_s)
+    if watched is not None and watched.error is not None:
+        raise watched.error
+    if watched is not None and not watched.is_well:
+        raise typer.Exit(1)
 
 
 def _applied(client: Client, wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -120,12 +140,47 @@ def _applied(client: Client, wanted: Sequence[Mapping[str, Any]]) -> list[Mappin
 _WORDS = {200: "replaced", 201: "created", 204: "absent"}
 
 
-def _report(answers: Sequence[Mapping[str, Any]], took_ms: float, as_json: bool) -> None:
-    if as_json:
-        from isthmus.cli import shown
+class _Watched(NamedTuple):
+    """How far a change has come. Times are from the sending of the change."""
 
-        shown.print_json({"responses": list(answers), "milliseconds": round(took_ms, 3)})
-        return
+    hosts_ms: Mapping[str, float]
+    late: Sequence[str]
+    """Hosts that had not programmed it when the time was up."""
+    silent: Sequence[str]
+    errors: Sequence[Mapping[str, Any]]
+    """Of the written ports."""
+    total_ms: float
+    error: IsthmusError | None = None
+    """Why it could not be followed."""
+
+    @property
+    def is_well(self) -> bool:
+        return not (self.late or self.errors or self.error)
+
+
+def _print_json(
+    answers: Sequence[Mapping[str, Any]], took_ms: float, watched: _Watched | None
+) -> None:
+    """One document, whatever was followed: what was stored is stored."""
+    from isthmus.cli import shown
+
+    told: dict[str, object] = {"responses": list(answers), "milliseconds": round(took_ms, 3)}
+    if watched is not None:
+        told["watch"] = {
+            "hosts": [
+                {"host": host, "milliseconds": round(ms, 3)}
+                for host, ms in watched.hosts_ms.items()
+            ],
+            "late": list(watched.late),
+            "silent": list(watched.silent),
+            "errors": list(watched.errors),
+            "milliseconds": round(watched.total_ms, 3),
+            "problem": "" if watched.error is None else watched.error.message,
+        }
+    shown.print_json(told)
+
+
+def _say(answers: Sequence[Mapping[str, Any]], took_ms: float) -> None:
     for answer in answers:
         word = _WORDS.get(answer["status"], str(answer["status"]))
         if "etag" not in answer and answer["status"] == 200:
@@ -135,41 +190,54 @@ def _report(answers: Sequence[Mapping[str, Any]], took_ms: float, as_json: bool)
 
 
 def _watch(
-    client: Client, answers: Sequence[Mapping[str, Any]], started: float, timeout_s: float
-) -> None:
-    """Wait for every host, then say which of the written ports are in error."""
-    probe = client.raise_probe()
-    done = 0
-    until = time.perf_counter() + timeout_s
-    while True:
-        hosts = probe["hosts"]
-        answered = [host for host in hosts if host["milliseconds"] is not None]
-        for host in sorted(answered, key=lambda one: one["milliseconds"])[done:]:
-            at_ms = (time.perf_counter() - started) * 1e3
-            typer.echo(f"  {host['host']} has it after {at_ms:.1f} ms")
-        done = len(answered)
-        left_s = until - time.perf_counter()
-        if done == len(hosts) or left_s <= 0:
-            break
-        probe = client.probe(probe["probe"], answered=done, wait_s=max(0.0, min(left_s, 10.0)))
-    late = sorted(host["host"] for host in probe["hosts"] if host["milliseconds"] is None)
-    for host in probe["silent"]:
+    client: Client,
+    answers: Sequence[Mapping[str, Any]],
+    started: float,
+    timeout_s: float,
+    quiet: bool,
+) -> _Watched:
+    """Wait for every host, then ask which of the written ports are in error. Unless `quiet`, says
+    each host as it comes."""
+    hosts_ms: dict[str, float] = {}
+    try:
+        probe = client.raise_probe()
+        until = time.perf_counter() + timeout_s
+        while True:
+            answered = [host for host in probe["hosts"] if host["milliseconds"] is not None]
+            for host in sorted(answered, key=lambda one: one["milliseconds"]):
+                if host["host"] not in hosts_ms:
+                    hosts_ms[host["host"]] = at_ms = _ms_since(started)
+                    if not quiet:
+                        typer.echo(f"  {host['host']} has it after {at_ms:.1f} ms")
+            done, left_s = len(answered), until - time.perf_counter()
+            if done == len(probe["hosts"]) or left_s <= 0:
+                break
+            probe = client.probe(probe["probe"], answered=done, wait_s=max(0.0, min(left_s, 10.0)))
+        late = sorted(host["host"] for host in probe["hosts"] if host["milliseconds"] is None)
+        errors = _in_error(client, answers)
+    except IsthmusError as error:
+        if not quiet:
+            raise
+        return _Watched(hosts_ms, (), (), (), _ms_since(started), error)
+    return _Watched(hosts_ms, late, probe["silent"], errors, _ms_since(started))
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3
+
+
+def _say_watched(watched: _Watched, timeout_s: float) -> None:
+    for host in watched.silent:
         typer.echo(f"  {host} is silent: it will have it when its agent is back", err=True)
-    wrong = _in_error(client, answers)
-    for line in wrong:
-        typer.echo(f"  {line}", err=True)
-    if late:
-        typer.echo(f"after {timeout_s:g} s not yet on {', '.join(late)}", err=True)
-    if late or wrong:
-        raise typer.Exit(1)
-    total_ms = (time.perf_counter() - started) * 1e3
-    typer.echo(f"on all {done} hosts after {total_ms:.1f} ms")
+    for error in watched.errors:
+        line = f"  {error['port']} on {error['host']}: {error['detail']} ({error['code']})"
+        typer.echo(line, err=True)
+    if watched.late:
+        typer.echo(f"after {timeout_s:g} s not yet on {', '.join(watched.late)}", err=True)
+    if watched.is_well:
+        typer.echo(f"on all {len(watched.hosts_ms)} hosts after {watched.total_ms:.1f} ms")
 
 
-def _in_error(client: Client, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+def _in_error(client: Client, answers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     written = {answer["resourceRef"].rsplit("/", 1)[-1].lower() for answer in answers}
-    return [
-        f"{error['port']} on {error['host']}: {error['detail']} ({error['code']})"
-        for error in client.status()["errors"]
-        if error["port"] in written
-    ]
+    return [error for error in client.status()["errors"] if error["port"] in written]

@@ -123,14 +123,14 @@ def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
         key = file.with_name(f"{file.stem}-key.pem")
         if not key.exists():
             continue
-        found = read_certificates(file)[0]
+        name = until = problem = ""
         try:
+            found = read_certificates(file)[0]
+            name, until = common_name(found), found.not_valid_after_utc.date().isoformat()
             check(file, key, folder / "ca.pem")
-            problem = ""
         except (Invalid, NotFound) as error:
             problem = error.message
-        until = found.not_valid_after_utc.date().isoformat()
-        rows.append((common_name(found), until, str(file), problem))
+        rows.append((name, until, str(file), problem))
     if as_json:
         names = ("name", "until", "file", "problem")
         shown.print_json([dict(zip(names, row, strict=True)) for row in rows])

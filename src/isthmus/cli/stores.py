@@ -26,6 +26,8 @@ RunDirectory = Annotated[Path | None, typer.Option("--run-dir", help="As configu
 WhichStore = Annotated[str, typer.Argument(metavar="STORE", help="north or south")]
 
 NORTH, SOUTH = "north", "south"
+_COLUMNS = ("store", "status", "role", "term", "leader", "members", "address", "problem")
+"""Of `isthmus store status`."""
 
 
 @stores.command()
@@ -79,10 +81,9 @@ def store_status(
     if as_json:
         shown.print_json(rows)
     else:
-        columns = ("store", "role", "term", "members", "address", "problem")
         shown.print_table(
-            [column.upper() for column in columns],
-            [[str(row[column]) for column in columns] for row in rows],
+            [column.upper() for column in _COLUMNS],
+            [[str(row[column]) for column in _COLUMNS] for row in rows],
         )
     if not well:
         raise typer.Exit(1)
@@ -93,8 +94,7 @@ def _status(
 ) -> dict[str, object]:
     from isthmus.store.clusters import cluster_status
 
-    row: dict[str, object] = dict.fromkeys(("role", "term", "members", "address", "problem"), "")
-    row["store"] = name
+    row: dict[str, object] = {**dict.fromkeys(_COLUMNS, ""), "store": name}
     try:
         found = asyncio.run(cluster_status(_files(name, data_dir, run_dir), database))
     except IsthmusError as error:
@@ -102,7 +102,9 @@ def _status(
     leaderless = found.leader in ("", "unknown")
     return {
         **row,
+        "status": found.status,
         "role": found.role,
+        "leader": found.leader,
         "term": found.term,
         "members": ", ".join(member.address for member in found.members),
         "address": found.address,

@@ -77,7 +77,7 @@ def traced(told: Told) -> Iterator[str]:
     packet = told["packet"]
     yield f"{_packet(packet)}  {packet['source']} → {packet['destination']}"
     for step in told["steps"]:
-        mark = "ok  " if step["passes"] else "DROP"
+        mark = "DROP" if not step["passes"] else "but " if step["reason"] else "ok  "
         origin = f"  [{step['origin']}]" if step["origin"] else ""
         yield f"  {mark} {step['where']}: {step['text']}{origin}"
     if "switches" in told:

@@ -45,6 +45,8 @@ class Check(NamedTuple):
     port: int
     length: int
     with_trace: bool
+    asked: JsonObject
+    """As the request had it, for whoever reads the result."""
 
 
 class Checks:
@@ -70,7 +72,7 @@ class Checks:
             )
         operation_id = str(uuid4())
         await self._forget()
-        row = self._row(operation_id, {"status": "InProgress"})
+        row = self._row(operation_id, check, {"status": "InProgress"})
         await self._south.transact([insert(Answer.TABLE, row)])
         task = asyncio.create_task(self._run(operation_id, check, sender.id))
         self._running.add(task)
@@ -90,7 +92,7 @@ class Checks:
             result = await self._result(check, sender)
         except IsthmusError as error:
             result = {"status": "Failure", "errorMessage": error.message}
-        row = self._row(operation_id, result)
+        row = self._row(operation_id, check, result)
         with contextlib.suppress(Unavailable):
             for row_id, answer in self._south.table(Answer).items():
                 if answer.id == row.id:
@@ -99,7 +101,12 @@ class Checks:
 
     async def _result(self, check: Check, sender: str) -> dict[str, Json]:
         question = Question(
-            sender, check.receiver, PROTOCOLS[check.protocol], check.port, source_port=49152
+            sender,
+            check.receiver,
+            PROTOCOLS[check.protocol],
+            check.port,
+            source_port=49152,
+            source_address=check.sender,
         )
         told = await self._tracing.trace(question, by_switches=check.with_trace)
         world = self._world()
@@ -115,6 +122,7 @@ class Checks:
         assert claim is not None, "what is delivered was sent from a host"
         probe = {
             "port": sender,
+            "source": check.sender,
             "target": check.receiver,
             "eth_dst": first_hop(world, found),
             "protocol": check.protocol.lower(),
@@ -124,15 +132,18 @@ class Checks:
         text = f"probe {msgspec.json.encode(probe).decode()}"
         answer = await self._asking.ask(claim.host, text)
         if answer.get("answered"):
-            return {**result, "status": "Success", "roundTripTimeMSec": answer["milliseconds"]}
+            took_ms = answer["milliseconds"]
+            assert isinstance(took_ms, int | float)
+            # Whole ones, by the schema of the standard; 0 would mean that nothing was sent.
+            return {**result, "status": "Success", "roundTripTimeMSec": max(1, round(took_ms))}
         why = answer.get("error") or (
             f"policy lets it pass, and {check.receiver} did not answer a real packet: does the"
             " guest run, has it that address, does it answer?"
         )
         return {**result, "status": "Failure", "errorMessage": why}
 
-    def _row(self, operation_id: str, result: JsonObject) -> Answer:
-        told = {**result, "atS": int(time.time())}
+    def _row(self, operation_id: str, check: Check, result: JsonObject) -> Answer:
+        told = {**result, "asked": check.asked, "atS": int(time.time())}
         text = msgspec.json.encode(told).decode()
         return Answer(id=f"{PREFIX}{operation_id}", host="", result=text)
 

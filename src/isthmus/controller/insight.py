@@ -141,9 +141,10 @@ class Insight:
         port: int,
         length: int,
         with_trace: bool,
+        asked: JsonObject,
     ) -> str:
         """Begin a ConnectivityCheck; its operation id. Raises NotFound, Unavailable."""
-        check = Check(network, sender, receiver, protocol, port, length, with_trace)
+        check = Check(network, sender, receiver, protocol, port, length, with_trace, asked)
         return await self._checks.start(check)
 
     def check_results(self) -> dict[str, JsonObject]:

@@ -42,6 +42,36 @@ class HostView(NamedTuple):
     claims: int
 
 
+NAMED = ("servers", "accessControlLists", "virtualNetworks")
+"""Kinds of resources whose names a picture is told (`Picture.name`)."""
+
+
+class Told:
+    """What hosts have said of the ports in a virtual network, as far as its own state needs it."""
+
+    def __init__(self) -> None:
+        self.by: set[tuple[str, str]] = set()
+        """Ports and hosts."""
+        self.wrong: set[tuple[str, str]] = set()
+        """Those of which the host says that they are in error."""
+        self.latest_us = 0
+
+    def learn(self, status: PortStatus) -> None:
+        self.by.add((status.port, status.host))
+        self.latest_us = max(self.latest_us, status.changed_us)
+        if status.state == "error":
+            self.wrong.add((status.port, status.host))
+
+    def forget(self, status: PortStatus) -> None:
+        self.by.discard((status.port, status.host))
+        self.wrong.discard((status.port, status.host))
+
+
+def network_of(segment: str) -> str:
+    """The name of the virtual network that a segment is in."""
+    return segment.partition("/")[0]
+
+
 class Picture:
     """The south store's rows by what they are about. Look-ups are O(1) or O(result)."""
 
@@ -56,8 +86,10 @@ class Picture:
         self._ports_by_host: defaultdict[str, set[str]] = defaultdict(set)
         self._port_by_profile: dict[str, str] = {}
         self._named: dict[str, str] = {}
-        """By instanceId: what policy calls a server or an access control list."""
+        """By instanceId: what policy calls what is of the kinds `NAMED`."""
         self._ports_by_rule_set: defaultdict[str, set[str]] = defaultdict(set)
+        self._told_of: defaultdict[str, Told] = defaultdict(Told)
+        """By virtual network."""
 
     def change(self, old: Row | None, new: Row | None) -> None:
         """Take in one changed row. A row that another of the same key replaces goes first."""
@@ -86,7 +118,9 @@ class Picture:
                 self.claims_by_port[row.port][row.host] = row
                 self._ports_by_host[row.host].add(row.port)
             case PortStatus():
+                self._forget_told(row)
                 self.statuses_by_port[row.port][row.host] = row
+                self._told_of[network_of(row.segment)].learn(row)
 
     def _forget(self, row: Row) -> None:
         match row:
@@ -105,11 +139,20 @@ class Picture:
                 _drop(self.claims_by_port, row.port, row.host)
                 self._ports_by_host[row.host].discard(row.port)
             case PortStatus():
+                self._forget_told(row)
                 _drop(self.statuses_by_port, row.port, row.host)
 
     def _forget_rule_sets(self, row: Port) -> None:
         for entry in row.rule_sets:
             self._ports_by_rule_set[entry.rpartition(" ")[2]].discard(row.id)
+
+    def _forget_told(self, row: PortStatus) -> None:
+        before = self.statuses_by_port.get(row.port, {}).get(row.host)
+        if before is not None:
+            network = network_of(before.segment)
+            self._told_of[network].forget(before)
+            if not self._told_of[network].by:
+                del self._told_of[network]
 
     # -- hosts -------------------------------------------------------------------------------------
 
@@ -166,6 +209,8 @@ class Picture:
                 return self._server_state(instance_id)
             case "accessControlLists":
                 return self._rules_state(instance_id)
+            case "virtualNetworks":
+                return self._network_state(instance_id)
         return None
 
     def located(self, kind: str, instance_id: str) -> Sequence[str]:
@@ -212,13 +257,30 @@ class Picture:
             return None
         changed_us = max(status.changed_us for status in statuses)
         wrong = [status for status in statuses if status.state == "error"]
+        text = f"{len(wrong)} of {len(statuses)} ports under it are in error"
         if not wrong:
             text = f"applied to {len(statuses)} ports"
+        return self._state_of_ports(wrong, text, changed_us, instance_id)
+
+    def _network_state(self, instance_id: str) -> JsonObject | None:
+        """Of a virtual network: that of the ports in it, with those in error."""
+        told = self._told_of.get(self._named.get(instance_id.lower(), ""))
+        if told is None or not told.by:
+            return None
+        ports = sorted({port for port, _ in told.wrong})
+        statuses = [status for port in ports if (status := self.status_of(port)) is not None]
+        wrong = [status for status in statuses if status.state == "error"]
+        text = f"{len(wrong)} of its ports are in error" if wrong else "applied to its ports"
+        return self._state_of_ports(wrong, text, told.latest_us, instance_id)
+
+    def _state_of_ports(
+        self, wrong: Sequence[PortStatus], text: str, changed_us: int, instance_id: str
+    ) -> JsonObject:
+        if not wrong:
             return _state("Success", "Success", text, changed_us, instance_id)
         errors: list[Json] = [
             {**state} for status in wrong if (state := self._port_state_of(status)) is not None
         ]
-        text = f"{len(wrong)} of {len(statuses)} ports under it are in error"
         code = "PolicyConfigurationFailure"
         state = _state("Failure", code, text, changed_us, instance_id)
         return {**state, "virtualNetworkInterfaceErrors": errors}
@@ -247,8 +309,8 @@ class Picture:
         return self._named.get(instance_id.lower())
 
     def name(self, instance_id: str, name: str | None) -> None:
-        """Tell what policy calls the server or the access control list of an instanceId; None when
-        it has gone."""
+        """Tell what policy calls the server, the access control list or the virtual network of an
+        instanceId; None when it has gone."""
         if name is None:
             self._named.pop(instance_id.lower(), None)
         else:

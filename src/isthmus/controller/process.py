@@ -21,7 +21,7 @@ from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
 from isthmus.controller.deriving import Deriving
 from isthmus.controller.insight import Insight, StoreHealth
-from isthmus.controller.picture import Picture
+from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
@@ -178,6 +178,11 @@ class Controller:
             raise Unavailable(
                 f"the stores cannot be read: {error.message}. `isthmus store status` says more"
             ) from error
+        for wanted, connection in (
+            (schema.north_schema(), self.north.connection),
+            (schema.south_schema(), self.south),
+        ):
+            schema.refuse_other_version(wanted, connection.schema_version, connection.remotes)
 
     # -- what changes ------------------------------------------------------------------------------
 
@@ -186,7 +191,7 @@ class Controller:
             row = new or old
             if row is not None and row.parent is None:
                 self.insight.streams.happened.add("resource", row.key)
-            if row is not None and row.kind in ("servers", "accessControlLists"):
+            if row is not None and row.kind in NAMED:
                 if old is not None and (new is None or new.instance_id != old.instance_id):
                     self.picture.name(old.instance_id, None)
                 if new is not None:

@@ -66,21 +66,23 @@ _Given = tuple[Rows, Key, object]
 class Read:
     """What a unit sees of the tables; it remembers what was asked."""
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_by_index", "_tables", "noted")
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, tables: Mapping[Table, Rows], by_index: Mapping[Index, Entries]) -> None:
+        self._tables = tables
+        self._by_index = by_index
+        self.noted: _Noted = []
 
     def get(self, table: type[Row], key: Key) -> Row | None:
         """The row, or None."""
-        rows = self._engine._tables[table]
-        self._engine._note(rows.readers, key)
+        rows = self._tables[table]
+        self.noted.append((rows.readers, key))
         return cast("Row | None", rows.values.get(key))
 
     def find(self, index: Index, entry: Key) -> AbstractSet[Key]:
         """Keys of the rows under `entry`. Do not change the set; sort it where order matters."""
-        entries = self._engine._by_index[index]
-        self._engine._note(entries.readers, entry)
+        entries = self._by_index[index]
+        self.noted.append((entries.readers, entry))
         return entries.keys.get(entry, NOTHING)
 
 
@@ -113,8 +115,7 @@ class Engine:
         self._given: dict[Call, list[tuple[Rows, Key]]] = {}
         self._reads: dict[Call, _Noted] = {}
         self._level = -1
-        self._noted: _Noted = []
-        self._reader = Read(self)
+        self._reader = Read(self._tables, self._by_index)
         self.failures: dict[tuple[str, Key], Exception] = {}
         """Calls that raised when last run: what they gave before stands."""
         self.calls = 0
@@ -182,8 +183,11 @@ class Engine:
         return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}
 
     def giver(self, table: Table, key: Key) -> tuple[str, Key] | None:
-        """The unit and the key of the call that gave a derived row."""
-        call = self._tables[table].derived_by.get(key)
+        """The unit and the key of the call that gave a derived row; of several that agree, the
+        earliest in (unit, key) order, whatever order they came in. Cost: these."""
+        rows = self._tables[table]
+        more = rows.more.get(key)
+        call = rows.derived_by.get(key) if more is None else min(more, key=_order)
         return None if call is None else (self._units[call.level].name, call.key)
 
     def given(self, unit: str, key: Key) -> Iterator[Item]:
@@ -204,7 +208,7 @@ class Engine:
         for call in choose(list(self._given)):
             unit = self._units[call.level]
             value = self._tables[unit.over].values.get(call.key)
-            self._noted = []
+            self._reader.noted = []
             again = [] if value is None else list(unit.run(value, self._reader))
             held = {(id(rows), key) for rows, key in self._given[call]}
             if held != {(id(self._tables[item.table]), item.key) for item in again} or any(
@@ -229,38 +233,36 @@ class Engine:
             (rows, key, self._value_of(call, rows, key)) for rows, key in self._given.get(call, ())
         ]
 
-    def _note(self, readers: dict[Key, set[Call]], key: Key) -> None:
-        self._noted.append((readers, key))
-
     def _call(self, level: int, key: Key) -> None:
         call = Call(level, key)
         unit = self._units[level]
         value = self._tables[unit.over].values.get(key)
         noted: _Noted = []
-        self._noted = noted
+        self._reader.noted = noted
         self.calls += 1
-        self.failures.pop((unit.name, key), None)
+        if self.failures:
+            self.failures.pop((unit.name, key), None)
         try:
             items = () if value is None else tuple(unit.run(value, self._reader))
         except Exception as error:  # a unit may hold any bug; one row must not hold back the others
             self.failures[unit.name, key] = error
             self._remember_reads(call, noted)
             return
-        self._hold(call, ((self._tables[table], key, value) for table, key, value in items))
+        self._hold(call, [(self._tables[table], key, value) for table, key, value in items])
         self._remember_reads(call, noted)
 
     def _hold(self, call: Call, items: Iterable[_Given]) -> None:
         """Let a call give these items, and no others."""
         before = self._given.pop(call, ())
-        after: dict[tuple[int, Key], tuple[Rows, Key]] = {}
+        after: dict[tuple[Rows, Key], None] = {}  # tables are told apart as objects
         for rows, key, value in items:
-            after[id(rows), key] = (rows, key)
+            after[rows, key] = None
             self._give(call, rows, key, value)
-        for rows, key in before:
-            if (id(rows), key) not in after:
-                self._take(call, rows, key)
+        for place in before:
+            if place not in after:
+                self._take(call, *place)
         if after:
-            self._given[call] = list(after.values())
+            self._given[call] = list(after)
 
     def _remember_reads(self, call: Call, noted: _Noted) -> None:
         before = self._reads.get(call)
@@ -273,7 +275,11 @@ class Engine:
                 if not known:
                     del readers[key]
         for readers, key in noted:
-            readers.setdefault(key, set()).add(call)
+            known = readers.get(key)
+            if known is None:
+                readers[key] = {call}
+            else:
+                known.add(call)
         if noted:
             self._reads[call] = noted
         else:
@@ -311,7 +317,7 @@ class Engine:
         they came in.
         """
         more = rows.more[key]
-        winner = min(more, key=lambda call: (call.level, repr(call.key)))
+        winner = min(more, key=_order)
         rows.derived_by[key] = winner
         value = more[winner]
         if any(other != value for other in more.values()):
@@ -327,3 +333,8 @@ class Engine:
                 f" {self._units[self._level].name!r} gives: list it further down"
             )
         self._dirty[level].add(key)
+
+
+def _order(call: Call) -> tuple[int, str]:
+    """Which of several givers is asked first."""
+    return call.level, repr(call.key)

@@ -37,14 +37,16 @@ def _kind(kind: Kind) -> Iterator[str]:
     document = " ".join((kind.model.__doc__ or "").split())
     in_use = f" Deleting it while it is in use is refused with `{kind.in_use_code}`."
     singleton = f" There is one, `{kind.singleton}`, which always exists."
-    yield f"{document}{singleton if kind.singleton else in_use}"
+    since = "" if kind.since == V1 else f" Since {kind.since}: older versions do not find it."
+    yield f"{document}{singleton if kind.singleton else in_use}{since}"
     yield "\n".join([_HEAD, *_rows(kind)])
 
 
 def _rows(kind: Kind) -> Iterator[str]:
     yield from _field_rows(kind.model, "")
     for child in kind.children:
-        yield _row(child.collection, "children", "", f"See {child.name}.")
+        since = "" if child.since == V1 else f"since {child.since}"
+        yield _row(child.collection, "children", since, f"See {child.name}.")
     for back in kind.back_references:
         yield _row(back.wire, "list of references", _read_only(back.since), back.description)
     for computed in kind.computed:

@@ -75,6 +75,7 @@ class Kind:
     in_use_code: str = "ResourceInUse"
     """Code of the 409 when it is to be deleted and something requires it."""
     since: Version = V1
+    """Requests of an older version neither see nor change it; a parent's DELETE takes it along."""
     back_references: tuple[BackReference, ...] = ()
     computed: tuple[Computed, ...] = ()
     has_state: bool = False
@@ -118,6 +119,10 @@ class Kind:
             found = self.projections[version] = project(self, version)
         return found
 
+    def children_in(self, version: Version) -> tuple[Kind, ...]:
+        """Its children that a version has."""
+        return tuple(child for child in self.children if child.since <= version)
+
     def decoded(self, stored: Stored) -> Resource:
         return decode(stored, self.model)
 
@@ -145,7 +150,7 @@ def project(kind: Kind, version: Version) -> Projection:
             refusal: ValueType = NotSent(spec.rules.too_early, str(spec.rules.since))
             table[spec.wire] = table[spec.wire.lower()] = (spec.attribute, spec.wire, refusal)
     children = {}
-    for child in kind.children:
+    for child in kind.children_in(version):
         children[child.collection] = children[child.collection.lower()] = child
     return Projection(
         readers=table,

@@ -144,7 +144,8 @@ def _shown(kind: Kind) -> Iterator[tuple[str, Json]]:
     """What is rendered of a kind beside its own fields."""
     yield "provisioningState", {"type": "string", "const": "Succeeded", "readOnly": True}
     for child in kind.children:
-        yield child.collection, _list_of({"$ref": f"#/components/schemas/{child.model.__name__}"})
+        listed = _list_of({"$ref": f"#/components/schemas/{child.model.__name__}"})
+        yield child.collection, _since(listed, child.since)
     for back in kind.back_references:
         yield back.wire, _described(_references(), back.description, back.since)
     for computed in kind.computed:
@@ -160,8 +161,11 @@ def _shown(kind: Kind) -> Iterator[tuple[str, Json]]:
 
 
 def _described(schema: JsonObject, description: str, since: Version) -> dict[str, Json]:
-    described = {**schema, "readOnly": True, "description": description}
-    return described if since == V1 else {**described, "x-isthmus-since": str(since)}
+    return _since({**schema, "readOnly": True, "description": description}, since)
+
+
+def _since(schema: JsonObject, since: Version) -> dict[str, Json]:
+    return {**schema} if since == V1 else {**schema, "x-isthmus-since": str(since)}
 
 
 def _read_only(schema: Json) -> dict[str, Json]:

@@ -15,6 +15,7 @@ from isthmus.intent.kinds import Kind, default_of
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.registry import OFFERED, ROOT_BY_WORD
 from isthmus.intent.values import shown, text_of
+from isthmus.intent.versions import LATEST, Version
 
 RESOURCE_ID_LENGTH = 128
 """Longer than every id that known clients make (the longest, Neutron's ``<port>_<address>``, has
@@ -51,18 +52,21 @@ class Target(NamedTuple):
         return not self.resource_id
 
 
-def resolve(path: str) -> Target:
+def resolve(path: str, version: Version = LATEST) -> Target:
     """What `path` names; it need not exist. Raises NotFound for a collection that this controller
-    does not have. A singleton's collection name alone stands for the singleton."""
+    does not have, or that came with a newer version. A singleton's collection name alone stands for
+    the singleton."""
     parts = path.strip("/").split("/")
     kind = ROOT_BY_WORD.get(parts[0].lower())
     if kind is None:
         raise NotFound(
             f"There is no {shown(parts[0])} here: resources are {', '.join(OFFERED)}.", target=path
         )
-    walked = [kind.collection]
-    for position, part in enumerate(parts[1:], start=1):
-        if position % 2:
+    walked: list[str] = []
+    for position, part in enumerate(parts):
+        if position == 0:
+            walked.append(kind.collection)
+        elif position % 2:
             walked.append(part)
         else:
             child = kind.child_by_word.get(part.lower())
@@ -70,6 +74,12 @@ def resolve(path: str) -> Target:
                 raise NotFound(f"{kind.name} have no {shown(part)}.", target=path)
             kind = child
             walked.append(kind.collection)
+        if kind.since > version:
+            raise NotFound(
+                f"{kind.name} came with API version {kind.since}, and the path says {version}: ask"
+                f" at /networking/{kind.since}.",
+                target=path,
+            )
     if kind.singleton and len(parts) == 1:
         walked.append(kind.singleton)
     return Target(kind, "/" + "/".join(walked), "" if len(walked) % 2 else walked[-1])

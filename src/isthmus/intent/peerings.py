@@ -73,9 +73,16 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                 code="PeeringRemoteVnetIsSameAsParentVnet",
                 target=target,
             )
-        if remote is None:
-            return self
         before = draft.before(VirtualNetworkPeering)
+        if remote is None:
+            if self != before:
+                raise Conflict(
+                    f"{self.remote_virtual_network} has gone, and with it what this peering could"
+                    " be: delete it.",
+                    code="CannotUpdateDisconnectedPeeringWithNullRemoteVnet",
+                    target=target,
+                )
+            return self
         if before is not None and before.remote_instance not in ("", remote.instance_id):
             raise Conflict(
                 f"{self.remote_virtual_network} was deleted and made anew since: delete this"

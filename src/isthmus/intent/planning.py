@@ -9,11 +9,13 @@ simply made again.
 - A write changes the etag of what is written, of all below it and of all above it, not of siblings
   nor of what refers to it.
 - What is absent when it is deleted is a success (204).
+- What an API version does not have, a request of that version neither finds nor takes away: a child
+  list that it does not know is not missing from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -85,11 +87,19 @@ def plan_put(
     return overlay.plan((outcome,), code)
 
 
-def plan_delete(view: View, ids: Ids, path: str, *, expected_etag: str | None = None) -> Plan:
+def plan_delete(
+    view: View,
+    ids: Ids,
+    path: str,
+    *,
+    expected_etag: str | None = None,
+    version: Version = LATEST,
+) -> Plan:
     """Plan a DELETE: status 200, or 204 for what does not exist. Raises Invalid (a singleton),
     Conflict (something requires it), NotFound (no such collection), PreconditionFailed."""
     overlay = Overlay(view)
-    outcome, code = _delete(overlay, ids, Delete(path=path, expected_etag=expected_etag or None))
+    request = Delete(path=path, expected_etag=expected_etag or None)
+    outcome, code = _delete(overlay, ids, request, version)
     return overlay.plan((outcome,), code)
 
 
@@ -112,7 +122,7 @@ def plan_batch(
             if isinstance(request, Put):
                 outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
             else:
-                outcome, code = _delete(overlay, ids, request)
+                outcome, code = _delete(overlay, ids, request, version)
             outcomes.append(outcome)
     except IsthmusError as error:
         error.target = join(f"[{len(outcomes)}]", error.target)
@@ -123,7 +133,7 @@ def plan_batch(
 def _put(
     overlay: Overlay, ids: Ids, request: Put, version: Version, body_etag: bool
 ) -> tuple[Outcome, str]:
-    target = _resource(request.path)
+    target = _resource(request.path, version)
     kind, old = target.kind, find(overlay, target)
     check_put(target.ref, old, request.create_only, request.expected_etag or None)
     ancestors = _ancestors(overlay, target)
@@ -133,10 +143,12 @@ def _put(
         check_match(target.ref, old, parsed.etag, "the etag in the body")
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
     coming = set(_keys(parsed, target.key))
+    unseen = _unseen(tree, coming, version)
+    tree = {key: row for key, row in tree.items() if key not in unseen}
     if tree:
         _clear(overlay, tree, coming)
     status = 201 if old is None else 200
-    value = TreeWriter(overlay, ids, version, etag, tree, coming).write(
+    value = TreeWriter(overlay, ids, version, etag, tree, coming, unseen.values()).write(
         parsed,
         _spelled(ancestors, target, parsed),
         parent=target.parent,
@@ -156,8 +168,8 @@ def _put(
     return Outcome(status, target.key), kind.in_use_code
 
 
-def _delete(overlay: Overlay, ids: Ids, request: Delete) -> tuple[Outcome, str]:
-    target = _resource(request.path)
+def _delete(overlay: Overlay, ids: Ids, request: Delete, version: Version) -> tuple[Outcome, str]:
+    target = _resource(request.path, version)
     kind = target.kind
     if kind.singleton:
         raise Invalid(
@@ -176,8 +188,8 @@ def _delete(overlay: Overlay, ids: Ids, request: Delete) -> tuple[Outcome, str]:
     return Outcome(200, ""), kind.in_use_code
 
 
-def _resource(path: str) -> Target:
-    target = resolve(path)
+def _resource(path: str, version: Version) -> Target:
+    target = resolve(path, version)
     if target.is_collection:
         raise Invalid(
             f"{target.ref} is a collection: name one resource in it.",
@@ -236,6 +248,17 @@ def _clear(overlay: Overlay, tree: dict[str, Stored], kept: set[str]) -> None:
     for key, row in tree.items():
         if key in kept:
             overlay.lift(row)
+
+
+def _unseen(
+    tree: dict[str, Stored], coming: Collection[str], version: Version
+) -> dict[str, Stored]:
+    """What stays because the request's version does not have it, and its parent stays."""
+    found: dict[str, Stored] = {}
+    for key, row in tree.items():
+        if row.parent in found or (KINDS[row.kind].since > version and row.parent in coming):
+            found[key] = row
+    return found
 
 
 def _keys(parsed: Parsed, key: str) -> Iterable[str]:

@@ -74,7 +74,7 @@ def _properties(
     # A.6)
     properties: dict[str, Json] = {"provisioningState": "Succeeded"}
     properties.update(write_fields(projection.writers, kind.decoded(stored)))
-    for child in kind.children:
+    for child in kind.children_in(version):
         properties[child.collection] = [
             render(row, view, version=version, states=states)
             for row in view.children(stored.key, child.name)

@@ -9,18 +9,21 @@ etags and references are settled here, the same for every kind; the rules of a k
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.drafts import Draft, named, requirers
-from isthmus.intent.fields import Member, Resource, build, encode
+from isthmus.intent.fields import FieldSpec, Member, Resource, build, encode
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Allocation, Ids, Stored
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
-from isthmus.intent.values import join
+from isthmus.intent.values import Mention, join
 from isthmus.intent.versions import Version
 
 
@@ -65,6 +68,7 @@ class TreeWriter:
         etag: str,
         tree: Mapping[str, Stored],
         coming: Collection[str],
+        unseen: Iterable[Stored],
     ) -> None:
         self._overlay = overlay
         self._ids = ids
@@ -74,6 +78,10 @@ class TreeWriter:
         """The stored rows that this request writes anew, or takes away."""
         self._coming = coming
         """Keys of all that this request writes: siblings may refer to each other."""
+        self._unseen: defaultdict[str, list[Stored]] = defaultdict(list)
+        """By parent: stored rows that its version does not have, and that stay as they are."""
+        for row in unseen:
+            self._unseen[row.parent or ""].append(row)
 
     def write(
         self,
@@ -145,6 +153,14 @@ class TreeWriter:
                 )
                 members.append(Member(child.path, child.resource_id, written))
             value.check_children(kind.name, members)
+        self._keep(row.key, replacing)
+
+    def _keep(self, parent: str, replacing: bool) -> None:
+        """MS-NCNBI section A.4: the etag of what is below changes too."""
+        for row in self._unseen[parent]:
+            kept = msgspec.structs.replace(row, etag=self._etag)
+            self._overlay.put(kept, replacing=replacing)
+            self._keep(row.key, replacing)
 
     def _settled(self, parsed: Parsed, draft: Draft, previous: Resource | None) -> Resource:
         kind, values = parsed.kind, parsed.values
@@ -164,17 +180,16 @@ class TreeWriter:
         if previous is not None:
             _check_immutable(draft, previous, value)
         if kind.referring:
-            self._refer(draft, value)
+            self._refer(draft, value, previous)
         return value.settled(draft)
 
-    def _refer(self, draft: Draft, value: Resource) -> None:
+    def _refer(self, draft: Draft, value: Resource, previous: Resource | None) -> None:
         for spec in draft.kind.referring:
-            inner = getattr(value, spec.attribute)
-            if inner is None:
-                continue
-            for found in spec.type.mentions(inner):
+            for found in _mentions(spec, value):
                 key = key_of(found.ref)
                 if self._overlay.get(key) is None and key not in self._coming:
+                    if not found.requires and key in _mentioned(spec, previous):
+                        continue  # it has vanished since, as it may: what was read can be put back
                     raise Invalid(
                         f"{found.ref} does not exist.",
                         code=found.code,
@@ -190,6 +205,15 @@ class TreeWriter:
         if wanted and self._overlay.holder(Allocation("instance", wanted)) is None:
             return wanted
         return self._ids.guid()
+
+
+def _mentions(spec: FieldSpec, value: Resource) -> Iterable[Mention]:
+    inner = getattr(value, spec.attribute)
+    return () if inner is None else spec.type.mentions(inner)
+
+
+def _mentioned(spec: FieldSpec, value: Resource | None) -> set[str]:
+    return set() if value is None else {key_of(found.ref) for found in _mentions(spec, value)}
 
 
 def _check_immutable(draft: Draft, previous: Resource, value: Resource) -> None:

@@ -268,7 +268,9 @@ class Claim(Row, frozen=True, kw_only=True):
 
 class PortStatus(Row, frozen=True, kw_only=True):
     """Observed. What became of `revision` of `port` on `host`: `state` is up or error, `code` one
-    of MS-NCNBI section A.9's.
+    of MS-NCNBI section A.9's. `closed` is what of an error lets nothing pass, in the words of
+    `policy.closed`; where it is empty, the port works as its policy says but for what `detail`
+    names.
     """
 
     TABLE = "Port_Status"
@@ -280,6 +282,7 @@ class PortStatus(Row, frozen=True, kw_only=True):
     state: str = "up"
     code: str = "Success"
     detail: str = ""
+    closed: tuple[str, ...] = ()
     changed_us: int = 0
     """Microseconds since the epoch at which the host's switch had it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from isthmus.addresses import Address
+from isthmus.policy.closed import list_word
 from isthmus.policy.rows import Port, Rule
 from isthmus.policy.rules import Level, merged, networks, span
 from isthmus.reach.world import World
@@ -47,6 +48,8 @@ class Ruling(NamedTuple):
     direction: str
     sets: tuple[str, ...]
     rule: Rule | None
+    closed: bool = False
+    """The port's host cannot enforce these sets, and lets nothing pass instead."""
 
     @property
     def stateless(self) -> bool:
@@ -59,7 +62,10 @@ class Applied(NamedTuple):
     name: str
     sets: tuple[str, ...]
     level: Level | None
-    """None when a rule set is not known: then nothing passes."""
+    """None when a rule set is not known, or the port's host cannot enforce it: then nothing
+    passes."""
+    closed: bool = False
+    """The latter."""
 
 
 LEVELS = {"out": ("interface", "subnet"), "in": ("subnet", "interface")}
@@ -69,7 +75,8 @@ LEVELS = {"out": ("interface", "subnet"), "in": ("subnet", "interface")}
 def applied(world: World, port: Port, address: str, direction: str) -> Iterator[Applied]:
     """The levels that hold for one address of a port; none where it has no rule sets. What is no
     address of the port is under the rules of the first one of its family."""
-    own = address if address in port.addresses else leading(port, 6 if ":" in address else 4)
+    own = own_address(port, address)
+    closed = closed_of(world, port)
     for name in LEVELS[direction]:
         sets = tuple(
             sorted(
@@ -86,6 +93,9 @@ def applied(world: World, port: Port, address: str, direction: str) -> Iterator[
         if len(known) < len(sets):
             yield Applied(name, sets, None)
             continue
+        if list_word(direction, sets) in closed:
+            yield Applied(name, sets, None, closed=True)
+            continue
         rules = [rule for one in sets for rule in world.rules_by_set.get(one, ())]
         yield Applied(name, sets, merged(known, rules, direction))
 
@@ -100,6 +110,18 @@ def forbids_something(world: World, port: Port, address: str) -> bool:
     )
 
 
+def closed_of(world: World, port: Port) -> tuple[str, ...]:
+    """What its host keeps closed of a port, in the words of `policy.closed`."""
+    status = world.status_of(port.id)
+    return () if status is None or status.state != "error" else status.closed
+
+
+def own_address(port: Port, address: str) -> str:
+    """The address of a port whose rules hold for an address: itself, or the first of its family;
+    empty where there is none."""
+    return address if address in port.addresses else leading(port, 6 if ":" in address else 4)
+
+
 def leading(port: Port, family: int) -> str:
     """The address of a family that stands for all that is none of the port's."""
     found = [text for text in port.addresses if (":" in text) == (family == 6)]
@@ -112,7 +134,7 @@ def rulings(world: World, port: Port, address: str, direction: str, packet: Pack
     found = []
     for one in applied(world, port, address, direction):
         if one.level is None:
-            found.append(Ruling(False, one.name, direction, one.sets, None))
+            found.append(Ruling(False, one.name, direction, one.sets, None, one.closed))
             break
         rule = next(
             (rule for rule in one.level.rules if matches(world, domain, rule, packet)), None

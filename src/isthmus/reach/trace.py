@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
+from isthmus.policy.closed import PORT, address_word, domain_word
 from isthmus.policy.rows import Claim, Port
 from isthmus.reach.rulings import (
     ICMP,
@@ -22,6 +23,7 @@ from isthmus.reach.rulings import (
     Ruling,
     forbids_something,
     leading,
+    own_address,
     rulings,
 )
 from isthmus.reach.world import World, parse
@@ -57,7 +59,8 @@ class Trace(NamedTuple):
 
 class Question(NamedTuple):
     """From a port to a port or an address. Ports of 0 are any; protocol 0, ICMP and ICMPv6 are an
-    echo request."""
+    echo request. `source_address` is which of the sender's addresses it is sent from; if it is
+    empty, the one that `source` is, or the first of the family."""
 
     source: str
     destination: str
@@ -65,6 +68,7 @@ class Question(NamedTuple):
     destination_port: int = 0
     source_port: int = 0
     family: int = 0
+    source_address: str = ""
 
 
 def trace(world: World, question: Question) -> Trace:
@@ -100,10 +104,15 @@ def port_named(world: World, name: str) -> Port:
 def packet_of(world: World, sender: Port, question: Question) -> Packet:
     """The packet that a question is about. Raises NotFound, Invalid."""
     family, target = question.family, parse(question.destination)
+    wanted = parse(question.source_address or question.source)
+    if str(wanted) not in sender.addresses:
+        wanted = None
     if target is not None:
         family = target.version
     else:
         port = port_named(world, question.destination)
+        if wanted is not None and leading(port, wanted.version):
+            family = family or wanted.version
         family = family or (4 if leading(port, 4) and leading(sender, 4) else 6)
         text = leading(port, family)
         if not text:
@@ -111,7 +120,9 @@ def packet_of(world: World, sender: Port, question: Question) -> Packet:
         target = parse(text)
     assert target is not None, "policy has addresses only"
     text = leading(sender, family)
-    source = parse(text) if text else None
+    source = wanted if wanted is not None and wanted.version == family else None
+    if source is None and text:
+        source = parse(text)
     if source is None:
         raise Invalid(f"{sender.id} has no IPv{family} address to send from")
     if question.protocol in (0, ICMP, ICMPV6):
@@ -132,10 +143,10 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), "", ""
         return
     yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
-    trouble = _trouble(world, sender)
-    if trouble is not None:
+    for trouble in _troubles(world, sender, packet.source, packet.destination):
         yield trouble, "", ""
-        return
+        if not trouble.passes:
+            return
     domain = world.domains.get(sender.segment, "")
     if str(packet.destination) in world.gateways(domain):
         yield from _to_gateway(world, sender, packet)
@@ -160,10 +171,10 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
     yield carried, receiver.id, there.host
     if not carried.passes:
         return
-    trouble = _trouble(world, receiver)
-    if trouble is not None:
+    for trouble in _troubles(world, receiver, packet.destination, packet.source):
         yield trouble, "", ""
-        return
+        if not trouble.passes:
+            return
     for step in _judge(world, receiver, str(packet.destination), "in", packet):
         yield step, "", ""
         if not step.passes:
@@ -229,6 +240,11 @@ def _ruled(world: World, port: Port, words: str, ruling: Ruling) -> Step:
             port.id, f"{words}: {', '.join(unknown)} {applied} is not known", "unknown rules"
         )
     sets = [world.rule_sets[name] for name in ruling.sets]
+    if ruling.closed:
+        status = world.status_of(port.id)
+        assert status is not None, "it is the one that says so"
+        text = f"{words}: {names}, {applied}, is closed: {status.host} says: {status.detail}"
+        return _drop(port.id, text, status.code, sets[0].origin)
     defaults = [one.in_default if ruling.direction == "in" else one.out_default for one in sets]
     deciding = defaults.index("deny") if "deny" in defaults else 0
     origin = sets[deciding].origin
@@ -302,12 +318,21 @@ def _stateless_answer(
         yield Step(port.id, True, text, "answer dropped")
 
 
-def _trouble(world: World, port: Port) -> Step | None:
-    """What its host says is wrong with a port."""
+def _troubles(world: World, port: Port, address: Address, other: Address) -> Iterator[Step]:
+    """What its host says is wrong with a port, and whether that ends what passes between one of its
+    addresses and another. Where it ends what some rules are about, these say so (`_ruled`)."""
     status = world.status_of(port.id)
     if status is None or status.state != "error":
-        return None
-    return _drop(port.id, f"{status.host} says: {status.detail}", status.code, port.origin)
+        return
+    own = own_address(port, str(address))
+    domain = world.domains.get(port.segment, "")
+    peer = world.router_of(world.segment_of(domain, other) or port.segment)
+    words = {PORT, address_word(own, address.version)}
+    if peer is not None and peer.id != domain:
+        words.add(domain_word(peer.rdid))
+    passes = words.isdisjoint(status.closed)
+    text = f"{status.host} says: {status.detail}"
+    yield Step(port.id, passes, text, status.code, port.origin)
 
 
 def _nowhere(world: World, port: Port) -> str:

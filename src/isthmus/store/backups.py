@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 import time
 from pathlib import Path
 
-from isthmus.errors import Conflict, Invalid, NotFound
+from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store.commands import output_of
 from isthmus.store.schema import Schema
 from isthmus.store.servers import ServerFiles, held, local_address, refuse_newer, running
+
+_RECORD = re.compile(rb"OVSDB JSON (\d+) ([0-9a-f]{40})\n")
+"""The head of a record: how many bytes follow, and their SHA-1."""
 
 
 async def backup(remote: str, database: str, file: Path) -> int:
@@ -37,19 +42,66 @@ async def restore(
                 f"the server of {files.name} runs (process {pid}): stop the controllers and"
                 f" `isthmus store stop` first, so that nobody writes to what is replaced"
             )
-        found = (await output_of("ovsdb-tool", "db-name", str(file), because="no backup")).strip()
-        if found.decode() != schema["name"]:
-            raise Invalid(f"{file} is a backup of {found.decode()}, not of {schema['name']}")
-        refuse_newer(
-            files, schema, (await output_of("ovsdb-tool", "db-version", str(file))).decode().strip()
-        )
+        await _require_backup(files, schema, file)
+        address = raft_address or local_address(files)
+        # Made beside: what is there goes aside only when there is something in its place.
+        new = files.database.with_suffix(".restored")
+        new.unlink(missing_ok=True)
+        try:
+            await output_of("ovsdb-tool", "create-cluster", str(new), str(file), address)
+        except Unavailable as error:
+            new.unlink(missing_ok=True)
+            raise _no_backup(file, error.message) from error
         aside = None
         if files.database.exists():
             aside = files.database.with_suffix(f".db.before-restore-{int(time.time())}")
             files.database.rename(aside)
-        address = raft_address or local_address(files)
-        await output_of("ovsdb-tool", "create-cluster", str(files.database), str(file), address)
+        new.rename(files.database)
         return aside
+
+
+async def _require_backup(files: ServerFiles, schema: Schema, file: Path) -> None:
+    """Raises Invalid unless the file is a whole backup of that store, of a version that we know."""
+    await asyncio.to_thread(_require_whole, file)
+    try:
+        name = (await output_of("ovsdb-tool", "db-name", str(file))).decode().strip()
+        version = (await output_of("ovsdb-tool", "db-version", str(file))).decode().strip()
+    except Unavailable as error:
+        raise _no_backup(file, error.message) from error
+    if name != schema["name"]:
+        raise Invalid(
+            f"{file} is a backup of {name}, not of {schema['name']}: give one that `isthmus backup`"
+            " wrote",
+            target=str(file),
+        )
+    refuse_newer(files, schema, version)
+
+
+def _require_whole(file: Path) -> None:
+    """Read all records (ovsdb(5), Standalone and Active-Backup Database Format): ovsdb-tool takes
+    a file that was cut off for one that ends there."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _no_backup(file, error.strerror or str(error)) from error
+    at = records = 0
+    # `ovsdb-client backup` writes two, the schema and all that is there.
+    while at < len(content) or records < 2:
+        found = _RECORD.match(content, at)
+        if found is None:
+            raise _no_backup(file, f"at byte {at} no record begins")
+        at = found.end() + int(found[1])
+        if hashlib.sha1(content[found.end() : at]).hexdigest().encode() != found[2]:
+            raise _no_backup(file, f"the record that begins at byte {found.start()} is damaged")
+        records += 1
+
+
+def _no_backup(file: Path, why: str) -> Invalid:
+    return Invalid(
+        f"{file} is no backup, or no whole one ({why}): give a file that `isthmus backup` wrote."
+        " Nothing was changed",
+        target=str(file),
+    )
 
 
 def _write_whole(file: Path, content: bytes) -> None:

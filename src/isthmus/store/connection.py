@@ -87,7 +87,9 @@ class Connection:
         self.counters = Counters()
         self.problem = "not connected yet"
         """Why there is no connection; empty while there is."""
-        self._remotes = tuple(remotes)
+        self.schema_version = ""
+        """Of the data base as the server has it; empty before it was loaded."""
+        self.remotes = tuple(remotes)
         self._database = database
         self._name = name
         self._leader_only = leader_only
@@ -202,7 +204,7 @@ class Connection:
     async def _stay_connected(self) -> None:
         loop, delay_s = asyncio.get_running_loop(), FIRST_DELAY_S
         while True:
-            for remote in self._remotes:
+            for remote in self.remotes:
                 try:
                     session = await self._open(remote)
                 # UnicodeError: a host name that DNS cannot have.
@@ -239,8 +241,7 @@ class Connection:
 
     async def _watch_server(self, session: Session) -> None:
         """Learn what the server is in its cluster. Raises Unavailable if it is not for us."""
-        schema = await self._schema(session, "_Server")
-        self._server.fit(schema)
+        self._server.fit(ovsdb.columns_by_table(await self._schema(session, "_Server")))
         params = ["_Server", _SERVER_MONITOR, {"Database": [{"columns": [*_columns(_Database)]}]}]
         await self._monitor(session, "monitor_cond", params, self._server_loaded)
         self._refuse_unsuitable()
@@ -270,7 +271,9 @@ class Connection:
                 self._seen = row.cid, row.index
 
     async def _load(self, session: Session) -> None:
-        self._replica.fit(await self._schema(session, self._database))
+        schema = await self._schema(session, self._database)
+        self.schema_version = ovsdb.schema_version(schema)
+        self._replica.fit(ovsdb.columns_by_table(schema))
         if self._conditions != self._given_conditions:
             self._last_transaction = _NEVER  # what was missed would be told of the old conditions
         conditions = self._conditions
@@ -284,11 +287,11 @@ class Connection:
         await self._monitor(session, "monitor_cond_since", params, self._rows_loaded)
         self._given_conditions = conditions
 
-    async def _schema(self, session: Session, database: str) -> Mapping[str, Sequence[str]]:
+    async def _schema(self, session: Session, database: str) -> msgspec.Raw:
         answer = await session.ask("get_schema", [database], timeout_s=ANSWER_S)
         if answer.error is not None:
             raise Unavailable(f"the server has no data base {database}")
-        return ovsdb.columns_by_table(answer.result)
+        return answer.result
 
     async def _monitor(
         self,

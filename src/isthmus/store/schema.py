@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from isthmus.errors import Invalid
 from isthmus.policy import rows as policy
 from isthmus.store import north_rows
 from isthmus.wire.ovsdb import shapes
 
 NORTH, SOUTH = "Isthmus_North", "Isthmus_South"
 NORTH_VERSION = "1.0.0"
-SOUTH_VERSION = "1.1.0"
+SOUTH_VERSION = "1.2.0"
 
 Schema = Mapping[str, object]
 _Reference = tuple[str, str]
@@ -76,6 +77,32 @@ def _type(shape: tuple[str, str, str], reference: _Reference | None) -> object:
         case "set":
             return {"key": key, "min": 0, "max": "unlimited"}
     return {"key": key, "value": of_map, "min": 0, "max": "unlimited"}
+
+
+def refuse_other_version(schema: Schema, found: str, remotes: Sequence[str]) -> None:
+    """Servers that are somebody else's are not converted by us. Raises Invalid for a data base of
+    theirs that is not of the schema's version, with what to do."""
+    name, wanted = str(schema["name"]), str(schema["version"])
+    store = name.rpartition("_")[2].lower()
+    if numbers(found) > numbers(wanted):
+        raise Invalid(
+            f"{name} at {', '.join(remotes)} has schema version {found}, this program knows"
+            f" {wanted}: use the newer program that converted it",
+            target=name,
+        )
+    if numbers(found) < numbers(wanted):
+        file = f"{store}.ovsschema"
+        raise Invalid(
+            f"{name} at {', '.join(remotes)} has schema version {found or 'none'}, this program"
+            f" needs {wanted}: `isthmus store schema {store} > {file}`, then `ovsdb-client convert"
+            f" {remotes[0]} {file}` (what is stored stays; with TLS also -p, -c and -C)",
+            target=name,
+        )
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Of a version, to compare. Raises ValueError for what is none."""
+    return tuple(int(part) for part in version.split(".") if part)
 
 
 def encoded(schema: Schema) -> bytes:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from isthmus.errors import Invalid, Unavailable
 from isthmus.store.commands import output_of, succeeds
-from isthmus.store.schema import Schema, encoded
+from isthmus.store.schema import Schema, encoded, numbers
 
 START_S = 10.0
 _RECORD = b"\nOVSDB CLUSTER "
@@ -226,16 +226,12 @@ def _is_torn_tail(database: Path, complaint: str) -> bool:
 
 
 def refuse_newer(files: ServerFiles, schema: Schema, found: str) -> None:
-    if _numbers(found) > _numbers(str(schema["version"])):
+    if numbers(found) > numbers(str(schema["version"])):
         raise Invalid(
             f"{files.database} has schema version {found}, this program knows"
             f" {schema['version']}: use the newer program that wrote it",
             target=str(files.database),
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None) -> int:

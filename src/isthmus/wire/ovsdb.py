@@ -250,9 +250,18 @@ def columns_by_table(schema: bytes | msgspec.Raw) -> Mapping[str, list[str]]:
     return {name: list(found.columns) for name, found in tables.items()}
 
 
+def schema_version(schema: bytes | msgspec.Raw) -> str:
+    """Of a schema; empty where it has none, as RFC 7047 section 3.2 allowed. Raises Malformed."""
+    try:
+        return msgspec.json.decode(schema, type=_Schema).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"a schema that cannot be read: {error}") from error
+
+
 class _Table(msgspec.Struct):
     columns: dict[str, object]
 
 
 class _Schema(msgspec.Struct):
     tables: dict[str, _Table]
+    version: str = ""

@@ -38,17 +38,21 @@ def planned() -> list[Check]:
 def main(
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
     keep: Annotated[bool, typer.Option(help="Leave the cloud up, to look around in it.")] = False,
+    name: Annotated[str, typer.Option(help="Of its lab: two may run side by side.")] = NAME,
+    patience: Annotated[
+        float, typer.Option(help="By how much this machine may be slower than an idle one.")
+    ] = 1.0,
 ) -> None:
     """Three hosts, two tenants, real packets: show what Isthmus does, and prove that it does it."""
     report = Report(Console())
     if dry_run:
-        describe(report)
+        describe(report, name)
         raise typer.Exit(0)
     if problem := prerequisites.missing():
         report.say(f"demo: {problem}")
         raise typer.Exit(1)
     try:
-        raise typer.Exit(demonstrate(report, keep=keep))
+        raise typer.Exit(demonstrate(report, name, keep=keep, patience=patience))
     except KeyboardInterrupt:
         report.say("demo: interrupted, cleaned up")
         raise typer.Exit(130) from None
@@ -57,11 +61,11 @@ def main(
         raise typer.Exit(1) from None
 
 
-def describe(report: Report) -> None:
+def describe(report: Report, name: str) -> None:
     report.say(
-        f"demo: would make the lab {NAME!r}: {len(HOSTS)} hosts, {len(TENANTS)} tenants with"
-        f" {len(PLACES)} guests each, in network namespaces is-{NAME}-… and in"
-        f" {Lab(NAME).run_directory}; would run these checks, and remove all of it:"
+        f"demo: would make the lab {name!r}: {len(HOSTS)} hosts, {len(TENANTS)} tenants with"
+        f" {len(PLACES)} guests each, in network namespaces is-{name}-… and in"
+        f" {Lab(name).run_directory}; would run these checks, and remove all of it:"
     )
     section = ""
     for check in [*planned(), CLEAN]:
@@ -71,12 +75,12 @@ def describe(report: Report) -> None:
         report.say(f"  {check.claim}")
 
 
-def demonstrate(report: Report, *, keep: bool) -> int:
+def demonstrate(report: Report, name: str, *, keep: bool, patience: float) -> int:
     """Run all checks; the exit status."""
     checks = planned()
     total = len(checks) + (not keep)
-    lab = Lab(NAME)
-    cloud = Cloud(lab)
+    lab = Lab(name)
+    cloud = Cloud(lab, patience=patience)
     try:
         lab.refuse_if_up()
         with lab:
@@ -91,7 +95,7 @@ def demonstrate(report: Report, *, keep: bool) -> int:
         if cloud.north is not None:
             cloud.north.close()
     if keep:
-        report.say(f"\nThe cloud is up; to end it: isthmus lab down --name {NAME}")
+        report.say(f"\nThe cloud is up; to end it: isthmus lab down --name {name}")
     else:
         report.run_one(CLEAN, cloud)
     report.say("")

@@ -22,7 +22,7 @@ from isthmus_lab.demo.cloud import (
 from isthmus_lab.guest import Guest
 from isthmus_lab.northbound import Northbound, Resource
 
-_REPORT_S = 20.0
+_REPORT_S = 60.0
 
 
 def checks() -> list[Check]:

@@ -91,6 +91,8 @@ class Cloud:
     """Of each guest, by its name in the lab, as REST gave it."""
 
     stranger: Stranger | None = None
+    patience: float = 1.0
+    """By how much the machine may be slower than an idle one: what is measured is held to that."""
 
     @property
     def rest(self) -> Northbound:

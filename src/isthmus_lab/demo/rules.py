@@ -22,8 +22,9 @@ from isthmus_lab.transfers import tcp_transfer
 
 TENANT, PORT = "red", 5432
 WEB, DATABASE = "demo-web", "demo-db"
-_APPLIED_S = 10.0
+_APPLIED_S = 30.0
 _ENDED_S = 5.0
+_GOES_ON_S = 10.0
 
 
 def checks() -> list[Check]:
@@ -125,10 +126,12 @@ def revoked(cloud: Cloud) -> str:
     ):
         started = time.monotonic()
         cloud.rest.put_all([_tagged(cloud, "web1", [])])
-        ended_s = leaver.silent_after(started)
-        time.sleep(0.3)
-        expect(ended_s is not None, f"web1 to be cut off within {_ENDED_S:g} s", "it talks on")
-        expect(stayer.talks(), "web3 to go on", "its connection has ended too")
+        limit_s = _ENDED_S * cloud.patience
+        ended_s = leaver.silent_after(started, limit_s)
+        # What a busy machine holds up is silent too: so web3 is heard anew before web1 is believed.
+        expect(stayer.goes_on(), "web3 to go on", "its connection has ended too")
+        ended = ended_s is not None and not leaver.talks()
+        expect(ended, f"web1 to be cut off within {limit_s:g} s", "it talks on")
     cloud.rest.put_all([_tagged(cloud, "web1", [WEB])])
     return f"web1 cut off after {(ended_s or 0) * 1e3:.0f} ms; web3 went on"
 
@@ -182,9 +185,11 @@ class _Talk:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(("0.0.0.0", PORT))
         listener.listen()
-        listener.settimeout(5)
+        listener.settimeout(_GOES_ON_S)
         with entered(sender.namespace):
-            self._client = socket.create_connection((cloud.address(receiver), PORT), timeout=5)
+            self._client = socket.create_connection(
+                (cloud.address(receiver), PORT), timeout=_GOES_ON_S
+            )
         self._server, _ = listener.accept()
         listener.close()
         self._heard = time.monotonic()
@@ -194,7 +199,7 @@ class _Talk:
     def __enter__(self) -> _Talk:
         for thread in self._threads:
             thread.start()
-        time.sleep(0.1)
+        expect(self.goes_on(), "a byte to arrive", "a connection on which nothing does")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -227,9 +232,16 @@ class _Talk:
     def talks(self) -> bool:
         return time.monotonic() - self._heard < self._SILENCE_S
 
-    def silent_after(self, started: float) -> float | None:
+    def goes_on(self) -> bool:
+        """Whether something new is heard."""
+        before, until = self._heard, time.monotonic() + _GOES_ON_S
+        while self._heard == before and time.monotonic() < until:
+            time.sleep(0.01)
+        return self._heard != before
+
+    def silent_after(self, started: float, limit_s: float) -> float | None:
         """Seconds from `started` to the last byte; None if it talks on."""
-        until = time.monotonic() + _ENDED_S
+        until = time.monotonic() + limit_s
         while time.monotonic() < until:
             if not self.talks():
                 return max(0.0, self._heard - started)

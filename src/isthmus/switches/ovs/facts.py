@@ -68,6 +68,23 @@ class Ground(NamedTuple):
     router: str | None
 
 
+class NoZone(NamedTuple):
+    """That this host has no connection tracking zone left for a segment, whose ground is missing
+    for that."""
+
+    segment: str
+    detail: str
+
+
+class NoPeerZone(NamedTuple):
+    """Likewise for what passes between two routing domains: `domain`, of ports here, and another,
+    peered."""
+
+    domain: int
+    other: int
+    detail: str
+
+
 class LocalMember(NamedTuple):
     segment: str
     port: str
@@ -92,12 +109,13 @@ class RemoteMember(NamedTuple):
 
 class Problem(NamedTuple):
     """Why a local port does not work, or not with everyone. `code` is one of MS-NCNBI section
-    A.9's.
+    A.9's; `closes` is what of the port lets nothing pass for it, a word of `policy.closed`.
     """
 
     port: str
     code: str
     detail: str
+    closes: str = ""
 
 
 class Watching(NamedTuple):
@@ -130,7 +148,7 @@ class Assigned(NamedTuple):
 
 class Meter(NamedTuple):
     """A packet-rate limit of one port. Its id is the port's OpenFlow port, plus an offset for what
-    is limited (`ports.STORM_METERS`).
+    is limited (`pipeline.STORM_METERS`).
     """
 
     id: int

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy import closed
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.switches.ovs.facts import (
@@ -222,22 +223,30 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
     if refused is not None:
         yield _inexpressible(profile, refused.detail)
     number: int | None = 0
-    if not level.is_open or (profile.plain and level.has_stateless):
+    is_looked_at = not level.is_open or (profile.plain and level.has_stateless)
+    if is_looked_at:
         wanted = Wanted(PROFILE_NUMBERS, profile.name)
         yield Item(Wanted, wanted, wanted)
         assigned = read.get(Assigned, wanted)
         number = None if assigned is None else assigned.number
         if assigned is not None and number is None:
-            yield _inexpressible(profile, f"this host holds {HIGHEST_NUMBER} lists of rules")
-    for use in _uses(profile, level):
+            yield _inexpressible(
+                profile,
+                f"this host holds {HIGHEST_NUMBER} lists of rules, one for each direction of what"
+                " applies to an interface or a subnet: let more of them share their access control"
+                " lists, or move ports to other hosts",
+            )
+    for use in _uses(profile, level) if is_looked_at else ():
         yield Item(GroupUse, use, use)
         yield Item(Wanted, use.wanted, use.wanted)
         bit = read.get(Assigned, use.wanted)
         if bit is not None and bit.number is None:
             yield _inexpressible(
                 profile,
-                f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of one"
-                " routing domain that rules on one host can speak of",
+                f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of"
+                f" {profile.router or 'its segment'} that rules on one host can speak of, each once"
+                " as a source and once as a destination, and once more for stateless rules: let"
+                " rules name fewer groups, or prefixes, or move ports to other hosts",
             )
     yield Item(Compiled, profile.name, Compiled(profile, level, number, tuple(unknown)))
 
@@ -308,16 +317,39 @@ def end(register: Register, number: int) -> bytes:
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
     """Over PortFilter: what keeps its port from working as its rules say."""
-    troubles = [read.get(Inexpressible, name) for name in found.filter if name]
-    details = [trouble.detail for trouble in troubles if trouble is not None]
+    whole = closed.address_word(found.address, found.family)
+    details = []
+    for name in filter(None, found.filter):
+        trouble, compiled = read.get(Inexpressible, name), read.get(Compiled, name)
+        if trouble is None or compiled is None:
+            continue
+        profile = compiled.profile
+        word = closed.list_word(profile.direction, profile.sets)
+        # Without a number there is no filter either: the address has no flows at all.
+        details.append((trouble.detail, whole if compiled.number is None else word))
     assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
     if assigned is not None and assigned.number is None:
-        details.append(f"this host holds {HIGHEST_NUMBER} combinations of lists of rules")
-    for detail in details:
+        text = (
+            f"this host holds {HIGHEST_NUMBER} combinations of lists of rules, one for each that"
+            " applies to an address and its subnet: let more of them share their access control"
+            " lists, or move ports to other hosts"
+        )
+        details.append((text, whole))
+    for detail, closes in details:
+        passes = _until_then(found, closes)
         problem = Problem(
-            found.port, "PolicyConfigurationFailure", f"{detail}; until then nothing passes"
+            found.port, "PolicyConfigurationFailure", f"{detail}; until then {passes}", closes
         )
         yield Item(Problem, problem, problem)
+
+
+def _until_then(found: PortFilter, closes: str) -> str:
+    direction, _, sets = closes.partition(" ")
+    if direction == "address":
+        ends = f"from or to {found.address}" if found.address else f"by IPv{found.family}"
+        return f"nothing passes {ends}"
+    way = "inbound" if direction == "in" else "outbound"
+    return f"no {way} connection under {sets} passes"
 
 
 def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:

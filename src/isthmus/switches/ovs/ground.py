@@ -19,6 +19,8 @@ from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
     LocalMember,
+    NoPeerZone,
+    NoZone,
     RemoteMember,
     ThisHost,
     Wanted,
@@ -54,7 +56,10 @@ def _domain_of(_key: Key, row: object) -> Iterable[Key]:
 
 ZONES = "zone"
 """Numbers of conntrack zones: one for each routing domain, in which addresses are unique and whose
-connections may cross segments."""
+connections may cross segments; and one for each pair of peered ones."""
+
+HIGHEST_ZONE = 0xFFFF
+"""The field has 16 bits (Linux: ``struct nf_conntrack_zone.id``); zone 0 is everybody's."""
 
 PEER = "peer"
 """The kind of a leg that leads to a segment of a peered network."""
@@ -101,12 +106,23 @@ def ground(segment: Segment, read: Read) -> Iterator[Item]:
     need = Wanted(ZONES, str(domain))
     yield Item(Wanted, need, need)
     zone = read.get(Assigned, need)
+    if zone is not None and zone.number is None:
+        no_zone = NoZone(segment.id, _no_zone(router.id if router else segment.id))
+        yield Item(NoZone, segment.id, no_zone)
     if zone is None or zone.number is None:
         return
     mac = parse_mac(router.mac) if router else None
     name = router.id if router else None
     value = Ground(segment.id, segment.vsid, domain, zone.number, mac, name)
     yield Item(Ground, segment.id, value)
+
+
+def _no_zone(wanting: str) -> str:
+    return (
+        f"no connection tracking zone is left for {wanting}: this host holds {HIGHEST_ZONE}, one"
+        " for each network that its ports are in or can reach, and one for each two of these that"
+        " are peered: move the ports of some networks to other hosts"
+    )
 
 
 def segment_flows(ground: Ground, read: Read) -> Iterator[Item]:
@@ -201,10 +217,14 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
 def peer_zone(one: int, other: int, read: Read) -> Generator[Item, None, int | None]:
     """The zone of connections between two routing domains, the same for both directions; None
     until it has a number."""
-    need = Wanted(ZONES, f"{min(one, other)} {max(one, other)}")
+    need = _of_peers(one, other)
     yield Item(Wanted, need, need)
     zone = read.get(Assigned, need)
     return None if zone is None else zone.number
+
+
+def _of_peers(one: int, other: int) -> Wanted:
+    return Wanted(ZONES, f"{min(one, other)} {max(one, other)}")
 
 
 def router_flows(router: Router, read: Read) -> Iterator[Item]:
@@ -249,6 +269,10 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
     if leg.kind == PEER:
         zone = yield from peer_zone(router.rdid, ground.domain, read)
         if zone is None:
+            if read.get(Assigned, _of_peers(router.rdid, ground.domain)) is not None:
+                pair = f"{router.id} and {ground.router or ground.segment}"
+                no_zone = NoPeerZone(router.rdid, ground.domain, _no_zone(pair))
+                yield Item(NoPeerZone, (router.rdid, ground.domain), no_zone)
             return
         routed = (*routed, act.load(zone, oxm.REG[Register.ZONE]))
     asked: tuple[bytes, ...]

@@ -13,13 +13,13 @@ import msgspec
 from isthmus.derive.engine import Engine
 from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
-from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.pipeline import MOST_GROUPS
 
 RANGES = {
     PROFILE_NUMBERS: (1, HIGHEST_NUMBER),
     FILTER_NUMBERS: (1, HIGHEST_NUMBER),
-    ZONES: (1, 0xFFFF),
+    ZONES: (1, HIGHEST_ZONE),
 }
 """First and last; zone 0 is everybody's. Other spaces are those of groups."""
 

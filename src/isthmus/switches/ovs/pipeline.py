@@ -213,8 +213,11 @@ DROPPED = b"\x04"
 PROBED = b"\x05"
 """Userdata of a packet-in with what may answer a probe of ours."""
 
+STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
+"""Added to a port's OpenFlow port: the ids of the meters of its broadcasts, and of what it says of
+its address pairs. That of its DHCP messages is its OpenFlow port."""
 WATCH_METER = 1 << 18
-"""Limits how many dropped packets are shown. Meters of ports are below."""
+"""Limits how many dropped packets are shown."""
 
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""

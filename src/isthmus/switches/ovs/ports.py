@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
+from isthmus.policy import closed
 from isthmus.policy.rows import Port, Router, RouterPort
 from isthmus.switches.ovs.facts import (
     THIS,
@@ -20,6 +21,8 @@ from isthmus.switches.ovs.facts import (
     LocalPort,
     Location,
     Meter,
+    NoPeerZone,
+    NoZone,
     Problem,
     Reach,
     Refused,
@@ -39,7 +42,9 @@ from isthmus.switches.ovs.ground import (
 from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
+    PAIR_METERS,
     RESOLVED_MAC,
+    STORM_METERS,
     Flag,
     Register,
     Stage,
@@ -54,13 +59,10 @@ from isthmus.switches.ovs.spoofing import (
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
-DHCP_RATE_PPS = 10
-DHCP_BURST = 20
-"""More than any client sends; keeps one guest from starving the others' answers."""
-
-
-STORM_METERS = 1 << 16
-"""Added to a port's OpenFlow port: the id of the meter of its broadcasts."""
+SPOKEN_PPS = 10
+SPOKEN_BURST = 20
+"""Of what comes up to the agent, of DHCP and of address pairs: more than any guest needs; keeps one
+from starving the others' answers."""
 
 
 def local_flows(port: Port, read: Read) -> Iterator[Item]:
@@ -74,9 +76,11 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
         return
     ground = read.get(Ground, port.segment)
     if ground is None:
-        yield _problem(
-            port, "PolicyConfigurationFailure", f"segment {port.segment} is not known here"
-        )
+        no_zone = read.get(NoZone, port.segment)
+        detail = f"segment {port.segment} is not known here"
+        if no_zone is not None:
+            detail = f"{no_zone.detail}; until then nothing passes"
+        yield _problem(port, "PolicyConfigurationFailure", detail)
         return
     flows = Flows("local_flows", port.id)
     refused = read.get(Refused, port.id)
@@ -95,7 +99,8 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
         (port.segment, port.id),
         LocalMember(port.segment, port.id, local.ofport, ground.domain, filtered),
     )
-    yield Item(Meter, local.ofport, Meter(local.ofport, DHCP_RATE_PPS, DHCP_BURST))
+    for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
+        yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers)
     # What port security drops, counted by port.
@@ -108,7 +113,8 @@ def local_flows(port: Port, read: Read) -> Iterator[Item]:
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:
-    return Item(Problem, (port.id, code, detail), Problem(port.id, code, detail))
+    """Of which nothing passes."""
+    return Item(Problem, (port.id, code, detail), Problem(port.id, code, detail, closed.PORT))
 
 
 def _classify(
@@ -359,4 +365,15 @@ def mismatch(member: RemoteMember, read: Read) -> Iterator[Item]:
         local = read.get(LocalMember, key)
         if local is not None:
             problem = Problem(local.port, "PolicyConfigurationFailure", found.detail)
+            yield Item(Problem, problem, problem)
+
+
+def unpeered(no_zone: NoPeerZone, read: Read) -> Iterator[Item]:
+    """Over NoPeerZone: the local ports that reach a peered network no more."""
+    detail = f"{no_zone.detail}; until then nothing passes between these"
+    word = closed.domain_word(no_zone.other)
+    for key in read.find(LOCAL_BY_DOMAIN, no_zone.domain):
+        local = read.get(LocalMember, key)
+        if local is not None:
+            problem = Problem(local.port, "PolicyConfigurationFailure", detail, word)
             yield Item(Problem, problem, problem)

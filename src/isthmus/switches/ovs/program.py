@@ -29,6 +29,8 @@ from isthmus.switches.ovs.facts import (
     LocalPort,
     Location,
     Meter,
+    NoPeerZone,
+    NoZone,
     Problem,
     Reach,
     Refused,
@@ -68,7 +70,7 @@ from isthmus.switches.ovs.ground import (
 from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS, learned_flows
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
 from isthmus.switches.ovs.pipeline import Programmed
-from isthmus.switches.ovs.ports import local_flows, mismatch, place
+from isthmus.switches.ovs.ports import local_flows, mismatch, place, unpeered
 from isthmus.switches.ovs.rules import membership, rule_flows
 from isthmus.switches.ovs.tunnels import fixed_flows, tunnel
 
@@ -91,6 +93,7 @@ UNITS = (
     unit(Port, place),
     unit(LearnedAddress, learned_flows),
     unit(RemoteMember, mismatch),
+    unit(NoPeerZone, unpeered),
     unit(Ground, segment_flows),
 )
 
@@ -101,6 +104,6 @@ INDEXES = (
 
 TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
-    *(Location, Ground, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
+    *(Location, Ground, NoZone, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
     *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching, StatelessSet),
 )

@@ -185,8 +185,11 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     for priority, rule in _by_priority(rules):
         allowing = stateless if rule.stateless else stateful
         goto, apply = allowing if rule.action == "allow" else (denied, None)
+        # What it lets pass here no other flow of its counts; what goes on is judged and counted.
+        name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
+        its = Flows("rule_flows", name) if apply is stateless[1] else flows
         for match in matches(profile, rule, PACKET, read):
-            yield flows.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
+            yield its.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
 
 
 def _number(direction: str, level: str, number: int) -> bytes:

@@ -16,7 +16,7 @@ from isthmus.derive.engine import Item
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_SEEN, Register, Stage
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_METERS, PAIR_SEEN, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -48,7 +48,7 @@ def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterat
             oxm.match(here, source, *SOLICITATION, oxm.ipv6_src(0)),
             goto=Stage.DISPATCH,
         )
-    yield from _pairs(flows, here, port, ofport, leading)
+    yield from _pairs(flows, here, port, ofport + PAIR_METERS, leading)
     yield from _dhcp(flows, here, source, ofport)
     yield from _guards(flows, here, source, port)
 
@@ -110,13 +110,13 @@ def _arp_without_address(flows: Flows, here: bytes, source: bytes, mac: Mac) -> 
 
 
 def _pairs(
-    flows: Flows, here: bytes, port: Port, ofport: int, leading: dict[int, int | None]
+    flows: Flows, here: bytes, port: Port, meter: int, leading: dict[int, int | None]
 ) -> Iterator[Item]:
     """What the port's address pairs open: just these addresses, with just these MAC addresses."""
     for text in port.pairs:
         pair = parse_pair(text)
         source = (here, oxm.eth_src(pair.mac))
-        yield from _announced(flows, source, pair, ofport)
+        yield from _announced(flows, source, pair, meter)
         number = leading[pair.network.version]
         if number is not None:
             yield flows.add(

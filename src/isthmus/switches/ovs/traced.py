@@ -95,11 +95,18 @@ def read(text: str, in_port: str) -> Traced:
 
 def _entries(text: str) -> tuple[Entry, ...]:
     found: list[Entry] = []
-    bridges = 0
+    has_begun, foreign = False, -1
     for line in text.splitlines():
-        bridges += line.startswith("bridge(")
-        if bridges > 1:
-            break  # the way of the tunnel packet on the underlay's bridge
+        inwards = len(line) - len(line.lstrip())
+        if line.startswith("bridge(", inwards):
+            # The second is the way of a tunnel packet on the underlay's bridge, further in where
+            # ours goes on after it (a broadcast).
+            foreign = inwards if has_begun else -1
+            has_begun = True
+        elif foreign >= 0 and line.strip() and inwards < foreign:
+            foreign = -1
+        if foreign >= 0:
+            continue
         match = _ENTRY.match(line)
         missed = _NO_MATCH.match(line)
         if match is not None:

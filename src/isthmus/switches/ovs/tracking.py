@@ -140,7 +140,7 @@ _ICMP = {0x0800: 1, 0x86DD: 58}
 
 def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
     """Answers are judged by who asked, who is known by its address: a guest that leads one to the
-    MAC address of a neighbour does not get past that one's rules.
+    MAC address of a neighbour, or of all, does not get past their rules.
 
     Where an end on this host does not follow the connection that the other has, an answer is no
     answer to it: as between hosts, it passes if it may open a connection.
@@ -148,7 +148,9 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
     reply = oxm.CT_TRK | oxm.CT_RPL
     answer = (oxm.eth_type(ethernet), oxm.ct_state(reply, reply | oxm.CT_INV))
     astray = oxm.reg(Register.RECEIVER, Flag.ASTRAY, Flag.ASTRAY)
-    yield flows.drop(Stage.JUDGE, 109, oxm.match(*answer, astray), read)
+    to_all = oxm.eth_dst(MULTICAST_BIT, MULTICAST_BIT)
+    for elsewhere in (astray, to_all):
+        yield flows.drop(Stage.JUDGE, 109, oxm.match(*answer, elsewhere), read)
     by_receiver = oxm.reg(Register.RECEIVER, Flag.ALONE, Flag.ALONE)
     by_sender = oxm.reg(Register.SENDER, Flag.ALONE, Flag.ALONE)
     initiator, responder = act.load(0, _INITIATOR), act.load(0, _RESPONDER)

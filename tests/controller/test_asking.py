@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to hosts by rows of a south store, and what hosts tell unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from isthmus.controller.asking import Asking
+from isthmus.policy.rows import TABLES, Answer, Query
+from isthmus.store import schema
+from isthmus.store.connection import Connection
+from isthmus.wire.ovsdb import insert
+from tests.controller.test_fence import south
+from tests.store.cloud import LONGEST_S, until
+from tests.store.conftest import directory
+
+__all__ = ["directory"]
+
+pytestmark = pytest.mark.system
+
+
+@asynccontextmanager
+async def asking(remote: str, name: str = "c1") -> AsyncIterator[tuple[Asking, Connection]]:
+    connection = Connection(
+        [remote],
+        schema.SOUTH,
+        TABLES,
+        name=name,
+        on_changes=lambda _changes: made.south_changed(),
+    )
+    made = Asking(connection, lambda host: host != "silent")
+    await connection.start()
+    try:
+        await connection.loaded(LONGEST_S)
+        yield made, connection
+    finally:
+        await connection.stop()
+
+
+def told(name: str, host: str, **result: object) -> Answer:
+    return Answer(id=name, host=host, result=msgspec.json.encode(result).decode())
+
+
+async def tell(connection: Connection, *answers: Answer) -> None:
+    await connection.transact([insert(Answer.TABLE, one) for one in answers])
+    names = {one.id for one in answers}
+    await until(lambda: names <= {one.id for one in connection.table(Answer).values()})
+
+
+def ids(connection: Connection) -> set[str]:
+    return {one.id for one in connection.table(Answer).values()}
+
+
+def test_what_hosts_tell_is_taken_once_in_their_order_and_nobody_else_s(directory: Path) -> None:
+    async def go() -> None:
+        async with south(directory) as remote, asking(remote) as (made, connection):
+            assert await made.take("w.") == []
+            numbers = (10, 2, 9, 1, 11)
+            mine = [told(f"w.{host}.{n}", host, n=n) for n in numbers for host in ("h2", "h1")]
+            await tell(connection, *mine, told("w2.h1.1", "h1"), told("x", "h1"), told("w", "h1"))
+            assert [one["n"] for one in await made.take("w.")] == sorted(numbers) * 2
+            # At once: a server tells of a change before it answers who made it.
+            assert await made.take("w.") == []
+            assert ids(connection) == {"w2.h1.1", "x", "w"}
+            for n in range(12, 40):
+                await tell(connection, told(f"w.h1.{n}", "h1", n=n))
+                assert [await made.take("w."), await made.take("w.")] == [[{"n": n}], []]
+
+    asyncio.run(go())
+
+
+def test_what_is_taken_is_told_by_host_and_of_each_in_its_order(directory: Path) -> None:
+    async def go() -> None:
+        async with south(directory) as remote, asking(remote) as (made, connection):
+            names = [("h2", 1), ("h10", 2), ("h10", 10), ("h2", 9), ("h10", 9)]
+            await tell(connection, *(told(f"w.{h}.{n}", h, at=[h, n]) for h, n in names))
+            assert [one["at"] for one in await made.take("w.")] == [
+                *(["h10", 2], ["h10", 9], ["h10", 10]),
+                *(["h2", 1], ["h2", 9]),
+            ]
+
+    asyncio.run(go())
+
+
+def test_a_question_is_answered_by_its_host_and_its_answer_is_gone_then(directory: Path) -> None:
+    async def go() -> None:
+        async with (
+            south(directory) as remote,
+            asking(remote) as (made, connection),
+            asking(remote, "h1") as (_, host),
+        ):
+
+            async def answering() -> None:
+                await until(lambda: bool(host.table(Query)))
+                (query,) = host.table(Query).values()
+                assert (query.host, query.question) == ("h1", "counters")
+                await tell(host, told("another", "h1"), told(query.id, "h1", yes=True))
+
+            answered, _ = await asyncio.gather(made.ask("h1", "counters"), answering())
+            assert answered == {"yes": True}
+            await until(lambda: ids(connection) == {"another"})
+            assert await made.ask("silent", "counters") == {"error": "silent is silent"}
+
+    asyncio.run(go())

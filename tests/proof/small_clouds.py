@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small clouds, in each of which one part of the pipeline that decides who reaches whom has all its
+work to do: every rule is hit from this host and from another, and what it keeps out is tried.
+
+Most ports are on h1; h2 speaks VXLAN to it, h3 NVGRE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from isthmus.policy.rows import Port, Rule, RuleSet
+from tests.proof.clouds import Cloud, Place, allow, deny, port
+from tests.proof.random_clouds import PAIR_MAC
+
+_WEB = ("interface * web",)
+_SPACE = "VIRTUALNETWORK"
+
+
+def _cloud(placed: Iterable[tuple[Port, str]], *rules: RuleSet | Rule) -> Cloud:
+    placed = tuple(placed)
+    ports = tuple(one for one, _ in placed)
+    places = tuple(Place(one.id, host, n) for n, (one, host) in enumerate(placed, 1))
+    return Cloud(ports, rules, places)
+
+
+def levels() -> Cloud:
+    """Rules of connections at both levels, for all addresses and for one; two tenants alike."""
+    return _cloud(
+        (
+            (
+                port("red/a", 4, "10.0.1.40", rule_sets=(*_WEB, "subnet 10.0.1.40 fence")),
+                "h1",
+            ),
+            (port("red/a", 5, rule_sets=("interface * client",)), "h1"),
+            (port("red/b", 4, rule_sets=(*_WEB, "subnet * fence")), "h1"),
+            (port("red/a", 8), "h1"),
+            (port("red/a", 6), "h2"),
+            (port("red/b", 8), "h2"),
+            (port("red/b", 7, rule_sets=("interface * client", "subnet * web")), "h3"),
+            (port("blue/a", 4, rule_sets=(*_WEB, "subnet * client")), "h1"),
+            (port("blue/a", 6), "h2"),
+        ),
+        RuleSet(id="web", in_default="deny"),
+        allow("web", "in", 100, protocol=6, destination_ports="80-80"),
+        allow("web", "in", 110, protocol=6, destination_ports="1000-2001", source=_SPACE),
+        allow("web", "in", 120, protocol=1, family=4, icmp_type=8, source="10.0.0.0/21"),
+        allow("web", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
+        deny("web", "in", 90, protocol=6, source="10.0.1.5/32", family=4),
+        allow("web", "in", 140, protocol=47),
+        deny("web", "out", 100, protocol=17, destination_ports="53-53"),
+        RuleSet(id="client", in_default="allow", out_default="deny"),
+        allow("client", "out", 100, protocol=6, destination_ports="80-2001"),
+        allow("client", "out", 110, protocol=1, family=4, destination="AZURELOADBALANCER"),
+        deny("client", "in", 100, family=6, source="fd00:0:0:2::/64", protocol=6),
+        RuleSet(id="fence", in_default="allow", out_default="deny"),
+        allow("fence", "out", 200, family=4),
+        allow("fence", "out", 200, family=6, destination="fd00:0:0:1::/64"),
+        deny("fence", "out", 100, protocol=6, destination_ports="25-25"),
+        deny("fence", "in", 100, protocol=6, source_ports="0-1023"),
+    )
+
+
+def groups() -> Cloud:
+    """Rules that speak of groups at either end; members here and elsewhere, alone and together."""
+    both = ("office", "web")
+    return _cloud(
+        (
+            (port("red/a", 4, rule_sets=("interface * db",), groups=("db",)), "h1"),
+            (port("red/a", 5, groups=("web",)), "h1"),
+            (port("red/b", 4, rule_sets=("interface * client",), groups=both), "h1"),
+            (port("red/a", 6, groups=both), "h2"),
+            (port("red/b", 8), "h2"),
+            (port("red/b", 7, rule_sets=("subnet * db",), groups=("office",)), "h3"),
+            (port("blue/a", 4, rule_sets=("interface * db",), groups=("db",)), "h1"),
+            (port("blue/a", 5, rule_sets=("interface * client",), groups=("office",)), "h1"),
+            (port("blue/a", 8), "h1"),
+            (port("blue/a", 6, groups=both), "h2"),
+        ),
+        RuleSet(id="db", in_default="deny", out_default="deny"),
+        allow("db", "in", 100, protocol=6, destination_ports="5432-5433", source_groups=("web",)),
+        allow("db", "in", 110, protocol=47, source_groups=("web", "office")),
+        deny("db", "in", 90, protocol=6, source_groups=("office",), family=6),
+        allow("db", "out", 110, protocol=17, destination_groups=("office",)),
+        RuleSet(id="client", in_default="deny", out_default="deny"),
+        allow("client", "out", 100, destination_groups=("db", "web"), protocol=6),
+        allow("client", "out", 110, protocol=47),
+        deny("client", "in", 100, protocol=17, source_groups=("web",), destination_ports="80-80"),
+        allow("client", "in", 110, protocol=17),
+    )
+
+
+def plain() -> Cloud:
+    """Stateless rules beside others: what they let pass brings no answer of its own, so that each
+    answer needs a rule, which is one of connections."""
+    own = ("interface * plain",)
+    return _cloud(
+        (
+            (port("red/a", 4, rule_sets=own), "h1"),
+            (port("red/a", 5, rule_sets=("interface * watched",)), "h1"),
+            (port("red/b", 4, rule_sets=(*own, "subnet * more")), "h1"),
+            (port("red/b", 5, rule_sets=("interface * watched",)), "h1"),
+            (port("red/a", 8), "h1"),
+            (port("red/a", 6, groups=("g",)), "h2"),
+            (port("red/b", 7, rule_sets=(*own, "subnet * more")), "h3"),
+            (port("red/b", 9, rule_sets=("interface * watched",)), "h3"),
+            (port("blue/a", 4, rule_sets=own), "h1"),
+            (port("blue/a", 5, rule_sets=("interface * watched",)), "h1"),
+            (port("blue/a", 6), "h2"),
+            (port("blue/b", 6), "h2"),
+        ),
+        RuleSet(id="watched", in_default="allow", out_default="allow"),
+        deny("watched", "in", 100, protocol=132, destination_ports="6000-6000"),
+        RuleSet(id="plain", in_default="deny", out_default="deny"),
+        *_udp("out", 100, {4: "10.0.1.0/24", 6: "fd00:0:0:1::/64"}, "destination", stateless=True),
+        *_udp("out", 105, {4: "10.0.2.0/24", 6: "fd00:0:0:2::/64"}, "destination", **_SOME),
+        deny("plain", "out", 90, protocol=17, destination_ports="1040-1041"),
+        deny("plain", "in", 90, protocol=17, source_ports="1280-1283"),
+        *_udp("in", 95, {4: "10.0.2.0/24", 6: "fd00:0:0:2::/64"}, "source", stateless=True),
+        allow("plain", "in", 100, protocol=17, source_ports="1024-2047"),
+        allow("plain", "in", 110, protocol=6, destination_ports="80-80", stateless=True),
+        allow("plain", "out", 120, protocol=6, source_ports="80-80"),
+        allow("plain", "in", 120, protocol=47, source_groups=("g",), stateless=True),
+        allow("plain", "out", 130, protocol=47),
+        allow("plain", "in", 130, protocol=1, family=4, icmp_type=8, icmp_code=0),
+        allow("plain", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
+        RuleSet(id="more", in_default="allow", out_default="deny"),
+        allow("more", "out", 100, protocol=17, destination_ports="1024-2047"),
+        allow("more", "out", 110, protocol=6),
+        deny("more", "in", 100, protocol=17, source_ports="2000-2000"),
+    )
+
+
+def _udp(
+    direction: str, priority: int, ends: dict[int, str], end: str, **others: object
+) -> list[Rule]:
+    """Of `plain`, for an end of either family."""
+    return [
+        allow("plain", direction, priority, family=family, protocol=17, **{end: prefix}, **others)
+        for family, prefix in ends.items()
+    ]
+
+
+_SOME = {"destination_ports": "1024-2047"}
+
+
+def pairs() -> Cloud:
+    """Address pairs and guards; ports of one family; a network without a router."""
+    here = (f"10.0.1.192/28 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
+    floating = ("10.0.1.208/29 02:00:00:00:00:04", "fd00:0:0:1::d8/125 02:00:00:00:00:04")
+    there = (f"10.0.1.224/28 {PAIR_MAC}", f"fd00:0:0:1::e8/128 {PAIR_MAC}")
+    far = ("192.168.7.0/24 02:00:5e:00:00:02",)
+    return _cloud(
+        (
+            (port("red/a", 4, rule_sets=_CLOSED, pairs=(*here, *floating)), "h1"),
+            (port("red/a", 5, rule_sets=_CLOSED, guards=("dhcp-guard", "mac-spoofing")), "h1"),
+            (port("red/b", 4, families="4", pairs=far), "h1"),
+            (port("red/a", 6, pairs=there), "h2"),
+            (port("red/b", 8, families="6", rule_sets=_CLOSED), "h2"),
+            (port("red/b", 7, pairs=far), "h3"),
+            (port("lone/a", 4, rule_sets=_CLOSED), "h1"),
+            (port("lone/a", 5, rule_sets=_CLOSED), "h1"),
+            (port("lone/a", 6, pairs=there), "h2"),
+            (port("lone/a", 7, families="4"), "h3"),
+        ),
+        RuleSet(id="closed", in_default="deny"),
+        allow("closed", "in", 100, protocol=6, destination_ports="80-80"),
+        deny("closed", "out", 100, protocol=17, destination_ports="53-53"),
+        deny("closed", "out", 110, protocol=6, source_ports="80-80"),
+    )
+
+
+_CLOSED = ("interface * closed",)
+
+CLOUDS = {one.__name__: one for one in (levels, groups, pairs)}
+"""Those in which every mistake is noticed."""
