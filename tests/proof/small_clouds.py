@@ -39,6 +39,7 @@ def levels() -> Cloud:
             (port("red/b", 8), "h2"),
             (port("red/b", 7, rule_sets=("interface * client", "subnet * web")), "h3"),
             (port("blue/a", 4, rule_sets=(*_WEB, "subnet * client")), "h1"),
+            (port("blue/a", 8), "h1"),
             (port("blue/a", 6), "h2"),
         ),
         RuleSet(id="web", in_default="deny"),
