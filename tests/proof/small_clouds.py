@@ -34,6 +34,7 @@ def levels() -> Cloud:
             ),
             (port("red/a", 5, rule_sets=("interface * client",)), "h1"),
             (port("red/b", 4, rule_sets=(*_WEB, "subnet * fence")), "h1"),
+            (port("red/b", 5, rule_sets=_WEB), "h1"),
             (port("red/a", 8), "h1"),
             (port("red/a", 6), "h2"),
             (port("red/b", 8), "h2"),

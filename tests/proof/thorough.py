@@ -19,6 +19,8 @@ from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, as_pair, between
 from tests.switches.policy_rows import SPEAKS, provider_address
 
 _BITS = {4: 32, 6: 128}
+_TIMESTAMP = (1, 13, 0)
+"""Another question of ICMP (RFC 792)."""
 
 
 def every(cloud: Cloud, random: Random) -> list[Probe]:
@@ -50,6 +52,7 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
         rules = [rule for name in sorted(names) for rule in by_set.get(name, ())]
         for family in (4, 6):
             spoken = services(rules if _near(source, target) else (), family)
+            spoken += [_TIMESTAMP] if family == 4 else []
             honest = [
                 frame
                 for service in spoken
