@@ -85,9 +85,18 @@ def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
     assert _number_caught(_judged(name, {"h1": 40}, seed=7)) == 40
 
 
+_ALONE = "on h3, a source address that is not compared: no neighbour is there to show it"
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("levels", marks=pytest.mark.xfail(strict=True, reason=_ALONE)),
+        *(name for name in CLOUDS if name != "levels"),
+    ],
+)
 def test_five_hundred_small_mistakes_are_noticed(name: str) -> None:
     """In each cloud."""
     assert _number_caught(_judged(name, {"h1": 300, "h2": 100, "h3": 100}, seed=8)) == 500
