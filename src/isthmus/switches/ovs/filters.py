@@ -114,6 +114,12 @@ class Compiled(NamedTuple):
         return any(rule.source_groups or rule.destination_groups for rule in self.level.rules)
 
 
+def enforced(compiled: Compiled, read: Read) -> Level:
+    """What its flows say: where they cannot say what its rules do, nothing passes."""
+    trouble = read.get(Inexpressible, compiled.profile.name)
+    return compiled.level if trouble is None else CLOSED
+
+
 class GroupUse(NamedTuple):
     """That rules on this host speak of a group's members, as an end of packets."""
 
@@ -274,7 +280,7 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
             return
         numbers.append(found.number or 0 if found is not None else 0)
         if found is not None:
-            is_open &= found.level.is_open and read.get(Inexpressible, name) is None
+            is_open &= enforced(found, read).is_open
             is_plain |= found.profile.plain
     if is_open:
         yield Item(FilterNumber, wanted.name, FilterNumber(0))

@@ -9,6 +9,7 @@ three more. Each further address costs one key and one check.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
@@ -49,7 +50,7 @@ from isthmus.switches.ovs.pipeline import (
     Register,
     Stage,
 )
-from isthmus.switches.ovs.rules import ETHERNET
+from isthmus.switches.ovs.rules import ETHERNET, PACKET
 from isthmus.switches.ovs.spoofing import (
     LINK_LOCAL,
     ROUTER_ADVERTISEMENT,
@@ -166,11 +167,12 @@ def _receive(
             leading[family] = number
             entries.append((100, family, b"", number and number | Flag.ASTRAY))
         if address:
-            entries.append((120, family, _destination(address), number))
+            destination = oxm.exact(PACKET.destination[family], int(ip_address(address)))
+            entries.append((120, family, destination, number))
     for pair in map(parse_pair, port.pairs):
         family = pair.network.version
-        field = oxm.IPV4_DST if family == 4 else oxm.IPV6_DST
-        entries.append((110, family, pair.prefix(field), leading[family]))
+        destination = pair.prefix(PACKET.destination[family])
+        entries.append((110, family, destination, leading[family]))
     for priority, family, destination, number in entries:
         yield flows.add(
             Stage.RECEIVER,
@@ -179,10 +181,6 @@ def _receive(
             apply=None if number is None else (act.load(number, oxm.REG[Register.RECEIVER]),),
             goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
-
-
-def _destination(address: str) -> bytes:
-    return oxm.ipv6_dst(address) if ":" in address else oxm.ipv4_dst(address)
 
 
 def place(port: Port, read: Read) -> Iterator[Item]:

@@ -19,7 +19,7 @@ from isthmus.derive.engine import Item, Read
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
 from isthmus.policy.rules import Network, networks, span
 from isthmus.switches.ovs.facts import Assigned, Ground
-from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Inexpressible, Profile
+from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Profile, enforced
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
 from isthmus.switches.ovs.pipeline import (
@@ -118,20 +118,17 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
     profile, number = compiled.profile, compiled.number
     if not number:
         return
-    trouble = read.get(Inexpressible, profile.name)
+    compiled = compiled._replace(level=enforced(compiled, read))
     for level in ("interface", "subnet"):
         stage, following = STAGES[profile.direction, level]
         mine = _number(profile.direction, level, number)
         default = Flows("rule_flows", f"{profile.name} {level} default")
-        allow = compiled.level.allow_by_default and trouble is None
-        if allow:
+        if compiled.level.allow_by_default:
             yield default.add(stage, 1, oxm.match(mine), goto=following)
         else:
             yield default.drop(stage, 1, oxm.match(mine), read)
         if profile.plain:
             yield from _plain_flows(compiled, level, read)
-        if trouble is not None:
-            continue
         for priority, rule in _by_priority(compiled.level.rules):
             name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
             flows = Flows("rule_flows", name)
@@ -177,12 +174,10 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     is_last = stage in PLAIN_LAST
     stateful = (following, (act.move(allowed, 0, register, 0, 32),) if is_last else None)
     stateless = (following, (act.load(0, register if is_last else allowed),))
-    closed = read.get(Inexpressible, profile.name) is not None
-    rules = () if closed else compiled.level.rules
-    by_default = stateful if compiled.level.allow_by_default and not closed else (denied, None)
+    by_default = stateful if compiled.level.allow_by_default else (denied, None)
     flows = Flows("rule_flows", f"{profile.name} {level} plain")
     yield flows.add(stage, 1, oxm.match(mine), apply=by_default[1], goto=by_default[0])
-    for priority, rule in _by_priority(rules):
+    for priority, rule in _by_priority(compiled.level.rules):
         allowing = stateless if rule.stateless else stateful
         goto, apply = allowing if rule.action == "allow" else (denied, None)
         # What it lets pass here no other flow of its counts; what goes on is judged and counted.

@@ -134,6 +134,11 @@ def _judge(flows: Flows, read: Read) -> Iterator[Item]:
         )
 
 
+def _flagged(register: Register, flag: Flag) -> bytes:
+    return oxm.reg(register, flag, flag)
+
+
+_BOTH = NotFollowed.INITIATOR | NotFollowed.RESPONDER
 _SYN_ACK = 0x12
 _ICMP = {0x0800: 1, 0x86DD: 58}
 
@@ -147,15 +152,15 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
     """
     reply = oxm.CT_TRK | oxm.CT_RPL
     answer = (oxm.eth_type(ethernet), oxm.ct_state(reply, reply | oxm.CT_INV))
-    astray = oxm.reg(Register.RECEIVER, Flag.ASTRAY, Flag.ASTRAY)
+    astray = _flagged(Register.RECEIVER, Flag.ASTRAY)
     to_all = oxm.eth_dst(MULTICAST_BIT, MULTICAST_BIT)
     for elsewhere in (astray, to_all):
         yield flows.drop(Stage.JUDGE, 109, oxm.match(*answer, elsewhere), read)
-    by_receiver = oxm.reg(Register.RECEIVER, Flag.ALONE, Flag.ALONE)
-    by_sender = oxm.reg(Register.SENDER, Flag.ALONE, Flag.ALONE)
+    by_receiver = _flagged(Register.RECEIVER, Flag.ALONE)
+    by_sender = _flagged(Register.SENDER, Flag.ALONE)
     initiator, responder = act.load(0, _INITIATOR), act.load(0, _RESPONDER)
     for priority, ends, not_followed, skipped in (
-        (104, (by_receiver, by_sender), 3, (initiator, responder)),
+        (104, (by_receiver, by_sender), _BOTH, (initiator, responder)),
         (102, (by_receiver,), NotFollowed.INITIATOR, (initiator,)),
         (102, (by_sender,), NotFollowed.RESPONDER, (responder,)),
     ):
@@ -254,10 +259,10 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
         )
     known = oxm.CT_TRK | oxm.CT_EST
     question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))
-    by_initiator = oxm.reg(Register.INITIATOR, Flag.ALONE, Flag.ALONE)
-    by_responder = oxm.reg(Register.RESPONDER, Flag.ALONE, Flag.ALONE)
+    by_initiator = _flagged(Register.INITIATOR, Flag.ALONE)
+    by_responder = _flagged(Register.RESPONDER, Flag.ALONE)
     for priority, ends, followed, bits in (
-        (96, (by_initiator, by_responder), 3, (0, 2)),
+        (96, (by_initiator, by_responder), _BOTH, (0, 2)),
         (95, (by_initiator,), NotFollowed.INITIATOR, (0, 1)),
         (95, (by_responder,), NotFollowed.RESPONDER, (1, 1)),
     ):
