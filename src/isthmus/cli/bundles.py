@@ -32,14 +32,12 @@ def bundle(
 ) -> None:
     """Write everything that support needs into one file, secrets left out. `isthmus trace --bundle`
     and `isthmus explain port --bundle` ask it."""
+    from isthmus.store.backups import write_whole
+
     with connect(url, user, timeout_s=120.0) as client:
         told = client.bundle()
     data = gzip.compress(json.dumps(told).encode())
-    new = file.with_name(file.name + ".new")
-    new.unlink(missing_ok=True)  # another's mode would stay
-    new.touch(mode=0o600, exist_ok=False)
-    new.write_bytes(data)
-    new.replace(file)
+    write_whole(file, data)
     n_rows = sum(len(rows) for rows in told["south"].values())
     typer.echo(f"{file}: {len(told['north'])} resources, {n_rows} rows, {len(data)} bytes")
 

@@ -22,7 +22,7 @@ _RECORD = re.compile(rb"OVSDB JSON (\d+) ([0-9a-f]{40})\n")
 async def backup(remote: str, database: str, file: Path) -> int:
     """Write a consistent copy of a data base while it is in use; its size in bytes."""
     text = await output_of("ovsdb-client", "--timeout=60", "backup", remote, database)
-    await asyncio.to_thread(_write_whole, file, text)
+    await asyncio.to_thread(write_whole, file, text)
     return len(text)
 
 
@@ -104,7 +104,7 @@ def _no_backup(file: Path, why: str) -> Invalid:
     )
 
 
-def _write_whole(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes) -> None:
     """The file as it was, or all of the new one, for its owner alone."""
     new = file.with_name(f"{file.name}.new")
     new.touch(0o600)
