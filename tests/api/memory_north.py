@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from isthmus.api.doors import Check
 from isthmus.api.streams import Message
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
@@ -90,19 +91,8 @@ class SilentHosts:
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         return {"verdict": "delivered", "asked": question._asdict(), "switches": by_switches}
 
-    async def check_connectivity(
-        self,
-        *,
-        network: str,
-        sender: str,
-        receiver: str,
-        protocol: str,
-        port: int,
-        length: int,
-        with_trace: bool,
-        asked: JsonObject,
-    ) -> str:
-        return f"{network}-{sender}-{receiver}-{protocol}-{port}"
+    async def check_connectivity(self, check: Check) -> str:
+        return f"{check.network}-{check.sender}-{check.receiver}-{check.protocol}-{check.port}"
 
     def check_results(self) -> dict[str, JsonObject]:
         return {"one": {"status": "Success", "roundTripTimeMSec": 2}}

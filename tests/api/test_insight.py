@@ -15,6 +15,7 @@ import pytest
 
 from isthmus.api import listening
 from isthmus.api.client import Client
+from isthmus.api.doors import Check
 from isthmus.api.streams import Message
 from isthmus.errors import NotFound
 from isthmus.intent.model import JsonObject
@@ -314,22 +315,12 @@ class Checking(SilentHosts):
         self.checks: list[dict[str, object]] = []
         self.asked: JsonObject = {}
 
-    async def check_connectivity(
-        self,
-        *,
-        network: str,
-        sender: str,
-        receiver: str,
-        protocol: str,
-        port: int,
-        length: int,
-        with_trace: bool,
-        asked: JsonObject,
-    ) -> str:
-        self.asked = asked
+    async def check_connectivity(self, check: Check) -> str:
+        self.asked = check.asked
         self.checks.append(
-            {"network": network, "ends": (sender, receiver), "protocol": protocol}
-            | {"port": port, "length": length, "with_trace": with_trace}
+            {"network": check.network, "ends": (check.sender, check.receiver)}
+            | {"protocol": check.protocol, "port": check.port}
+            | {"length": check.length, "with_trace": check.with_trace}
         )
         return "id"
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated
 
-from isthmus.api.doors import Insight
+from isthmus.api.doors import Check, Insight
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.errors import Invalid, NotFound
@@ -158,14 +158,16 @@ async def _start(exchange: Exchange, insight: Insight) -> Reply:
     assert isinstance(asked, dict)
     asked["submitTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
     operation_id = await insight.check_connectivity(
-        network=network,
-        sender=check.sender_ip_address,
-        receiver=check.receiver_ip_address,
-        protocol=check.protocol.value,
-        port=0 if check.protocol is CheckProtocol.ICMP else check.destination_port,
-        length=config.length,
-        with_trace=not check.disable_tracing,
-        asked=asked,
+        Check(
+            network=network,
+            sender=check.sender_ip_address,
+            receiver=check.receiver_ip_address,
+            protocol=check.protocol.value,
+            port=0 if check.protocol is CheckProtocol.ICMP else check.destination_port,
+            length=config.length,
+            with_trace=not check.disable_tracing,
+            asked=asked,
+        )
     )
     properties: JsonObject = {
         "provisioningState": "Succeeded",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isthmus.api.streams import Message
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
@@ -22,6 +22,20 @@ class Deletion(Protocol):
     def status(self) -> int: ...
     @property
     def operation_id(self) -> str: ...
+
+
+class Check(NamedTuple):
+    """What a ConnectivityCheck asks. `network` is the name of the virtual network."""
+
+    network: str
+    sender: str
+    receiver: str
+    protocol: str
+    port: int
+    length: int
+    with_trace: bool
+    asked: JsonObject
+    """As the request had it, for whoever reads the result."""
 
 
 class North(Protocol):
@@ -61,20 +75,8 @@ class Insight(Protocol):
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 
-    async def check_connectivity(
-        self,
-        *,
-        network: str,
-        sender: str,
-        receiver: str,
-        protocol: str,
-        port: int,
-        length: int,
-        with_trace: bool,
-        asked: JsonObject,
-    ) -> str:
-        """Begin a check; its operation id. `asked` is the request, which its result shows again.
-        Raises NotFound, Unavailable."""
+    async def check_connectivity(self, check: Check) -> str:
+        """Begin a check; its operation id. Raises NotFound, Unavailable."""
         ...
 
     def check_results(self) -> dict[str, JsonObject]: ...

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from isthmus.api.doors import Check
 from isthmus.controller.asking import Asking
 from isthmus.controller.tracing import Tracing, first_hop
 from isthmus.errors import IsthmusError, NotFound, Unavailable
@@ -33,20 +33,6 @@ KEPT_S = 3600
 """What a check has found is told for an hour."""
 
 PROTOCOLS = {"Icmp": 0, "Tcp": TCP, "Udp": UDP}
-
-
-class Check(NamedTuple):
-    """What is asked. `network` is the name of the virtual network."""
-
-    network: str
-    sender: str
-    receiver: str
-    protocol: str
-    port: int
-    length: int
-    with_trace: bool
-    asked: JsonObject
-    """As the request had it, for whoever reads the result."""
 
 
 class Checks:

@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from isthmus.api.doors import Check
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
-from isthmus.controller.checks import Check, Checks
+from isthmus.controller.checks import Checks
 from isthmus.controller.doctor import ERROR, Finding, Heard, findings, physical_mtu
 from isthmus.controller.explaining import explained
 from isthmus.controller.picture import Picture, host_shown
@@ -131,20 +132,8 @@ class Insight:
         """Where a packet ends and why. Raises NotFound, Invalid."""
         return await self._tracing.trace(question, by_switches=by_switches)
 
-    async def check_connectivity(
-        self,
-        *,
-        network: str,
-        sender: str,
-        receiver: str,
-        protocol: str,
-        port: int,
-        length: int,
-        with_trace: bool,
-        asked: JsonObject,
-    ) -> str:
+    async def check_connectivity(self, check: Check) -> str:
         """Begin a ConnectivityCheck; its operation id. Raises NotFound, Unavailable."""
-        check = Check(network, sender, receiver, protocol, port, length, with_trace, asked)
         return await self._checks.start(check)
 
     def check_results(self) -> dict[str, JsonObject]:
