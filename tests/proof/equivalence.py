@@ -15,13 +15,16 @@ still, and then no probe can catch it, and the test that wants all mutants caugh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, product
 from typing import NamedTuple
 
 from isthmus.switches.ovs.pipeline import Register, Stage
 from isthmus.wire import oxm
 from tests.proof.connections import ICMP_REPLY_OF
-from tests.proof.lookups import Taken
+from tests.proof.interpreter import PORTS
+from tests.proof.lookups import Lookups, Taken
+from tests.proof.marks import ReadsMarks, always, reads_marks
 from tests.proof.network import Host
 from tests.proof.operations import Operation
 from tests.proof.outcomes import (
@@ -34,7 +37,7 @@ from tests.proof.outcomes import (
     source_of,
     unsent,
 )
-from tests.proof.packet_sets import OFFSET, PacketSet, bits_of, whole
+from tests.proof.packet_sets import AS_SENT, OFFSET, SENT, WHOLE, PacketSet, bits_of, whole
 from tests.proof.program import Program
 from tests.proof.slots import SLOT
 from tests.proof.symbolic import (
@@ -57,8 +60,11 @@ class World:
         }
         self._outcomes: dict[str, Outcomes] = {}
         self._sources: dict[str, frozenset[Address]] = {}
-        self._reads_marks: dict[str, bool] = {}
+        self._reads_marks: dict[str, ReadsMarks] = {}
         self._reached: dict[str, dict[int, tuple[PacketSet, ...]]] = {}
+        self._lookups = {
+            name: Lookups(program.flows.values()) for name, program in self._programs.items()
+        }
 
     def of(self, name: str) -> Outcomes:
         """Of a host."""
@@ -71,7 +77,7 @@ class World:
 
             found = Outcomes(self._programs[name], self._numbered, leaves)
             found.sources = self._sources.get(name)
-            found.reads_marks = self._reads_marks.get(name, True)
+            found.reads_marks = self._reads_marks.get(name, always)
             self._outcomes[name] = found
         return found
 
@@ -89,14 +95,29 @@ class World:
         """All that can come to a table of a host."""
         if name not in self._reached:
             host = self._hosts[name]
-            explorer = Explorer(self._programs[name])
-            for packets in beginnings(host.port_of, host.tunnel_ports):
+            explorer = Explorer(self._lookups[name])
+            for packets in _beginnings(host):
                 explorer.explore(Stage.CLASSIFY, packets)
             self._reached[name] = explorer.reached
-            self._reads_marks[name] = explorer.reads_marks
+            self._reads_marks[name] = reads_marks(self._lookups[name], explorer.reached)
             self._sources[name] = frozenset(map(source_of, explorer.looked_up))
             self.forget()  # what was seen before that is known
         return self._reached[name].get(table, ())
+
+    def coming(self, name: str, table: int, packets: PacketSet) -> Iterator[PacketSet]:
+        """Those of a set that come to a table of a host: with what is known of how they were sent
+        they are followed once more, and others take what is theirs."""
+        host = self._hosts[name]
+        sent = _sent(packets)
+        explorer = Explorer(self._lookups[name])
+        for beginning in _beginnings(host):
+            its = beginning.narrowed(*sent)
+            if its is not None:
+                explorer.explore(Stage.CLASSIFY, its)
+        for one in explorer.reached.get(table, ()):
+            both = one.narrowed(*packets[:2])
+            if both is not None:
+                yield both
 
     def _departed(self, host: Host, port: int, packets: PacketSet) -> Departed:
         if port in host.port_of:
@@ -114,11 +135,36 @@ class World:
         return Departed(result.outcome, before_arriving(result.reads) | whole(oxm.TUN_DST))
 
 
+def _beginnings(host: Host) -> Iterator[PacketSet]:
+    return beginnings(host.port_of, host.tunnel_ports, host.provider_address)
+
+
+def _sent(packets: PacketSet) -> tuple[int, int]:
+    """What is known of a set as it was sent; where it was tracked, by the ports of its connection,
+    too."""
+    values, known = ((number & AS_SENT) >> SENT for number in packets[:2])
+    state, _ = _known(packets, oxm.CT_STATE)
+    protocol, is_known = _known(packets, oxm.CT_NW_PROTO)
+    turned = bool(state & oxm.CT_RPL)
+    if is_known != 0xFF or state & oxm.CT_INV or (turned and protocol in (1, 58)):
+        return values, known
+    ours = (oxm.CT_TP_DST, oxm.CT_TP_SRC) if turned else (oxm.CT_TP_SRC, oxm.CT_TP_DST)
+    for field, slot in zip(ours, PORTS.get(protocol, ()), strict=False):
+        value, mask = (number << OFFSET[slot] & WHOLE[slot] for number in _known(packets, field))
+        values, known = values | value & ~known, known | mask
+    return values, known
+
+
 def differences(
-    original: Outcomes, mutant: Outcomes, table: int, sets: Iterable[PacketSet]
+    original: Outcomes,
+    mutant: Outcomes,
+    table: int,
+    sets: Iterable[PacketSet],
+    coming: Callable[[PacketSet], Iterable[PacketSet]],
 ) -> Iterator[PacketSet]:
-    """The packets that come to the table that was changed, and may end in another way; of those
-    that cannot be told apart by what decides it, some."""
+    """The packets that come to the table that was changed, and may end in another way: of each set,
+    and of those that cannot be told apart by what decides it, some. `coming`: what of a set comes
+    there, seen closely."""
     changes = {flow for flow in original.flows if flow.key.table == table} ^ set(mutant.flows)
     conditions = [bits_of(flow.conditions) for flow in changes]
     compared = _Compared()
@@ -127,8 +173,30 @@ def differences(
         if not met or compared.has(packets):
             continue
         found, reads = _differing(original, mutant, table, packets)
-        yield from found
         compared.add(packets, reads)
+        close = (one for part in found for one in coming(part))
+        differing = (one for its in close for one in _differing(original, mutant, table, its)[0])
+        yield from islice(differing, _OF_SET)
+
+
+_OF_SET = 4
+
+
+def treated(
+    original: Outcomes, mutant: Outcomes, table: int, sets: Iterable[PacketSet]
+) -> Iterator[PacketSet]:
+    """The packets that come to the table that was changed, and to which another flow does other
+    things there, even if they end as before: of each set one part."""
+    for packets in sets:
+        before, after = original.find(table, packets), mutant.find(table, packets)
+        if before.taken != after.taken:
+            parts = product(_parts(before.taken, packets), _parts(after.taken, packets))
+            both = (
+                mine.packets.narrowed(*its.packets[:2])
+                for mine, its in parts
+                if mine.operations != its.operations
+            )
+            yield from islice((one for one in both if one is not None), 1)
 
 
 class _Compared:
@@ -220,14 +288,17 @@ def possible(outcomes: Outcomes, packets: PacketSet) -> Iterator[PacketSet]:
         yield packets
         return
     protocol, is_known = _known(packets, oxm.CT_NW_PROTO)
-    kind, kind_is_known = _known(packets, oxm.CT_TP_SRC)
-    is_icmp = is_known and protocol in (1, 58) and kind_is_known == 0xFFFF
-    if is_icmp and (protocol, kind) not in ICMP_REPLY_OF:
-        return
-    if state & oxm.CT_RPL:
-        yield from outcomes.for_askers(packets)
-    else:
-        yield packets
+    opening = [packets]
+    if is_known == 0xFF and protocol in (1, 58):
+        first = OFFSET[SLOT[oxm.CT_TP_SRC]]
+        kinds = [kind for its, kind in ICMP_REPLY_OF if its == protocol]
+        each = (packets.narrowed(kind << first, 0xFFFF << first) for kind in kinds)
+        opening = [one for one in each if one is not None]
+    for one in opening:
+        if state & oxm.CT_RPL:
+            yield from outcomes.for_askers(one)
+        else:
+            yield one
 
 
 _STATE = whole(

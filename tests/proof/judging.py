@@ -8,24 +8,27 @@ caught by nobody. There must be none but those that are proved equivalent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from itertools import islice
+from itertools import islice, product
 from random import Random
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.switches.ovs.pipeline import FlowKey
+from tests.proof.afterwards import Afterwards
 from tests.proof.checker import Checker
-from tests.proof.equivalence import World, differences
+from tests.proof.equivalence import World, differences, treated
 from tests.proof.mutations import Mutant
 from tests.proof.network import Host, Network
+from tests.proof.outcomes import Outcomes
 from tests.proof.packet_sets import PacketSet
 from tests.proof.probes import Probe, answered_by, led_astray
 from tests.proof.program import Flow, Overlap, Program, decoded
 from tests.proof.recording import Recording
+from tests.proof.verdicts import mac_number, numbered
 from tests.proof.witnesses import Pool, Witness, witnesses
 
-_MOST_SETS, _OF_EACH, _FRAMES = 60, 5, 600
+_MOST_SETS, _OF_EACH, _FRAMES = 120, 5, 600
 """Of how many sets of packets a mutant is shown frames; how many of each at once, and how many of
 all together where these are not enough."""
 _SOME = 3000
@@ -44,8 +47,15 @@ class Judgement(Enum):
 class Judge:
     """Over a network that agrees with its reference on the probes of a recording."""
 
-    def __init__(self, recording: Recording, checker: Checker, random: Random) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        checker: Checker,
+        random: Random,
+        afterwards: Iterable[Afterwards] = (),
+    ) -> None:
         self._recording, self._checker, self._random = recording, checker, random
+        self._afterwards = tuple(afterwards)
         good = [*recording.of(went_well=True), *recording.crossed()]
         bad = recording.of(went_well=False)
         ports = tuple(checker.reference.ports.values())
@@ -54,8 +64,10 @@ class Judge:
         self._pool = Pool(good, bad, ports)
         self._mutated: dict[FlowKey, Flow | None] = {}
         self._original: dict[FlowKey, Flow | None] = {}
-        self.unexplained: list[tuple[Probe, Probe | None]] = []
-        """What shows a disagreement without any mutant."""
+        self._later: list[Afterwards] = []
+        """Those of `afterwards` that have the flows which a mutant changes."""
+        self._programs: list[Program] = []
+        """That are changed for a mutant."""
         self._world = World(checker.network.hosts.values())
 
     @property
@@ -77,15 +89,16 @@ class Judge:
         self._mutated = {before: None for before, _, _ in changed if before is not None}
         self._mutated |= {after: flow for _, after, flow in changed if after is not None}
         self._original = {key: program.flows.get(key) for key in self._mutated}
-        self._put(program, self._mutated)
+        self._later = [one for one in self._afterwards if one.has(mutant.host, self._original)]
+        self._programs = [program, *(one.program(mutant.host) for one in self._later)]
+        self._put(self._mutated)
         try:
             return self._judged(mutant, affected)
         finally:
-            self._put(program, self._original)
+            self._put(self._original)
 
-    @staticmethod
-    def _put(program: Program, flows: Mapping[FlowKey, Flow | None]) -> None:
-        for key, flow in flows.items():
+    def _put(self, flows: Mapping[FlowKey, Flow | None]) -> None:
+        for program, (key, flow) in product(self._programs, flows.items()):
             program.put(key, flow)
 
     def _judged(self, mutant: Mutant, affected: set[int]) -> Judgement:
@@ -102,46 +115,73 @@ class Judge:
         if not shown:
             return Judgement.EQUIVALENT
         more = _FRAMES // len(shown)
-        is_seen = any(self._is_seen(packets, host, more) for packets in shown)
+        if any(self._is_seen(packets, host, more) for packets in shown):
+            return Judgement.BY_SEARCH
+        # What ends as before may do so because of a rule that is not there later.
+        others = islice(self._treated(mutant) if self._later else (), _MOST_SETS)
+        is_seen = any(self._is_seen(packets, host, _OF_EACH) for packets in others)
         return Judgement.BY_SEARCH if is_seen else Judgement.NOT_CAUGHT
 
     def _is_seen(self, packets: PacketSet, host: Host, count: int) -> bool:
-        """Whether frames of a set show the mutant: alone, with their answers, or with answers that
-        are led to other ports."""
+        """Whether frames of a set show the mutant: alone, with what they answer or are answered by,
+        or with answers that are led to other ports."""
         for found in witnesses(packets, host, self._pool, self._random, count):
             for question, second in self._exchanges(found):
-                if self._shows(question, second) and self._agreed(host, question, second):
+                if self._shows(question, second) and self._agreed(question, second):
+                    return True
+                if any(self._shows_later(one, question, second) for one in self._later):
                     return True
         return False
 
     def _exchanges(self, found: Witness) -> Iterator[tuple[Probe, Probe | None]]:
         probe, answers = found
         yield answers or probe, None
+        back = answered_by(probe, self._pool.ports) if answers is None else None
         if answers is not None:
             yield answers, probe
-        elif probe.host or probe.frame.eth_dst & MULTICAST_BIT:
-            back = answered_by(probe, self._pool.ports)
-            if back is not None:
+        elif back is not None:
+            if probe.host or probe.frame.eth_dst & MULTICAST_BIT:
                 yield probe, back
+            yield back, probe
         for led in led_astray(answers or probe, self._pool.ports):
             yield answers or probe, led
 
-    def _agreed(self, host: Host, question: Probe, second: Probe | None) -> bool:
-        """Whether the flows agreed with the reference before they were changed."""
-        self._put(host.program, self._original)
+    def _agreed(self, question: Probe, second: Probe | None) -> bool:
+        """Whether the flows agreed with the reference before they were changed; they must, but for
+        what comes after a frame that was led to another port than it is addressed to: if that port
+        took it, the one that it is for is taken to have been asked."""
+        self._put(self._original)
         shown = self._shows(question, second)
-        self._put(host.program, self._mutated)
-        if shown:
-            self.unexplained.append((question, second))
+        self._put(self._mutated)
+        assert not shown or (second is not None and self._is_led(question)), (question, second)
         return not shown
 
+    def _is_led(self, probe: Probe) -> bool:
+        its = probe.frame.tuple
+        meant = [one for one in self._pool.ports if mac_number(one.mac) == probe.frame.eth_dst]
+        addressed = (its.family, its.destination)
+        return bool(meant) and not any(addressed in map(numbered, one.addresses) for one in meant)
+
     def _shows(self, question: Probe, second: Probe | None) -> bool:
-        """What goes to all is no answer, and the reference does not say who gets it."""
+        """What goes to all is no answer, and the reference does not say who gets it; nor what
+        becomes of one that could open no connection."""
         checker = self._checker
+        if question.frame.eth_dst & MULTICAST_BIT and not question.frame.tuple.may_open:
+            return False
         if second is not None and second.frame.eth_dst & MULTICAST_BIT:
             second = None
         both = checker.compare_both(question, second) if second else checker.compare(question)
         return both is not None
+
+    def _shows_later(self, later: Afterwards, question: Probe, second: Probe | None) -> bool:
+        """What a connection still is under rules that would not have kept it as it is depends on
+        the flows, so these say it."""
+        if not later.differs(question, second or question):
+            return False
+        self._put(self._original)
+        differed = later.differs(question, second or question)
+        self._put(self._mutated)
+        return not differed
 
     def _is_shown(self, number: int) -> bool:
         try:
@@ -150,11 +190,24 @@ class Judge:
             return True
 
     def _differing(self, mutant: Mutant) -> Iterator[PacketSet]:
+        def coming(packets: PacketSet) -> Iterator[PacketSet]:
+            return self._world.coming(mutant.host, table, packets)
+
         table = _table(mutant)
-        sets = self._world.reached(mutant.host, table)
+        yield from differences(*self._outcomes(mutant), table, self._sets(mutant), coming)
+
+    def _treated(self, mutant: Mutant) -> Iterator[PacketSet]:
+        yield from treated(*self._outcomes(mutant), _table(mutant), self._sets(mutant))
+
+    def _sets(self, mutant: Mutant) -> list[PacketSet]:
+        sets = list(self._world.reached(mutant.host, _table(mutant)))
+        self._random.shuffle(sets)
+        return sets
+
+    def _outcomes(self, mutant: Mutant) -> tuple[Outcomes, Outcomes]:
         before = self._world.of(mutant.host)
-        after = before.changed(self.network.hosts[mutant.host].program, table)
-        yield from differences(before, after, table, sets)
+        program = self.network.hosts[mutant.host].program
+        return before, before.changed(program, _table(mutant))
 
 
 def _table(mutant: Mutant) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Flag, FlowKey, Register, Stage
+from isthmus.switches.ovs.pipeline import FILTER_BITS, Flag, FlowKey, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -55,28 +55,19 @@ def is_relevant(key: FlowKey, instructions: bytes) -> bool:
     """Whether the flow decides where IP packets of guests go."""
     if key.table == Stage.ADVERTISE or _CONTROLLER in instructions:
         return False
-    exact = {entry.field: entry.value for entry in oxm.entries(key.match)}
-    state = {entry.value for entry in oxm.entries(key.match) if entry.mask == _STATELESS}
-    if state & {oxm.CT_TRK, oxm.CT_TRK | oxm.CT_RPL} and key.table != Stage.JUDGE:
-        return False
-    kind = exact.get(oxm.ICMPV6_TYPE)
+    entries = list(oxm.entries(key.match))
+    exact = {entry.field: entry.value for entry in entries}
+    fields = exact.keys()
+    kind, protocol = exact.get(oxm.ICMPV6_TYPE), exact.get(oxm.IP_PROTO)
     is_discovery = kind is not None and 133 <= kind <= 137
-    has_no_headers = kind == 0 or (_is_ipv6(exact) and exact.get(oxm.IP_PROTO) == 0)
+    is_ipv6 = exact.get(oxm.ETH_TYPE) == 0x86DD
+    has_no_headers = kind == 0 or (is_ipv6 and protocol == 0)
     is_dhcp = exact.get(oxm.UDP_SRC) == 68
-    spares = key.table == Stage.TRACK and any(
-        entry.field is oxm.CT_STATE for entry in oxm.entries(key.match)
-    )
-    has_flags = any(entry.field is oxm.TCP_FLAGS for entry in oxm.entries(key.match))
-    is_sent = exact.get(oxm.ETH_TYPE) != 0x0806 and not has_flags and not has_no_headers
-    return is_sent and not spares and not is_discovery and not is_dhcp
+    spares = key.table == Stage.TRACK and oxm.CT_STATE in fields
+    is_sent = exact.get(oxm.ETH_TYPE) != 0x0806 and oxm.TCP_FLAGS not in fields
+    return is_sent and not (has_no_headers or spares or is_discovery or is_dhcp)
 
 
-def _is_ipv6(exact: Mapping[oxm.Field, int]) -> bool:
-    return exact.get(oxm.ETH_TYPE) == 0x86DD
-
-
-_STATELESS = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
-"""What of ct_state the flows of stateless rules compare that stand where connections are judged."""
 _CONTROLLER = struct.pack(">IH", act.NICIRA, act.Nicira.CONTROLLER)
 
 
@@ -134,10 +125,23 @@ def _number_changed(key: FlowKey, flows: Flows, used: Used, random: Random) -> t
         return ()
     chosen = random.choice(loads)
     packed, header, value = struct.unpack(">HIQ", actions[chosen][10:])
-    bits = [bit for bit in range((packed & 63) + 1) if 1 << bit != Flag.ALONE or value >> bit & 1]
+    bits = [bit for bit in range((packed & 63) + 1) if header not in _ENDS or _matters(value, bit)]
     other = value ^ 1 << random.choice(bits)
     actions[chosen] = actions[chosen][:10] + struct.pack(">HIQ", packed, header, other)
     return _redone(key, actions, _goto(flows[key]))
+
+
+_ENDS = {
+    oxm.REG[one].nicira
+    for one in (Register.SENDER, Register.RECEIVER, Register.INITIATOR, Register.RESPONDER)
+}
+
+
+def _matters(end: int, bit: int) -> bool:
+    """Of the register of an end: the number of its filter, and the flags of a filter."""
+    is_number = bit < FILTER_BITS
+    is_filter = bool(end & (1 << FILTER_BITS) - 1)
+    return is_number or bool(end >> bit & 1) or (is_filter and 1 << bit == Flag.ASTRAY)
 
 
 def _zone_lost(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:

@@ -16,6 +16,7 @@ from isthmus.switches.ovs.pipeline import Register, Stage
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.lookups import Found, Lookups, Taken
+from tests.proof.marks import ReadsMarks, always
 from tests.proof.operations import Operation, Place
 from tests.proof.packet_sets import OFFSET, SENT, WHOLE, PacketSet, bits_of, span_of, whole
 from tests.proof.program import Program
@@ -125,8 +126,7 @@ class Outcomes:
         self.flows = [flow for flow in flows if original is None or flow.key.table == table]
         self.sources: frozenset[Address] | None = None
         """From where packets come to connection tracking, where that has been looked at."""
-        self.reads_marks: bool = original is None or original.reads_marks
-        """Whether marks of connections make a difference."""
+        self.reads_marks: ReadsMarks = original.reads_marks if original is not None else always
         self._lookups = Lookups(self.flows)
         self._numbered, self._arrival = numbered, arrival
         self._original, self._table = original, table
@@ -221,8 +221,9 @@ class Outcomes:
                     found.append(sent.outcome)
                     reads = sent.reads
                 case op.InPort():
-                    found.append(self._numbered.of(("back", seen(packets))))
-                    reads = unsent(packets)
+                    returned = self._arrival(_came_by(packets), packets)
+                    found.append(returned.outcome)
+                    reads = returned.reads | WHOLE[SLOT[oxm.IN_PORT]]
                 case _:
                     found += [its.outcome for its in each]
                     for its in each:
@@ -253,8 +254,7 @@ class Outcomes:
         return sent._replace(reads=sent.reads | WHOLE[place.slots[0]])
 
     def _sent(self, port: int, packets: PacketSet) -> Departed:
-        came_by = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
-        if port in (0, came_by):
+        if port in (0, _came_by(packets)):
             return Departed(NOTHING, WHOLE[SLOT[oxm.IN_PORT]])
         outcome, reads = self._arrival(port, packets)
         return Departed(outcome, reads | WHOLE[SLOT[oxm.IN_PORT]])
@@ -268,10 +268,9 @@ class Outcomes:
             yield self._numbered.of(("tracked", zone, seen(packets), *each))
         else:
             yield from each[:1]
-        returned = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
-        to_itself = register_of(packets, Register.OUT) == returned
+        to_itself = register_of(packets, Register.OUT) == _came_by(packets)
         if one.commit and not to_itself and self.is_answered(packets):
-            marks = one.marks if self.reads_marks else None
+            marks = one.marks if self.reads_marks(packets) else None
             is_known = packets.values & packets.known & _ESTABLISHED
             if marks or not is_known:
                 yield self._numbered.of(("kept", zone, marks, seen(packets)))
@@ -335,8 +334,11 @@ def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> Address:
     zone = register_of(packets, Register.ZONE) & 0xFFFF
     values, known = (number >> first & ones for number in packets[:2])
     from_tunnel = bool(register_of(packets, Register.ORIGIN))
-    ofport = packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
-    return Address(zone, family, from_tunnel, ofport, values, known)
+    return Address(zone, family, from_tunnel, _came_by(packets), values, known)
+
+
+def _came_by(packets: PacketSet) -> int:
+    return packets.values >> OFFSET[SLOT[oxm.IN_PORT]] & 0xFFFFFFFF
 
 
 def register_of(packets: PacketSet, register: Register) -> int:
@@ -394,9 +396,9 @@ def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
 
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
 _ALL = sum(WHOLE)
-_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IN_PORT)
+_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT)
 _TO_TRACK = whole(*_END, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN)))
-"""What `for_askers` looks at, and who gets the packet."""
+"""What `for_askers` and `reads_marks` look at, and who gets the packet."""
 
 
 def _zone(one: op.Ct) -> int:

@@ -6,7 +6,7 @@ who opened the connection, the inbound rules of whom it was opened to. Each end 
 connections that its own rules have let begin; a packet that answers one passes as long as the rules
 still let the connection be opened, in the direction in which it was. It goes to who has asked, and
 to no other port under rules. At an end at which nothing is forbidden nobody looks, and nothing is
-remembered.
+remembered; nor is, at either end, what passes the one and not the other on the same host.
 
 Not said here: who answers ARP, neighbour discovery and DHCP, and limits of rates.
 """
@@ -45,8 +45,13 @@ class Reference:
             echoed = Delivered(name, _echoed(frame))
             return (echoed,) if self._passes(sender, speaker, "out", frame) else ()
         ways = list(self.layout.ways(sender, frame))
+        before = dict(self._memory.get(name, {}))
         passes = self._passes(sender, speaker, "out", frame) if ways else False
-        return tuple(sorted(self._received(ways, frame))) if passes else ()
+        received = sorted(self._received(ways, frame)) if passes else []
+        here = self.layout.host_of(name)
+        if not received and any(self.layout.host_of(way.port.id) == here for way in ways):
+            self._memory[name] = before
+        return tuple(received)
 
     def inject(
         self, host: str, provider_address: str, vsid: int, frame: Frame

@@ -8,6 +8,9 @@ Most ports are on h1; h2 speaks VXLAN to it, h3 NVGRE.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+
+import msgspec
 
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.clouds import Cloud, Place, allow, deny, port
@@ -39,6 +42,7 @@ def levels() -> Cloud:
             (port("red/a", 6), "h2"),
             (port("red/b", 8), "h2"),
             (port("red/b", 7, rule_sets=("interface * client", "subnet * web")), "h3"),
+            (port("red/b", 9), "h3"),
             (port("blue/a", 4, rule_sets=(*_WEB, "subnet * client")), "h1"),
             (port("blue/a", 8), "h1"),
             (port("blue/a", 6), "h2"),
@@ -98,21 +102,25 @@ def plain() -> Cloud:
     own = ("interface * plain",)
     return _cloud(
         (
-            (port("red/a", 4, rule_sets=own), "h1"),
-            (port("red/a", 5, rule_sets=("interface * watched",)), "h1"),
+            (port("red/a", 4, rule_sets=own, groups=("g",)), "h1"),
+            (port("red/a", 5, rule_sets=("interface * watched",), groups=("g",)), "h1"),
             (port("red/b", 4, rule_sets=(*own, "subnet * more")), "h1"),
             (port("red/b", 5, rule_sets=("interface * watched",)), "h1"),
             (port("red/a", 8), "h1"),
             (port("red/a", 6, groups=("g",)), "h2"),
             (port("red/b", 7, rule_sets=(*own, "subnet * more")), "h3"),
             (port("red/b", 9, rule_sets=("interface * watched",)), "h3"),
+            (port("red/a", 9, rule_sets=("interface * watched",), groups=("g",)), "h3"),
             (port("blue/a", 4, rule_sets=own), "h1"),
-            (port("blue/a", 5, rule_sets=("interface * watched",)), "h1"),
+            (port("blue/a", 5, rule_sets=("interface * watched",), groups=("g",)), "h1"),
+            (port("blue/b", 5, rule_sets=("interface * watched",)), "h1"),
             (port("blue/a", 6), "h2"),
             (port("blue/b", 6), "h2"),
         ),
         RuleSet(id="watched", in_default="allow", out_default="allow"),
         deny("watched", "in", 100, protocol=132, destination_ports="6000-6000"),
+        deny("watched", "in", 110, protocol=6, source_ports="80-80", destination_ports="80-80"),
+        deny("watched", "in", 120, protocol=17, destination_ports="1100-1100"),
         RuleSet(id="plain", in_default="deny", out_default="deny"),
         *_udp("out", 100, {4: "10.0.1.0/24", 6: "fd00:0:0:1::/64"}, "destination", stateless=True),
         *_udp("out", 105, {4: "10.0.2.0/24", 6: "fd00:0:0:2::/64"}, "destination", **_SOME),
@@ -120,16 +128,20 @@ def plain() -> Cloud:
         deny("plain", "in", 90, protocol=17, source_ports="1280-1283"),
         *_udp("in", 95, {4: "10.0.2.0/24", 6: "fd00:0:0:2::/64"}, "source", stateless=True),
         allow("plain", "in", 100, protocol=17, source_ports="1024-2047"),
-        allow("plain", "in", 110, protocol=6, destination_ports="80-80", stateless=True),
+        allow("plain", "in", 110, protocol=6, stateless=True),
         allow("plain", "out", 120, protocol=6, source_ports="80-80"),
         allow("plain", "in", 120, protocol=47, source_groups=("g",), stateless=True),
+        allow("plain", "in", 125, protocol=132, source_groups=("g",)),
+        allow("plain", "out", 125, protocol=132, destination_ports="1024-1025", stateless=True),
         allow("plain", "out", 130, protocol=47),
         allow("plain", "in", 130, protocol=1, family=4, icmp_type=8, icmp_code=0),
         allow("plain", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
         RuleSet(id="more", in_default="allow", out_default="deny"),
-        allow("more", "out", 100, protocol=17, destination_ports="1024-2047"),
+        deny("more", "out", 90, protocol=17, destination_ports="1536-2047"),
+        allow("more", "out", 100, protocol=17),
         allow("more", "out", 110, protocol=6),
-        deny("more", "in", 100, protocol=17, source_ports="2000-2000"),
+        allow("more", "out", 120, protocol=47),
+        deny("more", "in", 100, protocol=17, source_ports="1500-1500"),
     )
 
 
@@ -174,5 +186,34 @@ def pairs() -> Cloud:
 
 _CLOSED = ("interface * closed",)
 
-CLOUDS = {one.__name__: one for one in (levels, groups, pairs)}
-"""Those in which every mistake is noticed."""
+
+def shut(cloud: Cloud, segment: str, direction: str) -> Cloud:
+    """Of the ports under rules of a segment of each tenant, all is denied in a direction and
+    allowed in the other; a stateless rule holds for them still, if only of a protocol that nobody
+    speaks."""
+    defaults = {f"{one}_default": "deny" if one == direction else "allow" for one in ("in", "out")}
+    ports = (
+        msgspec.structs.replace(port, rule_sets=("interface * shut",) if port.rule_sets else ())
+        for port in cloud.ports
+        if port.segment.endswith(f"/{segment}")
+    )
+    changed = {port.id: port for port in ports}
+    return replace(
+        cloud,
+        ports=tuple(changed.get(port.id, port) for port in cloud.ports),
+        rules=(
+            *cloud.rules,
+            RuleSet(id="shut", **defaults),
+            allow("shut", direction, 100, protocol=253, stateless=True),
+        ),
+    )
+
+
+CLOUDS = {one.__name__: one for one in (levels, groups, pairs, plain)}
+
+
+def changes_of(cloud: Cloud) -> list[Cloud]:
+    """What the policy becomes while connections are open; where they say which ends follow them."""
+    if not any(isinstance(row, Rule) and row.stateless for row in cloud.rules):
+        return []
+    return [shut(cloud, segment, direction) for segment in "ab" for direction in ("in", "out")]

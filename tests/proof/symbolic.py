@@ -32,7 +32,6 @@ from tests.proof.packet_sets import (
     span_of,
     whole,
 )
-from tests.proof.program import Program
 from tests.proof.slots import N_REGISTERS, OF_TUPLE, SLOT, Condition
 
 _Same = TypeVar("_Same")
@@ -55,16 +54,15 @@ CONTENT = tuple((SLOT[field], field.bits) for field in HEADER if field not in _O
 
 
 class Explorer:
-    """Over one program. `reached`: the sets that come to each table from where `explore` began."""
+    """Over the flows of one program. `reached`: the sets that come to each table from where
+    `explore` began."""
 
-    def __init__(self, program: Program) -> None:
-        self._lookups = Lookups(program.flows.values())
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
         self._writes: dict[int, dict[PacketSet, int]] = {}
         self._seen: dict[object, object] = {}
         self.looked_up: set[PacketSet] = set()
         """The sets that come to connection tracking."""
-        self.reads_marks = False
-        """Whether any of them finds a flow that compares the marks of connections."""
 
     @property
     def reached(self) -> dict[int, tuple[PacketSet, ...]]:
@@ -80,7 +78,6 @@ class Explorer:
             )
             here[packets] = found = 0
             for its, flow in self._lookups.find(table, packets).taken:
-                self.reads_marks |= any(slot == SLOT[oxm.CT_MARK] for slot, _, _ in flow.conditions)
                 found |= self._operate(flow.operations, its)
             here[packets] = found
         return found
@@ -250,7 +247,9 @@ _KEY_BITS = {"nvgre": 32, "vxlan": 24}
 """Of a tunnel's key: RFC 7637 section 3.2, RFC 7348 section 5."""
 
 
-def beginnings(ports: Iterable[int], tunnels: Mapping[str, int]) -> Iterator[PacketSet]:
+def beginnings(
+    ports: Iterable[int], tunnels: Mapping[str, int], provider_address: int
+) -> Iterator[PacketSet]:
     """All IP packets that guests and other hosts can send to a host, by family and OpenFlow port,
     but for neighbour discovery; what a guest sends comes with nothing of a tunnel. `tunnels` are
     OpenFlow ports by encapsulation."""
@@ -268,7 +267,8 @@ def beginnings(ports: Iterable[int], tunnels: Mapping[str, int]) -> Iterator[Pac
     places = [(ofport, no_tunnel) for ofport in ports]
     for encapsulation, ofport in tunnels.items():
         beyond = oxm.TUNNEL_ID.ones & -1 << _KEY_BITS[encapsulation]
-        places.append((ofport, [Condition(SLOT[oxm.TUNNEL_ID], 0, beyond)]))
+        to_us = Condition(SLOT[oxm.TUN_DST], provider_address, oxm.TUN_DST.ones)
+        places.append((ofport, [Condition(SLOT[oxm.TUNNEL_ID], 0, beyond), to_us]))
     for family, ethernet in ETHERNET_OF.items():
         for ofport, of_tunnel in places:
             known = [

@@ -13,26 +13,15 @@ from isthmus.addresses import MULTICAST_BIT
 from tests.proof.changes import changed
 from tests.proof.checker import Checker, Disagreement
 from tests.proof.clouds import Cloud
-from tests.proof.connections import Tuple
 from tests.proof.probes import Probe, sampled
 from tests.proof.random_clouds import random_cloud
 from tests.proof.reference import Reference
 
 
 def _opened(checker: Checker, probes: list[Probe]) -> list[tuple[Probe, Probe]]:
-    """The probes that came through, with an answer of each; their connections stay.
-
-    Of those that are each other's reverse only one is sent: where the first was stopped by its
-    receiver's host, the sender's knows the connection and takes the other for an answer; where both
-    are on one host, it does not. Either is right.
-    """
+    """The probes that came through, with an answer of each; their connections stay."""
     found = []
-    spoken: set[Tuple | None] = set()
     for probe in probes:
-        its = probe.frame.tuple
-        if its in spoken:
-            continue
-        spoken |= {its, its.turned()}
         for delivered in checker.got(probe):
             answer = checker.answer(delivered)
             if answer is not None:

@@ -39,7 +39,8 @@ class Pool:
     ) -> _Values:
         """A packet with these bits, and for the rest like one of the frames that have most of
         them, or with the ports of another; where a field is known in part, the other bits are
-        random. `kind`: the address family, and the host that has it from a tunnel."""
+        those of a frame that fits, or random. `kind`: the address family, and the host that has
+        it from a tunnel."""
         family, host = kind
         frames = self._frames[family, random.random() < _OFTEN, host]
         some = random.sample(frames, min(_LOOKED_AT, len(frames)))
@@ -51,7 +52,11 @@ class Pool:
         for field, mask in masks.items():
             free = found.get(field, 0)
             if mask and random.random() < _OFTEN:
+                fitting = [frame[field] for frame in some if field in frame]
+                fitting = [one for one in fitting if not (one ^ known[field]) & mask]
                 free = random.getrandbits(8 * field.n_bytes) & field.ones
+                if fitting and random.random() < _OFTEN:
+                    free = random.choice(fitting)
             found[field] = free & ~mask | known[field]
         return found
 
@@ -96,26 +101,35 @@ def witnesses(
     is_tunneled = known[oxm.IN_PORT] not in host.port_of
     kind = (4 if known[oxm.ETH_TYPE] == 0x0800 else 6), host.name if is_tunneled else ""
     state = packets.values >> OFFSET[SLOT[oxm.CT_STATE]]
-    if state & oxm.CT_TRK and not state & oxm.CT_INV:
-        _as_tracked(packets, known, masks, turned=bool(state & oxm.CT_RPL))
+    is_tracked = bool(state & oxm.CT_TRK and not state & oxm.CT_INV)
     for _ in range(count):
-        found = pool.filled(known, masks, kind, random)
-        probe = _probe(host, found)
+        its, its_masks = dict(known), dict(masks)
+        if is_tracked:
+            _as_tracked(packets, its, its_masks, random, turned=bool(state & oxm.CT_RPL))
+        probe = _probe(host, pool.filled(its, its_masks, kind, random))
         if probe is not None:
             yield Witness(probe, answered_by(probe, pool.ports) if state & oxm.CT_RPL else None)
 
 
-def _as_tracked(packets: PacketSet, known: _Values, masks: _Values, *, turned: bool) -> None:
-    """What is known of the tuple of the connection is known of the packet."""
+def _as_tracked(
+    packets: PacketSet, known: _Values, masks: _Values, random: Random, *, turned: bool
+) -> None:
+    """What is known of the tuple of the connection is known of the packet; where ports are known
+    and not of which protocol, it is any that may be."""
     known[oxm.IP_PROTO] |= _slot(packets.values, oxm.CT_NW_PROTO)
     masks[oxm.IP_PROTO] |= _slot(packets.known, oxm.CT_NW_PROTO)
+    tracked = (oxm.CT_TP_DST, oxm.CT_TP_SRC) if turned else (oxm.CT_TP_SRC, oxm.CT_TP_DST)
+    if masks[oxm.IP_PROTO] != 0xFF and any(_slot(packets.known, one) for one in tracked):
+        its, mask = known[oxm.IP_PROTO], masks[oxm.IP_PROTO]
+        may_be = [protocol for protocol in PORTS_OF if not (protocol ^ its) & mask]
+        known[oxm.IP_PROTO] = random.choice(may_be)
+        masks[oxm.IP_PROTO] = 0xFF
     fields = PORTS_OF.get(known[oxm.IP_PROTO], ()) if masks[oxm.IP_PROTO] == 0xFF else ()
     if turned and known[oxm.IP_PROTO] in (1, 58):
         fields = ()
-    tracked = (oxm.CT_TP_DST, oxm.CT_TP_SRC) if turned else (oxm.CT_TP_SRC, oxm.CT_TP_DST)
-    for field, its in zip(fields, tracked, strict=False):
-        new = _slot(packets.known, its) & field.ones & ~masks[field]
-        known[field] |= _slot(packets.values, its) & new
+    for field, one in zip(fields, tracked, strict=False):
+        new = _slot(packets.known, one) & field.ones & ~masks[field]
+        known[field] |= _slot(packets.values, one) & new
         masks[field] |= new
 
 
