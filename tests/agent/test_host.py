@@ -73,6 +73,9 @@ def test_a_host_asks_for_its_interfaces_then_for_what_they_can_reach() -> None:
     learn(state, *(row for row in network_rows("red") if isinstance(row, RouterPort)))
     assert asked(state, Segment) == {"red/a", "red/b"}
     assert "red" in asked(state, RouterPort)
+    before = state.conditions()
+    learn(state, port("red", "b", 9))
+    assert state.conditions() is before
     plug(state)
     assert asked(state, Segment) == set()
     assert asked(state, Claim) == {"h1"}

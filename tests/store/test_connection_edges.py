@@ -172,6 +172,20 @@ def test_of_conditions_that_follow_each_other_the_last_holds(server: Server) -> 
     asyncio.run(steps())
 
 
+def test_who_changes_conditions_is_told_how_long_the_server_took(server: Server) -> None:
+    async def steps() -> None:
+        async with client(server.remote, conditions={Thing: []}) as connection:
+            await add(connection, *"ab")
+            loop = asyncio.get_running_loop()
+            started_s = loop.time()
+            taken_s = await connection.set_conditions({})
+            assert 0.0 < taken_s <= loop.time() - started_s
+            assert names(connection) == {"a", "b"}
+            assert await connection.set_conditions({}) == 0.0  # nothing was asked
+
+    asyncio.run(steps())
+
+
 def test_conditions_whose_setter_was_cancelled_are_taken_back(server: Server) -> None:
     async def steps() -> None:
         async with client(server.remote) as connection:

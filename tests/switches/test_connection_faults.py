@@ -179,6 +179,11 @@ def test_a_bundle_that_fails_without_a_culprit_is_halved_until_it_is_found(tmp_p
             if BAD.cookie in members:
                 return error(message.xid, 17, 13)
             committed.extend(members)
+        elif message.type == of.Type.FLOW_MOD:  # one alone
+            cookie = int.from_bytes(message.body[:8], "big")
+            if cookie == BAD.cookie:
+                return error(message.xid, 4, 9)
+            committed.append(cookie)
         return None
 
     good = [of.Flow(0, n, oxm.match(oxm.reg(0, n)), b"", n) for n in range(20)]
@@ -187,7 +192,7 @@ def test_a_bundle_that_fails_without_a_culprit_is_halved_until_it_is_found(tmp_p
         async with scripted(tmp_path / "s", part), running(tmp_path / "s") as connection:
             await until(lambda: connection.connected)
             refusals = await apply(connection, [*good[:7], BAD, *good[7:]])
-            assert refusals == (Refusal(BAD, "OFPBFC_MSG_FAILED"),)
+            assert refusals == (Refusal(BAD, "OFPBMC_BAD_PREREQ"),)
 
     asyncio.run(steps())
     assert committed == [flow.cookie for flow in good]
@@ -207,8 +212,8 @@ def test_a_bundle_of_which_a_member_is_refused_is_discarded(tmp_path: Path) -> N
     async def steps() -> None:
         async with scripted(tmp_path / "s", part), running(tmp_path / "s") as connection:
             await until(lambda: connection.connected)
-            good = of.Flow(0, 1, b"", b"", 1)
-            assert await apply(connection, [good, BAD]) == (Refusal(BAD, "OFPBMC_BAD_PREREQ"),)
+            good = [of.Flow(0, n, b"", b"", n) for n in (1, 2)]
+            assert await apply(connection, [*good, BAD]) == (Refusal(BAD, "OFPBMC_BAD_PREREQ"),)
 
     asyncio.run(steps())
     first, second = sorted({bundle for bundle, _ in controls})
@@ -228,6 +233,6 @@ def test_a_switch_that_has_no_room_for_bundles_is_unavailable(tmp_path: Path) ->
         async with scripted(tmp_path / "s", part), running(tmp_path / "s") as connection:
             await until(lambda: connection.connected)
             with pytest.raises(Unavailable, match="OFPBFC_OUT_OF_BUNDLES"):
-                await apply(connection, [BAD])
+                await apply(connection, [BAD, BAD])
 
     asyncio.run(steps())

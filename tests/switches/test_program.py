@@ -19,13 +19,14 @@ from isthmus.policy.rows import (
     Host,
     HostStatus,
     Port,
+    Router,
     RouterPort,
     Row,
     Rule,
     RuleSet,
     Segment,
 )
-from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Meter, Problem, ThisHost
+from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter, Problem, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.wire import oxm
@@ -343,6 +344,19 @@ def test_without_a_router_segments_stay_apart() -> None:
     rows = [row for row in _GROUND if not isinstance(row, RouterPort)]
     engine = compiled("h1", [*rows, own, local(own, 3), other, local(other, 4)])
     assert not _texts_with(engine, lambda text: text.startswith("table=30,priority=1"))
+
+
+def test_a_segment_whose_router_has_not_come_yet_waits_for_it() -> None:
+    own = port("red", "a", 4)
+    router = next(row for row in _GROUND if isinstance(row, Router) and row.id == "red")
+    engine = compiled("h1", [*(row for row in _GROUND if row != router), own, local(own, 3)])
+    assert "red/a" not in engine.rows(Ground)
+    assert "red/a" in next(iter(engine.rows(Problem).values())).detail
+    engine.changes(Programmed)
+    put(engine, router)
+    Numbers().follow(engine, release=False)
+    assert not engine.rows(Problem)
+    assert all(change.old is None for change in engine.changes(Programmed))
 
 
 def test_a_segment_that_is_not_known_is_named_in_the_port_s_problem() -> None:

@@ -180,7 +180,7 @@ def test_a_new_member_runs_as_many_units_in_a_large_group_as_in_a_small_one() ->
         calls.append(engine.calls - before)
         assert len(engine.rows(Programmed)) - size == 1
     assert calls[0] == calls[1]
-    assert calls[0] <= 8
+    assert calls[0] <= 3  # none of those of ports that are plugged here
 
 
 def test_a_rule_more_in_a_list_with_a_large_group_does_not_touch_its_members() -> None:

@@ -108,6 +108,7 @@ class HostState:
         self._pairs = Pairs()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
+        self._conditions: Conditions | None = None
         self._to_report: set[str] = set()
         self._reported: set[str] = set()
         """Ports that were ours when they were last reported."""
@@ -240,7 +241,11 @@ class HostState:
                     self._to_report.add(row.port)
 
     def conditions(self) -> Conditions:
-        return scope.conditions(self.engine, self.identity.host)
+        """What to ask the south store for; the same object for as long as that is the same."""
+        changed = [table for table in scope.TABLES if self.engine.changes(table)]
+        if changed or self._conditions is None:
+            self._conditions = scope.conditions(self.engine, self.identity.host)
+        return self._conditions
 
     def changes(self) -> Changes:
         """What has changed in the program since the last call."""

@@ -43,8 +43,12 @@ TRANSACTION_ROWS = 100
 NARROW_AFTER_S = 5.0
 """Until rows that are no longer needed are no longer asked for."""
 
-PAUSES_A_WIDENING = 3.0
-"""Between two changes of what is asked for, by how long the last one took."""
+STORE_SHARE = 0.2
+"""Of its time, how much the store may take to look for what one host asks for anew,"""
+
+WIDEN_AHEAD_S = 0.3
+"""and how far ahead of that share it may be asked: a port in a network that is new to its host asks
+three times, for its segment, the segment's router and all that this reaches."""
 
 WATCH_S = 0.3
 """Between two tellings of what was dropped."""
@@ -277,20 +281,20 @@ class Agent:
     async def _widen_scope(self) -> None:
         """Ask for what the scope has come to be; what comes may widen it once more.
 
-        The store looks at every row to answer. One change is asked for at once; of many that follow
-        each other, as when ports come in bulk, several are asked for together.
+        The store looks at every row to answer. A few changes are asked for at once; of many that
+        follow each other, as when ports come in bulk, several are asked for together.
         """
-        await asyncio.sleep(max(0.0, self._widen_after_s - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._widen_after_s - WIDEN_AHEAD_S - time.monotonic()))
         if self._narrowing is not None:
             self._narrowing.cancel()
             self._narrowing = None
         wanted = self._scope
         if wanted != self._scope_read and self._south.connected:
             self._scope_asked = wanted
-            started = time.monotonic()
-            await self._south.set_conditions(wanted)
-            now = time.monotonic()
-            self._widen_after_s = now + PAUSES_A_WIDENING * (now - started)
+            started_s = time.monotonic()
+            # How long we take to derive from what has come is no burden of the store.
+            taken_s = await self._south.set_conditions(wanted)
+            self._widen_after_s = max(self._widen_after_s, started_s) + taken_s / STORE_SHARE
             self._scope_read = wanted
             self._to_program.set()
             remembered.save(wanted, self.settings.scope_file)

@@ -168,16 +168,20 @@ class Connection:
             raise failure(refused)
         return results
 
-    async def set_conditions(self, conditions: Conditions) -> None:
-        """Ask for other rows from now on; returns when they have come. While there is no
-        connection they are kept for the next one. Raises Unavailable."""
+    async def set_conditions(self, conditions: Conditions) -> float:
+        """Ask for other rows from now on; returns when they have come, with the seconds that the
+        server took. While there is no connection they are kept for the next one. Raises
+        Unavailable."""
         self._conditions = dict(conditions)
         async with self._changing_conditions:
-            if self._session is not None and self.connected:
-                await self._ask_for_conditions(self._session)
+            if self._session is None or not self.connected:
+                return 0.0
+            return await self._ask_for_conditions(self._session)
 
-    async def _ask_for_conditions(self, session: Session) -> None:
-        """Until the replica is a picture of the conditions, which may change meanwhile."""
+    async def _ask_for_conditions(self, session: Session) -> float:
+        """Until the replica is a picture of the conditions, which may change meanwhile; how long
+        the server took, without what has kept us from hearing of it."""
+        loop, taken_s = asyncio.get_running_loop(), 0.0
         while self._conditions != self._given_conditions:
             wanted, given = self._conditions, self._given_conditions
             self._given_conditions = None
@@ -188,11 +192,21 @@ class Connection:
             }
             if changed:
                 params = [_MONITOR, _MONITOR, changed]
-                answer = await session.ask("monitor_cond_change", params, timeout_s=LOAD_S)
+                asked_s = answered_s = loop.time()
+
+                def note(_answer: ovsdb.Message) -> None:
+                    nonlocal answered_s
+                    answered_s = loop.time()
+
+                answer = await session.ask(
+                    "monitor_cond_change", params, timeout_s=LOAD_S, take=note
+                )
+                taken_s += answered_s - asked_s
                 if answer.error is not None:
                     session.abort("the conditions were refused")  # whether in part is not known
                     raise failure(ovsdb.rpc_error(answer.error))
             self._given_conditions = wanted
+        return taken_s
 
     def _current(self) -> Session:
         if self._session is None:

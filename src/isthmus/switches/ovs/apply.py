@@ -11,7 +11,8 @@ counters.
 
 Open vSwitch 3.1 commits a bundle although it has refused a member when that was added, and reports
 success (measured: reference/ovs-prototypes.md, 8). So members are sent first, a barrier tells
-whether all were taken, and only then is the bundle committed, else discarded.
+whether all were taken, and only then is the bundle committed, else discarded. One change is atomic
+as it is: it goes without a bundle, and the switch is waited for once and not twice.
 """
 
 from __future__ import annotations
@@ -130,13 +131,15 @@ async def _apply_halves(
 async def _commit(connection: Connection, changes: Sequence[_Change]) -> None:
     if not changes:
         return
+    if len(changes) == 1:
+        await _commit_one(connection, changes[0])
+        return
     opening, closing, *members = connection.reserve(len(changes) + 2)
     xids = range(opening, members[-1] + 1)
     bundle = opening
     messages = [of.bundle_control(of.Bundle.OPEN_REQUEST, bundle, opening)]
-    for (flow, delete), xid in zip(changes, members, strict=True):
-        inner = of.flow_delete_strict(flow, xid) if delete else of.flow_add(flow, xid)
-        messages.append(of.bundle_add(bundle, inner))
+    for change, xid in zip(changes, members, strict=True):
+        messages.append(of.bundle_add(bundle, _flow_mod(change, xid)))
     errors = await connection.settle(b"".join(messages), xids)
     if errors:
         discard = of.bundle_control(of.Bundle.DISCARD_REQUEST, bundle, closing)
@@ -146,6 +149,18 @@ async def _commit(connection: Connection, changes: Sequence[_Change]) -> None:
         errors = await connection.settle(request, xids)
     if errors:
         raise _refused(changes, members[0], errors)
+
+
+async def _commit_one(connection: Connection, change: _Change) -> None:
+    xids = connection.reserve(1)
+    errors = await connection.settle(_flow_mod(change, xids[0]), xids)
+    for error in errors.values():
+        raise Refused([Refusal(change.flow, error.name)], error.name)
+
+
+def _flow_mod(change: _Change, xid: int) -> bytes:
+    flow = change.flow
+    return of.flow_delete_strict(flow, xid) if change.delete else of.flow_add(flow, xid)
 
 
 def _refused(

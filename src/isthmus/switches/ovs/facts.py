@@ -34,6 +34,14 @@ class LocalPort(NamedTuple):
     ofport: int
 
 
+class Plugged(NamedTuple):
+    """A port that an interface of this host names. Units of ports here stand over these, so that
+    peers, which are many, run none of them."""
+
+    port: str
+    ofport: int
+
+
 class Reach(NamedTuple):
     """How another host is reached, by its provider address; no encapsulation if there is none in
     common.

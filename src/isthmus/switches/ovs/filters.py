@@ -25,12 +25,12 @@ from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
+    Plugged,
     Problem,
     Refused,
     Wanted,
 )
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FILTER_BITS,
     MOST_GROUPS,
@@ -132,6 +132,14 @@ class GroupUse(NamedTuple):
         return Wanted(f"group {self.domain}", f"{self.end} {self.group}")
 
 
+def _group_of(_key: Key, row: object) -> Iterable[Key]:
+    assert isinstance(row, GroupUse)
+    return ((row.domain, row.group),)
+
+
+USES_BY_GROUP = Index(GroupUse, "group", _group_of)
+
+
 class FilterNumber(NamedTuple):
     """The number that packets of an address carry; 0 if nothing need be looked at."""
 
@@ -160,10 +168,11 @@ def stateless_set(found: RuleSet, read: Read) -> Iterator[Item]:
         yield Item(StatelessSet, found.id, StatelessSet(found.id))
 
 
-def port_filters(port: Port, read: Read) -> Iterator[Item]:
-    """Over Port: the filters of a local port's addresses, and the profiles that they need."""
-    ground = read.get(Ground, port.segment)
-    if ground is None or local_port(port, read) is None:
+def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
+    """Over Plugged: the filters of a local port's addresses, and the profiles that they need."""
+    port = read.get(Port, plugged.port)
+    ground = read.get(Ground, port.segment) if port is not None else None
+    if port is None or ground is None:
         return
     for family in (4, 6):
         for position, address in enumerate(addresses_of(port, family) or ("",)):

@@ -91,13 +91,21 @@ def looked_for(address: str) -> tuple[bytes, ...]:
 
 
 def ground(segment: Segment, read: Read) -> Iterator[Item]:
-    """Over Segment: gives its Ground: the numbers that flows carry."""
+    """Over Segment: gives its Ground: the numbers that flows carry.
+
+    A host reads a segment with its legs, and then their routers. Until these have come there is no
+    ground: on its own, all that is in the segment would be programmed twice, and connections kept
+    in a zone that is gone a moment later.
+    """
     routers = []
     for key in sorted(read.find(LEGS_BY_SEGMENT, segment.id), key=repr):
         leg = read.get(RouterPort, key)
-        router = read.get(Router, leg.router) if leg and leg.kind != PEER else None
-        if router is not None:
-            routers.append(router)
+        if leg is None or leg.kind == PEER:
+            continue
+        router = read.get(Router, leg.router)
+        if router is None:
+            return
+        routers.append(router)
     if segment.vsid <= 0:
         return
     # A segment has one router here; with several, the first by name routes.

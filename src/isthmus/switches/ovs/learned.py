@@ -14,10 +14,9 @@ from ipaddress import ip_address
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.switches.ovs.facts import THIS, Ground, Location, ThisHost
+from isthmus.switches.ovs.facts import THIS, Ground, Location, Plugged, ThisHost
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import looked_for
-from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
 from isthmus.switches.ovs.spoofing import parse_pair
 from isthmus.wire import openflow_actions as act
@@ -62,7 +61,7 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
     )
     if learned.mac == port.mac:
         return
-    local = local_port(port, read)
+    local = read.get(Plugged, port.id)
     if local is not None and location.host == this.host:
         yield flows.add(
             Stage.FORWARD,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ports are, and how their hosts are reached.
+"""Where ports are, here or elsewhere, and how their hosts are reached.
 
 Claims are believed when their host exists and `Port.hosts` is empty or names it. Among believed
 active claims the highest sequence wins, then the lowest host name; with no active one, the same
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
-from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Reach, ThisHost
+from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
 
 
 def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
@@ -36,24 +36,19 @@ def winner(claims: Sequence[Claim]) -> Claim | None:
     return min(claims, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
 
 
-def local_port(port: Port, read: Read) -> LocalPort | None:
-    """The interface that names the port by its id, or by its profile id."""
-    return read.get(LocalPort, port.id) or (
-        read.get(LocalPort, port.profile_id) if port.profile_id else None
-    )
-
-
 def locate(port: Port, read: Read) -> Iterator[Item]:
-    """Over Port: gives its Location, if any host has it."""
+    """Over Port: gives its Location, if any host has it, and Plugged if it is on our switch."""
     this = read.get(ThisHost, THIS)
     if this is None:
         return
+    local = _local_port(port, read)
+    if local is not None:
+        yield Item(Plugged, port.id, Plugged(port.id, local.ofport))
     believed = []
     for key in read.find(CLAIMS_BY_PORT, port.id):
         claim = read.get(Claim, key)
         if claim is not None and is_believed(claim, port, read.get(Host, claim.host)):
             believed.append(claim)
-    local = local_port(port, read)
     if local is None:
         # Our own claim of a port that has left us is on its way out.
         believed = [claim for claim in believed if claim.host != this.host]
@@ -72,6 +67,13 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
         superseded = local is not None and best.host != this.host
         address = ipv4_number(best.provider_address)
         yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
+
+
+def _local_port(port: Port, read: Read) -> LocalPort | None:
+    """The interface that names the port by its id, or by its profile id."""
+    return read.get(LocalPort, port.id) or (
+        read.get(LocalPort, port.profile_id) if port.profile_id else None
+    )
 
 
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:

@@ -19,11 +19,11 @@ from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
     LocalMember,
-    LocalPort,
     Location,
     Meter,
     NoPeerZone,
     NoZone,
+    Plugged,
     Problem,
     Reach,
     Refused,
@@ -40,7 +40,6 @@ from isthmus.switches.ovs.ground import (
     looked_for,
     peer_zone,
 )
-from isthmus.switches.ovs.location import local_port
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
     PAIR_METERS,
@@ -66,10 +65,10 @@ SPOKEN_BURST = 20
 from starving the others' answers."""
 
 
-def local_flows(port: Port, read: Read) -> Iterator[Item]:
-    """Over Port: a port on this host: what it may send, and where it enters the pipeline."""
-    local, this = local_port(port, read), read.get(ThisHost, THIS)
-    if local is None or this is None:
+def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
+    """Over Plugged: what a port on this host may send, and where it enters the pipeline."""
+    port, this = read.get(Port, local.port), read.get(ThisHost, THIS)
+    if port is None or this is None:
         return
     if port.hosts and this.host not in port.hosts:
         allowed = ", ".join(port.hosts)
@@ -119,7 +118,7 @@ def _problem(port: Port, code: str, detail: str) -> Item:
 
 
 def _classify(
-    flows: Flows, port: Port, local: LocalPort, ground: Ground, read: Read
+    flows: Flows, port: Port, local: Plugged, ground: Ground, read: Read
 ) -> Iterator[Item]:
     location = read.get(Location, port.id)
     this = read.get(ThisHost, THIS)
@@ -185,9 +184,11 @@ def _receive(
 
 def place(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: how its MAC and its addresses are found, wherever it is."""
-    location, ground = read.get(Location, port.id), read.get(Ground, port.segment)
-    this = read.get(ThisHost, THIS)
-    if location is None or ground is None or this is None:
+    location = read.get(Location, port.id)
+    if location is None:
+        return
+    ground, this = read.get(Ground, port.segment), read.get(ThisHost, THIS)
+    if ground is None or this is None:
         return
     flows = Flows("place", port.id)
     mac, vsid = parse_mac(port.mac), oxm.reg(Register.VSID, ground.vsid)
@@ -199,7 +200,7 @@ def place(port: Port, read: Read) -> Iterator[Item]:
             apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
             goto=Stage.RESOLVED,
         )
-    local = local_port(port, read)
+    local = read.get(Plugged, port.id)
     if local is not None and location.host == this.host:
         yield from _deliver(flows, location, mac, vsid, local.ofport)
     else:

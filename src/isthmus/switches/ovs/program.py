@@ -31,6 +31,7 @@ from isthmus.switches.ovs.facts import (
     Meter,
     NoPeerZone,
     NoZone,
+    Plugged,
     Problem,
     Reach,
     Refused,
@@ -42,6 +43,7 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.filters import (
     RULES_BY_SET,
+    USES_BY_GROUP,
     Compiled,
     Filter,
     FilterNumber,
@@ -83,13 +85,13 @@ UNITS = (
     unit(RouterPort, leg_flows),
     unit(Port, locate),
     unit(RuleSet, stateless_set),
-    unit(Port, port_filters),
+    unit(Plugged, port_filters),
     unit(Profile, compile_profile),
     unit(Filter, filter_flows),
     unit(PortFilter, filter_problems),
     unit(Compiled, rule_flows),
     unit(Port, membership),
-    unit(Port, local_flows),
+    unit(Plugged, local_flows),
     unit(Port, place),
     unit(LearnedAddress, learned_flows),
     unit(RemoteMember, mismatch),
@@ -100,6 +102,7 @@ UNITS = (
 INDEXES = (
     *(CLAIMS_BY_PORT, LEGS_BY_ROUTER, LEGS_BY_SEGMENT),
     *(LEARNED_BY_ADDRESS, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
+    USES_BY_GROUP,
 )
 
 TABLES: tuple[type, ...] = (

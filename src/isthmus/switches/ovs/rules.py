@@ -11,15 +11,24 @@ costs one flow, however many members there are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from itertools import product
 from typing import NamedTuple
 
+from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Item, Read
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
 from isthmus.policy.rules import Network, networks, span
 from isthmus.switches.ovs.facts import Assigned, Ground
-from isthmus.switches.ovs.filters import ENDS, PLAIN, Compiled, GroupUse, Profile, enforced
+from isthmus.switches.ovs.filters import (
+    ENDS,
+    PLAIN,
+    USES_BY_GROUP,
+    Compiled,
+    GroupUse,
+    Profile,
+    enforced,
+)
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
 from isthmus.switches.ovs.pipeline import (
@@ -284,47 +293,53 @@ def masks(ports: str) -> Iterator[tuple[int, int]]:
         first += size
 
 
+class _Members(NamedTuple):
+    """Where the members of groups are looked up, as one end of packets: in which fields, among
+    packets that match `followed`, and what looks next."""
+
+    stage: Stage
+    following: Stage
+    fields: Mapping[int, oxm.Field]
+    followed: bytes
+
+
+_MEMBERS = {
+    "source": _Members(Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
+    "destination": _Members(Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED),
+    f"{PLAIN} source": _Members(
+        Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS, PACKET.source, b""
+    ),
+    f"{PLAIN} destination": _Members(
+        Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER, PACKET.destination, b""
+    ),
+}
+"""By the `end` of a `GroupUse`."""
+
+
 def membership(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: the bits of the groups that its addresses are in, for each end that rules on this
     host look at."""
-    if not port.groups:
-        return
-    ground = read.get(Ground, port.segment)
+    ground = read.get(Ground, port.segment) if port.groups else None
     if ground is None:
         return
-    flows = Flows("membership", port.id)
-    for end, prefix, stage, following, fields, followed in (
-        ("source", "", Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
-        ("destination", "", Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED),
-        (
-            *("source", f"{PLAIN} ", Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
-            *(PACKET.source, b""),
-        ),
-        (
-            *("destination", f"{PLAIN} ", Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
-            *(PACKET.destination, b""),
-        ),
-    ):
-        bits = []
-        for group in port.groups:
-            use = GroupUse(ground.domain, f"{prefix}{end}", group)
-            bit = _bit(use, read) if read.get(GroupUse, use) is not None else None
+    loads: dict[str, list[bytes]] = {}
+    for group in port.groups:
+        for use in read.find(USES_BY_GROUP, (ground.domain, group)):
+            assert isinstance(use, GroupUse), "it is its own key"
+            bit = _bit(use, read)
             if bit is not None:
-                bits.append(bit)
-        if not bits:
-            continue
-        loads = tuple(act.load(1, oxm.REG[GROUPS + bit // 32], bit % 32, 1) for bit in bits)
+                load = act.load(1, oxm.REG[GROUPS + bit // 32], bit % 32, 1)
+                loads.setdefault(use.end, []).append(load)
+    if not loads:
+        return
+    flows, domain = Flows("membership", port.id), oxm.reg(Register.DOMAIN, ground.domain)
+    for end, bits in loads.items():
+        stage, following, fields, followed = _MEMBERS[end]
         for text in port.addresses:
-            address = ip_address(text)
-            yield flows.add(
-                stage,
-                100,
-                oxm.match(
-                    oxm.reg(Register.DOMAIN, ground.domain),
-                    followed,
-                    oxm.eth_type(ETHERNET[address.version]),
-                    oxm.exact(fields[address.version], int(address)),
-                ),
-                apply=loads,
-                goto=following,
-            )
+            if ":" in text:
+                family, number = 6, int(IPv6Address(text))
+            else:
+                family, number = 4, ipv4_number(text)
+            member = oxm.exact(fields[family], number)
+            here = oxm.match(domain, followed, oxm.eth_type(ETHERNET[family]), member)
+            yield flows.add(stage, 100, here, apply=tuple(bits), goto=following)
