@@ -9,6 +9,7 @@ caught by nobody. There must be none but those that are proved equivalent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from itertools import islice, product
 from random import Random
@@ -17,15 +18,16 @@ from isthmus.addresses import MULTICAST_BIT
 from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.afterwards import Afterwards
 from tests.proof.checker import Checker
+from tests.proof.connections import Tuple
 from tests.proof.equivalence import World, differences, treated
-from tests.proof.mutations import Mutant
+from tests.proof.mutations import Mutant, meet
 from tests.proof.network import Host, Network
 from tests.proof.outcomes import Outcomes
 from tests.proof.packet_sets import PacketSet
 from tests.proof.probes import Probe, answered_by, led_astray
 from tests.proof.program import Flow, Overlap, Program, decoded
 from tests.proof.recording import Recording
-from tests.proof.verdicts import mac_number, numbered
+from tests.proof.verdicts import numbered
 from tests.proof.witnesses import Pool, Witness, witnesses
 
 _MOST_SETS, _OF_EACH, _FRAMES = 120, 5, 600
@@ -39,6 +41,7 @@ _MOST_OUTCOMES = 300_000
 
 class Judgement(Enum):
     BY_PROBES = "caught by the probes of the cloud"
+    AMBIGUOUS = "caught: two flows of one priority do not do the same"
     BY_SEARCH = "caught by frames out of the packets that it changes"
     EQUIVALENT = "proved equivalent"
     NOT_CAUGHT = "not caught"
@@ -78,6 +81,17 @@ class Judge:
         """Raises Refused where a switch would not take the mutant."""
         if self._world.size > _MOST_OUTCOMES:
             self._world.forget()
+        with self._put_in(mutant) as affected:
+            return self._judged(mutant, affected)
+
+    def may_differ(self, mutant: Mutant) -> bool:
+        """Whether it is not proved equivalent."""
+        with self._put_in(mutant):
+            return next(self._differing(mutant), None) is not None
+
+    @contextmanager
+    def _put_in(self, mutant: Mutant) -> Iterator[set[int]]:
+        """Have its flows instead of others; gives the probes that they can matter to."""
         program = self.network.hosts[mutant.host].program
         changed = [
             (before, after, decoded(after, instructions) if after is not None else None)
@@ -93,7 +107,7 @@ class Judge:
         self._programs = [program, *(one.program(mutant.host) for one in self._later)]
         self._put(self._mutated)
         try:
-            return self._judged(mutant, affected)
+            yield affected
         finally:
             self._put(self._original)
 
@@ -104,8 +118,11 @@ class Judge:
     def _judged(self, mutant: Mutant, affected: set[int]) -> Judgement:
         numbers = sorted(affected)
         self._random.shuffle(numbers)
-        if any(self._is_shown(number) for number in numbers):
-            return Judgement.BY_PROBES
+        try:
+            if any(self._recording.differs(number) is not None for number in numbers):
+                return Judgement.BY_PROBES
+        except Overlap:
+            return Judgement.AMBIGUOUS
         host = self.network.hosts[mutant.host]
         shown: list[PacketSet] = []
         for packets in islice(self._differing(mutant), _MOST_SETS):
@@ -152,22 +169,20 @@ class Judge:
         took it, the one that it is for is taken to have been asked."""
         self._put(self._original)
         shown = self._shows(question, second)
+        got = self._checker.exchange[0][1]
         self._put(self._mutated)
-        assert not shown or (second is not None and self._is_led(question)), (question, second)
+        is_led = any(not self._has(one.port, question.frame.tuple) for one in got)
+        assert not shown or (second is not None and is_led), (question, second)
         return not shown
 
-    def _is_led(self, probe: Probe) -> bool:
-        its = probe.frame.tuple
-        meant = [one for one in self._pool.ports if mac_number(one.mac) == probe.frame.eth_dst]
-        addressed = (its.family, its.destination)
-        return bool(meant) and not any(addressed in map(numbered, one.addresses) for one in meant)
+    def _has(self, name: str, packet: Tuple) -> bool:
+        """Whether a packet is addressed to a port."""
+        addressed = packet.family, packet.destination
+        return addressed in map(numbered, self._checker.reference.ports[name].addresses)
 
     def _shows(self, question: Probe, second: Probe | None) -> bool:
-        """What goes to all is no answer, and the reference does not say who gets it; nor what
-        becomes of one that could open no connection."""
+        """What goes to all is no answer, and the reference does not say who gets it."""
         checker = self._checker
-        if question.frame.eth_dst & MULTICAST_BIT and not question.frame.tuple.may_open:
-            return False
         if second is not None and second.frame.eth_dst & MULTICAST_BIT:
             second = None
         both = checker.compare_both(question, second) if second else checker.compare(question)
@@ -183,31 +198,40 @@ class Judge:
         self._put(self._mutated)
         return not differed
 
-    def _is_shown(self, number: int) -> bool:
-        try:
-            return self._recording.differs(number) is not None
-        except Overlap:
-            return True
-
     def _differing(self, mutant: Mutant) -> Iterator[PacketSet]:
         def coming(packets: PacketSet) -> Iterator[PacketSet]:
             return self._world.coming(mutant.host, table, packets)
 
         table = _table(mutant)
-        yield from differences(*self._outcomes(mutant), table, self._sets(mutant), coming)
+        sets = self._sets(mutant)
+        for before, after in self._outcomes(mutant):
+            yield from differences(before, after, table, sets, coming)
 
     def _treated(self, mutant: Mutant) -> Iterator[PacketSet]:
-        yield from treated(*self._outcomes(mutant), _table(mutant), self._sets(mutant))
+        for before, after in self._outcomes(mutant):
+            yield from treated(before, after, _table(mutant), self._sets(mutant))
 
     def _sets(self, mutant: Mutant) -> list[PacketSet]:
         sets = list(self._world.reached(mutant.host, _table(mutant)))
         self._random.shuffle(sets)
         return sets
 
-    def _outcomes(self, mutant: Mutant) -> tuple[Outcomes, Outcomes]:
-        before = self._world.of(mutant.host)
-        program = self.network.hosts[mutant.host].program
-        return before, before.changed(program, _table(mutant))
+    def _outcomes(self, mutant: Mutant) -> Iterator[tuple[Outcomes, Outcomes]]:
+        """Of the network as it was, and with the mutant; a switch may take either of two flows of
+        one priority, so with the new ones behind their equals and before them."""
+        original = self._world.of(mutant.host)
+        flows = self.network.hosts[mutant.host].program.flows
+        new = {key for key in self._mutated if key in flows}
+        others = [flow for key, flow in flows.items() if key not in new]
+        ours = [flows[key] for key in new]
+        yield original, original.changed(Program([*others, *ours]), _table(mutant))
+        if any(_have_rank(one, other) for one in ours for other in others):
+            yield original, original.changed(Program([*ours, *others]), _table(mutant))
+
+
+def _have_rank(one: Flow, other: Flow) -> bool:
+    """Whether two flows are of one priority in a table, and may match the same packet."""
+    return one.key[:2] == other.key[:2] and meet(one.key, other.key)
 
 
 def _table(mutant: Mutant) -> int:

@@ -99,7 +99,7 @@ def _priorities_swapped(key: FlowKey, flows: Flows, used: Used, random: Random) 
     others = [
         other
         for other in used
-        if other.table == key.table and other.priority != key.priority and _meet(key, other)
+        if other.table == key.table and other.priority != key.priority and meet(key, other)
     ]
     if not others:
         return ()
@@ -209,7 +209,7 @@ def _match(entries: list[oxm.Entry]) -> bytes:
     )
 
 
-def _meet(one: FlowKey, other: FlowKey) -> bool:
+def meet(one: FlowKey, other: FlowKey) -> bool:
     """Whether some packet may match both."""
     mine = {field: (value, mask) for field, value, mask in oxm.entries(one.match)}
     for field, value, mask in oxm.entries(other.match):

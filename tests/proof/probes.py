@@ -173,8 +173,6 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     yield honest._replace(eth_dst=mac_number(ROUTER_MAC))
     yield honest._replace(eth_dst=mac_number(ROUTER_MAC), ttl=1)
     yield honest._replace(eth_dst=0x02FFFFFFFFFF)
-    if not its.may_open:
-        return  # to many, it is of no connection at some of them, and stops for all
     yield honest._replace(eth_dst=BROADCAST_MAC)
     group = 0xE0000001 if its.family == 4 else 0xFF02 << 112 | 1
     yield honest._replace(eth_dst=ALL_NODES_MAC, tuple=its._replace(destination=group))

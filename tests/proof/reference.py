@@ -45,10 +45,20 @@ class Reference:
             echoed = Delivered(name, _echoed(frame))
             return (echoed,) if self._passes(sender, speaker, "out", frame) else ()
         ways = list(self.layout.ways(sender, frame))
+        here = self.layout.host_of(name)
+        if _goes_to_all_uninvited(frame):
+            alone = self._rules.verdict(sender, speaker, "out", frame.tuple, self._domain(sender))
+            is_free = alone is Verdict.ALLOW_PACKET or not self.is_watched(name, frame)
+            if not is_free or self._has_rules(here, sender.segment):
+                return ()
+            ways = [
+                way
+                for way in ways
+                if not self._has_rules(self.layout.host_of(way.port.id), way.port.segment)
+            ]
         before = dict(self._memory.get(name, {}))
         passes = self._passes(sender, speaker, "out", frame) if ways else False
         received = sorted(self._received(ways, frame)) if passes else []
-        here = self.layout.host_of(name)
         if not received and any(self.layout.host_of(way.port.id) == here for way in ways):
             self._memory[name] = before
         return tuple(received)
@@ -57,7 +67,9 @@ class Reference:
         self, host: str, provider_address: str, vsid: int, frame: Frame
     ) -> tuple[Delivered, ...]:
         """Who on a host gets what comes to it in a tunnel, whoever sent it."""
-        ways = self.layout.arrivals(host, provider_address, vsid, frame)
+        ways = list(self.layout.arrivals(host, provider_address, vsid, frame))
+        if ways and _goes_to_all_uninvited(frame) and self._has_rules(host, ways[0].port.segment):
+            return ()
         return tuple(sorted(self._received(ways, frame)))
 
     def take_over(self, other: Reference) -> None:
@@ -86,6 +98,16 @@ class Reference:
             return False
         speaker = _address(port, frame.tuple.family, frame.tuple.source)
         return self._rules.forbids_something(port, speaker)
+
+    def _has_rules(self, host: str | None, segment: str) -> bool:
+        """Whether anything is forbidden at a port of a segment on a host."""
+        for port in self.layout.by_domain[self.layout.domain(segment)]:
+            if port.segment == segment and self.layout.host_of(port.id) == host:
+                families = {numbered(text)[0] for text in port.addresses}
+                addresses = port.addresses if len(families) == 2 else (*port.addresses, "")
+                if any(self._rules.forbids_something(port, address) for address in addresses):
+                    return True
+        return False
 
     def leads_nowhere(self, name: str, frame: Frame) -> bool:
         """Whether a frame goes to nobody, whatever the rules are; not even back to its sender."""
@@ -155,6 +177,11 @@ def _address(port: Port, family: int, number: int) -> str:
         if numbered(text)[1] == number:
             return text
     return port.dhcp_address if port.dhcp_address in own else next(iter(own), "")
+
+
+def _goes_to_all_uninvited(frame: Frame) -> bool:
+    """Of ICMP, what neither asks nor errs goes to all only where no port has rules."""
+    return bool(frame.eth_dst & MULTICAST_BIT) and not frame.tuple.may_open
 
 
 def _echoed(frame: Frame) -> Frame:

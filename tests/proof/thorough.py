@@ -141,7 +141,9 @@ def _tunneled(cloud: Cloud) -> Iterator[Probe]:
     for target in cloud.ports:
         host = host_of[target.id]
         for source in _speakers(cloud, target):
-            for honest, to in product(_plain_frames(source, target), (target.mac, ROUTER_MAC)):
+            plain = list(_plain_frames(source, target))
+            spoken = [*plain, *(lie for frame in plain for lie in as_pair(source, frame))]
+            for honest, to in product(spoken, (target.mac, ROUTER_MAC)):
                 frame = honest._replace(eth_dst=parse_mac(to))
                 for came_from, vsid in product(everywhere, (*SEGMENTS.values(), 5999)):
                     for encapsulation in SPEAKS[host]:
