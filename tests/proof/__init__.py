@@ -4,5 +4,6 @@ nothing else.
 
 `reference` says from policy rows alone who gets a frame; `network` runs the frame through the
 compiled flows of every host (`interpreter`, `connections`); `probes` chooses frames at the edges of
-what rules say; `checker` compares. `mutations` shows that the comparison has teeth.
+what rules say; `checker` compares. `mutations` shows that the comparison has teeth: `judging` says
+of each whether it is caught, and `equivalence` proves that nobody could catch the rest.
 """

@@ -18,7 +18,6 @@ from isthmus.addresses import MULTICAST_BIT
 from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.afterwards import Afterwards
 from tests.proof.checker import Checker
-from tests.proof.connections import Tuple
 from tests.proof.equivalence import World, differences, treated
 from tests.proof.mutations import Mutant, meet
 from tests.proof.network import Host, Network
@@ -27,7 +26,7 @@ from tests.proof.packet_sets import PacketSet
 from tests.proof.probes import Probe, answered_by, led_astray
 from tests.proof.program import Flow, Overlap, Program, decoded
 from tests.proof.recording import Recording
-from tests.proof.verdicts import numbered
+from tests.proof.verdicts import holds
 from tests.proof.witnesses import Pool, Witness, witnesses
 
 _MOST_SETS, _OF_EACH, _FRAMES = 120, 5, 600
@@ -171,14 +170,11 @@ class Judge:
         shown = self._shows(question, second)
         got = self._checker.exchange[0][1]
         self._put(self._mutated)
-        is_led = any(not self._has(one.port, question.frame.tuple) for one in got)
+        asked, ports = question.frame.tuple, self._checker.reference.ports
+        to = asked.family, asked.destination
+        is_led = any(not holds(ports[one.port], *to) for one in got)
         assert not shown or (second is not None and is_led), (question, second)
         return not shown
-
-    def _has(self, name: str, packet: Tuple) -> bool:
-        """Whether a packet is addressed to a port."""
-        addressed = packet.family, packet.destination
-        return addressed in map(numbered, self._checker.reference.ports[name].addresses)
 
     def _shows(self, question: Probe, second: Probe | None) -> bool:
         """What goes to all is no answer, and the reference does not say who gets it."""

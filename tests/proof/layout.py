@@ -17,7 +17,7 @@ from isthmus.addresses import MULTICAST_BIT, Address
 from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import mac_number, numbered
+from tests.proof.verdicts import holds, mac_number
 
 Interface = IPv4Interface | IPv6Interface
 _Row = TypeVar("_Row", bound=Row)
@@ -78,7 +78,7 @@ class Layout:
     @staticmethod
     def is_at(port: Port, family: int, address: int) -> bool:
         """Whether an address is one of a port, or in one of its pairs."""
-        if (family, address) in map(numbered, port.addresses):
+        if holds(port, family, address):
             return True
         return any(_is_inside(family, address, pair.partition(" ")[0]) for pair in port.pairs)
 
@@ -100,7 +100,7 @@ class Layout:
         if self.host_of(port.id) is None or (*service, its.destination_port) == _DHCP_CLIENT:
             return False
         own_mac = frame.eth_src == mac_number(port.mac) or "mac-spoofing" in port.guards
-        if own_mac and _is_own(port, its):
+        if own_mac and holds(port, its.family, its.source):
             return True
         pairs = (pair.split(" ") for pair in port.pairs)
         return any(
@@ -201,7 +201,7 @@ class Layout:
         names = {claim.port for claim in claims}
         ports = [port for port in self.by_domain.get(self.domain(segment), ()) if port.id in names]
         for port in ports:
-            if _is_own(port, its):
+            if holds(port, its.family, its.source):
                 return port.segment, mac_number(port.mac)
         for port in ports:
             router = self._router(port)
@@ -220,10 +220,6 @@ def rows_of(table: type[_Row], rows: Iterable[Row]) -> list[_Row]:
 
 def _is_meant(port: Port, frame: Frame) -> bool:
     return bool(frame.eth_dst & MULTICAST_BIT) or frame.eth_dst == mac_number(port.mac)
-
-
-def _is_own(port: Port, its: Tuple) -> bool:
-    return (its.family, its.source) in map(numbered, port.addresses)
 
 
 def _destination(its: Tuple) -> Address:

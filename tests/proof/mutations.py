@@ -5,9 +5,9 @@ A mutant is a program with one flow changed (or two priorities exchanged). What 
 decides who reaches whom, and what some packet has found. Left out: the flows that answer ARP and
 neighbour discovery or take DHCP out, those that look at TCP's flags, and those for fragments, for
 the model sends none of these; what spares the copies of a broadcast a second look at their sender;
-hashes and meters, which have no say; what a switch would refuse
-(`Refused`), for that shows itself; and `Flag.ALONE` where it is not, for it says nothing of an end
-that no stateless rule is about.
+hashes and meters, which have no say; what a switch would refuse (`Refused`), for that shows itself;
+and bits of an end's register that say nothing: those above its flags, a flag without a filter, and
+`Flag.ALONE` where it is not.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from isthmus.policy.rows import Port, Rule
 from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import mac_number, numbered
+from tests.proof.verdicts import holds, mac_number, numbered
 from tests.switches.policy_rows import provider_address
 
 Service = tuple[int, int, int]
@@ -150,7 +150,7 @@ def led_astray(probe: Probe, ports: Iterable[Port]) -> Iterator[Probe]:
 
 def _mac_of(port: Port, its: Tuple) -> str | None:
     """From which a port may send it, if it may."""
-    if (its.family, its.source) in map(numbered, port.addresses):
+    if holds(port, its.family, its.source):
         return port.mac
     for prefix, _, mac in (pair.partition(" ") for pair in port.pairs):
         network = ip_network(prefix)

@@ -21,7 +21,7 @@ from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import Layout, Way
 from tests.proof.network import Delivered
-from tests.proof.verdicts import Domain, Rules, Verdict, mac_number, numbered
+from tests.proof.verdicts import Domain, Rules, Verdict, holds, mac_number, numbered
 
 
 class Reference:
@@ -114,7 +114,7 @@ class Reference:
         sender = self.ports[name]
         may_send = self.layout.may_send(sender, frame)
         its = frame.tuple
-        is_own = (its.family, its.destination) in map(numbered, sender.addresses)
+        is_own = holds(sender, its.family, its.destination)
         is_returned = is_own or frame.eth_dst == mac_number(sender.mac)
         if may_send and (is_returned or self.layout.asks_router(sender, frame)):
             return False

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small clouds, in each of which one part of the pipeline that decides who reaches whom has all its
-work to do: every rule is hit from this host and from another, and what it keeps out is tried.
+work to do: every rule is hit from this host and from another, what it keeps out is tried, and where
+rules of packets stand beside rules of connections, each has one of the other kind in the opposite
+direction, for that is where a flag or a mark matters.
 
 Most ports are on h1; h2 speaks VXLAN to it, h3 NVGRE.
 """

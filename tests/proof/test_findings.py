@@ -7,6 +7,8 @@ exception in `random_clouds` or `equivalence` can go.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from isthmus.addresses import parse_mac
@@ -93,6 +95,25 @@ def test_address_pairs_of_two_segments_may_overlap() -> None:
     its = honest.tuple._replace(source=honest.tuple.source - 5 + 200)
     sent = honest._replace(eth_src=parse_mac(PAIR_MAC), tuple=its)
     assert _checker(found).compare(Probe(sent, port=narrow.id)) is None
+
+
+@pytest.mark.parametrize("strict", ["10.0.1.4", "10.0.1.40"])
+def test_an_own_address_keeps_its_rules_where_a_pair_holds_it(strict: str) -> None:
+    """From the pair's MAC address as well, whether it is the port's first address or not."""
+    here = port(
+        *("red/a", 4, "10.0.1.40"),
+        families="4",
+        rule_sets=(f"interface {strict} s",),
+        pairs=(f"10.0.1.0/24 {PAIR_MAC}",),
+    )
+    there = _port(5)
+    checker = _checker(cloud((here, there), (_closed("s"),)))
+    for honest in between(here, there, _HTTP, ROUTER_MAC):
+        for eth_src in (honest.eth_src, parse_mac(PAIR_MAC)):
+            sent = honest._replace(eth_src=eth_src)
+            assert checker.compare(Probe(sent, port=here.id)) is None
+            closed = honest.tuple.source == int(ip_address(strict))
+            assert bool(checker.exchange[0][1]) is not closed
 
 
 def test_an_answer_that_is_led_to_another_port_is_judged_by_that_port_s_inbound_rules() -> None:

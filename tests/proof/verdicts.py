@@ -60,6 +60,11 @@ def numbered(text: str) -> tuple[int, int]:
     return address.version, int(address)
 
 
+def holds(port: Port, family: int, number: int) -> bool:
+    """Whether an address is one of a port's own."""
+    return (family, number) in map(numbered, port.addresses)
+
+
 mac_number = cache(parse_mac)
 
 

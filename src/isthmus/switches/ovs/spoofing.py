@@ -8,7 +8,7 @@ its port was given; nothing else passes, nor ARP or neighbour discovery that cla
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 from isthmus.addresses import Mac, parse_mac
@@ -49,6 +49,7 @@ def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterat
             goto=Stage.DISPATCH,
         )
     yield from _pairs(flows, here, port, ofport + PAIR_METERS, leading)
+    yield from _own_in_pairs(flows, here, port, numbers)
     yield from _dhcp(flows, here, source, ofport)
     yield from _guards(flows, here, source, port)
 
@@ -126,6 +127,25 @@ def _pairs(
                 apply=_sender(number),
                 goto=Stage.DISPATCH,
             )
+
+
+def _own_in_pairs(flows: Flows, here: bytes, port: Port, numbers: Numbers) -> Iterator[Item]:
+    """An address of the port that lies in one of its pairs is under its own rules still, from
+    whichever MAC address it speaks."""
+    pairs = [parse_pair(text) for text in port.pairs]
+    for mac in sorted({pair.mac for pair in pairs if pair.mac != parse_mac(port.mac)}):
+        networks = [pair.network for pair in pairs if pair.mac == mac]
+        for family, address, number in numbers:
+            if not address or not any(ip_address(address) in network for network in networks):
+                continue
+            own = (IPV4, oxm.ipv4_src(address)) if family == 4 else (IPV6, oxm.ipv6_src(address))
+            match = oxm.match(here, oxm.eth_src(mac), *own)
+            if number is None:
+                yield flows.add(Stage.ADMISSION, 192, match)
+            else:
+                yield flows.add(
+                    Stage.ADMISSION, 192, match, apply=_sender(number), goto=Stage.DISPATCH
+                )
 
 
 def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) -> Iterator[Item]:
