@@ -14,7 +14,7 @@ python := .venv/bin/python
 # run then as well, so each of them must honour $(dry).
 dry := $(if $(filter-out 0 no false,$(DRY_RUN))$(findstring n,$(firstword -$(MAKEFLAGS))),--dry-run)
 
-.PHONY: help setup demo test test-long check bench docs lab clean
+.PHONY: help setup demo test test-long test-fresh coverage check bench docs lab clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
@@ -31,15 +31,29 @@ else
 endif
 
 test: ## all tests but the long ones: on values, then with packets in network namespaces (as root)
-	+@packaging/setup --quiet $(dry)
+	+@packaging/setup --quiet --dev $(dry)
 	+@packaging/run-tests $(dry) -- $(ARGS)
 
 test-long: ## the tests that take long, among them a real guest in QEMU (as root)
-	+@packaging/setup --quiet --long $(dry)
+	+@packaging/setup --quiet --dev --long --fresh $(dry)
 	+@packaging/run-tests --long $(dry) -- $(ARGS)
 
+test-fresh: ## the README's commands on bare Debian 12 and 13, in trees of their own (as root)
+	+@packaging/setup --quiet --dev --fresh $(dry)
+	+@packaging/test-fresh $(dry) $(ARGS)
+
+coverage: ## which branches of the code no test on values has taken: htmlcov/index.html
+	+@packaging/setup --quiet --dev $(dry)
+ifdef dry
+	+@echo "coverage: would run the tests on values, and write .coverage and htmlcov"
+else
+	$(python) -m coverage run -m pytest -q tests -m "not system and not long" $(ARGS)
+	$(python) -m coverage html --quiet
+	$(python) -m coverage report --skip-covered --sort=cover
+endif
+
 check: ## format, lint, types, import contracts, generated documents, rules of the tree
-	+@packaging/setup --quiet $(dry)
+	+@packaging/setup --quiet --dev $(dry)
 ifdef dry
 	+@echo "check: would read the tree, and change only the checkers' caches in it"
 else
@@ -52,7 +66,7 @@ else
 endif
 
 bench: ## the benchmarks beside OVN; writes bench/results.json (as root, takes long)
-	+@packaging/setup --quiet --bench $(dry)
+	+@packaging/setup --quiet --dev --bench $(dry)
 ifdef dry
 	+@echo "bench: would make network namespaces, start Isthmus and then OVN in them, write bench/results.json, and remove the rest at its end"
 else

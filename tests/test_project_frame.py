@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -15,24 +16,32 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.+!]+ \\")
+PIN = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.+!]+"
+    r"( ; (python_full_version|python_version) [<>=!]+ '[0-9.]+')? \\"
+)
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
-COMMANDS_THAT_INSTALL = ("setup", "demo", "test", "test-long", "check", "bench", "docs", "lab")
+COMMANDS_THAT_RUN = ("setup", "demo", "docs", "lab")
+"""They install what the product runs with."""
+COMMANDS_THAT_TEST = ("test", "test-long", "test-fresh", "check", "coverage", "bench")
+"""They install what tests and checks need as well."""
+
+RUNTIME, BUILD, DEV = "constraints.txt", "constraints-build.txt", "constraints-dev.txt"
 
 
-def hashes_by_name() -> dict[str, int]:
-    """How many files of each package constraints.txt allows."""
+def hashes_by_name(lock: str) -> dict[str, int]:
+    """How many files of each package a lock allows."""
     counts: dict[str, int] = {}
     name = ""
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
         if pin := PIN.fullmatch(line):
             name = normalised(pin["name"])
-            counts[name] = 0
+            counts.setdefault(name, 0)
         elif HASH.fullmatch(line):
             counts[name] += 1
         else:
-            pytest.fail(f"constraints.txt: neither a pin nor a hash: {line!r}")
+            pytest.fail(f"{lock}: neither a pin nor a hash: {line!r}")
     return counts
 
 
@@ -43,29 +52,71 @@ def normalised(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found.group()).lower()
 
 
-def requirements() -> set[str]:
+def requirements() -> dict[str, set[str]]:
+    """What pyproject.toml asks for, by the locks that must hold it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    lists = [
-        project["build-system"]["requires"],
-        project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"].values(),
-    ]
-    return {normalised(requirement) for names in lists for requirement in names}
+    groups = project["dependency-groups"]
+    return {
+        RUNTIME: {normalised(name) for name in project["project"]["dependencies"]},
+        BUILD: {normalised(name) for name in project["build-system"]["requires"] + groups["build"]},
+        DEV: {normalised(name) for name in groups["dev"]},
+    }
 
 
-def test_constraints_hold_names_versions_and_hashes_only() -> None:
-    assert all(count > 0 for count in hashes_by_name().values())
+@pytest.mark.parametrize("lock", [RUNTIME, BUILD, DEV])
+def test_a_lock_holds_names_versions_and_hashes_only(lock: str) -> None:
+    assert all(count > 0 for count in hashes_by_name(lock).values())
 
 
-def test_every_requirement_is_pinned_with_its_hashes() -> None:
-    assert requirements() - hashes_by_name().keys() == set()
+@pytest.mark.parametrize("lock", [RUNTIME, BUILD, DEV])
+def test_every_requirement_is_pinned_with_its_hashes(lock: str) -> None:
+    assert requirements()[lock] - hashes_by_name(lock).keys() == set()
+
+
+def test_what_the_product_runs_with_is_locked_apart_from_what_tests_it() -> None:
+    """A package in both locks could be pinned to two versions."""
+    assert hashes_by_name(RUNTIME).keys() & hashes_by_name(DEV).keys() == set()
+
+
+def imports_of(folder: str) -> set[str]:
+    """The modules that the files below a folder import, by the first word of their names."""
+    found: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+MODULE_OF = {"pyyaml": "yaml", "prometheus-client": "prometheus_client"}
+"""Where the module has another name than the package."""
+
+IMPORTED_BY_UVICORN = {"httptools"}
+"""isthmus.api.connection stands on uvicorn's protocol that uses it."""
+
+RUN_AS_COMMANDS = {
+    *("coverage", "mypy", "ruff", "import-linter", "pytest-timeout", "pytest-xdist"),
+    "types-pyyaml",  # read by mypy
+}
+
+
+def test_every_dependency_is_used() -> None:
+    in_src = imports_of("src")
+    in_tests = imports_of("tests") | imports_of("bench")
+    runtime = {MODULE_OF.get(name, name) for name in requirements()[RUNTIME] - IMPORTED_BY_UVICORN}
+    dev = {MODULE_OF.get(name, name) for name in requirements()[DEV] - RUN_AS_COMMANDS}
+    assert runtime - in_src == set()
+    assert dev - in_tests == set()
+    assert (in_src - sys.stdlib_module_names) - runtime == {"isthmus", "isthmus_lab"}
 
 
 def frame_in(folder: Path) -> Path:
     """A copy of what `make` needs, without .venv, as in a fresh clone."""
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "LICENSE"):
+    for name in ("Makefile", "pyproject.toml", RUNTIME, BUILD, DEV, "LICENSE"):
         shutil.copy(ROOT / name, tree)
     shutil.copytree(ROOT / "packaging", tree / "packaging")
     return tree
@@ -96,7 +147,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("how", ["DRY_RUN=1", "--dry-run"])
-@pytest.mark.parametrize("command", COMMANDS_THAT_INSTALL)
+@pytest.mark.parametrize("command", COMMANDS_THAT_RUN + COMMANDS_THAT_TEST)
 def test_a_dry_run_says_what_it_would_install_and_changes_nothing(
     tmp_path: Path, command: str, how: str
 ) -> None:
@@ -116,7 +167,10 @@ def test_a_dry_run_says_what_it_would_install_and_changes_nothing(
     assert "openvswitch-switch" in said
     assert ("ovn-central" in said) == (command == "bench")
     assert ("qemu-system-x86" in said) == (command == "test-long")
-    assert f"would install {len(hashes_by_name())} packages" in said
+    assert ("  openssl " in said) == (command in COMMANDS_THAT_TEST)
+    locks = [RUNTIME, DEV] if command in COMMANDS_THAT_TEST else [RUNTIME]
+    pins = sum(len(hashes_by_name(lock)) for lock in locks)
+    assert f"would install {pins} packages" in said
     assert contents(tree) == before
     assert not (tmp_path / "changes").exists()
 
