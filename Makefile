@@ -34,9 +34,10 @@ test: ## all tests but the long ones: on values, then with packets in network na
 	+@packaging/setup --quiet --dev $(dry)
 	+@packaging/run-tests $(dry) -- $(ARGS)
 
-test-long: ## the tests that take long, among them a real guest in QEMU (as root)
+test-long: ## the tests that take long, among them a real guest in QEMU, and test-fresh (as root)
 	+@packaging/setup --quiet --dev --long --fresh $(dry)
 	+@packaging/run-tests --long $(dry) -- $(ARGS)
+	+@packaging/test-fresh $(dry)
 
 test-fresh: ## the README's commands on bare Debian 12 and 13, in trees of their own (as root)
 	+@packaging/setup --quiet --dev --fresh $(dry)

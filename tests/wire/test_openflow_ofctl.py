@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ovs-ofctl as oracle: Open vSwitch's own decoder reads our messages as we mean them.
 
-Flows, field by field and action by action, are compared on a real switch (tests/switches/test_connection.py).
+Flows, field by field and action by action, are compared on a real switch
+(tests/switches/test_connection.py).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ FRAME = bytes.fromhex("020000000002 020000000001 88b5") + bytes(46)
 
 
 def printed(message: bytes) -> str:
-    """What ovs-ofctl reads in a message, on one line; its version and id are checked and left out."""
+    """What ovs-ofctl reads in a message, on one line, without version and id, which are checked."""
     done = subprocess.run(
         ["ovs-ofctl", "ofp-print", message.hex()], capture_output=True, text=True, check=True
     )
@@ -115,7 +116,7 @@ def test_an_echo_carries_its_payload() -> None:
 
 
 def test_flows_are_asked_for_by_cookie_and_mask() -> None:
-    # OpenFlow 1.4, 7.3.5.2, ofp_flow_stats_request: cookie and mask stand at bytes 32 to 48 of the message.
+    # OpenFlow 1.4, 7.3.5.2, ofp_flow_stats_request: cookie and mask stand at bytes 32 to 48.
     message = of.flow_stats_request(XID, table=7, cookie=5, mask=6)
     assert (message[32:40], message[40:48]) == ((5).to_bytes(8), (6).to_bytes(8))
 
