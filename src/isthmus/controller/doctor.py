@@ -250,9 +250,10 @@ def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Findin
 
 def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Json]:
     """By host with a certificate, which authority signed it and which it trusts, as thumbprints;
-    None for a host that does not answer or cannot say."""
+    None for a host that does not answer or cannot say. A server that was never heard of uses none:
+    whether it was given one is in the authority's register."""
     found: dict[str, Json] = {}
-    for host in sorted(world.hosts):
+    for host in sorted(world.host_statuses.keys() & world.hosts.keys()):
         told = heard[host].answer if host in heard else {}
         said = told.get("certificate")
         if "certificate" in told and said is None:
