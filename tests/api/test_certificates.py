@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from isthmus.api.certificate_checks import check, names, read_certificates, thumbprint
-from isthmus.api.certificates import Kind, issue, load_authority, make_authority, retire, rotate
+from isthmus.api.certificates import Kind, issue, load_authority, make_authority
+from isthmus.api.rotation import retire, rotate
 from isthmus.errors import Conflict, Invalid, NotFound
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -64,7 +65,7 @@ def test_during_a_rotation_both_authorities_are_trusted_and_after_it_only_the_ne
     for files in (old, new):
         check(files.certificate, files.key, tmp_path / "ca.pem")
     assert len(load_authority(tmp_path).trusted) == 2
-    retire(tmp_path)
+    retire(tmp_path, {}, force=True)
     check(new.certificate, new.key, tmp_path / "ca.pem")
     with pytest.raises(Invalid, match=r"not in .*ca\.pem.*issue the certificate again"):
         check(old.certificate, old.key, tmp_path / "ca.pem")

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp
 
 from isthmus.api import server
 from isthmus.api.app import create_app
-from isthmus.api.certificates import Kind, issue, make_authority, rotate
+from isthmus.api.certificates import Kind, issue, make_authority
 from isthmus.api.client import Client
 from isthmus.api.listening import Listener
+from isthmus.api.rotation import rotate
 from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
 from isthmus.api.users import set_user

@@ -310,11 +310,34 @@ def test_certificates_are_made_rotated_and_listed(tmp_path: Path) -> None:
     assert [row["name"] for row in json.loads(out)] == ["c1", "h1", "me"]
     assert run(["certs", "rotate", *folder])[0] == 0
     assert run(["certs", "list", *folder])[0] == 0
-    assert run(["certs", "retire", *folder])[0] == 0
+    nobody = ("--url", "http://127.0.0.1:1")
+    code, _, err = run(["certs", "retire", *folder, *nobody])
+    assert code != 0
+    assert "no controller says what hosts use" in err
+    assert run(["certs", "retire", *folder, "--force"])[0] == 0
     code, out, _ = run(["certs", "list", *folder])
     assert code == 1
     assert "issue the certificate again" in out
+    assert run(["certs", "renew", *folder])[0] == 0
+    assert run(["certs", "list", *folder])[0] == 0
     assert "exists" in run(["certs", "init", *folder])[2]
+
+
+def test_what_was_issued_elsewhere_is_put_in_the_place_of_what_is_here(tmp_path: Path) -> None:
+    authority, bundle, here = tmp_path / "ca", tmp_path / "bundle", tmp_path / "here"
+    folder = ("--folder", str(authority))
+    run(["certs", "init", *folder])
+    assert run(["certs", "host", "h1", *folder, "--into", str(bundle)])[0] == 0
+    assert run(["certs", "install", str(bundle), "--into", str(here)])[0] == 0
+    modes = {path.name: path.stat().st_mode & 0o777 for path in here.iterdir()}
+    assert modes == {"ca.pem": 0o644, "h1.pem": 0o644, "h1-key.pem": 0o600}
+    (bundle / "h1.pem").write_bytes((authority / "ca.pem").read_bytes())
+    code, _, err = run(["certs", "install", str(bundle), "--into", str(here)])
+    assert code != 0
+    assert "is not the key of" in err
+    assert (here / "h1.pem").read_bytes() != (bundle / "h1.pem").read_bytes()
+    assert run(["certs", "forget", "h1", *folder])[0] == 0
+    assert run(["certs", "forget", "h1", *folder])[0] != 0
 
 
 def test_a_certificate_that_cannot_be_read_is_listed_beside_the_others(tmp_path: Path) -> None:

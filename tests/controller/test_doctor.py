@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import pytest
 
-from isthmus.controller.doctor import ERROR, WARNING, Finding, Heard, findings, physical_mtu
+from isthmus.controller.doctor import (
+    ERROR,
+    WARNING,
+    Finding,
+    Heard,
+    certificates_told,
+    findings,
+    physical_mtu,
+)
 from isthmus.controller.picture import SILENT_AFTER_S
 from isthmus.intent.model import Json
 from isthmus.policy.rows import (
@@ -68,6 +76,34 @@ def without(cloud: Cloud, row: type[Row], key: str) -> Cloud:
 
 def test_a_cloud_that_is_well_has_no_findings() -> None:
     assert well().found() == []
+
+
+def authorities(signed_by: str, *trusts: str) -> dict[str, dict[str, Json]]:
+    return {"h1": certificate("h1", signedBy=signed_by, trusts=trusts)}
+
+
+def test_a_certificate_of_the_newest_authority_is_no_finding() -> None:
+    assert well(says=authorities("new", "new", "old")).found() == []
+
+
+@pytest.mark.parametrize(
+    ("says", "severity"),
+    [(authorities("old", "new", "old"), WARNING), (authorities("", "new"), ERROR)],
+)
+def test_a_certificate_of_an_old_or_a_retired_authority_is_found(
+    says: dict[str, dict[str, Json]], severity: str
+) -> None:
+    (found,) = well(says=says).found()
+    assert (found.severity, found.subject, found.code) == (severity, "h1", "certificate-authority")
+
+
+def test_who_has_a_certificate_and_does_not_answer_is_told_as_unknown() -> None:
+    cloud = well(status("h1", "172.31.0.1"), status("h2", "172.31.0.2"), says=authorities("a", "a"))
+    heard = {"h1": cloud.heard["h1"]}
+    assert certificates_told(World(cloud.rows), heard) == {
+        "host h1": {"signedBy": "a", "trusts": ("a",)},
+        **{f"host {name}": None for name in ("h2", "h3")},
+    }
 
 
 def status(host: str, address: str, speaks: str = "vxlan,nvgre") -> HostStatus:

@@ -208,7 +208,7 @@ def test_a_server_is_reached_over_tls_by_who_has_a_certificate(directory: Path) 
 
     async def steps() -> None:
         tls = ssl.create_default_context(cafile=str(directory / "ca.pem"))
-        async with client(remote, tls=tls, wait=False) as stranger:
+        async with client(remote, tls=lambda: tls, wait=False) as stranger:
             await until(lambda: remote in stranger.problem)
             with pytest.raises(Unavailable):
                 await stranger.loaded(0.1)
@@ -217,12 +217,12 @@ def test_a_server_is_reached_over_tls_by_who_has_a_certificate(directory: Path) 
             with pytest.raises(Unavailable, match="certificate"):
                 await bare.loaded(0.1)
         other = ssl.create_default_context()
-        async with client(remote, tls=other, wait=False) as distrustful:
+        async with client(remote, tls=lambda: other, wait=False) as distrustful:
             await until(lambda: "certificate verify failed" in distrustful.problem)
             with pytest.raises(Unavailable, match="certificate verify failed"):
                 await distrustful.loaded(0.1)
         tls.load_cert_chain(directory / "host-1.pem", directory / "host-1-key.pem")
-        async with client(remote, tls=tls) as connection:
+        async with client(remote, tls=lambda: tls) as connection:
             many = [Thing(name=f"t{n}", words=("x" * 50,)) for n in range(2000)]
             await connection.transact([insert("Thing", thing) for thing in many])
             assert len(connection.table(Thing)) == len(many)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from isthmus.api.certificates import issue, make_authority
 from isthmus.errors import Unavailable
 from isthmus.policy.rows import Heartbeat
 from isthmus.store import schema
+from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Connection
 from isthmus.store.servers import ServerFiles, ServerTls, ensure_server, stop_server
 from isthmus.wire.ovsdb import insert
@@ -22,11 +22,8 @@ from tests.store.cloud import LONGEST_S, until
 pytestmark = pytest.mark.system
 
 
-def _context(folder: Path, name: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=folder / "ca.pem")
-    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}-key.pem")
-    context.check_hostname = False
-    return context
+def _tls(folder: Path, name: str) -> ClientTls:
+    return ClientTls(folder / f"{name}.pem", folder / f"{name}-key.pem", folder / "ca.pem")
 
 
 def test_a_host_with_a_certificate_of_ours_writes_and_a_stranger_does_not(
@@ -56,7 +53,7 @@ def test_a_host_with_a_certificate_of_ours_writes_and_a_stranger_does_not(
                     schema.SOUTH,
                     (Heartbeat,),
                     name="host",
-                    tls=_context(folder, "h1"),
+                    tls=_tls(folder, "h1").context,
                 )
                 await connection.start()
                 try:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.errors import Invalid
+from isthmus.errors import Invalid, IsthmusError
 
 WAIT_S = 0.6
 """For the answers of peers, after each of two volleys."""
@@ -39,7 +39,10 @@ class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def health(
-    text: str, provider_address: IPv4Address, certificate: Path | None
+    text: str,
+    provider_address: IPv4Address,
+    certificate: Path | None,
+    authorities: Path | None,
 ) -> dict[str, object]:
     """The answer, as a JSON object. Raises Invalid."""
     try:
@@ -56,7 +59,7 @@ async def health(
         "mtu": mtu,
         "unreachable": sorted(set(question.peers) - small),
         "tooSmall": sorted(small - full),
-        "certificate": None if certificate is None else _certificate(certificate),
+        "certificate": None if certificate is None else _certificate(certificate, authorities),
     }
 
 
@@ -116,17 +119,25 @@ def _is_answer(data: bytes, identifier: int, size: int) -> bool:
     )
 
 
-def _certificate(file: Path) -> dict[str, object]:
+def _certificate(file: Path, authorities: Path | None) -> dict[str, object]:
     from cryptography import x509  # as pyroute2 above
     from cryptography.x509.oid import NameOID
+
+    from isthmus.api.certificate_checks import trust
 
     try:
         found = x509.load_pem_x509_certificate(file.read_bytes())
     except (OSError, ValueError) as error:
         return {"error": f"{file} cannot be read: {error}"}
+    try:
+        signed_by, trusts = ("", ()) if authorities is None else trust(file, authorities)
+    except IsthmusError as error:
+        return {"error": error.message}
     names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return {
         "file": str(file),
         "name": str(names[0].value) if names else "",
         "expiresS": int(found.not_valid_after_utc.timestamp()),
+        "signedBy": signed_by,
+        "trusts": trusts,
     }

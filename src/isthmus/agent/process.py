@@ -67,11 +67,13 @@ class Settings(NamedTuple):
     bridge: str = "br-int"
     datapath_type: str = "netdev"
     version: str = "0"
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Of each connection to the south store that is made."""
     scope_file: Path | None = None
     """Where the scope is remembered, so that a restart asks for all of it at once."""
     certificate: Path | None = None
-    """What this host proves itself with, for the doctor to look at."""
+    authorities: Path | None = None
+    """What this host proves itself with and whom it trusts, for the doctor to look at."""
     metrics: str = ""
     """Address of the Prometheus end point, ``host:port``; empty for none."""
 
@@ -367,6 +369,7 @@ class Agent:
             watches,
             self._packets.probing,
             settings.certificate,
+            settings.authorities,
         )
         try:
             found = await questions.answer(query, self.state, hands)

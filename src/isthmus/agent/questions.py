@@ -49,6 +49,7 @@ class Switch(NamedTuple):
     watches: Watches
     probing: Probing
     certificate: Path | None
+    authorities: Path | None
 
 
 async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
@@ -68,8 +69,12 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
             case "probe":
                 result = await switch.probing.probe(argument, switch.connection)
             case "health":
-                address = state.identity.provider_address
-                result = await health(argument, address, switch.certificate)
+                result = await health(
+                    argument,
+                    state.identity.provider_address,
+                    switch.certificate,
+                    switch.authorities,
+                )
             case "watch":
                 switch.watches.ask(argument, time.monotonic())
                 result = {"watching": True}

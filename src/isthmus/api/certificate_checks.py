@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def check(
             target=str(certificate),
         )
     return found
+
+
+def signer(certificate: x509.Certificate, authorities: Iterable[x509.Certificate]) -> str:
+    """The thumbprint of the one of these authorities that signed it; empty where none did."""
+    return next((thumbprint(one) for one in authorities if _is_signed_by(certificate, one)), "")
+
+
+def trust(certificate: Path, authorities: Path) -> tuple[str, tuple[str, ...]]:
+    """The thumbprints of the authority that signed a certificate, empty where its owner does not
+    trust it, and of those that its owner trusts, the newest first. Raises NotFound, Invalid."""
+    bundle = read_certificates(authorities)
+    signed_by = signer(read_certificates(certificate)[0], bundle)
+    return signed_by, tuple(thumbprint(one) for one in bundle)
 
 
 def thumbprint(certificate: x509.Certificate) -> str:

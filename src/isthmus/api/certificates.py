@@ -6,9 +6,9 @@ sign) and ``ca.pem`` (every authority that is trusted now, newest first: what al
 Certificates are issued beside them, or anywhere, as ``NAME.pem`` and ``NAME-key.pem``. The common
 name of a host's certificate is its host id: that is how the stores and the API know who speaks.
 
-Rotation is two steps with as much time between them as it takes to reach every host: `rotate`
-makes a new authority while the old one stays trusted, `retire` ends the trust in all but the
-newest. Every file is replaced atomically, and one with a key in it has mode 0600.
+`rotation` puts a new authority in the place of an old one; ``issued.json`` (`issued`) is the
+register of what was issued. Every file is replaced atomically, and one with a key in it has mode
+0600.
 
 RFC 5280 for what is in a certificate; keys are P-256.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from ipaddress import ip_address
@@ -28,12 +28,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from isthmus.api.certificate_checks import common_name, read_certificates, thumbprint
+from isthmus.api.certificate_checks import read_certificates, thumbprint
 from isthmus.api.files import read_file, write_file
+from isthmus.api.issued import BUNDLE_FILE, Issue, record
 from isthmus.errors import Conflict, Invalid
 
 AUTHORITY_FILE = "authority.pem"
-BUNDLE_FILE = "ca.pem"
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 825
@@ -101,7 +101,7 @@ def make_authority(
             code="AuthorityExists",
             target=str(path),
         )
-    return _store(folder, _new_authority(name, now or datetime.now(UTC)))
+    return store_authority(folder, new_authority(name, now or datetime.now(UTC)))
 
 
 def load_authority(folder: Path) -> Authority:
@@ -124,22 +124,6 @@ def load_authority(folder: Path) -> Authority:
         )
     others = (one for one in read_certificates(folder / BUNDLE_FILE) if one != certificate)
     return Authority(certificate, key, (certificate, *others))
-
-
-def rotate(folder: Path, *, now: datetime | None = None) -> Authority:
-    """Make a new authority, which signs from now on; the others stay trusted until `retire`.
-
-    The bundle is written before the authority, so an interruption leaves one that works.
-    """
-    old = load_authority(folder)
-    new = _new_authority(common_name(old.certificate), now or datetime.now(UTC))
-    return _store(folder, replace(new, trusted=(new.certificate, *old.trusted)))
-
-
-def retire(folder: Path) -> Authority:
-    """End the trust in every authority but the newest."""
-    authority = load_authority(folder)
-    return _store(folder, replace(authority, trusted=(authority.certificate,)))
 
 
 def issue(
@@ -191,10 +175,23 @@ def issue(
     write_file(files.key, _key_pem(key), secret=True)
     write_file(files.certificate, _pem(certificate), secret=False)
     write_file(files.authorities, b"".join(map(_pem, authority.trusted)), secret=False)
+    record(
+        folder,
+        name,
+        Issue(
+            authority=thumbprint(authority.certificate),
+            until=end,
+            dns=tuple(dns),
+            addresses=tuple(addresses),
+            server=Kind.SERVER in kinds,
+            into="" if target == folder else str(target.absolute()),
+        ),
+    )
     return files
 
 
-def _new_authority(name: str, now: datetime) -> Authority:
+def new_authority(name: str, now: datetime) -> Authority:
+    """An authority with a new key, which nothing has been stored of."""
     _check_name(name)
     key = ec.generate_private_key(ec.SECP256R1())
     # Two authorities of one installation need different names: OpenSSL looks an issuer up by its
@@ -280,7 +277,8 @@ def _check_name(name: str) -> None:
         )
 
 
-def _store(folder: Path, authority: Authority) -> Authority:
+def store_authority(folder: Path, authority: Authority) -> Authority:
+    """Write it, its bundle first: an interruption leaves one that works."""
     write_file(folder / BUNDLE_FILE, b"".join(map(_pem, authority.trusted)), secret=False)
     write_file(
         folder / AUTHORITY_FILE, _key_pem(authority.key) + _pem(authority.certificate), secret=True

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from isthmus.api.certificate_checks import check
 from isthmus.errors import Invalid
+from isthmus.store.client_tls import stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +34,20 @@ class ReplaceableTls:
         """Raises NotFound, or Invalid saying what is wrong with which file."""
         self._files = files
         self._ask = ask_for_certificates
-        self._stamp = _stamp(files)
+        self._stamp = stamp(_paths(files))
         self._newest = server_context(files, ask_for_certificates=ask_for_certificates)
         self.context = self._newest
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
         """Use the files as they are now. Raises NotFound or Invalid; then all stays as it was."""
-        stamp = _stamp(self._files)
+        found = stamp(_paths(self._files))
         self._newest = server_context(self._files, ask_for_certificates=self._ask)
-        self._stamp = stamp
+        self._stamp = found
 
     def has_changed(self) -> bool:
         """Whether a file is another one than at the last successful `reload`."""
-        return _stamp(self._files) != self._stamp
+        return stamp(_paths(self._files)) != self._stamp
 
     def _choose(
         self, connection: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext
@@ -80,15 +81,5 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
         raise Invalid(f"{files.certificate} with {files.key} cannot be used: {error}") from error
 
 
-def _stamp(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:
-    """Changes whenever one of the files is replaced or written."""
-    paths = files.certificate, files.key, files.authorities
-    return tuple(_stamp_of(path) for path in paths)
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _paths(files: TlsFiles) -> tuple[Path, Path, Path]:
+    return files.certificate, files.key, files.authorities

@@ -147,8 +147,9 @@ def agent(
         bridge=bridge or found.bridge,
         datapath_type=datapath_type or found.datapath_type or _datapath_type(),
         version=version("isthmus"),
-        tls=_context(tls_files),
+        tls=_client_tls(tls_files),
         certificate=_path(tls_files.certificate),
+        authorities=_path(tls_files.ca),
         scope_file=run_directory / "scope.json",
         metrics=metrics or found.metrics,
     )
@@ -169,17 +170,13 @@ def _tls(found: Tls, certificate: Path | None, key: Path | None, ca: Path | None
     return merged
 
 
-def _context(tls: Tls) -> ssl.SSLContext | None:
+def _client_tls(tls: Tls) -> Callable[[], ssl.SSLContext] | None:
     """How we prove ourselves to the south store. Raises Invalid."""
+    from isthmus.store.client_tls import ClientTls
+
     if not tls.certificate:
         return None
-    try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
-        context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise Invalid(f"the certificates of this host cannot be used: {error}") from error
-    context.check_hostname = False  # servers are known by our authority, not by a DNS name
-    return context
+    return ClientTls(Path(tls.certificate), Path(tls.key), _path(tls.ca)).context
 
 
 def _path(text: str) -> Path | None:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.connecting import PASSWORD, AsJson
-from isthmus.errors import Invalid, NotFound
+from isthmus.cli.connecting import PASSWORD, AsJson, Url, User, connect
+from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 
 certs = typer.Typer(help="The certificate authority, and what it issues.", no_args_is_help=True)
 users = typer.Typer(help="Who may use the API by password.", no_args_is_help=True)
@@ -92,23 +92,98 @@ def _issue(
 @certs.command("rotate")
 def certs_rotate(folder: Folder = FOLDER) -> None:
     """Make a new authority; the old one stays trusted until `isthmus certs retire`."""
-    from isthmus.api.certificates import rotate
+    from isthmus.api.rotation import rotate
 
     authority = rotate(folder)
     typer.echo(
-        f"a new authority signs from now on, {len(authority.trusted)} are trusted. Give"
-        f" {folder}/ca.pem to all hosts, issue their certificates again, and then:"
-        " isthmus certs retire"
+        f"a new authority signs from now on, {len(authority.trusted)} are trusted. First give"
+        f" {folder}/ca.pem to every machine (isthmus certs install FOLDER there), then: isthmus"
+        " certs renew"
     )
 
 
-@certs.command("retire")
-def certs_retire(folder: Folder = FOLDER) -> None:
-    """End the trust in all authorities but the newest."""
-    from isthmus.api.certificates import retire
+@certs.command("renew")
+def certs_renew(folder: Folder = FOLDER) -> None:
+    """Issue again, for the same names and into the same folders, whatever an old authority has
+    signed."""
+    from isthmus.api.rotation import renew
 
-    retire(folder)
-    typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all hosts")
+    for issued in renew(folder):
+        typer.echo(str(issued.certificate))
+    typer.echo(
+        "copy each to its machine (isthmus certs install FOLDER there), and then: isthmus certs"
+        " retire",
+        err=True,
+    )
+
+
+@certs.command("forget")
+def certs_forget(name: Name, folder: Folder = FOLDER) -> None:
+    """Take a name whose certificate is no longer used out of the register of what was issued."""
+    from isthmus.api.issued import read_issued, record
+
+    if name not in read_issued(folder):
+        raise NotFound(f"{folder} has issued nothing for {name!r}", target=name)
+    for file in (folder / f"{name}.pem", folder / f"{name}-key.pem"):
+        if file.exists():
+            raise Conflict(
+                f"{file} is still there: remove it and its companion first", target=str(file)
+            )
+    record(folder, name, None)
+    typer.echo(f"{name} is forgotten; a copy of its certificate works until its end or retirement")
+
+
+@certs.command("install")
+def certs_install(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    into: Annotated[Path, typer.Option(help="Where this machine has its certificates.")] = FOLDER,
+) -> None:
+    """Put what FOLDER holds (ca.pem, and certificates with their keys) in the place of this
+    machine's. What runs here uses it from its next connection on."""
+    from isthmus.api.certificate_checks import check, read_certificates
+    from isthmus.api.files import read_file, write_file
+
+    bundle = source / "ca.pem"
+    read_certificates(bundle)
+    pairs = [
+        (file, file.with_name(f"{file.stem}-key.pem"))
+        for file in sorted(source.glob("*.pem"))
+        if file.with_name(f"{file.stem}-key.pem").exists()
+    ]
+    for file, key in pairs:
+        check(file, key, bundle)
+    # Whom to trust comes first: a peer may have its new certificate already. A key comes before
+    # its certificate; until both are there, what runs stays with the pair that it has.
+    keys_first = [(one, one is key) for file, key in pairs for one in (key, file)]
+    for one, secret in ((bundle, False), *keys_first):
+        write_file(into / one.name, read_file(one, "a certificate or key"), secret=secret)
+        typer.echo(str(into / one.name))
+
+
+@certs.command("retire")
+def certs_retire(
+    folder: Folder = FOLDER,
+    force: Annotated[
+        bool, typer.Option("--force", help="Whatever still depends on an old one is cut off.")
+    ] = False,
+    url: Url = "",
+    user: User = "",
+) -> None:
+    """End the trust in all authorities but the newest. Refuses while anything is known to depend
+    on an old one: a certificate in the register, a host, a controller."""
+    from isthmus.api.rotation import retire
+
+    told = {}
+    if not force:
+        try:
+            with connect(url, user, timeout_s=60.0) as client:
+                told = client.doctor()["certificates"]
+        except Unavailable as error:
+            raise Unavailable(
+                f"no controller says what hosts use: {error.message}. Start one, or say --force"
+            ) from error
+    retire(folder, told, force=force)
+    typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all machines")
 
 
 @certs.command("list")

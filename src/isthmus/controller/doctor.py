@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from isthmus.controller.picture import SILENT_AFTER_S
 from isthmus.controller.tracing import chosen
-from isthmus.intent.model import JsonObject
+from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.rows import PhysicalNetwork, Router, Segment
 from isthmus.reach.world import World
 
@@ -222,18 +222,46 @@ def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Findin
     found = answer.get("certificate")
     if not isinstance(found, Mapping):
         return
-    again = f"isthmus certs host {host}, copy it there, and systemctl restart isthmus-agent"
+    again = (
+        f"where the authority is: isthmus certs host {host} --into FOLDER; on {host}:"
+        " isthmus certs install FOLDER"
+    )
     if found.get("error"):
         yield Finding(ERROR, host, "certificate", str(found["error"]), again)
         return
     name, expires_s = str(found.get("name")), found.get("expiresS")
     if name.lower() != host:
         yield Finding(*(ERROR, host, "certificate-name", f"its certificate is of {name!r}"), again)
+    trusts, signed_by = found.get("trusts"), found.get("signedBy")
+    if isinstance(trusts, Sequence) and trusts and signed_by != trusts[0]:
+        text = (
+            "its certificate is signed by an older authority than the newest that it trusts"
+            if signed_by
+            else "it does not trust the authority that signed its own certificate"
+        )
+        severity = WARNING if signed_by else ERROR
+        yield Finding(severity, host, "certificate-authority", text, again)
     if isinstance(expires_s, int) and expires_s - now_s < EXPIRES_S:
         days = int((expires_s - now_s) // 86400)
         text = f"its certificate expires in {days} days" if days >= 0 else "it has expired"
         severity = WARNING if days >= 0 else ERROR
         yield Finding(severity, host, "certificate-dates", text, again)
+
+
+def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Json]:
+    """By host with a certificate, which authority signed it and which it trusts, as thumbprints;
+    None for a host that does not answer or cannot say. A server that was never heard of uses none:
+    whether it was given one is in the authority's register."""
+    found: dict[str, Json] = {}
+    for host in sorted(world.host_statuses.keys() & world.hosts.keys()):
+        told = heard[host].answer if host in heard else {}
+        said = told.get("certificate")
+        if "certificate" in told and said is None:
+            continue  # it reaches the store by a socket of its own machine
+        found[f"host {host}"] = None
+        if isinstance(said, Mapping) and "signedBy" in said:
+            found[f"host {host}"] = {"signedBy": said["signedBy"], "trusts": said["trusts"]}
+    return found
 
 
 def physical_mtu(world: World) -> int:

@@ -18,7 +18,14 @@ from isthmus.api.doors import Check
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
-from isthmus.controller.doctor import ERROR, Finding, Heard, findings, physical_mtu
+from isthmus.controller.doctor import (
+    ERROR,
+    Finding,
+    Heard,
+    certificates_told,
+    findings,
+    physical_mtu,
+)
 from isthmus.controller.explaining import explained
 from isthmus.controller.picture import Picture, host_shown
 from isthmus.controller.preview import preview
@@ -66,6 +73,10 @@ class Vitals(Protocol):
     """What the process knows of itself."""
 
     def controllers(self) -> Iterable[JsonObject]: ...
+
+    def trusts(self) -> Mapping[str, JsonObject]:
+        """What living controllers with TLS say of their certificates: `signedBy`, `trusts`."""
+        ...
 
     def stores(self) -> Iterable[StoreHealth]: ...
 
@@ -209,13 +220,21 @@ class Insight:
         }
         hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
         heard = await asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts))
-        found = findings(world, dict(zip(hosts, heard, strict=True)), time.time(), mtu)
+        told = dict(zip(hosts, heard, strict=True))
+        found = findings(world, told, time.time(), mtu)
         stores = [
             Finding(*(ERROR, store.name, "store", store.problem), "isthmus store status says more")
             for store in self._vitals.stores()
             if not store.connected
         ]
-        return {"hosts": len(hosts), "findings": [one._asdict() for one in (*stores, *found)]}
+        return {
+            "hosts": len(hosts),
+            "findings": [one._asdict() for one in (*stores, *found)],
+            "certificates": {
+                **{f"controller {name}": said for name, said in self._vitals.trusts().items()},
+                **certificates_told(world, told),
+            },
+        }
 
     async def _hear(self, host: str, addresses: Mapping[str, str], mtu: int) -> Heard:
         peers = [address for other, address in addresses.items() if other != host]

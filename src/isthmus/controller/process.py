@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.api.app import create_app
+from isthmus.api.certificate_checks import trust
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
@@ -23,12 +24,13 @@ from isthmus.controller.deriving import Deriving
 from isthmus.controller.insight import Insight, StoreHealth
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
-from isthmus.errors import Unavailable
+from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
 from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, row_or_none
 from isthmus.store import schema, servers
+from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Change, Connection
-from isthmus.store.north import North
+from isthmus.store.north import North, Trust
 from isthmus.store.south import PolicyWriter
 
 log = logging.getLogger(__name__)
@@ -97,14 +99,22 @@ def _server_tls(settings: Settings) -> servers.ServerTls | None:
     return servers.ServerTls(settings.certificate, settings.key, settings.ca)
 
 
-def _store_tls(settings: Settings) -> ssl.SSLContext | None:
-    """How we prove ourselves to servers that are reached by ``ssl:``."""
+def _store_tls(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
+    """How we prove ourselves to servers that are reached by ``ssl:``. Raises Invalid."""
     if settings.certificate is None or settings.key is None or settings.ca is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ca)
-    context.check_hostname = False  # servers are known by our authority, not by a DNS name
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context
+    return ClientTls(settings.certificate, settings.key, settings.ca).context
+
+
+def _trust(settings: Settings) -> Trust:
+    """What this controller's files say now; nothing where they cannot be read."""
+    if settings.certificate is None or settings.ca is None:
+        return Trust()
+    try:
+        signed_by, trusts = trust(settings.certificate, settings.ca)
+    except IsthmusError:
+        return Trust()  # the listeners and the connections to the stores say what is wrong
+    return Trust(signed_by, frozenset(trusts))
 
 
 class Controller:
@@ -115,11 +125,17 @@ class Controller:
         settings: Settings,
         north: Sequence[str],
         south: Sequence[str],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.settings = settings
         self.picture = Picture(time.time)
-        self.north = North(north, replica=settings.name, tls=tls, on_changes=self._north_changed)
+        self.north = North(
+            north,
+            replica=settings.name,
+            tls=tls,
+            on_changes=self._north_changed,
+            trust=lambda: _trust(settings),
+        )
         self.south = Connection(
             south,
             schema.SOUTH,
@@ -228,6 +244,14 @@ class Controller:
         for name in sorted(self.north.heartbeats):
             alive = name == self.settings.name or self.deriving.watch.is_alive(name, now_s)
             yield {"name": name, "alive": alive, "deriving": alive and name == holder}
+
+    def trusts(self) -> Mapping[str, JsonObject]:
+        alive = {one["name"] for one in self.controllers() if one["alive"]}
+        return {
+            name: {"signedBy": said.signed_by, "trusts": sorted(said.trusts)}
+            for name, said in sorted(self.north.trusts.items())
+            if name in alive and said != Trust()
+        }
 
     def stores(self) -> Iterable[StoreHealth]:
         for name, store, rows in (

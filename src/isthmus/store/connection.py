@@ -74,14 +74,14 @@ class Connection:
         *,
         name: str,
         leader_only: bool = False,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         on_changes: Callable[[Sequence[Change]], None] = lambda _changes: None,
         on_connected: Callable[[bool], None] = lambda _connected: None,
         conditions: Conditions | None = None,
         probe_s: float = 5.0,
     ) -> None:
-        """`remotes`: ``unix:/path``, ``tcp:host:port``, ``ssl:host:port``, tried in turn. Raises
-        Invalid for what is none."""
+        """`remotes`: ``unix:/path``, ``tcp:host:port``, ``ssl:host:port``, tried in turn; `tls` is
+        asked at each attempt (`ClientTls.context`). Raises Invalid for what is no remote."""
         for remote in remotes:
             check_remote(remote)
         self.counters = Counters()
@@ -240,9 +240,8 @@ class Connection:
 
     async def _open(self, remote: str) -> Session:
         """Connect, choose, and load."""
-        session = await dial(
-            remote, lambda: Session(self._notified, self.counters), self._tls, ANSWER_S
-        )
+        tls = None if self._tls is None else self._tls()
+        session = await dial(remote, lambda: Session(self._notified, self.counters), tls, ANSWER_S)
         try:
             await self._watch_server(session)
             await self._load(session)

@@ -51,6 +51,14 @@ class _Request(NamedTuple):
     done: asyncio.Future[Plan]
 
 
+class Trust(NamedTuple):
+    """Thumbprints of authorities: of the one that signed a certificate, and of those that its
+    owner trusts; empty without TLS."""
+
+    signed_by: str = ""
+    trusts: frozenset[str] = frozenset()
+
+
 class North:
     """The north store of one controller; without a name for it, of a command that only writes."""
 
@@ -59,10 +67,12 @@ class North:
         remotes: Sequence[str],
         *,
         replica: str,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         on_changes: Callable[[Sequence[StoredChange]], None] = lambda _changes: None,
         now_s: Callable[[], float] = time.time,
+        trust: Callable[[], Trust] = Trust,
     ) -> None:
+        """`trust` is asked at every heartbeat: what this controller says of its certificate."""
         self.connection = Connection(
             remotes,
             NORTH,
@@ -77,6 +87,7 @@ class North:
         self._ids = RandomIds()
         self._on_changes = on_changes
         self._now_s = now_s
+        self._trust = trust
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self._tasks: list[asyncio.Task[Never]] = []
         self._deletions = Deletions()
@@ -130,6 +141,14 @@ class North:
     def rows(self) -> int:
         """How many resources are stored."""
         return len(self._view)
+
+    @property
+    def trusts(self) -> Mapping[str, Trust]:
+        """What all controllers say of their certificates, by name."""
+        return {
+            row.name: Trust(row.signed_by, row.trusts)
+            for row in self.connection.table(north_rows.Replica).values()
+        }
 
     @property
     def heartbeats(self) -> Mapping[str, int]:
@@ -362,11 +381,21 @@ class North:
             await asyncio.sleep(HEARTBEAT_S)
 
     def _own_row(self) -> list[Operation]:
+        trust = self._trust()
         for row_id, row in self.connection.table(north_rows.Replica).items():
             if row.name == self._replica:
-                beat = north_rows.Replica(name=row.name, heartbeat=row.heartbeat + 1)
-                return [update(row.TABLE, row_id, beat, ["heartbeat"])]
-        row = north_rows.Replica(name=self._replica, heartbeat=1)
+                beat = north_rows.Replica(
+                    name=row.name,
+                    heartbeat=row.heartbeat + 1,
+                    signed_by=trust.signed_by,
+                    trusts=trust.trusts,
+                )
+                said = (row.signed_by, row.trusts) == (trust.signed_by, trust.trusts)
+                columns = ["heartbeat"] if said else ["heartbeat", "signed_by", "trusts"]
+                return [update(row.TABLE, row_id, beat, columns)]
+        row = north_rows.Replica(
+            name=self._replica, heartbeat=1, signed_by=trust.signed_by, trusts=trust.trusts
+        )
         return [insert(row.TABLE, row)]
 
 

@@ -75,12 +75,15 @@ class Deletion(NorthRow, frozen=True, kw_only=True):
 
 
 class Replica(NorthRow, frozen=True, kw_only=True):
-    """One controller. `heartbeat` counts up while it lives."""
+    """One controller. `heartbeat` counts up while it lives. `signed_by` and `trusts` are SHA-256
+    thumbprints of authorities: of its certificate, and those that it trusts; empty without TLS."""
 
     TABLE = "Replica"
     KEY = ("name",)
     name: str
     heartbeat: int = 0
+    signed_by: str = ""
+    trusts: frozenset[str] = frozenset()
 
 
 TABLES: tuple[type[NorthRow], ...] = (Resource, Allocation, Deletion, Replica)
