@@ -127,13 +127,13 @@ def apply(
 def _applied(client: Client, wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     parts = range(0, len(wanted), MOST_RESOURCES)
     if len(parts) == 1:
-        return list(client.batch(wanted))
+        return list(client.batch(wanted, strict=True))
     from rich.progress import track
 
     answers: list[Mapping[str, Any]] = []
     shown = track(parts, description="applying", disable=not sys.stderr.isatty())
     for start in shown:
-        answers += client.batch(wanted[start : start + MOST_RESOURCES])
+        answers += client.batch(wanted[start : start + MOST_RESOURCES], strict=True)
     return answers
 
 
