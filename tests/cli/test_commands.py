@@ -19,7 +19,7 @@ from isthmus.api.app import create_app
 from isthmus.api.listening import Listener
 from isthmus.api.tls import TlsFiles
 from isthmus.cli.configuration import load
-from isthmus.cli.files import requests
+from isthmus.cli.files import wanted_of
 from isthmus.cli.insight import explained
 from isthmus.cli.install import defaults
 from isthmus.errors import Invalid, NotFound, Unavailable
@@ -428,14 +428,14 @@ def test_daemons_refuse_settings_that_cannot_be_right(
 def test_what_is_no_number_in_json_is_text_in_yaml(tmp_path: Path, text: str) -> None:
     file = tmp_path / "one.yaml"
     file.write_text(f"resourceRef: /servers/x\nproperties: {{a: {text}}}\n")
-    assert requests([str(file)])[0]["body"]["properties"] == {"a": text}
+    assert wanted_of([str(file)]).requests[0]["body"]["properties"] == {"a": text}
 
 
 def test_what_is_a_value_in_json_is_the_same_value_in_yaml(tmp_path: Path) -> None:
     values: list[object] = [0, -7, 4096, 1.5, -2e3, True, False, None, "a", {"b": []}]
     file = tmp_path / "one.json"
     file.write_text(json.dumps({"resourceRef": "/servers/x", "properties": {"a": values}}))
-    assert requests([str(file)])[0]["body"]["properties"]["a"] == values
+    assert wanted_of([str(file)]).requests[0]["body"]["properties"]["a"] == values
 
 
 def test_a_port_that_its_host_has_no_longer_plugged_is_explained() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -16,6 +16,7 @@ from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
     from isthmus.api.client import Client
+    from isthmus.cli.files import Wanted
 
 resources = typer.Typer()
 
@@ -99,13 +100,13 @@ def apply(
     user: User = "",
 ) -> None:
     """Create and replace resources as one transaction: all or nothing."""
-    from isthmus.cli.files import requests
+    from isthmus.cli.files import wanted_of
 
-    wanted = requests(files)
-    if len(wanted) > MOST_RESOURCES and not in_parts:
+    wanted = wanted_of(files)
+    if len(wanted.requests) > MOST_RESOURCES and not in_parts:
         raise Invalid(
-            f"{len(wanted)} resources are more than one transaction takes ({MOST_RESOURCES}):"
-            " --in-parts applies them in several, of which earlier ones stay when a later one fails"
+            f"{len(wanted.requests)} resources are more than one transaction takes"
+            f" ({MOST_RESOURCES}): --in-parts applies them in several, of which earlier ones stay when a later one fails"
         )
     with connect(url, user, timeout_s=max(60.0, timeout_s)) as client:
         started = time.perf_counter()
@@ -124,16 +125,23 @@ def apply(
         raise typer.Exit(1)
 
 
-def _applied(client: Client, wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    parts = range(0, len(wanted), MOST_RESOURCES)
-    if len(parts) == 1:
-        return list(client.batch(wanted, strict=True))
-    from rich.progress import track
+def _applied(client: Client, wanted: Wanted) -> list[Mapping[str, Any]]:
+    """Raises the errors of the server with file and line."""
+    from isthmus.cli.places import located
+
+    parts: Iterable[int] = range(0, len(wanted.requests), MOST_RESOURCES)
+    if len(wanted.requests) > MOST_RESOURCES and sys.stderr.isatty():
+        from rich.progress import track
+
+        parts = track(parts, description="applying")
 
     answers: list[Mapping[str, Any]] = []
-    shown = track(parts, description="applying", disable=not sys.stderr.isatty())
-    for start in shown:
-        answers += client.batch(wanted[start : start + MOST_RESOURCES], strict=True)
+    for start in parts:
+        part = wanted.requests[start : start + MOST_RESOURCES]
+        try:
+            answers += client.batch(part, strict=True)
+        except IsthmusError as error:
+            raise located(error, wanted.places, start) from error
     return answers
 
 
