@@ -22,6 +22,7 @@ from isthmus.cli.planning import planning
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
+from isthmus.cli.terminal import plain, prepare
 from isthmus.cli.tracing import tracing
 from isthmus.cli.watching import watching
 from isthmus.errors import IsthmusError, NotFound, Unavailable
@@ -77,6 +78,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; errors become one sentence and an exit status."""
+    prepare()
     try:
         app()
     except IsthmusError as error:
@@ -103,7 +105,7 @@ def _sentence(error: IsthmusError) -> str:
     where = f", at {error.target}" if error.target and error.target not in error.message else ""
     lines = [f"{error.message} ({error.code}{where})"]
     lines += [f"  {detail.code}: {detail.message}" for detail in error.details]
-    return "\n".join(lines)
+    return "\n".join(plain(line) for line in lines)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import BAD, GOOD, say
 from isthmus.errors import IsthmusError
 
 planning = typer.Typer()
@@ -44,7 +45,12 @@ def plan(
         shown.print_json(told)
     else:
         for line in planned(told):
-            typer.echo(line)
+            say(line, _style(line))
+
+
+def _style(line: str) -> str:
+    mark = line.lstrip()[:2]
+    return {"+ ": GOOD, "- ": BAD, "! ": BAD}.get(mark, "")
 
 
 def planned(told: Told) -> Iterator[str]:

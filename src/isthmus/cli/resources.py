@@ -106,7 +106,8 @@ def apply(
     if len(wanted.requests) > MOST_RESOURCES and not in_parts:
         raise Invalid(
             f"{len(wanted.requests)} resources are more than one transaction takes"
-            f" ({MOST_RESOURCES}): --in-parts applies them in several, of which earlier ones stay when a later one fails"
+            f" ({MOST_RESOURCES}): --in-parts applies them in several, of which earlier ones stay"
+            " when a later one fails"
         )
     with connect(url, user, timeout_s=max(60.0, timeout_s)) as client:
         started = time.perf_counter()

@@ -10,17 +10,20 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from isthmus.cli.terminal import plain
 
 Row = Mapping[str, Any]
 
-GOOD, BAD, DIM = "green", "bold red", "dim"
+NO_STYLES: Mapping[str, str] = {}
 
 
 def console() -> Console:
     """For people; in a pipe it neither colours nor wraps."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # No emoji: an address like 2001:db8:100::1 holds what rich takes for the name of one.
+    return Console(highlight=False, emoji=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 def print_json(value: object) -> None:
@@ -32,9 +35,15 @@ def print_yaml(value: object) -> None:
     sys.stdout.write(text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Cells are plain text. A pipe gets tabs between them, which cut(1) and awk(1) can read."""
-    found = [tuple(row) for row in rows]
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    styles: Mapping[str, str] = NO_STYLES,
+) -> None:
+    """Cells are plain text. A pipe gets tabs between them, which cut(1) and awk(1) can read; on a
+    terminal a cell has the style of its text."""
+    found = [tuple(plain(cell) for cell in row) for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *found):
             print("\t".join(row))
@@ -43,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for column in columns:
         table.add_column(column, header_style="bold", overflow="fold")
     for row in found:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(cell, styles.get(cell, "")) for cell in row))
     console().print(table)
 
 

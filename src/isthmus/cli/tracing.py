@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.connecting import AsJson, BundleFile, Url, User, connect
+from isthmus.cli.terminal import BAD, GOOD, say
 
 tracing = typer.Typer()
 
@@ -67,9 +68,15 @@ def trace(
         shown.print_json(told)
     else:
         for line in traced(told):
-            typer.echo(line)
+            say(line, _style(line))
     if told["verdict"] != "delivered":
         raise typer.Exit(1)
+
+
+def _style(line: str) -> str:
+    if line.startswith(("  DROP", "Verdict", "Switches")):
+        return GOOD if line.endswith(" delivered") else BAD
+    return ""
 
 
 def traced(told: Told) -> Iterator[str]:
