@@ -152,10 +152,10 @@ def test_a_missing_file_or_too_many_resources_are_named(cli: Cli) -> None:
 
 
 def test_delete_says_what_was_there(furnished: Cli) -> None:
-    code, out, _ = furnished.run("delete", "/servers/h1", "/servers/h1")
+    code, out, _ = furnished.run("delete", "--yes", "/servers/h1", "/servers/h1")
     assert (code, out) == (0, "/servers/h1 deleted\n/servers/h1 did not exist\n")
     furnished.run("apply", "-f", str(EXAMPLES))
-    code, _, said = furnished.run("delete", "/virtualNetworks/shop")
+    code, _, said = furnished.run("delete", "-y", "/virtualNetworks/shop")
     assert code == 1
     assert "used by" in said
 
@@ -163,14 +163,14 @@ def test_delete_says_what_was_there(furnished: Cli) -> None:
 def test_delete_if_match_deletes_only_what_is_as_it_was_seen(furnished: Cli) -> None:
     seen = json.loads(furnished.run("get", "/servers/h1", "--json")[1])["etag"]
     furnished.run("apply", "-f", "-", stdin="{resourceRef: /servers/h1, tags: {new: '1'}}")
-    code, _, said = furnished.run("delete", "/servers/h1", "--if-match", seen)
+    code, _, said = furnished.run("delete", "-y", "/servers/h1", "--if-match", seen)
     assert code == 1
     assert seen in said or "etag" in said
     now = json.loads(furnished.run("get", "/servers/h1", "--json")[1])["etag"]
     code, _, said = furnished.run("delete", "/servers/h1", "/servers/h2", "--if-match", now)
     assert code == 1
     assert "one resource" in said
-    code, out, _ = furnished.run("delete", "/servers/h1", "--if-match", now)
+    code, out, _ = furnished.run("delete", "-y", "/servers/h1", "--if-match", now)
     assert (code, out) == (0, "/servers/h1 deleted\n")
 
 

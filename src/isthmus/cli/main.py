@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ from isthmus.cli.bundles import bundles
 from isthmus.cli.connecting import Reaching
 from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
+from isthmus.cli.deleting import deleting
 from isthmus.cli.health import health
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
@@ -23,6 +25,7 @@ from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
 from isthmus.cli.terminal import plain, prepare
+from isthmus.cli.topology import topology
 from isthmus.cli.tracing import tracing
 from isthmus.cli.watching import watching
 from isthmus.errors import IsthmusError, NotFound, Unavailable
@@ -31,15 +34,17 @@ REFUSED, UNREACHABLE = 1, 3
 
 app = typer.Typer(
     name="isthmus",
-    help="One virtual network across hypervisors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     cls=Reaching,
 )
 for part in (
     resources,
+    deleting,
     planning,
     insight,
+    topology,
     tracing,
     counting,
     health,
@@ -60,7 +65,8 @@ app.add_typer(users, name="users")
     add_help_option=False,
 )
 def lab(context: typer.Context) -> None:
-    """A cloud on this machine, to try things on: up, down, status, exec, plug, move, ping."""
+    """A cloud on this machine, to try things on: up, down, status, exec, plug, unplug, move,
+    ping."""
     try:
         from isthmus_lab.command import lab as commands
     except ModuleNotFoundError as error:
@@ -74,6 +80,27 @@ def version() -> None:
     from importlib.metadata import version as version_of
 
     typer.echo(version_of("isthmus"))
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which Isthmus this is."
+        ),
+    ] = False,
+) -> None:
+    """One virtual network across hypervisors.
+
+    Exit status: 0 done, 1 refused or something is wrong, 2 a wrong command line, 3 out of reach.
+    """
 
 
 def main() -> None:

@@ -44,8 +44,12 @@ def plan(
     if as_json:
         shown.print_json(told)
     else:
-        for line in planned(told):
-            say(line, _style(line))
+        say_plan(told)
+
+
+def say_plan(told: Told) -> None:
+    for line in planned(told):
+        say(line, _style(line))
 
 
 def _style(line: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import say
 from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ class Format(enum.StrEnum):
     """Of output."""
 
     TABLE = "table"
+    WIDE = "wide"
     YAML = "yaml"
     JSON = "json"
+    NAME = "name"
 
 
 References = Annotated[
@@ -45,7 +48,8 @@ def get(
     url: Url = "",
     user: User = "",
 ) -> None:
-    """Show resources: a collection as a table, one resource as YAML."""
+    """Show resources: a collection as a table, one resource as YAML. `-o wide` is a table with all
+    that has one value, `-o name` the references alone."""
     from isthmus.cli import shown
 
     wanted = Format.JSON if as_json else output
@@ -53,34 +57,19 @@ def get(
         found = [client.get(reference) for reference in references]
     for resource in found:
         is_collection = "value" in resource and "resourceId" not in resource
+        several = resource["value"] if is_collection else [resource]
         match wanted or (Format.TABLE if is_collection else Format.YAML):
             case Format.JSON:
                 shown.print_json(resource)
             case Format.YAML:
                 shown.print_yaml(resource)
             case Format.TABLE:
-                shown.print_collection(resource["value"] if is_collection else [resource])
-
-
-@resources.command()
-def delete(
-    references: References,
-    if_match: Annotated[
-        str, typer.Option(metavar="ETAG", help="Only while it is as this etag says; of one.")
-    ] = "",
-    url: Url = "",
-    user: User = "",
-) -> None:
-    """Delete resources, with all below them. What does not exist is deleted already."""
-    if if_match and len(references) > 1:
-        raise Invalid(
-            f"--if-match {if_match} is the etag of one resource, and {len(references)} are to be"
-            " deleted: delete each with its own"
-        )
-    with connect(url, user) as client:
-        for reference in references:
-            existed = client.delete(reference, if_match=if_match)
-            typer.echo(f"{reference} {'deleted' if existed else 'did not exist'}")
+                shown.print_collection(several)
+            case Format.WIDE:
+                shown.print_collection(several, wide=True)
+            case Format.NAME:
+                for one in several:
+                    say(one["resourceRef"])
 
 
 @resources.command()

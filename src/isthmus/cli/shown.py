@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from isthmus.cli.terminal import plain
+from isthmus.cli.terminal import BAD, GOOD, plain
 
 Row = Mapping[str, Any]
 
@@ -59,11 +59,16 @@ def print_table(
 # -- collections ---------------------------------------------------------------------------------
 
 
-def print_collection(resources: Sequence[Row]) -> None:
-    """One line a resource: what most people look for first."""
-    rows = [_line(resource) for resource in resources]
+def print_collection(resources: Sequence[Row], *, wide: bool = False) -> None:
+    """One line a resource: what most people look for first; `wide`: and everything else that has
+    one value."""
+    rows = [{**_line(resource), **(_rest(resource) if wide else {})} for resource in resources]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    print_table(names, [[row.get(name, "") for name in names] for row in rows])
+    print_table(
+        names,
+        [[row.get(name, "") for name in names] for row in rows],
+        styles={"Success": GOOD, "Failure": BAD},
+    )
 
 
 def _line(resource: Row) -> dict[str, str]:
@@ -96,6 +101,29 @@ def _line(resource: Row) -> dict[str, str]:
     state = properties.get("configurationState")
     if state:
         line["STATE"] = _state(state)
+    return line
+
+
+_SHOWN_BEFORE = {
+    *("addressPrefix", "privateIPAddress", "privateMacAddress", "startMacAddress", "endMacAddress"),
+    *("networkVirtualizationEnabled", "type", "addressSpace", "subnets", "ipConfigurations"),
+    *("server", "configurationState"),
+}
+
+
+def _rest(resource: Row) -> dict[str, str]:
+    line: dict[str, str] = {}
+    for name, value in resource.get("properties", {}).items():
+        if name in _SHOWN_BEFORE:
+            continue
+        if isinstance(value, Mapping) and isinstance(value.get("resourceRef"), str):
+            line[name.upper()] = value["resourceRef"]
+        elif not isinstance(value, Mapping | list):
+            line[name.upper()] = str(value)
+    tags = resource.get("tags", {})
+    line["TAGS"] = ", ".join(f"{name}={value}" for name, value in tags.items())
+    line["INSTANCEID"] = str(resource.get("instanceId", ""))
+    line["ETAG"] = str(resource.get("etag", ""))
     return line
 
 
