@@ -157,6 +157,11 @@ class Client:
         query = urlencode({"from": source, "to": destination, **how})
         return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
 
+    def check_connectivity(self, properties: Resource) -> Resource:
+        """Begin a ConnectivityCheck (MS-NCNBI section B.20)."""
+        body = {"properties": properties}
+        return self._ask("PUT", f"{self._prefix}/diagnostics/ConnectivityCheck", body)
+
     def doctor(self) -> Resource:
         """What is wrong, and how it is repaired."""
         return self._ask("GET", f"{self._prefix}/isthmus/doctor")

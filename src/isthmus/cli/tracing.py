@@ -38,6 +38,9 @@ def trace(
     switches: Annotated[
         bool, typer.Option("--switches", help="Ask the switches of both hosts as well.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send a real packet as well, and wait for its answer.")
+    ] = False,
     bundle: BundleFile = None,
     as_json: AsJson = False,
     url: Url = "",
@@ -57,25 +60,33 @@ def trace(
         how["family"] = 6
     if switches:
         how["switches"] = "true"
+    result: Told | None = None
     if bundle is not None:
+        if live:
+            raise typer.BadParameter("--live asks hosts, and --bundle asks none: give one of them")
         from isthmus.cli.bundles import traced_offline
 
         told = traced_offline(bundle, source, destination, how)
     else:
         with connect(url, user) as client:
             told = client.trace(source, destination, **how)
+            if live:
+                from isthmus.cli.probing import live as tried
+
+                result = tried(client, told["sender"] or source, told)
+                told = {**told, "live": result}
     if as_json:
         shown.print_json(told)
     else:
         for line in traced(told):
             say(line, _style(line))
-    if told["verdict"] != "delivered":
+    if told["verdict"] != "delivered" or (result and result["status"] != "Success"):
         raise typer.Exit(1)
 
 
 def _style(line: str) -> str:
-    if line.startswith(("  DROP", "Verdict", "Switches")):
-        return GOOD if line.endswith(" delivered") else BAD
+    if line.startswith(("  DROP", "Verdict", "Switches", "Live ")):
+        return GOOD if line.split()[1].rstrip(":") == "delivered" else BAD
     return ""
 
 
@@ -89,6 +100,10 @@ def traced(told: Told) -> Iterator[str]:
         yield f"  {mark} {step['where']}: {step['text']}{origin}"
     if "switches" in told:
         yield from _switches(told["switches"])
+    if "live" in told:
+        from isthmus.cli.probing import live_line
+
+        yield live_line(told["live"])
     yield ""
     yield f"Verdict   {told['verdict']}{_why(told)}"
 
