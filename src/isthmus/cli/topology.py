@@ -124,7 +124,8 @@ def named(trees: Sequence[Node], name: str) -> list[Node]:
     def look(nodes: Sequence[Node]) -> None:
         for node in nodes:
             if node.name.lower() == name.lower():
-                found.setdefault(node.text, node)
+                # A port stands below its host and below its subnet, and is shown once.
+                found.setdefault(node.text if node.below else node.name, node)
             look(node.below)
 
     look(trees)
