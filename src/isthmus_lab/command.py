@@ -21,7 +21,9 @@ from isthmus_lab import operations, processes
 from isthmus_lab.operations import DEFAULT_NAME
 
 lab = typer.Typer(
-    help="A cloud on this machine: hosts and guests in network namespaces.", no_args_is_help=True
+    help="A cloud on this machine: hosts and guests in network namespaces.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Name = Annotated[str, typer.Option(help="Which lab; several can be up at once.")]
@@ -94,6 +96,14 @@ def plug(
     lease = operations.plug_guest(guest, host, port=port, mac=mac, name=name, dhcp=dhcp)
     got = f" with {lease.address}/{lease.prefix_length} by DHCP" if lease else ""
     typer.echo(f"{guest} is on {host}{got}")
+
+
+@lab.command()
+def unplug(guest: str, name: Name = DEFAULT_NAME) -> None:
+    """Take a guest off its host's switch, as when its machine is shut down; it can be plugged again
+    anywhere."""
+    host = operations.unplug_guest(guest, name=name)
+    typer.echo(f"{guest} was on {host}" if host else f"{guest} is on no host")
 
 
 @lab.command()

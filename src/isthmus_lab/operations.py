@@ -111,6 +111,16 @@ def plug_guest(
     return found.guest(guest).dhcp() if dhcp else None
 
 
+def unplug_guest(guest: str, *, name: str = DEFAULT_NAME) -> str | None:
+    """Take a guest off its host's switch; the host, None where it was on none."""
+    found = Lab.opened(name)
+    with locked(found.run_directory):
+        found = Lab.opened(name)
+        host = found.guest(guest).state.host
+        found.unplug(found.guest(guest))
+        return host
+
+
 def move_guest(guest: str, host: str, *, name: str = DEFAULT_NAME, live: bool = True) -> None:
     """Move a guest to another host, as `Lab.move`."""
     found = Lab.opened(name)

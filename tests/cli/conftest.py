@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from isthmus.api.app import create_app
+from isthmus.api.doors import Check
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.streams import Message
@@ -62,6 +63,7 @@ class Hosts(SilentHosts):
         """By command, what a test has them say."""
         self.messages: list[Message] = []
         self.asked: list[tuple[object, ...]] = []
+        self.checks: list[Check] = []
 
     def status(self) -> JsonObject:
         return self.told
@@ -102,6 +104,13 @@ class Hosts(SilentHosts):
     def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         self.asked += [(request.path,) for request in requests]
         return self.answers["plan"]
+
+    async def check_connectivity(self, check: Check) -> str:
+        self.checks.append(check)
+        return "c1"
+
+    def check_results(self) -> dict[str, JsonObject]:
+        return {"c1": self.answers["check"]} if self.checks else {}
 
     async def doctor(self) -> JsonObject:
         return self.answers["doctor"]

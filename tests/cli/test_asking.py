@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from isthmus.api.streams import Message
+from isthmus.cli.counting import counted
+from isthmus.cli.install import defaults
 from isthmus.intent.model import JsonObject
 from tests.cli.conftest import Cli, run
 
@@ -289,6 +291,56 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
     ]
     code, out, _ = cli.run("counters", "--json")
     assert (code, json.loads(out)) == (0, told)
+    code, out, _ = cli.run("counters", "--unused")
+    assert out.splitlines() == ["RULE\t\tDIRECTION\tLEVEL\tACTION", "x/unused\t\tin\tsubnet\tdeny"]
+    code, out, _ = cli.run("counters", "--rate", "0.01")
+    assert "x/r\t\tin\tsubnet\tdeny\t3\t0.0" in out.splitlines()
+    assert "h3\tno answer\th3 is silent\t\t" in out.splitlines()
+
+
+def test_rates_are_what_came_in_a_second() -> None:
+    assert counted({("a",): 30, ("b",): 5, ("c",): 0}, {("a",): 10, ("b",): 9}, 2.0) == [
+        ["a", "30", "10.0"],
+        ["b", "5", "0.0"],
+    ]
+
+
+# -- a real packet ---------------------------------------------------------------------------------
+
+
+def check_result(**more: object) -> JsonObject:
+    return {"status": "Success", "roundTripTimeMSec": 2, "errorMessage": "", **more}
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "line"),
+    [
+        (check_result(), 0, "Live      delivered: a real packet was answered in 2 ms"),
+        (
+            check_result(status="Failure", errorMessage="no answer"),
+            1,
+            "Live      not answered: no answer",
+        ),
+    ],
+)
+def test_a_live_trace_sends_a_real_packet_between_the_same_addresses(
+    cli: Cli, result: JsonObject, code: int, line: str
+) -> None:
+    assert cli.run("apply", "-f", "-", stdin=json.dumps(defaults("h1")))[0] == 0
+    assert cli.run("apply", "-f", "docs/examples/two-subnets.yaml")[0] == 0
+    interface = json.loads(cli.run("get", "/networkInterfaces/web1", "--json")[1])
+    address = interface["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"]
+    told: dict[str, Any] = {**traced(step("web1", "sends"), step("web2", "receives it"))}
+    told["sender"] = "web1"
+    told["packet"] = {**told["packet"], "source": address}
+    cli.hosts.answers["trace"] = told
+    cli.hosts.answers["check"] = result
+    found, out, _ = cli.run("trace", "web1", "web2", "--tcp", "443", "--live")
+    assert found == code
+    assert line in out.splitlines()
+    (check,) = cli.hosts.checks
+    assert (check.network, check.sender, check.receiver) == ("shop", address, "10.0.0.5")
+    assert (check.protocol, check.port) == ("Tcp", 443)
 
 
 # -- exit statuses ---------------------------------------------------------------------------------

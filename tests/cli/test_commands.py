@@ -19,7 +19,7 @@ from isthmus.api.app import create_app
 from isthmus.api.listening import Listener
 from isthmus.api.tls import TlsFiles
 from isthmus.cli.configuration import load
-from isthmus.cli.files import requests
+from isthmus.cli.files import wanted_of
 from isthmus.cli.insight import explained
 from isthmus.cli.install import defaults
 from isthmus.errors import Invalid, NotFound, Unavailable
@@ -152,10 +152,10 @@ def test_a_missing_file_or_too_many_resources_are_named(cli: Cli) -> None:
 
 
 def test_delete_says_what_was_there(furnished: Cli) -> None:
-    code, out, _ = furnished.run("delete", "/servers/h1", "/servers/h1")
+    code, out, _ = furnished.run("delete", "--yes", "/servers/h1", "/servers/h1")
     assert (code, out) == (0, "/servers/h1 deleted\n/servers/h1 did not exist\n")
     furnished.run("apply", "-f", str(EXAMPLES))
-    code, _, said = furnished.run("delete", "/virtualNetworks/shop")
+    code, _, said = furnished.run("delete", "-y", "/virtualNetworks/shop")
     assert code == 1
     assert "used by" in said
 
@@ -163,14 +163,14 @@ def test_delete_says_what_was_there(furnished: Cli) -> None:
 def test_delete_if_match_deletes_only_what_is_as_it_was_seen(furnished: Cli) -> None:
     seen = json.loads(furnished.run("get", "/servers/h1", "--json")[1])["etag"]
     furnished.run("apply", "-f", "-", stdin="{resourceRef: /servers/h1, tags: {new: '1'}}")
-    code, _, said = furnished.run("delete", "/servers/h1", "--if-match", seen)
+    code, _, said = furnished.run("delete", "-y", "/servers/h1", "--if-match", seen)
     assert code == 1
     assert seen in said or "etag" in said
     now = json.loads(furnished.run("get", "/servers/h1", "--json")[1])["etag"]
     code, _, said = furnished.run("delete", "/servers/h1", "/servers/h2", "--if-match", now)
     assert code == 1
     assert "one resource" in said
-    code, out, _ = furnished.run("delete", "/servers/h1", "--if-match", now)
+    code, out, _ = furnished.run("delete", "-y", "/servers/h1", "--if-match", now)
     assert (code, out) == (0, "/servers/h1 deleted\n")
 
 
@@ -428,14 +428,14 @@ def test_daemons_refuse_settings_that_cannot_be_right(
 def test_what_is_no_number_in_json_is_text_in_yaml(tmp_path: Path, text: str) -> None:
     file = tmp_path / "one.yaml"
     file.write_text(f"resourceRef: /servers/x\nproperties: {{a: {text}}}\n")
-    assert requests([str(file)])[0]["body"]["properties"] == {"a": text}
+    assert wanted_of([str(file)]).requests[0]["body"]["properties"] == {"a": text}
 
 
 def test_what_is_a_value_in_json_is_the_same_value_in_yaml(tmp_path: Path) -> None:
     values: list[object] = [0, -7, 4096, 1.5, -2e3, True, False, None, "a", {"b": []}]
     file = tmp_path / "one.json"
     file.write_text(json.dumps({"resourceRef": "/servers/x", "properties": {"a": values}}))
-    assert requests([str(file)])[0]["body"]["properties"]["a"] == values
+    assert wanted_of([str(file)]).requests[0]["body"]["properties"]["a"] == values
 
 
 def test_a_port_that_its_host_has_no_longer_plugged_is_explained() -> None:

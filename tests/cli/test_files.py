@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from isthmus.cli.files import requests
+from isthmus.cli.files import wanted_of
 from isthmus.errors import Invalid
 
 NETWORK = {"resourceRef": "/virtualNetworks/v"}
@@ -31,7 +31,7 @@ INTERFACE = {
 def _order(folder: Path, *entries: object) -> list[str]:
     for number, entry in enumerate(entries):
         (folder / f"{number}.yaml").write_text(yaml.safe_dump(entry))
-    return [str(one["resourceRef"]).rpartition("/")[2] for one in requests([str(folder)])]
+    return [str(one["resourceRef"]).rpartition("/")[2] for one in wanted_of([str(folder)]).requests]
 
 
 @pytest.mark.parametrize("entries", permutations([NETWORK, LIST, SUBNET, INTERFACE]))
@@ -45,7 +45,7 @@ def test_what_is_mentioned_comes_first(tmp_path: Path, entries: tuple[object, ..
 def test_otherwise_as_written(tmp_path: Path) -> None:
     again = {**NETWORK, "tags": {"again": "1"}}
     assert _order(tmp_path, LIST, NETWORK, INTERFACE, again) == ["a", "v", "n", "v"]
-    assert requests([str(tmp_path)])[3]["body"]["tags"] == {"again": "1"}
+    assert wanted_of([str(tmp_path)]).requests[3]["body"]["tags"] == {"again": "1"}
 
 
 def test_a_circle_of_mentions_is_as_written(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def _value(folder: Path, text: str) -> object:
     """What is read where the file says `text`."""
     file = folder / "one.yaml"
     file.write_text(f"resourceRef: /servers/x\nproperties:\n  a: {text}\n")
-    return requests([str(file)])[0]["body"]["properties"]["a"]
+    return wanted_of([str(file)]).requests[0]["body"]["properties"]["a"]
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> N
         "    a: 2\n"
     )
     with pytest.raises(Invalid, match=r"twice\.yaml line 6.*'a' is there twice, first in line 4"):
-        requests([str(file)])
+        wanted_of([str(file)])
     file.write_text('{"resourceRef": "/servers/x",\n "tags": {"k": "v",\n"k": "w"}}')
     with pytest.raises(Invalid, match=r"line 3.*'k' is there twice, first in line 2"):
-        requests([str(file)])
+        wanted_of([str(file)])
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_what_json_has_not_is_refused_with_its_place(tmp_path: Path, text: str, 
 def test_a_file_of_a_folder_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Invalid, match=r"a\.yaml cannot be read"):
-        requests([str(tmp_path)])
+        wanted_of([str(tmp_path)])

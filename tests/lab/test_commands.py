@@ -95,6 +95,10 @@ def test_a_lab_is_used_by_one_command_after_the_other(name: str) -> None:
         for number, port, host in ((1, "web1", "h3"), (2, "Other", "h2"))
     ]
     assert "172.31.0.3" in succeed("status", "--name", name)
+    assert "web1 was on h3" in succeed("unplug", "web1", "--name", name)
+    assert "web1 is on no host" in succeed("unplug", "web1", "--name", name)
+    assert json.loads(succeed("status", "--json", "--name", name))["guests"][0]["host"] is None
+    assert "web1 is on h1" in succeed("plug", "web1", "h1", *by_hand)
     assert "br-phy" in succeed("exec", "--name", name, "h2", "--", "ovs-vsctl", "list-br")
 
     succeed("down", "--name", name)

@@ -5,7 +5,8 @@
 "/virtualNetworks/x", "body": {...}, "ifMatch": ..., "ifNoneMatch": "*"}, ...]}``; each request sees
 what those before it do. The answer is ``{"responses": [{"status", "resourceRef", "instanceId",
 "etag"}]}``. The target of an error begins with the index of the request at fault:
-``[3].properties.subnet``.
+``[3].properties.subnet``. With ``Prefer: handling=strict`` a field that would be ignored is
+refused.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Ids, Json, Plan, Stored, View
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.render import etag_text
+from isthmus.intent.strict import check_strict
 from isthmus.intent.versions import Version
 
 MOST_REQUESTS = 1000
@@ -29,6 +31,8 @@ MOST_REQUESTS = 1000
 async def answer_batch(north: North, exchange: Exchange, version: Version) -> Reply:
     """Raises IsthmusError."""
     requests = read_requests(exchange.json(), exchange.write_id(), exchange.operation_id)
+    if exchange.is_strict:
+        check_strict(requests, version)
 
     def plan(view: View, ids: Ids) -> Plan:
         earlier = _earlier(exchange, view, north, requests)

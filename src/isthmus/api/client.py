@@ -49,6 +49,10 @@ class StreamedEvent(NamedTuple):
     identifier: str
 
 
+_STRICT = {"Prefer": "handling=strict"}
+"""RFC 7240 section 4.4."""
+
+
 class Client:
     """One controller, or whatever speaks MS-NCNBI. A context manager."""
 
@@ -124,9 +128,11 @@ class Client:
         reply = self._send("DELETE", self._prefix + _path(ref), None, headers)
         return reply.status_code != 204
 
-    def batch(self, requests: Iterable[Resource]) -> Sequence[Resource]:
-        """Many writes as one, all or nothing; the answer to each."""
-        answer = self._ask("POST", f"{self._prefix}/batch", {"requests": [*requests]})
+    def batch(self, requests: Iterable[Resource], *, strict: bool = False) -> Sequence[Resource]:
+        """Many writes as one, all or nothing; the answer to each. `strict`: a field that the server
+        would ignore is refused."""
+        body = {"requests": [*requests]}
+        answer = self._ask("POST", f"{self._prefix}/batch", body, _STRICT if strict else None)
         found: Sequence[Resource] = answer["responses"]
         return found
 
@@ -142,13 +148,19 @@ class Client:
         return self._ask("GET", f"{self._prefix}/isthmus/explain/ports/{quote(port, safe='')}")
 
     def plan(self, requests: Iterable[Resource]) -> Resource:
-        """What a batch would do; nothing is stored."""
-        return self._ask("POST", f"{self._prefix}/isthmus/plan", {"requests": [*requests]})
+        """What a batch would do, judged strictly; nothing is stored."""
+        body = {"requests": [*requests]}
+        return self._ask("POST", f"{self._prefix}/isthmus/plan", body, _STRICT)
 
     def trace(self, source: str, destination: str, **how: str | int) -> Resource:
         """Where a packet ends and why. `how`: protocol, port, sourcePort, family, switches."""
         query = urlencode({"from": source, "to": destination, **how})
         return self._ask("GET", f"{self._prefix}/isthmus/trace?{query}")
+
+    def check_connectivity(self, properties: Resource) -> Resource:
+        """Begin a ConnectivityCheck (MS-NCNBI section B.20)."""
+        body = {"properties": properties}
+        return self._ask("PUT", f"{self._prefix}/diagnostics/ConnectivityCheck", body)
 
     def doctor(self) -> Resource:
         """What is wrong, and how it is repaired."""

@@ -102,6 +102,13 @@ class Exchange:
         return self.header(b"if-match") or None
 
     @property
+    def is_strict(self) -> bool:
+        """Whether the client wants to hear of fields that would be ignored (RFC 7240 section
+        4.4)."""
+        preferences = self.header(b"prefer").lower().split(",")
+        return any(one.replace(" ", "") == "handling=strict" for one in preferences)
+
+    @property
     def create_only(self) -> bool:
         """``If-None-Match: *``. Raises Invalid for another value, which would mean nothing."""
         value = self.header(b"if-none-match")

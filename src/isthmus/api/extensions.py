@@ -14,6 +14,7 @@ from isthmus.api.streams import EVENT_STREAM, event_stream
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
 from isthmus.intent.registry import CAPABILITIES
+from isthmus.intent.strict import check_strict
 from isthmus.intent.versions import Version
 from isthmus.reach.trace import Question
 
@@ -94,6 +95,8 @@ async def answer(
         case ["plan"] if len(words) == 1:
             exchange.only("POST")
             requests = read_requests(exchange.json(), "", "")
+            if exchange.is_strict:
+                check_strict(requests, version)
             return json_reply(200, dict(insight.plan(requests, version)))
         case ["trace"] if len(words) == 1:
             exchange.only("GET")

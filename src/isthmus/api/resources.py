@@ -22,6 +22,7 @@ from isthmus.intent.model import Ids, Plan, Stored, View
 from isthmus.intent.paths import Target, find, listed, resolve
 from isthmus.intent.planning import plan_delete, plan_put
 from isthmus.intent.render import States, etag_text, render
+from isthmus.intent.strict import refuse_unknown
 from isthmus.intent.versions import Version
 
 
@@ -66,6 +67,8 @@ class Resources:
     async def _put(self, exchange: Exchange, version: Version, path: str, target: Target) -> Reply:
         body, request_id = exchange.json(), exchange.write_id()
         create_only, expected_etag = exchange.create_only, exchange.if_match
+        if exchange.is_strict:
+            refuse_unknown(target.kind, body, version)
 
         def plan(view: View, ids: Ids) -> Plan:
             return earlier_put(exchange, view, target.key) or plan_put(

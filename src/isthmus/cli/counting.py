@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +16,8 @@ counting = typer.Typer()
 Told = Mapping[str, Any]
 
 
-def _rule_lines(told: Told) -> list[list[str]]:
-    """Of all hosts together, by rule; what has counted nothing is left out."""
+def _sums(told: Told) -> dict[tuple[str, ...], int]:
+    """Packets of all hosts together, by rule."""
     sums: dict[tuple[str, ...], int] = {}
     for host in told["hosts"]:
         for one in host.get("rules", ()):
@@ -24,33 +25,69 @@ def _rule_lines(told: Told) -> list[list[str]]:
             kind = "" if one["rule"] else "default"
             key = (name, kind, one["direction"], one["level"], one["action"])
             sums[key] = sums.get(key, 0) + one["packets"]
-    return [[*key, str(packets)] for key, packets in sorted(sums.items()) if packets]
+    return sums
+
+
+def _places(told: Told) -> dict[tuple[str, ...], int]:
+    """Packets by host, by where they ended."""
+    found: dict[tuple[str, ...], int] = {}
+    for host in told["hosts"]:
+        for word, field in (("dropped at", "dropped"), ("blocked port", "blocked")):
+            for where, packets in host.get(field, {}).items():
+                found[host["host"], word, where] = packets
+    return found
 
 
 @counting.command()
-def counters(as_json: AsJson = False, url: Url = "", user: User = "") -> None:
+def counters(
+    rate: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="Count for so long, and show rates.")
+    ] = 0.0,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Rules on hosts that no packet has met, and no others.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = "",
+    user: User = "",
+) -> None:
     """Packets by rule over all hosts, by reason of drop, and by port that was blocked."""
     from isthmus.cli import shown
 
     with connect(url, user) as client:
+        before = client.counters() if rate else None
+        if rate:
+            time.sleep(rate)
         told = client.counters()
     if as_json:
-        shown.print_json(told)
+        shown.print_json(told if before is None else {"before": before, "after": told})
         return
-    shown.print_table(("RULE", "", "DIRECTION", "LEVEL", "ACTION", "PACKETS"), _rule_lines(told))
+    sums = _sums(told)
+    if unused:
+        rows = [[*key] for key, packets in sorted(sums.items()) if not packets]
+        shown.print_table(("RULE", "", "DIRECTION", "LEVEL", "ACTION"), rows)
+        return
+    columns = (*("RULE", "", "DIRECTION", "LEVEL", "ACTION", "PACKETS"), *(("PER S",) * bool(rate)))
+    shown.print_table(
+        columns, counted(dict(sorted(sums.items())), _sums(before) if before else {}, rate)
+    )
     typer.echo("")
-    rows = []
-    for host in told["hosts"]:
-        if host.get("error"):
-            rows.append([host["host"], "no answer", host["error"], ""])
-        rows += [
-            [host["host"], "dropped at", stage, str(packets)]
-            for stage, packets in host.get("dropped", {}).items()
-            if packets
-        ]
-        rows += [
-            [host["host"], "blocked port", port, str(packets)]
-            for port, packets in host.get("blocked", {}).items()
-            if packets
-        ]
-    shown.print_table(("HOST", "", "WHERE", "PACKETS"), rows)
+    places = counted(_places(told), _places(before) if before else {}, rate)
+    silent = [
+        [one["host"], "no answer", one["error"], ""] for one in told["hosts"] if "error" in one
+    ]
+    columns = (*("HOST", "", "WHERE", "PACKETS"), *(("PER S",) * bool(rate)))
+    shown.print_table(columns, [*places, *([*row, ""] if rate else row for row in silent)])
+
+
+def counted(
+    now: Mapping[tuple[str, ...], int], before: Mapping[tuple[str, ...], int], seconds: float
+) -> list[list[str]]:
+    """A row each, of what has counted anything; with what came in a second since `before`, where
+    `seconds` have passed. Counters begin anew where a host's switch does."""
+    rows = [[*key, str(packets)] for key, packets in now.items() if packets]
+    if not seconds:
+        return rows
+    rates = [
+        max(0, packets - before.get(key, 0)) / seconds for key, packets in now.items() if packets
+    ]
+    return [[*row, f"{one:.1f}"] for row, one in zip(rows, rates, strict=True)]

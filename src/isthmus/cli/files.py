@@ -18,11 +18,12 @@ import re
 import sys
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from isthmus.errors import Invalid, NotFound
+from isthmus.cli.places import Place
+from isthmus.errors import Detail, Invalid, NotFound
 
 Entry = Mapping[str, Any]
 
@@ -97,29 +98,47 @@ _FIELDS = ("properties", "tags", "resourceMetadata", "etag", "resourceId", "inst
 _KNOWN = {*_FIELDS, "resourceRef", "method", "ifMatch", "ifNoneMatch"}
 
 
-def requests(paths: list[str]) -> list[dict[str, Any]]:
+class Wanted(NamedTuple):
+    """What files ask for: requests as a batch takes them, and where each stands."""
+
+    requests: list[dict[str, Any]]
+    places: list[Place]
+
+
+def wanted_of(paths: list[str]) -> Wanted:
     """The entries of all files as a batch takes them: in order, but none before what it mentions.
     ``-`` is the standard input.
 
-    Raises NotFound, Invalid with file and line.
+    Raises NotFound, Invalid with file and line, of all entries that are wrong.
     """
-    found = [
-        _request(name, index, entry)
-        for path in paths
-        for name, text in _texts(path)
-        for index, entry in enumerate(_entries(name, text))
-    ]
+    found: list[tuple[dict[str, Any], Place]] = []
+    wrong: list[Invalid] = []
+    for path in paths:
+        for name, text in _texts(path):
+            for entry, node in _entries(name, text):
+                try:
+                    request = _request(f"{name}:{node.start_mark.line + 1}", entry)
+                except Invalid as error:
+                    wrong.append(error)
+                else:
+                    found.append((request, Place(name, request["resourceRef"], node)))
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        details = tuple(Detail(error.code, error.message) for error in wrong)
+        raise Invalid(f"{len(wrong)} entries are no resources; nothing was sent", details=details)
     if not found:
         raise Invalid(f"{', '.join(paths)} hold no resource")
-    return _mentioned_first(found)
+    order = _mentioned_first([request for request, _ in found])
+    return Wanted([found[index][0] for index in order], [found[index][1] for index in order])
 
 
-def _mentioned_first(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same requests, each after those that make what it mentions. With a deletion among them
-    they stay as written: what is deleted and made anew means its order.
+def _mentioned_first(wanted: list[dict[str, Any]]) -> list[int]:
+    """The order of the requests in which each comes after those that make what it mentions. With a
+    deletion among them they stay as written: what is deleted and made anew means its order.
     """
     if any(request["method"] != "PUT" for request in wanted):
-        return wanted
+        return list(range(len(wanted)))
     made = {
         _key(request["resourceRef"]): index for index, request in reversed([*enumerate(wanted)])
     }
@@ -135,7 +154,7 @@ def _mentioned_first(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
             entered.add(index)
             needed = (_maker(ref, made) for ref in _mentions(wanted[index]))
             waiting += [one for one in needed if one is not None and one not in entered]
-    return [wanted[index] for index in ordered]
+    return list(ordered)
 
 
 def _key(reference: str) -> str:
@@ -189,12 +208,16 @@ def _text(path: str) -> str:
         raise Invalid(f"{path} cannot be read: {error}", target=path) from error
 
 
-def _entries(name: str, text: str) -> Iterator[object]:
+def _entries(name: str, text: str) -> Iterator[tuple[object, yaml.Node]]:
     try:
         # JSON is YAML, and this parser says the line of a mistake in either.
-        for document in yaml.load_all(text, _Loader):
+        loader = _Loader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None, "check_node has seen one"
+            document = loader.construct_document(node)
             json.dumps(document)  # refuses what stands within itself, before anybody follows it
-            yield from _flattened(document)
+            yield from _flattened(document, node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -207,18 +230,19 @@ def _entries(name: str, text: str) -> Iterator[object]:
         ) from error
 
 
-def _flattened(document: object) -> Iterator[object]:
+def _flattened(document: object, node: yaml.Node) -> Iterator[tuple[object, yaml.Node]]:
     if isinstance(document, list):
-        for entry in document:
-            yield from _flattened(entry)
+        for entry, inner in zip(document, node.value, strict=True):
+            yield from _flattened(entry, inner)
     elif isinstance(document, Mapping) and isinstance(document.get("value"), list):
-        yield from document["value"]
+        inner = next(value for key, value in node.value if key.value == "value")
+        yield from zip(document["value"], inner.value, strict=True)
     elif document is not None:
-        yield document
+        yield document, node
 
 
-def _request(name: str, index: int, entry: object) -> dict[str, Any]:
-    where = f"{name}, entry {index + 1}"
+def _request(where: str, entry: object) -> dict[str, Any]:
+    name = where.rpartition(":")[0]
     if not isinstance(entry, Mapping) or not isinstance(entry.get("resourceRef"), str):
         raise Invalid(f"{where} names no resourceRef, like /virtualNetworks/web", target=name)
     unknown = sorted(str(key) for key in entry.keys() - _KNOWN)

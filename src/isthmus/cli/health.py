@@ -8,6 +8,7 @@ import sys
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import BAD, say
 
 health = typer.Typer()
 
@@ -24,8 +25,9 @@ def doctor(as_json: AsJson = False, url: Url = "", user: User = "") -> None:
     if as_json:
         shown.print_json(told)
     for one in () if as_json else found:
-        typer.echo(f"{one['severity']:<7} {one['subject']}: {one['finding']} ({one['code']})")
-        typer.echo(f"        repair: {one['repair']}")
+        line = f"{one['severity']:<7} {one['subject']}: {one['finding']} ({one['code']})"
+        say(line, BAD if one["severity"] == "error" else "")
+        say(f"        repair: {one['repair']}")
     if not found and sys.stderr.isatty():
         typer.echo(f"{told['hosts']} hosts asked: nothing is wrong", err=True)
     if found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ from isthmus.cli.bundles import bundles
 from isthmus.cli.connecting import Reaching
 from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
+from isthmus.cli.deleting import deleting
 from isthmus.cli.health import health
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
@@ -22,6 +24,8 @@ from isthmus.cli.planning import planning
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
 from isthmus.cli.stores import stores
+from isthmus.cli.terminal import plain, prepare
+from isthmus.cli.topology import topology
 from isthmus.cli.tracing import tracing
 from isthmus.cli.watching import watching
 from isthmus.errors import IsthmusError, NotFound, Unavailable
@@ -30,15 +34,17 @@ REFUSED, UNREACHABLE = 1, 3
 
 app = typer.Typer(
     name="isthmus",
-    help="One virtual network across hypervisors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     cls=Reaching,
 )
 for part in (
     resources,
+    deleting,
     planning,
     insight,
+    topology,
     tracing,
     counting,
     health,
@@ -59,7 +65,8 @@ app.add_typer(users, name="users")
     add_help_option=False,
 )
 def lab(context: typer.Context) -> None:
-    """A cloud on this machine, to try things on: up, down, status, exec, plug, move, ping."""
+    """A cloud on this machine, to try things on: up, down, status, exec, plug, unplug, move,
+    ping."""
     try:
         from isthmus_lab.command import lab as commands
     except ModuleNotFoundError as error:
@@ -75,8 +82,30 @@ def version() -> None:
     typer.echo(version_of("isthmus"))
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which Isthmus this is."
+        ),
+    ] = False,
+) -> None:
+    """One virtual network across hypervisors.
+
+    Exit status: 0 done, 1 refused or something is wrong, 2 a wrong command line, 3 out of reach.
+    """
+
+
 def main() -> None:
     """Run the command line; errors become one sentence and an exit status."""
+    prepare()
     try:
         app()
     except IsthmusError as error:
@@ -103,7 +132,7 @@ def _sentence(error: IsthmusError) -> str:
     where = f", at {error.target}" if error.target and error.target not in error.message else ""
     lines = [f"{error.message} ({error.code}{where})"]
     lines += [f"  {detail.code}: {detail.message}" for detail in error.details]
-    return "\n".join(lines)
+    return "\n".join(plain(line) for line in lines)
 
 
 if __name__ == "__main__":

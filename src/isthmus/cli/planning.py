@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import BAD, GOOD, say
+from isthmus.errors import IsthmusError
 
 planning = typer.Typer()
 
@@ -30,15 +32,29 @@ def plan(
     """What `isthmus apply` of the same files would do: resources written, ports touched,
     reachability gained and lost, rules that would never decide. Nothing is stored."""
     from isthmus.cli import shown
-    from isthmus.cli.files import requests
+    from isthmus.cli.files import wanted_of
+    from isthmus.cli.places import located
 
+    wanted = wanted_of(files)
     with connect(url, user, timeout_s=60.0) as client:
-        told = client.plan(requests(files))
+        try:
+            told = client.plan(wanted.requests)
+        except IsthmusError as error:
+            raise located(error, wanted.places) from error
     if as_json:
         shown.print_json(told)
     else:
-        for line in planned(told):
-            typer.echo(line)
+        say_plan(told)
+
+
+def say_plan(told: Told) -> None:
+    for line in planned(told):
+        say(line, _style(line))
+
+
+def _style(line: str) -> str:
+    mark = line.lstrip()[:2]
+    return {"+ ": GOOD, "- ": BAD, "! ": BAD}.get(mark, "")
 
 
 def planned(told: Told) -> Iterator[str]:

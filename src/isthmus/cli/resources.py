@@ -6,16 +6,18 @@ from __future__ import annotations
 import enum
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import say
 from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
     from isthmus.api.client import Client
+    from isthmus.cli.files import Wanted
 
 resources = typer.Typer()
 
@@ -27,8 +29,10 @@ class Format(enum.StrEnum):
     """Of output."""
 
     TABLE = "table"
+    WIDE = "wide"
     YAML = "yaml"
     JSON = "json"
+    NAME = "name"
 
 
 References = Annotated[
@@ -44,7 +48,8 @@ def get(
     url: Url = "",
     user: User = "",
 ) -> None:
-    """Show resources: a collection as a table, one resource as YAML."""
+    """Show resources: a collection as a table, one resource as YAML. `-o wide` is a table with all
+    that has one value, `-o name` the references alone."""
     from isthmus.cli import shown
 
     wanted = Format.JSON if as_json else output
@@ -52,34 +57,19 @@ def get(
         found = [client.get(reference) for reference in references]
     for resource in found:
         is_collection = "value" in resource and "resourceId" not in resource
+        several = resource["value"] if is_collection else [resource]
         match wanted or (Format.TABLE if is_collection else Format.YAML):
             case Format.JSON:
                 shown.print_json(resource)
             case Format.YAML:
                 shown.print_yaml(resource)
             case Format.TABLE:
-                shown.print_collection(resource["value"] if is_collection else [resource])
-
-
-@resources.command()
-def delete(
-    references: References,
-    if_match: Annotated[
-        str, typer.Option(metavar="ETAG", help="Only while it is as this etag says; of one.")
-    ] = "",
-    url: Url = "",
-    user: User = "",
-) -> None:
-    """Delete resources, with all below them. What does not exist is deleted already."""
-    if if_match and len(references) > 1:
-        raise Invalid(
-            f"--if-match {if_match} is the etag of one resource, and {len(references)} are to be"
-            " deleted: delete each with its own"
-        )
-    with connect(url, user) as client:
-        for reference in references:
-            existed = client.delete(reference, if_match=if_match)
-            typer.echo(f"{reference} {'deleted' if existed else 'did not exist'}")
+                shown.print_collection(several)
+            case Format.WIDE:
+                shown.print_collection(several, wide=True)
+            case Format.NAME:
+                for one in several:
+                    say(one["resourceRef"])
 
 
 @resources.command()
@@ -99,13 +89,14 @@ def apply(
     user: User = "",
 ) -> None:
     """Create and replace resources as one transaction: all or nothing."""
-    from isthmus.cli.files import requests
+    from isthmus.cli.files import wanted_of
 
-    wanted = requests(files)
-    if len(wanted) > MOST_RESOURCES and not in_parts:
+    wanted = wanted_of(files)
+    if len(wanted.requests) > MOST_RESOURCES and not in_parts:
         raise Invalid(
-            f"{len(wanted)} resources are more than one transaction takes ({MOST_RESOURCES}):"
-            " --in-parts applies them in several, of which earlier ones stay when a later one fails"
+            f"{len(wanted.requests)} resources are more than one transaction takes"
+            f" ({MOST_RESOURCES}): --in-parts applies them in several, of which earlier ones stay"
+            " when a later one fails"
         )
     with connect(url, user, timeout_s=max(60.0, timeout_s)) as client:
         started = time.perf_counter()
@@ -124,16 +115,23 @@ def apply(
         raise typer.Exit(1)
 
 
-def _applied(client: Client, wanted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    parts = range(0, len(wanted), MOST_RESOURCES)
-    if len(parts) == 1:
-        return list(client.batch(wanted))
-    from rich.progress import track
+def _applied(client: Client, wanted: Wanted) -> list[Mapping[str, Any]]:
+    """Raises the errors of the server with file and line."""
+    from isthmus.cli.places import located
+
+    parts: Iterable[int] = range(0, len(wanted.requests), MOST_RESOURCES)
+    if len(wanted.requests) > MOST_RESOURCES and sys.stderr.isatty():
+        from rich.progress import track
+
+        parts = track(parts, description="applying")
 
     answers: list[Mapping[str, Any]] = []
-    shown = track(parts, description="applying", disable=not sys.stderr.isatty())
-    for start in shown:
-        answers += client.batch(wanted[start : start + MOST_RESOURCES])
+    for start in parts:
+        part = wanted.requests[start : start + MOST_RESOURCES]
+        try:
+            answers += client.batch(part, strict=True)
+        except IsthmusError as error:
+            raise located(error, wanted.places, start) from error
     return answers
 
 

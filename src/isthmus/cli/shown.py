@@ -10,17 +10,20 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from isthmus.cli.terminal import BAD, GOOD, plain
 
 Row = Mapping[str, Any]
 
-GOOD, BAD, DIM = "green", "bold red", "dim"
+NO_STYLES: Mapping[str, str] = {}
 
 
 def console() -> Console:
     """For people; in a pipe it neither colours nor wraps."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # No emoji: an address like 2001:db8:100::1 holds what rich takes for the name of one.
+    return Console(highlight=False, emoji=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 def print_json(value: object) -> None:
@@ -32,9 +35,15 @@ def print_yaml(value: object) -> None:
     sys.stdout.write(text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Cells are plain text. A pipe gets tabs between them, which cut(1) and awk(1) can read."""
-    found = [tuple(row) for row in rows]
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    styles: Mapping[str, str] = NO_STYLES,
+) -> None:
+    """Cells are plain text. A pipe gets tabs between them, which cut(1) and awk(1) can read; on a
+    terminal a cell has the style of its text."""
+    found = [tuple(plain(cell) for cell in row) for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *found):
             print("\t".join(row))
@@ -43,18 +52,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for column in columns:
         table.add_column(column, header_style="bold", overflow="fold")
     for row in found:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(cell, styles.get(cell, "")) for cell in row))
     console().print(table)
 
 
 # -- collections ---------------------------------------------------------------------------------
 
 
-def print_collection(resources: Sequence[Row]) -> None:
-    """One line a resource: what most people look for first."""
-    rows = [_line(resource) for resource in resources]
+def print_collection(resources: Sequence[Row], *, wide: bool = False) -> None:
+    """One line a resource: what most people look for first; `wide`: and everything else that has
+    one value."""
+    rows = [{**_line(resource), **(_rest(resource) if wide else {})} for resource in resources]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    print_table(names, [[row.get(name, "") for name in names] for row in rows])
+    print_table(
+        names,
+        [[row.get(name, "") for name in names] for row in rows],
+        styles={"Success": GOOD, "Failure": BAD},
+    )
 
 
 def _line(resource: Row) -> dict[str, str]:
@@ -87,6 +101,29 @@ def _line(resource: Row) -> dict[str, str]:
     state = properties.get("configurationState")
     if state:
         line["STATE"] = _state(state)
+    return line
+
+
+_SHOWN_BEFORE = {
+    *("addressPrefix", "privateIPAddress", "privateMacAddress", "startMacAddress", "endMacAddress"),
+    *("networkVirtualizationEnabled", "type", "addressSpace", "subnets", "ipConfigurations"),
+    *("server", "configurationState"),
+}
+
+
+def _rest(resource: Row) -> dict[str, str]:
+    line: dict[str, str] = {}
+    for name, value in resource.get("properties", {}).items():
+        if name in _SHOWN_BEFORE:
+            continue
+        if isinstance(value, Mapping) and isinstance(value.get("resourceRef"), str):
+            line[name.upper()] = value["resourceRef"]
+        elif not isinstance(value, Mapping | list):
+            line[name.upper()] = str(value)
+    tags = resource.get("tags", {})
+    line["TAGS"] = ", ".join(f"{name}={value}" for name, value in tags.items())
+    line["INSTANCEID"] = str(resource.get("instanceId", ""))
+    line["ETAG"] = str(resource.get("etag", ""))
     return line
 
 

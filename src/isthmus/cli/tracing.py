@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.connecting import AsJson, BundleFile, Url, User, connect
+from isthmus.cli.terminal import BAD, GOOD, say
 
 tracing = typer.Typer()
 
@@ -37,6 +38,9 @@ def trace(
     switches: Annotated[
         bool, typer.Option("--switches", help="Ask the switches of both hosts as well.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send a real packet as well, and wait for its answer.")
+    ] = False,
     bundle: BundleFile = None,
     as_json: AsJson = False,
     url: Url = "",
@@ -56,20 +60,34 @@ def trace(
         how["family"] = 6
     if switches:
         how["switches"] = "true"
+    result: Told | None = None
     if bundle is not None:
+        if live:
+            raise typer.BadParameter("--live asks hosts, and --bundle asks none: give one of them")
         from isthmus.cli.bundles import traced_offline
 
         told = traced_offline(bundle, source, destination, how)
     else:
         with connect(url, user) as client:
             told = client.trace(source, destination, **how)
+            if live:
+                from isthmus.cli.probing import live as tried
+
+                result = tried(client, told["sender"] or source, told)
+                told = {**told, "live": result}
     if as_json:
         shown.print_json(told)
     else:
         for line in traced(told):
-            typer.echo(line)
-    if told["verdict"] != "delivered":
+            say(line, _style(line))
+    if told["verdict"] != "delivered" or (result and result["status"] != "Success"):
         raise typer.Exit(1)
+
+
+def _style(line: str) -> str:
+    if line.startswith(("  DROP", "Verdict", "Switches", "Live ")):
+        return GOOD if line.split()[1].rstrip(":") == "delivered" else BAD
+    return ""
 
 
 def traced(told: Told) -> Iterator[str]:
@@ -82,6 +100,10 @@ def traced(told: Told) -> Iterator[str]:
         yield f"  {mark} {step['where']}: {step['text']}{origin}"
     if "switches" in told:
         yield from _switches(told["switches"])
+    if "live" in told:
+        from isthmus.cli.probing import live_line
+
+        yield live_line(told["live"])
     yield ""
     yield f"Verdict   {told['verdict']}{_why(told)}"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
+from isthmus.cli.terminal import say
 
 if TYPE_CHECKING:
     from isthmus.api.client import StreamedEvent
@@ -35,9 +36,9 @@ def drops(
     with connect(url, user) as client:
         for event in client.drops(port, host):
             if event.kind == "silent":
-                typer.echo(f"{event.data['host']}: {event.data['error']}", err=True)
+                say(f"{event.data['host']}: {event.data['error']}", err=True)
                 continue
-            typer.echo(json.dumps(event.data) if as_json else _drop(event.data))
+            say(json.dumps(event.data) if as_json else _drop(event.data))
             seen += 1
             if seen == count:
                 return
@@ -68,9 +69,9 @@ def events(
         for seen, event in enumerate(client.events(after), 1):
             if as_json:
                 told = {"id": event.identifier, "event": event.kind, **event.data}
-                typer.echo(json.dumps(told))
+                say(json.dumps(told))
             else:
-                typer.echo(f"{event.identifier}  {_event(event)}")
+                say(f"{event.identifier}  {_event(event)}")
             if seen == count:
                 return
 

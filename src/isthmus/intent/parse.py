@@ -23,8 +23,8 @@ from isthmus.intent.versions import LATEST, Version
 _GUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z")
 _ETAG = re.compile(r'(?:W/)?"?([^"]*)"?\Z', re.IGNORECASE)
 
-_ENVELOPE = ("resourceId", "instanceId", "etag", "tags", "resourceMetadata", "properties")
-_ENVELOPE_NAMES = {name.lower(): name for name in _ENVELOPE} | {name: name for name in _ENVELOPE}
+ENVELOPE = ("resourceId", "instanceId", "etag", "tags", "resourceMetadata", "properties")
+_ENVELOPE_NAMES = {name.lower(): name for name in ENVELOPE} | {name: name for name in ENVELOPE}
 
 CHILDREN_LIMIT = 10_000
 """Children of one kind in one request; a request that large is refused rather than planned for

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is printed on a real terminal, in a pipe, and where the encoding is poor."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from isthmus.cli.terminal import plain
+
+TABLE = """
+from isthmus.cli import shown, terminal
+terminal.prepare()
+shown.print_table(("ID", "STATE"), [("2001:db8:1:100:/64 [bold]x", "alive"), ("a\\nb", "silent")],
+    styles={"alive": terminal.GOOD})
+terminal.say("a → b ≥ ü", terminal.BAD)
+"""
+
+
+def on_a_terminal(script: str, **environment: str) -> str:
+    """What a script writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment},
+        )
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                written += os.read(ours, 4096)
+            except OSError:  # Linux says so when the other end is closed
+                break
+        assert process.wait() == 0, written.decode()
+    finally:
+        os.close(ours)
+    return written.decode(errors="replace").replace("\r\n", "\n")
+
+
+def in_a_pipe(script: str, **environment: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return done.stdout
+
+
+def test_an_address_is_shown_as_it_is_and_no_cell_has_a_line_break() -> None:
+    shown = on_a_terminal(TABLE)
+    assert "2001:db8:1:100:/64 [bold]x" in shown
+    assert "a b" in shown
+    assert "\x1b[32malive" in shown
+    assert "\x1b[1;31ma → b ≥ ü\x1b[0m" in shown
+
+
+def test_no_color_is_obeyed() -> None:
+    assert "\x1b[3" not in on_a_terminal(TABLE, NO_COLOR="1")
+
+
+def test_a_pipe_gets_tabs_and_no_colour() -> None:
+    lines = in_a_pipe(TABLE, PYTHONIOENCODING="utf-8").decode().splitlines()
+    assert lines == [
+        "ID\tSTATE",
+        "2001:db8:1:100:/64 [bold]x\talive",
+        "a b\tsilent",
+        "a → b ≥ ü",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("latin-1", "a -> b >= ü".encode("latin-1")), ("ascii", b"a -> b >= \\xfc")],
+)
+def test_what_an_encoding_has_not_is_shown_plainly(encoding: str, expected: bytes) -> None:
+    assert in_a_pipe(TABLE, PYTHONIOENCODING=encoding).splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ü → x", "plain ü → x"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("a\tb\rc", "a\\tb\\rc"),
+        ("two\nlines", "two lines"),
+        ("\u202eright to left", "\\u202eright to left"),
+    ],
+)
+def test_nothing_in_a_text_moves_the_cursor(text: str, expected: str) -> None:
+    assert plain(text) == expected
