@@ -13,6 +13,7 @@ from ipaddress import IPv4Interface, IPv6Address, ip_interface
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.joined import joined
 from isthmus.policy.rows import Router, RouterPort, Segment
 from isthmus.switches.ovs.facts import (
     THIS,
@@ -266,7 +267,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
     ground = read.get(Ground, leg.segment)
     if router is None or ground is None:
         return
-    flows = Flows("leg_flows", f"{leg.router} {leg.segment}")
+    flows = Flows("leg_flows", joined(leg.router, leg.segment))
     mac = parse_mac(router.mac)
     domain = oxm.reg(Register.DOMAIN, router.rdid)
     routed: tuple[bytes, ...] = (

@@ -30,6 +30,7 @@ from isthmus.switches.ovs.facts import (
     RemoteMember,
     ThisHost,
     TrackedAddress,
+    Whole,
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
@@ -83,7 +84,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         yield _problem(port, "PolicyConfigurationFailure", detail)
         return
     flows = Flows("local_flows", port.id)
-    refused = read.get(Refused, port.id)
+    refused = read.get(Refused, Whole("port", port.id))
     if refused is not None:
         yield _problem(port, "PortBlocked", f"{refused.detail}; until then nothing passes")
         yield flows.drop(Stage.RECEIVER, 200, oxm.match(oxm.reg(Register.OUT, local.ofport)), read)
