@@ -15,7 +15,6 @@ import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
-from isthmus.agent.dhcp import SUBNETS_BY_SEGMENT
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
@@ -86,7 +85,7 @@ class HostState:
         self.identity = identity
         self.engine = Engine(
             (*scope.UNITS, *program.UNITS),
-            (*scope.INDEXES, *program.INDEXES, PROBLEMS_BY_PORT, SUBNETS_BY_SEGMENT),
+            (*scope.INDEXES, *program.INDEXES, PROBLEMS_BY_PORT),
             (*scope.TABLES, *program.TABLES),
         )
         self.claims: dict[str, Stored[Claim]] = {}
