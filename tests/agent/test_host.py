@@ -12,7 +12,7 @@ from isthmus.agent.dhcp import surroundings
 from isthmus.agent.host import HostState, Identity
 from isthmus.agent.stored import SouthChange
 from isthmus.policy.rows import Claim, Heartbeat, Port, PortStatus, Probe, RouterPort, Row, Segment
-from isthmus.switches.ovs.facts import LocalPort
+from isthmus.switches.ovs.facts import LocalPort, Plugged
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.wire.ovsdb import RowId
 from tests.switches.policy_rows import (
@@ -257,3 +257,16 @@ def test_forgetting_everything_leaves_the_fixed_flows_alone() -> None:
     plug(state)
     forget(state, *rows)
     assert set(state.engine.rows(Programmed)) == empty
+
+
+def test_of_two_ports_of_one_name_the_one_whose_id_it_is_is_meant() -> None:
+    """An interface names a port by its id or by its profile id, and an id may be any of these."""
+    other = msgspec.structs.replace(OTHER, profile_id=WEB.id)
+    state = host("h1", *network_rows("red"), WEB, other)
+    plug(state, WEB.id)
+    state.settle(whole=True)
+    assert [plugged.port for plugged in state.engine.rows(Plugged).values()] == [WEB.id]
+    assert state.local_port(other) is None
+    assert state.port_behind(1) == WEB
+    forget(state, WEB)
+    assert [plugged.port for plugged in state.engine.rows(Plugged).values()] == [OTHER.id]

@@ -15,6 +15,7 @@ from tests.reach.cloud import port, rule, rule_set, world
 from tests.switches.policy_rows import claim
 
 WEB = port("a", 4, rules=("interface * web",))
+BOTH = port("a", 5, rules=("interface * db web", "subnet 10.0.1.5 web"))
 HOST = Host(id="h1", certificate_name="h1")
 ALIVE, SILENT = Heartbeat(host="h1", at_s=1000), Heartbeat(host="h1", at_s=1)
 HERE = claim(WEB, "h1")
@@ -87,3 +88,13 @@ def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> N
     claims = told["claims"]
     assert isinstance(claims, list)
     assert len(claims) == 1
+
+
+def test_a_list_is_shown_by_its_whole_name() -> None:
+    rows = (BOTH, rule_set("db web"), rule_set("web"), rule("r", of="db web"))
+    picture = Picture(lambda: 1000.0)
+    request: JsonObject = {"resourceId": BOTH.id, "instanceId": ""}
+    found = explained(request, world(*rows), picture, None)["policy"]
+    assert isinstance(found, list)
+    shown = [one["row"]["id"] for one in found if one["table"] in ("Rule_Set", "Rule")]
+    assert shown == ["db web", "r", "web"]

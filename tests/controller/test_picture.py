@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 import msgspec
+import pytest
 
 from isthmus.controller.picture import SILENT_AFTER_S, Picture
 from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
@@ -140,11 +141,13 @@ def test_a_port_that_is_made_anew_replaces_the_old_one_in_either_order() -> None
 LIST = "44444444-4444-4444-8444-444444444444"
 
 
-def test_a_list_of_rules_is_as_the_ports_under_it() -> None:
-    under = msgspec.structs.replace(PORT, rule_sets=("interface * web", "subnet 10.0.1.4 web"))
+@pytest.mark.parametrize("name", ["web", "db web"])
+def test_a_list_of_rules_is_as_the_ports_under_it(name: str) -> None:
+    entries = (f"interface * {name}", f"subnet 10.0.1.4 {name}")
+    under = msgspec.structs.replace(PORT, rule_sets=entries)
     kind = "accessControlLists"
     made = picture(under, alive(), claim(PORT, "h1"))
-    made.name(LIST, "web")
+    made.name(LIST, name)
     assert made.configuration_state(kind, LIST) is None  # no host has said anything
     made.change(None, status())
     assert told(made, kind, LIST) == ("Success", "Success")

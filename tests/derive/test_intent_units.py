@@ -179,13 +179,16 @@ def test_a_change_of_one_interface_runs_two_units_however_many_there_are(tenant:
     assert calls[0] == calls[1] <= 2
 
 
+SUBNETS = ("Front", "Front Back")
+NICS = ("n", "n 1", "n 1 (b)", "Front", "{Shop}")
+
 _requests = st.lists(
     st.one_of(
         st.tuples(
             st.just("put"),
             st.integers(0, 4),
             st.integers(2, 9),
-            st.sampled_from(("Front", "Back")),
+            st.sampled_from(SUBNETS),
         ),
         st.tuples(st.just("delete"), st.integers(0, 4), st.just(0), st.just("")),
         st.tuples(st.just("network"), st.integers(0, 3), st.just(0), st.just("")),
@@ -221,21 +224,21 @@ def _request(cloud: Cloud, verb: str, number: int, address: int, subnet: str) ->
         subnets = [
             {"resourceId": name, "properties": {"addressPrefix": prefix}}
             for bit, (name, prefix) in enumerate(
-                (("Front", "10.0.1.0/24"), ("Back", "10.0.2.0/24"))
+                zip(SUBNETS, ("10.0.1.0/24", "10.0.2.0/24"), strict=True)
             )
             if number & 1 << bit
         ]
         cloud.put("/virtualNetworks/Shop", {**NETWORK, "subnets": subnets})
     elif verb == "delete":
-        cloud.delete(f"/networkInterfaces/n{number}")
+        cloud.delete(f"/networkInterfaces/{NICS[number]}")
     else:
         config = {
             "subnet": {"resourceRef": f"/virtualNetworks/Shop/subnets/{subnet}"},
-            "privateIPAddress": f"10.0.{1 if subnet == 'Front' else 2}.{address}",
+            "privateIPAddress": f"10.0.{1 + SUBNETS.index(subnet)}.{address}",
             "privateIPAllocationMethod": "Static",
         }
         cloud.put(
-            f"/networkInterfaces/n{number}",
+            f"/networkInterfaces/{NICS[number]}",
             {
                 "privateMacAddress": f"0200000000{number:02x}",
                 "ipConfigurations": [{"resourceId": "c", "properties": config}],

@@ -34,6 +34,7 @@ PREFIXES = (
 )
 V6_PREFIXES = ("fd00::/126", "fd00::4/126", "fd00::/64")
 ADDRESSES = tuple(f"10.0.0.{n}" for n in range(0, 12))
+SETS, GROUPS = ("DB", "DB Web"), ("Web", "DB Web")
 MACS = ("020000000001", "02-00-00-00-00-02", "010000000000")
 
 
@@ -54,10 +55,10 @@ def children(names: str, properties: st.SearchStrategy[Json]) -> st.SearchStrate
 
 
 LISTS: st.SearchStrategy[Json] = maybe(
-    st.sampled_from([ref(f"/accessControlLists/{n}") for n in "AB"])
+    st.sampled_from([ref(f"/accessControlLists/{n}") for n in SETS])
 )
 TAGS: st.SearchStrategy[Json] = maybe(
-    st.lists(st.sampled_from([ref(f"/securityTags/{name}") for name in "GH"]), max_size=2)
+    st.lists(st.sampled_from([ref(f"/securityTags/{name}") for name in GROUPS]), max_size=2)
 )
 POOLS: st.SearchStrategy[Json] = st.fixed_dictionaries(
     {
@@ -155,12 +156,12 @@ PROPERTIES: dict[str, st.SearchStrategy[Json]] = {
     "networkInterfaces/ipConfigurations": CONFIGS,
 }
 IDS = {
-    "accessControlLists": "AB",
+    "accessControlLists": SETS,
     "aclRules": "xy",
-    "securityTags": "GH",
+    "securityTags": GROUPS,
     "logicalNetworks": "LM",
     "virtualNetworks": "vw",
-    "networkInterfaces": "123",
+    "networkInterfaces": ("1", "1 in DB", "{1} (Web)"),
     "macPools": "P",
     "subnets": "stu",
     "ipPools": "pq",
@@ -201,9 +202,9 @@ def ground() -> Cloud:
             ],
         },
     )
-    for name in "AB":
-        cloud.put(f"/accessControlLists/{name}")
-        cloud.put(f"/securityTags/{'GH'['AB'.index(name)]}")
+    for rule_set, group in zip(SETS, GROUPS, strict=True):
+        cloud.put(f"/accessControlLists/{rule_set}")
+        cloud.put(f"/securityTags/{group}")
     return cloud
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from isthmus.derive.engine import Change
-from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Rule, RuleSet, Segment
+from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
 from tests.proof.network import Host, Network
 from tests.proof.reference import Reference
 from tests.switches.policy_rows import SPEAKS, host_rows, provider_address
@@ -56,7 +56,10 @@ def ground() -> Iterator[Row]:
     for name, vsid in SEGMENTS.items():
         yield Segment(id=name, physical_network="underlay", vsid=vsid)
         gateways = (f"{address(name, 1)}/24", f"{address(name, 1, 6)}/64")
-        if not name.startswith("lone"):
+        has_router = not name.startswith("lone")
+        gateway = address(name, 1) if has_router else None
+        yield Subnet(segment=name, prefix=f"{address(name, 0)}/24", gateway=gateway)
+        if has_router:
             yield RouterPort(router=name[:-2], segment=name, addresses=gateways)
 
 

@@ -14,16 +14,16 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip
 from typing import NamedTuple, TypeVar
 
 from isthmus.addresses import MULTICAST_BIT, Address
-from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment
+from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment, Subnet
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
-from tests.proof.verdicts import holds, mac_number
+from tests.proof.verdicts import holds, mac_number, numbered
 
 Interface = IPv4Interface | IPv6Interface
 _Row = TypeVar("_Row", bound=Row)
 
 _ECHO = {(4, 1, 8, 0), (6, 58, 128, 0)}
-_DHCP_CLIENT = (4, 17, 68, 67)
+_DHCP_CLIENT, _ALL = (4, 17, 68, 67), 0xFFFFFFFF
 _DHCP_SERVER = {(4, 17, 67), (6, 17, 547)}
 _NEIGHBOUR_DISCOVERY = range(133, 138)
 
@@ -45,6 +45,7 @@ class Layout:
         self.ports = {port.id: port for port in rows_of(Port, rows)}
         self.routers = {router.id: router for router in rows_of(Router, rows)}
         self.legs = rows_of(RouterPort, rows)
+        self._subnets = rows_of(Subnet, rows)
         self._segments = {segment.vsid: segment.id for segment in rows_of(Segment, rows)}
         self._router_of = {leg.segment: leg.router for leg in self.legs}
         self._gateways_of: dict[str, list[tuple[RouterPort, Interface]]] = {}
@@ -97,7 +98,7 @@ class Layout:
         service = its.family, its.protocol, its.source_port
         if "dhcp-guard" in port.guards and service in _DHCP_SERVER:
             return False
-        if self.host_of(port.id) is None or (*service, its.destination_port) == _DHCP_CLIENT:
+        if self.host_of(port.id) is None or self._is_for_host(port, frame):
             return False
         own_mac = frame.eth_src == mac_number(port.mac) or "mac-spoofing" in port.guards
         if own_mac and holds(port, its.family, its.source):
@@ -107,6 +108,20 @@ class Layout:
             frame.eth_src == mac_number(mac) and _is_inside(its.family, its.source, prefix)
             for prefix, mac in pairs
         )
+
+    def _is_for_host(self, port: Port, frame: Frame) -> bool:
+        """Whether the host answers it by DHCP, so that it goes nowhere: RFC 2131 section 4.1."""
+        its = frame.tuple
+        service = its.family, its.protocol, its.source_port, its.destination_port
+        if service != _DHCP_CLIENT or frame.eth_src != mac_number(port.mac):
+            return False
+        servers = {_ALL}
+        for subnet in self._subnets:
+            if subnet.segment == port.segment and port.dhcp_address:
+                network = ip_network(subnet.prefix)
+                if subnet.dhcp and ip_address(port.dhcp_address) in network:
+                    servers.add(numbered(subnet.gateway or str(network[1]))[1])
+        return len(servers) > 1 and its.destination in servers
 
     def asks_router(self, sender: Port, frame: Frame) -> bool:
         """Whether it is an echo request to an address of the router."""

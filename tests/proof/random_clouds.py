@@ -2,13 +2,20 @@
 """Clouds by chance, from a seed: a few ports under a few rule sets that speak of few things, so
 that rules meet, and ports under several sets are many; in every second one, sets of connections and
 of packets (stateless) stand on one port, and both kinds of rules in one set.
+
+Ports, sets, rules and groups have names like those that resources may have, among them names that
+are two others side by side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 
+from msgspec.structs import replace
+
 from isthmus.policy.rows import Port, Rule, RuleSet
+from tests.names import some_names
 from tests.proof.clouds import HOSTS, Cloud, Place, port
 
 PLACES = (
@@ -60,7 +67,43 @@ def random_cloud(seed: int) -> Cloud:
     places = tuple(
         Place(one.id, random.choice(HOSTS), number) for number, one in enumerate(ports, 1)
     )
-    return Cloud(tuple(ports), (*sets, *rules), places)
+    return _renamed(Cloud(tuple(ports), (*sets, *rules), places), Random(f"names {seed}"))
+
+
+def _renamed(cloud: Cloud, random: Random) -> Cloud:
+    """The same with names by chance. A set of a name that nothing has stays unknown."""
+    sets = [row.id for row in cloud.rules if isinstance(row, RuleSet)] + [MISSING_SET]
+    named = some_names(random, len(sets))
+    random.shuffle(named)
+    of_sets = dict(zip(sets, named, strict=True))
+    of_groups = dict(zip(GROUPS, some_names(random, len(GROUPS)), strict=True))
+    of_ports = dict(
+        zip((one.id for one in cloud.ports), some_names(random, len(cloud.ports)), strict=True)
+    )
+    rules = tuple(_renamed_rule(row, of_sets, of_groups, random) for row in cloud.rules)
+    ports = []
+    for one in cloud.ports:
+        entries = (entry.split(" ", 2) for entry in one.rule_sets)
+        holding = sorted(f"{level} {where} {of_sets[name]}" for level, where, name in entries)
+        groups = tuple(sorted(of_groups[group] for group in one.groups))
+        ports.append(replace(one, id=of_ports[one.id], rule_sets=tuple(holding), groups=groups))
+    places = tuple(place._replace(port=of_ports[place.port]) for place in cloud.places)
+    return Cloud(tuple(ports), rules, places)
+
+
+def _renamed_rule(
+    row: RuleSet | Rule, of_sets: Mapping[str, str], of_groups: Mapping[str, str], random: Random
+) -> RuleSet | Rule:
+    if isinstance(row, RuleSet):
+        return replace(row, id=of_sets[row.id])
+    return replace(
+        row,
+        rule_set=of_sets[row.rule_set],
+        # Numbered, so that no two of a set have one.
+        id=f"{random.choice(some_names(random, 5))} {row.id}",
+        source_groups=tuple(sorted(of_groups[group] for group in row.source_groups)),
+        destination_groups=tuple(sorted(of_groups[group] for group in row.destination_groups)),
+    )
 
 
 def _often(random: Random, chance: float) -> bool:

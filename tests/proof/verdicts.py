@@ -83,7 +83,7 @@ class Rules:
     def levels(self, port: Port, address: str) -> Iterator[list[str]]:
         """Names of the rule sets of each level that hold for an address of a port."""
         for level in ("subnet", "interface"):
-            entries = [entry.split(" ") for entry in port.rule_sets]
+            entries = [entry.split(" ", 2) for entry in port.rule_sets]
             names = [name for at, on, name in entries if at == level and on in ("*", address)]
             if names:
                 yield names

@@ -17,6 +17,7 @@ from isthmus.policy.rules import Level, merged
 from isthmus.reach.differences import Difference, cells, difference, shadowed
 from isthmus.reach.rulings import ICMP, ICMPV6, Packet, matches
 from isthmus.reach.world import World
+from tests.names import NAMES
 from tests.reach.cloud import port, rule, rule_set, world
 
 ALLOW, DENY = "allow", "deny"
@@ -225,7 +226,7 @@ PREFIXES = (
     *("198.51.100.0/24", "0.0.0.0/1", "fd00:1::/64", "fd00:1::4/128", "2001:db8::/32"),
     *("VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER"),
 )
-GROUPS = ("app", "db", "none")
+GROUPS = ("app", "app db", "none")
 RANGES = (
     "",
     "0-0",
@@ -260,7 +261,7 @@ def _rules(draw: st.DrawFn) -> Rule:
     has_ports, is_icmp = protocol in (6, 17, 132), protocol in (ICMP, ICMPV6)
     kind = draw(st.sampled_from((-1, 3, 8, 128))) if is_icmp else -1
     return rule(
-        draw(st.sampled_from("abcdefgh")),
+        draw(st.sampled_from("abcdefgh") | NAMES),
         draw(st.sampled_from((ALLOW, DENY))),
         priority=draw(st.integers(1, 5)),
         protocol=protocol,

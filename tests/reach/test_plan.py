@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import pytest
 
 from isthmus.policy.rows import Port, Router, Row
 from isthmus.reach.plan import Effect, Report, RowChange, plan
@@ -83,6 +84,25 @@ def test_a_new_member_of_a_group_is_what_lists_that_speak_of_it_gain() -> None:
     created = planned(before, (None, port("b", 7, groups=("app",))))
     assert created.added == ("red-b-7",)
     assert created.effects == (effect(("tcp 5432 from red-b-7",)),)
+
+
+@pytest.mark.parametrize(("name", "told"), [("any", '"any"'), ("the router", '"the router"')])
+def test_a_name_that_says_something_else_is_in_quotes(name: str, told: str) -> None:
+    by_group = rule("app", ALLOW, ports="22-22", source_groups=("app",))
+    member = msgspec.structs.replace(port("b", 7, groups=("app",)), id=name)
+    created = planned(world(WEB, CLOSED, by_group, port("b", 5, groups=("app",))), (None, member))
+    assert created.effects == (effect((f"tcp 22 from {told}",)),)
+
+
+def test_two_groups_are_not_the_one_of_both_names() -> None:
+    both = rule("r", ALLOW, ports="22-22", source_groups=("a and group b",))
+    each = rule("s", ALLOW, ports="23-23", source_groups=("a", "b"))
+    one = port("b", 5, groups=("a and group b",))
+    other = port("b", 6, groups=("a", "b"))
+    report = planned(world(WEB, CLOSED, one, other), (None, both), (None, each))
+    assert report.effects == (
+        effect(('tcp 22 from group "a and group b"', "tcp 23 from group a and group b")),
+    )
 
 
 def test_a_member_with_another_address_is_gained_and_lost() -> None:

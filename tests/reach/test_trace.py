@@ -103,6 +103,39 @@ def test_the_router_answers_echo_requests_and_nothing_else() -> None:
     assert found.verdict == DROPPED
 
 
+def dhcp(to: str, *rows: Row, source_port: int = 68) -> Trace:
+    return traced(Question(WEB.id, to, 17, 67, source_port), *rows)
+
+
+def test_the_host_answers_what_is_for_its_dhcp_and_nothing_else() -> None:
+    shut = rule_set("web", "deny", "deny")
+    web = under(WEB, "interface * web")
+    for to in ("10.0.1.1", "255.255.255.255"):
+        for rows in ((), (web, shut)):
+            found = dhcp(to, *rows)
+            assert (found.verdict, found.receiver, found.hosts) == (DELIVERED, "", ("h1",))
+            assert found.last.text == "h1 answers it by DHCP, as 10.0.1.1"
+    # Its server is that of its own subnet, and a client sends from port 68.
+    assert dhcp("10.0.2.1").last.reason == "no port has that address"
+    assert dhcp("10.0.1.1", source_port=67).last.reason == "no port has that address"
+    # Another guest may be a server, too: what is for it goes there, under rules.
+    assert dhcp("10.0.2.5").receiver == DB.id
+    assert ending(dhcp("10.0.2.5", web, shut))[:2] == (DROPPED, "default")
+
+
+def test_who_has_no_address_by_dhcp_is_not_answered() -> None:
+    none = msgspec.structs.replace(WEB, dhcp_address="")
+    assert dhcp("10.0.1.1", none).last.reason == "no port has that address"
+    unserved = Subnet(segment="red/a", prefix="10.0.1.0/24", gateway="10.0.1.1", dhcp=False)
+    assert dhcp("10.0.1.1", unserved).last.reason == "no port has that address"
+
+
+@pytest.mark.parametrize("to", ["255.255.255.255", "224.0.0.1", "ff02::1"])
+def test_what_is_for_many_is_not_followed(to: str) -> None:
+    with pytest.raises(Invalid, match="name a port or its address"):
+        traced(Question(WEB.id, to, 17, 53))
+
+
 def test_rules_hold_on_the_way_to_the_router() -> None:
     denied = rule(protocol=-1, direction="out", destination="AZURELOADBALANCER")
     web = under(WEB, "interface * web")

@@ -33,8 +33,8 @@ from tests.switches.policy_rows import (
     put,
 )
 
-PLACES = [("a", 4), ("a", 5), ("a", 6), ("b", 4)]
-"""Of ports: segment and number."""
+PLACES = {"db": ("a", 4), "web": ("a", 5), "db web": ("a", 6), "red": ("b", 4)}
+"""Of ports, by name: segment and number."""
 ADDRESSES = ("10.0.1.100", "10.0.1.111", "10.0.2.100", "fd00::100")
 VIRTUAL_MAC = "00:00:5e:00:01:07"
 PREFIXES = ("10.0.1.96/28", "10.0.1.100/32", "10.0.0.0/16", "fd00::/64", "fd00::100/128")
@@ -58,8 +58,8 @@ class Drawn(NamedTuple):
 @st.composite
 def drawn(draw: st.DrawFn) -> Drawn:
     ports, claims = [], []
-    for segment, number in PLACES:
-        plain = port("red", segment, number)
+    for name, place in PLACES.items():
+        plain = msgspec.structs.replace(port("red", *place), id=name)
         macs = st.sampled_from((plain.mac, VIRTUAL_MAC))
         pairs = draw(st.lists(st.tuples(st.sampled_from(MOSTLY), macs), min_size=1, max_size=3))
         given_it = tuple(sorted({f"{prefix} {mac}" for prefix, mac in pairs}))

@@ -17,6 +17,7 @@ from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
+from tests.names import NAMES
 from tests.switches.policy_rows import (
     claim,
     flow_texts,
@@ -189,7 +190,7 @@ def test_no_text_does_any_harm(text: str) -> None:
 
 _steps = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from("abcdef"), st.booleans()),
+        st.tuples(st.sampled_from("abcdef") | NAMES, st.booleans()),
         st.sampled_from(("follow", "release", "programmed", "restart")),
     ),
     max_size=40,

@@ -6,6 +6,7 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple, cast
 
 import msgspec
@@ -30,6 +31,7 @@ from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter,
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.wire import oxm
+from tests.names import NAMES
 from tests.switches.policy_rows import (
     NETWORKS,
     SEGMENTS,
@@ -61,7 +63,14 @@ def _place(row: Input) -> _Place:
     return _Place(type(row), row.iface_id if isinstance(row, LocalPort) else row.key)
 
 
-PORTS = [port(n, s, number) for n in NETWORKS for s in SEGMENTS for number in (4, 5)]
+NAMES_OF_PORTS = ("db", "web", "db web", "1 in db", "2 in db", "plain 1 in db", "red", "red-b-5")
+PORTS = [
+    msgspec.structs.replace(port(n, s, number), id=name)
+    for name, (n, s, number) in zip(
+        NAMES_OF_PORTS, product(NETWORKS, SEGMENTS, (4, 5)), strict=True
+    )
+]
+"""Called as lists of rules, networks and other ports may be."""
 HOSTS = tuple(SPEAKS)
 
 _GROUND: list[Input] = [
@@ -105,29 +114,30 @@ def _variants(of: Port) -> st.SearchStrategy[Port]:
                 (),
                 ("interface * web",),
                 ("subnet {} db", "interface * web"),
-                ("interface {} db", "interface {} web", "subnet {} open"),
+                ("interface {} db", "interface {} web", "subnet {} db web"),
+                ("interface * db web",),
             )
         ).map(lambda entries: tuple(entry.format(of.addresses[0]) for entry in entries)),
-        st.sampled_from(((), ("red",), ("blue", "red"))),
+        st.sampled_from(((), ("red",), ("blue", "red"), ("blue red",))),
     )
 
 
 _rule_sets = st.builds(
     RuleSet,
-    id=st.sampled_from(("web", "db", "open")),
+    id=st.sampled_from(("web", "db", "db web")),
     in_default=st.sampled_from(("allow", "deny")),
     out_default=st.sampled_from(("allow", "deny")),
 )
 _rules = st.builds(
     Rule,
-    rule_set=st.sampled_from(("web", "db")),
-    id=st.sampled_from(("r1", "r2", "r3")),
+    rule_set=st.sampled_from(("web", "db", "db web")),
+    id=st.sampled_from(("r1", "r2", "web/r1")) | NAMES,
     direction=st.sampled_from(("in", "out")),
     priority=st.sampled_from((100, 200)),
     action=st.sampled_from(("allow", "deny")),
     protocol=st.sampled_from((-1, 6, 17)),
     source=st.sampled_from(("", "10.0.1.0/24", "fd00::/64", "VIRTUALNETWORK")),
-    source_groups=st.sampled_from(((), (), ("red",), ("blue", "red"))),
+    source_groups=st.sampled_from(((), (), ("red",), ("blue", "red"), ("blue red",))),
     destination_groups=st.sampled_from(((), ("blue",))),
     destination_ports=st.sampled_from(("", "80-80", "1000-2001")),
 )

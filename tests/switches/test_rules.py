@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
-from isthmus.switches.ovs.facts import LocalPort, Problem, Refused
+from isthmus.switches.ovs.facts import LocalPort, Problem, Refused, Whole
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.rules import masks
@@ -234,7 +234,7 @@ def test_a_rule_set_that_is_not_known_lets_nothing_pass_and_is_named() -> None:
 def test_a_refused_list_closes_and_opens_again() -> None:
     engine = host(RuleSet(id="web"), rule())
     names = {key for key in engine.rows(Programmed) if isinstance(key, FlowKey)}
-    put_key = "1 in web"
+    put_key = Whole("list", "1 in web")
     engine.put(Refused, put_key, Refused("the switch refuses a flow: X"))
     engine.settle()
     assert problems(engine) == {

@@ -97,6 +97,14 @@ def test_what_comes_back_is_answered_and_what_the_agent_answers_goes_up() -> Non
     assert read(_ending("80. icmp, priority 120", "    IN_PORT"), "3").outcome == "answered"
     up = _ending("20. udp, priority 200", "    controller(userdata=01)")
     assert read(up, "3").outcome == "controller"
+    # What is dropped while somebody watches, and what is heard on its way, is not answered.
+    for userdata, after, outcome in (
+        ("04", "    drop", "dropped"),
+        ("03", "    output:4", "port"),
+        ("02", "    goto_table:10", "dropped"),
+    ):
+        heard = _ending("10. priority 1", f"    controller(userdata={userdata})", after)
+        assert read(heard, "3").outcome == outcome
 
 
 def test_a_drop_is_where_the_last_flow_was_or_none() -> None:

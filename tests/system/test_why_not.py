@@ -207,7 +207,7 @@ def decided(told: Resource) -> str:
     by_default = re.search(r"denied by default of (.*), of its", last["text"])
     if last["reason"] == "default":
         assert by_default is not None, last
-        return f"default of {by_default[1].replace(', ', ' ')}"
+        return f"default of {by_default[1]}"
     return ""
 
 

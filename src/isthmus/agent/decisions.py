@@ -15,6 +15,7 @@ from isthmus.switches.ovs.pipeline import (
     unit_cookie,
     unit_of_cookie,
 )
+from isthmus.switches.ovs.rules import flows_name
 from isthmus.wire import oxm
 from isthmus.wire.openflow_replies import InstalledFlow
 
@@ -52,19 +53,19 @@ def decisions(state: HostState) -> dict[int, Decision]:
 
 def _decisions(state: HostState) -> Iterator[tuple[int, Decision]]:
     for compiled in state.engine.rows(Compiled).values():
-        name, sets = compiled.profile.name, compiled.profile.sets
-        direction = compiled.profile.direction
+        profile, sets = compiled.profile, compiled.profile.sets
+        direction = profile.direction
         found = state.engine.rows(RuleSet).get(sets[0])
         default = "allow" if compiled.level.allow_by_default else "deny"
         origin = found.origin if found is not None else ""
         for level in ("interface", "subnet"):
             yield (
-                unit_cookie("rule_flows", f"{name} {level} default"),
-                Decision(" ".join(sets), "", direction, level, default, origin),
+                unit_cookie("rule_flows", flows_name(profile, level)),
+                Decision(", ".join(sets), "", direction, level, default, origin),
             )
             for rule in compiled.level.rules:
                 yield (
-                    unit_cookie("rule_flows", f"{name} {level} {rule.rule_set}/{rule.id}"),
+                    unit_cookie("rule_flows", flows_name(profile, level, rule)),
                     Decision(*(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)),
                 )
 

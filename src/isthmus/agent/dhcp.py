@@ -7,13 +7,14 @@ state: any host gives a guest the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network
 
 from isthmus.addresses import Mac, parse_mac
-from isthmus.derive.engine import Engine, Index, Key
+from isthmus.derive.engine import Engine
+from isthmus.policy.dhcp import LIMITED_BROADCAST, server_address, subnet_of
 from isthmus.policy.rows import Port, Segment, Subnet
 from isthmus.switches.ovs.facts import Ground
+from isthmus.switches.ovs.ground import SUBNETS_BY_SEGMENT
 from isthmus.wire import dhcp
 from isthmus.wire.dhcp import Kind, Reply, Request, Route
 from isthmus.wire.ethernet import (
@@ -31,34 +32,22 @@ from isthmus.wire.ethernet import (
     parse_udp,
 )
 
-_LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 _DEFAULT = IPv4Network("0.0.0.0/0")
 
 SERVER_MAC = Mac(0x020000000001)
 """Source of answers on a segment without a router, whose MAC address it would else be."""
 
 
-def _segment_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Subnet)
-    return (row.segment,)
-
-
-SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
-
-
 def surroundings(engine: Engine, port: Port) -> tuple[Segment, Subnet, Ground] | None:
-    """The segment of a port and the subnet of its DHCP address, if they are known. `engine` has
+    """The segment of a port and the subnet that it is served in, if they are known. `engine` has
     `SUBNETS_BY_SEGMENT`."""
     segment = engine.rows(Segment).get(port.segment)
     ground = engine.rows(Ground).get(port.segment)
-    if segment is None or ground is None or not port.dhcp_address:
+    keys = sorted(engine.entry(SUBNETS_BY_SEGMENT, port.segment), key=repr)
+    subnet = subnet_of(port, (engine.rows(Subnet)[key] for key in keys))
+    if segment is None or ground is None or subnet is None:
         return None
-    address = ip_address(port.dhcp_address)
-    for key in engine.entry(SUBNETS_BY_SEGMENT, port.segment):
-        subnet = engine.rows(Subnet).get(key)
-        if subnet is not None and address in ip_network(subnet.prefix):
-            return segment, subnet, ground
-    return None
+    return segment, subnet, ground
 
 
 def answer_frame(
@@ -71,8 +60,8 @@ def answer_frame(
     ethernet = parse_ethernet(frame)
     datagram = parse_udp(parse_ipv4(ethernet.payload).payload)
     request = dhcp.parse(datagram.payload)
-    # Port security has checked the frame's source; a message for somebody else is a forged one, or
-    # a relay's, and guests are no relays.
+    # The switch has checked that the frame is the guest's; a message for somebody else is a forged
+    # one, or a relay's, and guests are no relays.
     if request.chaddr != parse_mac(port.mac) or request.giaddr is not None:
         return None
     reply = answer(request, port, segment, subnet)
@@ -106,13 +95,6 @@ def answer(request: Request, port: Port, segment: Segment, subnet: Subnet) -> Re
             return _grant(Kind.ACK, request, None, port, segment, subnet)
         case _:
             return None
-
-
-def server_address(subnet: Subnet) -> IPv4Address:
-    """What the server calls itself: the gateway, or where there is none the lowest address."""
-    if subnet.gateway is not None:
-        return IPv4Address(subnet.gateway)
-    return IPv4Network(subnet.prefix).network_address + 1
 
 
 def _grant(
@@ -157,9 +139,9 @@ def _frame(reply: Reply, server_mac: Mac) -> bytes:
     asks for broadcast.
     """
     to = reply.ciaddr or reply.yiaddr
-    destination, mac = (to, reply.chaddr) if to is not None else (_LIMITED_BROADCAST, BROADCAST)
+    destination, mac = (to, reply.chaddr) if to is not None else (LIMITED_BROADCAST, BROADCAST)
     if reply.broadcast:
-        destination, mac = _LIMITED_BROADCAST, BROADCAST
+        destination, mac = LIMITED_BROADCAST, BROADCAST
     payload = Udp(dhcp.SERVER_PORT, dhcp.CLIENT_PORT, dhcp.build(reply))
     udp = build_udp(payload, reply.server_id, destination)
     packet = IPv4(reply.server_id, destination, PROTOCOL_UDP, udp)

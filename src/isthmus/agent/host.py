@@ -15,9 +15,8 @@ import msgspec
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
-from isthmus.agent.dhcp import SUBNETS_BY_SEGMENT
 from isthmus.agent.pairs import Pairs
-from isthmus.agent.refusals import Refusals
+from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
 from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine, Index, Key
@@ -32,8 +31,6 @@ from isthmus.policy.rows import (
     Probe,
     Query,
     Row,
-    Rule,
-    RuleSet,
 )
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import (
@@ -88,7 +85,7 @@ class HostState:
         self.identity = identity
         self.engine = Engine(
             (*scope.UNITS, *program.UNITS),
-            (*scope.INDEXES, *program.INDEXES, PROBLEMS_BY_PORT, SUBNETS_BY_SEGMENT),
+            (*scope.INDEXES, *program.INDEXES, PROBLEMS_BY_PORT),
             (*scope.TABLES, *program.TABLES),
         )
         self.claims: dict[str, Stored[Claim]] = {}
@@ -151,7 +148,7 @@ class HostState:
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
-                elif isinstance(row, Rule | RuleSet | Port):
+                elif isinstance(row, MAY_MEND):
                     self.refusals.try_again()
                 self.engine.put(type(row), row.key, new)
 
@@ -232,6 +229,8 @@ class HostState:
         """Derive. `whole`: all that is in scope has been read, so that numbers nobody wants may be
         given up."""
         self.numbers.follow(self.engine, release=whole)
+        while self.refusals.contradictions():
+            self.numbers.follow(self.engine, release=whole)
         for table in (Port, Location, Problem):
             for change in self.engine.changes(table):
                 row = change.new or change.old
@@ -376,9 +375,12 @@ class HostState:
     # -- look-ups ----------------------------------------------------------------------------------
 
     def local_port(self, port: Port) -> LocalPort | None:
-        """The interface that names the port."""
+        """The interface that names the port, as `location` has it."""
         rows = self.engine.rows(LocalPort)
-        return rows.get(port.id) or (rows.get(port.profile_id) if port.profile_id else None)
+        found = rows.get(port.id)
+        if found is None and port.profile_id not in self.engine.rows(Port):
+            found = rows.get(port.profile_id)
+        return found
 
     def port_behind(self, ofport: int) -> Port | None:
         """The port that an OpenFlow port is."""

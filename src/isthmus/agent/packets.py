@@ -77,9 +77,6 @@ class PacketAnswers:
             self.counters.dhcp_ignored += 1
             return
         segment, subnet, ground = around
-        if not subnet.dhcp:
-            self.counters.dhcp_ignored += 1
-            return
         try:
             mac = ground.router_mac or SERVER_MAC
             frame = answer_frame(packet.packet, port, segment, subnet, mac)

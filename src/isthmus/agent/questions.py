@@ -29,7 +29,14 @@ from isthmus.errors import Invalid, IsthmusError
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import Location
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_cookie
+from isthmus.switches.ovs.pipeline import (
+    FlowKey,
+    Programmed,
+    Stage,
+    flow,
+    unit_cookie,
+    unit_of_cookie,
+)
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
 from isthmus.wire.openflow_text import flow_text
@@ -132,7 +139,7 @@ async def _port(port_id: str, state: HostState, connection: Connection) -> Resul
         "state": None if status is None else status.state,
         "detail": "" if status is None else status.detail,
         "flows": [_shown(found) for found in sorted(installed, key=lambda f: (f.table, f.match))],
-        "missing": [flow_text(lacking) for lacking in _missing(port_id, state, installed)],
+        "missing": [flow_text(lacking) for lacking in missing_flows(port_id, state, installed)],
     }
 
 
@@ -145,7 +152,7 @@ def _shown(found: InstalledFlow) -> Result:
     }
 
 
-def _missing(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:
+def missing_flows(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:
     """Flows of the program that the switch does not have."""
     have = {(f.table, f.priority, f.match, f.cookie) for f in installed}
     lacking = []
@@ -153,6 +160,8 @@ def _missing(port_id: str, state: HostState, installed: Sequence[InstalledFlow])
         for item in state.engine.given(unit, port_id):
             if isinstance(item.key, FlowKey) and isinstance(item.value, Programmed):
                 wanted = flow(item.key, item.value)
+                if unit_of_cookie(wanted.cookie) != unit_cookie(unit, port_id):
+                    continue  # another port gives the same flow, and it is under that one's name
                 if (wanted.table, wanted.priority, wanted.match, wanted.cookie) not in have:
                     lacking.append(wanted)
     return lacking

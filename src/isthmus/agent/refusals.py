@@ -1,32 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flows that the switch did not take, and what follows for the ports that they belong to: pure.
+"""What a switch cannot have as policy says, and what follows for its ports: pure.
 
-The port shows what was refused. Where a flow of rules is missing, or of what a port may send and
-receive, nothing passes until policy changes: the list of rules or the port is *closed* (a `Refused`
-row, from which the program follows).
+Flows that the switch did not take, and rows of the program that two parts of the policy say
+differently. The port shows it. Where it is of rules, or of what a port may send and receive,
+nothing passes until policy changes: the list of rules or the port is *closed* (a `Refused` row,
+from which the program follows).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.derive.engine import Engine, Key
-from isthmus.policy.rows import Port
-from isthmus.switches.ovs.facts import Refused
-from isthmus.switches.ovs.filters import Compiled
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed
+from isthmus.derive.engine import Engine, Key, Table
+from isthmus.policy.rows import Port, Router, RouterPort, Rule, RuleSet, Segment
+from isthmus.switches.ovs.facts import Refused, Whole
+from isthmus.switches.ovs.filters import Compiled, Profile
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.wire.openflow import Flow
+
+_OF_PORTS = frozenset(("local_flows", "place", "membership"))
+"""Units whose calls are those of ports."""
+
+MAY_MEND = (Port, Router, RouterPort, Rule, RuleSet, Segment)
+"""Rows with whose change something else may follow than what could not be had."""
+
+MOST_TOLD = 10
+"""Of contradictions: who mends these will see the others."""
 
 
 class Refusals:
-    """What one host's switch has refused of the engine's program."""
+    """What one host's switch cannot have of the engine's program."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.errors: dict[FlowKey, str] = {}
         """Flows that the switch did not take, and its words."""
-        self._closed: set[Key] = set()
-        """Lists of rules and ports of which the switch refuses a flow."""
+        self.told: tuple[str, ...] = ()
+        """What parts of the policy say differently, for the operator."""
+        self._closed: set[Whole] = set()
+        """Lists of rules and ports that are not whole."""
 
     def take(self, refusals: Iterable[tuple[Flow, str]]) -> tuple[bool, set[str]]:
         """Whether something is closed for them that was not, and the ports that show them."""
@@ -38,15 +50,40 @@ class Refusals:
                 continue
             unit, name = giver
             self.errors[key] = error
-            for broken in self._broken_by(unit, name):
-                if broken in self._closed:
-                    continue
-                self._engine.put(Refused, broken, Refused(f"the switch refuses a flow: {error}"))
-                self._closed.add(broken)
-                closed = True
-            if name in self._engine.rows(Port):
+            closed |= self._close(
+                self._broken_by(unit, name), f"the switch refuses a flow: {error}"
+            )
+            if unit in _OF_PORTS:
                 ports.add(str(name))
         return closed, ports
+
+    def contradictions(self) -> bool:
+        """Look for what has come to be said differently by several; True if something is closed for
+        it that was not. Cost: what is disputed, and nothing where that is as before."""
+        if not self._engine.conflicts_changed():
+            return False
+        told: list[str] = []
+        closed = False
+        for table, key in sorted(self._engine.conflicts(), key=repr):
+            givers = self._engine.givers(table, key)
+            if not _is_contradiction(givers):
+                continue
+            calls = " and ".join(dict.fromkeys(f"{unit} of {name}" for unit, name, _ in givers))
+            told.append(f"{_row_text(table, key)} is not the same by {calls}")
+            broken = [Whole("list", str(key))] if table is Profile else []
+            if table is Programmed:
+                broken = [one for unit, name, _ in givers for one in self._broken_by(unit, name)]
+            closed |= self._close(broken, f"policy contradicts itself: {told[-1]}")
+        self.told = tuple(told[:MOST_TOLD])
+        return closed
+
+    def _close(self, wholes: Iterable[Whole], detail: str) -> bool:
+        """Whether one of them was not closed."""
+        news = [one for one in dict.fromkeys(wholes) if one not in self._closed]
+        for whole in news:
+            self._engine.put(Refused, whole, Refused(detail))
+        self._closed.update(news)
+        return bool(news)
 
     def forget(self, key: FlowKey) -> None:
         """The flow is not wanted any more."""
@@ -54,23 +91,38 @@ class Refusals:
 
     def try_again(self) -> None:
         """What was refused may be taken now: rules have changed, or the switch is another."""
-        for name in self._closed:
-            self._engine.put(Refused, name, None)
+        for whole in self._closed:
+            self._engine.put(Refused, whole, None)
         self._closed.clear()
 
     def of_port(self, port_id: str) -> Iterator[str]:
         """The switch's words about each flow of a port that it did not take."""
         for key, error in self.errors.items():
             giver = self._engine.giver(Programmed, key)
-            if giver is not None and giver[1] == port_id:
+            if giver is not None and giver[0] in _OF_PORTS and giver[1] == port_id:
                 yield error
 
-    def _broken_by(self, unit: str, name: Key) -> list[Key]:
+    def _broken_by(self, unit: str, name: Key) -> list[Whole]:
         """The lists of rules, or the port, that are not whole without a flow of that call."""
-        if unit in ("rule_flows", "local_flows"):
-            return [name]
+        if unit == "local_flows":
+            return [Whole("port", str(name))]
+        if unit == "rule_flows":
+            return [Whole("list", str(name))]
         if unit != "membership":
             return []
         # A member that is not known could be one whom a rule denies.
         compiled = self._engine.rows(Compiled).values()
-        return [one.profile.name for one in compiled if one.speaks_of_groups]
+        return [Whole("list", one.profile.name) for one in compiled if one.speaks_of_groups]
+
+
+def _is_contradiction(givers: Iterable[tuple[str, Key, object]]) -> bool:
+    """Flows that do the same are no contradiction, whosever they are: ports may share an address
+    pair."""
+    said = [value for _, _, value in givers]
+    return len({one.instructions if isinstance(one, Programmed) else one for one in said}) > 1
+
+
+def _row_text(table: Table, key: Key) -> str:
+    if isinstance(key, FlowKey):
+        return f"a flow of {Stage(key.table).name}"
+    return f"{table.__name__} {key}"

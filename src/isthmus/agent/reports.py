@@ -48,7 +48,7 @@ def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str
     """`problems` of the switch and those of the state: sentences for the operator. What is wrong
     with one port is in its own status."""
     host, engine = state.identity.host, state.engine
-    found = [*problems]
+    found = [*problems, *state.refusals.told]
     if host not in engine.rows(Host):
         found.append(f"no server is called {host}: peers ignore this host until one is")
     found += [

@@ -32,6 +32,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.policy.rules import AppliedSet
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
 
@@ -92,7 +93,7 @@ def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
         yield Item(LocalSegment, port.segment, LocalSegment(port.segment))
         yield Item(InScope, port.segment, InScope(port.segment))
         for entry in port.rule_sets:
-            name = entry.split(" ", 2)[2]
+            name = AppliedSet.parse(entry).rule_set
             yield Item(RulesInScope, name, RulesInScope(name))
 
 

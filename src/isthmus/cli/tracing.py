@@ -140,5 +140,7 @@ def _outcome(passage: Told) -> str:
             return f"into the tunnel to {passage['peer']}"
         case "answered":
             return "answered by the router"
+        case "controller":
+            return "answered by the host's DHCP"
     decision = passage["decision"]
     return f"dropped at {passage['stage']}{' by ' + decision if decision else ''}"

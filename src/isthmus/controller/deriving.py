@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Never
 
 from isthmus.controller.leadership import HEARTBEAT_S, Watch
@@ -30,6 +30,16 @@ PAUSE_S = 0.2
 AUDIT_CALLS = 20
 """How many unit calls are checked against what is held, each `AUDIT_S`."""
 AUDIT_S = 60.0
+
+
+def faults(engine: Engine) -> Iterator[str]:
+    """What derivation could not do, and the rows that several resources say differently, of which
+    one holds: for the operator."""
+    for (name, key), error in engine.failures.items():
+        yield f"{name} {key}: {error!r}"
+    for table, row_key in sorted(engine.conflicts(), key=repr):
+        calls = " and ".join(f"{name} of {key}" for name, key, _ in engine.givers(table, row_key))
+        yield f"{table.__name__} {row_key} is not the same by {calls}: the first of them holds"
 
 
 class Deriving:

@@ -10,6 +10,7 @@ import msgspec
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.rows import Port, Row
+from isthmus.policy.rules import AppliedSet
 from isthmus.reach.world import World
 
 
@@ -42,7 +43,7 @@ def _policy_of(world: World, port: Port | None) -> Iterator[Row]:
         yield leg
         if leg.router in world.routers:
             yield world.routers[leg.router]
-    for name in sorted({entry.rpartition(" ")[2] for entry in port.rule_sets}):
+    for name in sorted({AppliedSet.parse(entry).rule_set for entry in port.rule_sets}):
         if name in world.rule_sets:
             yield world.rule_sets[name]
         rules = world.rules_by_set.get(name, ())

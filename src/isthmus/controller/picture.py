@@ -22,6 +22,7 @@ from isthmus.policy.rows import (
     PortStatus,
     Row,
 )
+from isthmus.policy.rules import AppliedSet
 
 Observed = TypeVar("Observed", Claim, PortStatus)
 
@@ -107,7 +108,7 @@ class Picture:
                 self.ports[row.id] = row
                 self._port_by_profile[row.profile_id] = row.id
                 for entry in row.rule_sets:
-                    self._ports_by_rule_set[entry.rpartition(" ")[2]].add(row.id)
+                    self._ports_by_rule_set[AppliedSet.parse(entry).rule_set].add(row.id)
             case Host():
                 self.hosts[row.id] = row
             case HostStatus():
@@ -144,7 +145,7 @@ class Picture:
 
     def _forget_rule_sets(self, row: Port) -> None:
         for entry in row.rule_sets:
-            self._ports_by_rule_set[entry.rpartition(" ")[2]].discard(row.id)
+            self._ports_by_rule_set[AppliedSet.parse(entry).rule_set].discard(row.id)
 
     def _forget_told(self, row: PortStatus) -> None:
         before = self.statuses_by_port.get(row.port, {}).get(row.host)

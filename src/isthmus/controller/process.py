@@ -20,7 +20,7 @@ from isthmus.api.certificate_checks import trust
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
-from isthmus.controller.deriving import Deriving
+from isthmus.controller.deriving import Deriving, faults
 from isthmus.controller.insight import Insight, StoreHealth
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
@@ -268,10 +268,7 @@ class Controller:
             "here": self.deriving.is_deriver,
             "pending": self.deriving.pending,
             "problem": self.deriving.problem,
-            "failures": [
-                f"{unit} {key}: {error!r}"
-                for (unit, key), error in self.deriving.engine.failures.items()
-            ],
+            "failures": list(faults(self.deriving.engine)),
         }
         return deriving
 

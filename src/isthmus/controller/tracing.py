@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from isthmus.addresses import Address
+from isthmus.addresses import Address, mac_text
 from isthmus.controller.asking import Asking
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.dhcp import LIMITED_BROADCAST
 from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
+from isthmus.wire.ethernet import BROADCAST
 
 _NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
 _PACKET_FIELDS = (
@@ -68,7 +70,7 @@ class Tracing:
             host, question = following
         last = passages[-1].answer
         delivered = (last.get("outcome") == "port" and bool(last.get("port"))) or (
-            last.get("outcome") == "answered"
+            last.get("outcome") in ("answered", "controller")
         )
         return {
             "verdict": DELIVERED if delivered else DROPPED,
@@ -95,6 +97,8 @@ def first_hop(world: World, found: Trace) -> str:
     """The MAC address to which the sender's guest sends the packet: a neighbour's or the
     router's."""
     packet, sender = found.packet, world.ports[found.sender]
+    if packet.destination == LIMITED_BROADCAST:
+        return mac_text(BROADCAST)
     domain = world.domains.get(sender.segment, "")
     router = world.routers.get(domain)
     on_link = world.subnet_of(sender.segment, packet.destination) is not None

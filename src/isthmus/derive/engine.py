@@ -115,6 +115,7 @@ class Engine:
         self._given: dict[Call, list[tuple[Rows, Key]]] = {}
         self._reads: dict[Call, _Noted] = {}
         self._level = -1
+        self._elected = False
         self._reader = Read(self._tables, self._by_index)
         self.failures: dict[tuple[str, Key], Exception] = {}
         """Calls that raised when last run: what they gave before stands."""
@@ -181,6 +182,20 @@ class Engine:
     def conflicts(self) -> set[tuple[Table, Key]]:
         """Derived rows on whose value several calls disagree."""
         return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}
+
+    def conflicts_changed(self) -> bool:
+        """Whether any row has come to be disputed, or not, or otherwise, since this was asked."""
+        elected, self._elected = self._elected, False
+        return elected
+
+    def givers(self, table: Table, key: Key) -> list[tuple[str, Key, object]]:
+        """The unit and the key of each call that gives a derived row that several give, and what it
+        gives; in the order in which one of them is chosen."""
+        more = self._tables[table].more.get(key, {})
+        return [
+            (self._units[call.level].name, call.key, more[call])
+            for call in sorted(more, key=_order)
+        ]
 
     def giver(self, table: Table, key: Key) -> tuple[str, Key] | None:
         """The unit and the key of the call that gave a derived row; of several that agree, the
@@ -316,6 +331,7 @@ class Engine:
         """Among givers that disagree, the earliest in (unit, key) order decides, whatever order
         they came in.
         """
+        self._elected = True
         more = rows.more[key]
         winner = min(more, key=_order)
         rows.derived_by[key] = winner

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from isthmus.policy.joined import joined
+
 PORT = "port"
 """All of it."""
 
@@ -19,7 +21,7 @@ def address_word(address: str, family: int) -> str:
 def list_word(direction: str, sets: Iterable[str]) -> str:
     """The connections that these rule sets, at one level together, rule on; `direction` is in or
     out."""
-    return " ".join((direction, *sorted(sets)))
+    return joined(direction, *sorted(sets))
 
 
 def domain_word(rdid: int) -> str:

@@ -21,7 +21,7 @@ from ipaddress import (
     ip_network,
     summarize_address_range,
 )
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from isthmus.policy.rows import Rule, RuleSet
 
@@ -33,6 +33,23 @@ KEYWORDS = frozenset((VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER))
 EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 Network = IPv4Network | IPv6Network
+
+
+class AppliedSet(NamedTuple):
+    """One of `Port.rule_sets`: a rule set that holds at a level for one of the port's addresses, or
+    for all."""
+
+    level: str
+    address: str
+    rule_set: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The name comes last, for it may hold spaces."""
+        return cls(*text.split(" ", 2))
+
+    def holds_for(self, address: str) -> bool:
+        return self.address in ("*", address)
 
 
 class Level(NamedTuple):

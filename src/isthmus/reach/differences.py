@@ -21,7 +21,7 @@ from isthmus.addresses import Address, parse_address
 from isthmus.policy.rows import Rule
 from isthmus.policy.rules import KEYWORDS, Level, networks, span
 from isthmus.reach.rulings import ICMP, ICMPV6, WITH_PORTS, Packet, matches
-from isthmus.reach.world import World
+from isthmus.reach.world import World, spoken
 
 MOST_CELLS = 50_000
 """Of one list: more would take longer than anybody waits."""
@@ -367,7 +367,7 @@ def _members_text(
 ) -> str:
     """Those that always are in the same groups by these; others, who come or go, by name."""
     if len(set(groups)) == 1:
-        return " and ".join(f"group {group}" for group in sorted(groups[0]))
+        return " and ".join(f"group {spoken(group)}" for group in sorted(groups[0]))
     names = dict.fromkeys(
         next(filter(None, (world.owner_of(text, domain) for world in worlds)), text)
         for text in texts

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
-from isthmus.policy.rules import KEYWORDS, Level, merged
+from isthmus.policy.rules import KEYWORDS, AppliedSet, Level, merged
 from isthmus.reach.differences import difference, shadowed
 from isthmus.reach.world import World
 
@@ -97,10 +97,9 @@ def lists_of(world: World, port: Port) -> Iterator[tuple[Place, ListKey]]:
     domain = world.domains.get(port.segment, "")
     sets: dict[tuple[str, str], set[str]] = defaultdict(set)
     for address in port.addresses:
-        for entry in port.rule_sets:
-            level, where, name = entry.split(" ", 2)
-            if where in ("*", address):
-                sets[level, address].add(name)
+        for one in map(AppliedSet.parse, port.rule_sets):
+            if one.holds_for(address):
+                sets[one.level, address].add(one.rule_set)
     for (level, address), names in sets.items():
         for direction in ("in", "out"):
             key = ListKey(domain, direction, tuple(sorted(names)))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from isthmus.addresses import Address
 from isthmus.policy.closed import list_word
 from isthmus.policy.rows import Port, Rule
-from isthmus.policy.rules import Level, merged, networks, span
+from isthmus.policy.rules import AppliedSet, Level, merged, networks, span
 from isthmus.reach.world import World
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
@@ -77,16 +77,9 @@ def applied(world: World, port: Port, address: str, direction: str) -> Iterator[
     address of the port is under the rules of the first one of its family."""
     own = own_address(port, address)
     closed = closed_of(world, port)
+    holding = [one for one in map(AppliedSet.parse, port.rule_sets) if one.holds_for(own)]
     for name in LEVELS[direction]:
-        sets = tuple(
-            sorted(
-                {
-                    one
-                    for level, where, one in (entry.split(" ", 2) for entry in port.rule_sets)
-                    if level == name and where in ("*", own)
-                }
-            )
-        )
+        sets = tuple(sorted({one.rule_set for one in holding if one.level == name}))
         if not sets:
             continue
         known = [world.rule_sets[one] for one in sets if one in world.rule_sets]

@@ -14,13 +14,22 @@ from typing import NamedTuple
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
 from isthmus.policy.closed import PORT, address_word, domain_word
+from isthmus.policy.dhcp import (
+    CLIENT_PORT,
+    LIMITED_BROADCAST,
+    SERVER_PORT,
+    server_address,
+    subnet_of,
+)
 from isthmus.policy.rows import Claim, Port
 from isthmus.reach.rulings import (
     ICMP,
     ICMPV6,
+    UDP,
     WITH_HANDSHAKE,
     Packet,
     Ruling,
+    closed_of,
     forbids_something,
     leading,
     own_address,
@@ -75,6 +84,11 @@ def trace(world: World, question: Question) -> Trace:
     """Raises NotFound for a name that is no port, Invalid for what cannot be sent."""
     sender = port_named(world, question.source)
     packet = packet_of(world, sender, question)
+    if _is_for_many(packet.destination) and _dhcp_server(world, sender, packet) is None:
+        raise Invalid(
+            f"{packet.destination} is for many, and a trace follows one packet: name a port or its"
+            " address"
+        )
     steps, receiver, hosts = [], "", []
     for step, port, host in _follow(world, sender, packet):
         steps.append(step)
@@ -143,6 +157,11 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield _drop(sender.id, _nowhere(world, sender), "port down", sender.origin), "", ""
         return
     yield Step(sender.id, True, f"sends from {packet.source}, on {claim.host}"), "", claim.host
+    server = _dhcp_server(world, sender, packet)
+    if server is not None and PORT not in closed_of(world, sender):
+        # Before any rule, and whatever else of the port is closed, as switches do.
+        yield Step(sender.id, True, f"{claim.host} answers it by DHCP, as {server}"), "", ""
+        return
     for trouble in _troubles(world, sender, packet.source, packet.destination):
         yield trouble, "", ""
         if not trouble.passes:
@@ -181,6 +200,21 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
             return
     yield Step(receiver.id, True, f"receives it as {packet.destination}, on {there.host}"), "", ""
     yield from ((step, "", "") for step in _answer(world, sender, receiver, packet))
+
+
+def _dhcp_server(world: World, sender: Port, packet: Packet) -> Address | None:
+    """What the sender's host calls itself, where it answers the packet by DHCP."""
+    if packet[0] != UDP or packet[3:] != (CLIENT_PORT, SERVER_PORT):
+        return None
+    subnet = subnet_of(sender, world.subnets_by_segment.get(sender.segment, ()))
+    if subnet is None:
+        return None
+    server = server_address(subnet)
+    return server if packet.destination in (LIMITED_BROADCAST, server) else None
+
+
+def _is_for_many(destination: Address) -> bool:
+    return destination == LIMITED_BROADCAST or destination.is_multicast
 
 
 def _find(world: World, sender: Port, packet: Packet) -> Step:

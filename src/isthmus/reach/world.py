@@ -152,8 +152,13 @@ class World:
         """Whose an address is, for people: a port's, or the router's."""
         port = self.at_address.get((domain, address))
         if port is not None:
-            return port.id
+            return spoken(port.id)
         return "the router" if address in self.gateways(domain) else ""
+
+
+def spoken(name: str) -> str:
+    """A name in a sentence: in quotes, which no name holds, where it could be read otherwise."""
+    return f'"{name}"' if " " in name or name == "any" else name
 
 
 def _by(rows: Iterable[R], key: Callable[[R], K]) -> dict[K, list[R]]:

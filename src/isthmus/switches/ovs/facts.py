@@ -133,9 +133,17 @@ class Watching(NamedTuple):
     rate_pps: int
 
 
+class Whole(NamedTuple):
+    """What is enforced as a whole or closed: `kind` is list or port, `name` the profile's or the
+    port's."""
+
+    kind: str
+    name: str
+
+
 class Refused(NamedTuple):
-    """Input: the switch refuses a flow of a list of rules (key: its name) or of a port (key: its
-    id). What is not whole is closed."""
+    """Input: the switch refuses a flow of a list of rules or of a port, or what they say of it
+    cannot be told. What is not whole is closed. Key: a `Whole`."""
 
     detail: str
 

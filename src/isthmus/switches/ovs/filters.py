@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy import closed
+from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Rule, RuleSet
-from isthmus.policy.rules import CLOSED, Level, merged
+from isthmus.policy.rules import CLOSED, AppliedSet, Level, merged
 from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
@@ -29,6 +30,7 @@ from isthmus.switches.ovs.facts import (
     Problem,
     Refused,
     Wanted,
+    Whole,
 )
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -63,7 +65,7 @@ class Profile(NamedTuple):
     @property
     def name(self) -> str:
         words = (str(self.domain), self.direction, *self.sets)
-        return " ".join((PLAIN, *words) if self.plain else words)
+        return joined(PLAIN, *words) if self.plain else joined(*words)
 
 
 class Filter(NamedTuple):
@@ -76,7 +78,7 @@ class Filter(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "|".join(self)
+        return "|".join(self)  # which is in no name of a profile
 
 
 NO_FILTER = Filter("", "", "", "")
@@ -129,7 +131,7 @@ class GroupUse(NamedTuple):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(f"group {self.domain}", f"{self.end} {self.group}")
+        return Wanted(f"group {self.domain}", f"{self.end} {joined(self.group)}")
 
 
 def _group_of(_key: Key, row: object) -> Iterable[Key]:
@@ -199,10 +201,9 @@ def addresses_of(port: Port, family: int) -> tuple[str, ...]:
 
 def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[Profile | None]:
     sets: dict[str, list[str]] = {"interface": [], "subnet": []}
-    for entry in port.rule_sets:
-        level, where, name = entry.split(" ", 2)
-        if where in ("*", address):
-            sets[level].append(name)
+    for one in map(AppliedSet.parse, port.rule_sets):
+        if one.holds_for(address):
+            sets[one.level].append(one.rule_set)
     used = sorted({*sets["interface"], *sets["subnet"]})
     plain = any(read.get(StatelessSet, name) is not None for name in used)
     for direction, level in (
@@ -234,7 +235,7 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         yield _inexpressible(profile, f"no rule set is called {', '.join(unknown)}")
     else:
         level = merged(sets, rules, profile.direction)
-    refused = read.get(Refused, profile.name)
+    refused = read.get(Refused, Whole("list", profile.name))
     if refused is not None:
         yield _inexpressible(profile, refused.detail)
     number: int | None = 0
@@ -332,16 +333,15 @@ def end(register: Register, number: int) -> bytes:
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
     """Over PortFilter: what keeps its port from working as its rules say."""
-    whole = closed.address_word(found.address, found.family)
+    whole = closed.address_word(found.address, found.family), _nothing_by(found)
     details = []
     for name in filter(None, found.filter):
         trouble, compiled = read.get(Inexpressible, name), read.get(Compiled, name)
         if trouble is None or compiled is None:
             continue
-        profile = compiled.profile
-        word = closed.list_word(profile.direction, profile.sets)
         # Without a number there is no filter either: the address has no flows at all.
-        details.append((trouble.detail, whole if compiled.number is None else word))
+        ends = whole if compiled.number is None else _no_connection(compiled.profile)
+        details.append((trouble.detail, *ends))
     assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
     if assigned is not None and assigned.number is None:
         text = (
@@ -349,22 +349,24 @@ def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
             " applies to an address and its subnet: let more of them share their access control"
             " lists, or move ports to other hosts"
         )
-        details.append((text, whole))
-    for detail, closes in details:
-        passes = _until_then(found, closes)
+        details.append((text, *whole))
+    for detail, closes, passes in details:
         problem = Problem(
             found.port, "PolicyConfigurationFailure", f"{detail}; until then {passes}", closes
         )
         yield Item(Problem, problem, problem)
 
 
-def _until_then(found: PortFilter, closes: str) -> str:
-    direction, _, sets = closes.partition(" ")
-    if direction == "address":
-        ends = f"from or to {found.address}" if found.address else f"by IPv{found.family}"
-        return f"nothing passes {ends}"
-    way = "inbound" if direction == "in" else "outbound"
-    return f"no {way} connection under {sets} passes"
+def _nothing_by(found: PortFilter) -> str:
+    ends = f"from or to {found.address}" if found.address else f"by IPv{found.family}"
+    return f"nothing passes {ends}"
+
+
+def _no_connection(profile: Profile) -> tuple[str, str]:
+    """What is closed of a list, and what that means."""
+    way = "inbound" if profile.direction == "in" else "outbound"
+    passes = f"no {way} connection under {', '.join(profile.sets)} passes"
+    return closed.list_word(profile.direction, profile.sets), passes
 
 
 def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:

@@ -13,7 +13,8 @@ from ipaddress import IPv4Interface, IPv6Address, ip_interface
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
-from isthmus.policy.rows import Router, RouterPort, Segment
+from isthmus.policy.joined import joined
+from isthmus.policy.rows import Router, RouterPort, Segment, Subnet
 from isthmus.switches.ovs.facts import (
     THIS,
     Assigned,
@@ -40,7 +41,7 @@ from isthmus.wire import oxm
 
 
 def _segment_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, RouterPort | LocalMember | RemoteMember)
+    assert isinstance(row, RouterPort | Subnet | LocalMember | RemoteMember)
     return (row.segment,)
 
 
@@ -66,6 +67,7 @@ PEER = "peer"
 
 LEGS_BY_SEGMENT = Index(RouterPort, "segment", _segment_of)
 LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
+SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
 LOCAL_MEMBERS = Index(LocalMember, "segment", _segment_of)
 LOCAL_BY_DOMAIN = Index(LocalMember, "domain", _domain_of)
 REMOTE_MEMBERS = Index(RemoteMember, "segment", _segment_of)
@@ -76,6 +78,14 @@ SOLICITATION = (
     *(oxm.icmpv6_type(135), oxm.icmpv6_code(0)),
 )
 """A neighbour solicitation that came from the link (RFC 4861 section 7.1.1)."""
+
+
+LATER_FRAGMENTS = {
+    0x0800: (oxm.ip_proto(1), oxm.ip_frag(oxm.FRAGMENT_LATER, oxm.FRAGMENT_LATER)),
+    0x86DD: (oxm.ip_proto(44), oxm.ip_frag(oxm.FRAGMENT_LATER, oxm.FRAGMENT_LATER)),
+}
+"""Of an echo request, as far as can be seen: of IPv6, Open vSwitch shows the fragment header (44)
+in the place of the protocol."""
 
 
 def target6(address: int) -> tuple[bytes, ...]:
@@ -266,7 +276,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
     ground = read.get(Ground, leg.segment)
     if router is None or ground is None:
         return
-    flows = Flows("leg_flows", f"{leg.router} {leg.segment}")
+    flows = Flows("leg_flows", joined(leg.router, leg.segment))
     mac = parse_mac(router.mac)
     domain = oxm.reg(Register.DOMAIN, router.rdid)
     routed: tuple[bytes, ...] = (
@@ -288,19 +298,20 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
         interface = ip_interface(text)
         gateway, network = int(interface.ip), interface.network
         if isinstance(interface, IPv4Interface):
-            kind = oxm.eth_type(0x0800)
+            ethernet = 0x0800
             inside = oxm.ipv4_dst_prefix(int(network.network_address), network.prefixlen)
             to_gateway = oxm.ipv4_dst(gateway)
             echo = (oxm.ip_proto(1), oxm.icmp_type(8), oxm.icmp_code(0))
             look_up = act.move(oxm.IPV4_DST, 0, oxm.REG[Register.TARGET], 0, 32)
             asked = (oxm.eth_type(0x0806), oxm.reg(Register.TARGET, gateway))
         else:
-            kind = oxm.eth_type(0x86DD)
+            ethernet = 0x86DD
             inside = oxm.ipv6_dst_prefix(int(network.network_address), network.prefixlen)
             to_gateway = oxm.ipv6_dst(gateway)
             echo = (oxm.ip_proto(58), oxm.icmpv6_type(128), oxm.icmpv6_code(0))
             look_up = act.move(oxm.IPV6_DST, 0, oxm.XXREG[TARGET6], 0, 128)
             asked = (*SOLICITATION, *target6(gateway))
+        kind = oxm.eth_type(ethernet)
         yield flows.add(
             Stage.ROUTE,
             100 + network.prefixlen,
@@ -317,12 +328,15 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
             goto=Stage.RESOLVED,
         )
-        yield flows.add(
-            Stage.ROUTE,
-            300,
-            oxm.match(kind, *echo, to_gateway, domain),
-            apply=(act.load(Out.GATEWAY, oxm.REG[Register.OUT]),),
-            goto=Stage.PLAIN_SOURCE_GROUPS,
-        )
+        # Only the first fragment shows what a message asks. The others go back to who has sent
+        # them, and are nothing without it.
+        for what in (echo, LATER_FRAGMENTS[ethernet]):
+            yield flows.add(
+                Stage.ROUTE,
+                300,
+                oxm.match(kind, *what, to_gateway, domain),
+                apply=(act.load(Out.GATEWAY, oxm.REG[Register.OUT]),),
+                goto=Stage.PLAIN_SOURCE_GROUPS,
+            )
         # Nothing else listens at a gateway address.
         yield flows.add(Stage.ROUTE, 290, oxm.match(kind, to_gateway, domain))

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.switches.ovs.facts import THIS, Ground, Location, Plugged, ThisHost
 from isthmus.switches.ovs.flows import Flows
@@ -50,7 +51,7 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
     location = read.get(Location, learned.port)
     if ground is None or this is None or port is None or location is None:
         return
-    flows = Flows("learned_flows", f"{learned.segment} {learned.address}")
+    flows = Flows("learned_flows", joined(learned.segment, learned.address))
     mac, vsid = parse_mac(learned.mac), oxm.reg(Register.VSID, ground.vsid)
     yield flows.add(
         Stage.NEIGHBOUR,

@@ -70,10 +70,12 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
 
 
 def _local_port(port: Port, read: Read) -> LocalPort | None:
-    """The interface that names the port by its id, or by its profile id."""
-    return read.get(LocalPort, port.id) or (
-        read.get(LocalPort, port.profile_id) if port.profile_id else None
-    )
+    """The interface that names the port by its id, or by its profile id, if that is no other port's
+    id."""
+    found = read.get(LocalPort, port.id)
+    if found is None and port.profile_id and read.get(Port, port.profile_id) is None:
+        found = read.get(LocalPort, port.profile_id)
+    return found
 
 
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:

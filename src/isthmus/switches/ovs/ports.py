@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port with one IPv4 address costs nine flows, a peer three: two keys (its MAC for
+A local port with one IPv4 address costs ten flows, a peer three: two keys (its MAC for
 forwarding, its address for ARP and routing) and one source check; with rules a local port costs
 three more. Each further address costs one key and one check.
 """
@@ -9,12 +9,13 @@ three more. Each further address costs one key and one check.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
 from isthmus.policy import closed
-from isthmus.policy.rows import Port, Router, RouterPort
+from isthmus.policy.dhcp import server_address, subnet_of
+from isthmus.policy.rows import Port, Router, RouterPort, Subnet
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
@@ -30,6 +31,7 @@ from isthmus.switches.ovs.facts import (
     RemoteMember,
     ThisHost,
     TrackedAddress,
+    Whole,
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
@@ -37,6 +39,7 @@ from isthmus.switches.ovs.ground import (
     LEGS_BY_SEGMENT,
     LOCAL_BY_DOMAIN,
     PEER,
+    SUBNETS_BY_SEGMENT,
     looked_for,
     peer_zone,
 )
@@ -83,7 +86,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         yield _problem(port, "PolicyConfigurationFailure", detail)
         return
     flows = Flows("local_flows", port.id)
-    refused = read.get(Refused, port.id)
+    refused = read.get(Refused, Whole("port", port.id))
     if refused is not None:
         yield _problem(port, "PortBlocked", f"{refused.detail}; until then nothing passes")
         yield flows.drop(Stage.RECEIVER, 200, oxm.match(oxm.reg(Register.OUT, local.ofport)), read)
@@ -102,7 +105,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from _classify(flows, port, local, ground, read)
-    yield from admission(flows, port, local.ofport, numbers)
+    yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.
     yield flows.drop(Stage.ADMISSION, 1, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
@@ -110,6 +113,13 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         for address in port.addresses:
             tracked = TrackedAddress(ground.zone, address)
             yield Item(TrackedAddress, tracked, tracked)
+
+
+def _dhcp_server(port: Port, read: Read) -> IPv4Address | None:
+    keys = sorted(read.find(SUBNETS_BY_SEGMENT, port.segment), key=repr)
+    subnets = (read.get(Subnet, key) for key in keys)
+    served = subnet_of(port, (subnet for subnet in subnets if subnet is not None))
+    return None if served is None else server_address(served)
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:

@@ -64,6 +64,7 @@ from isthmus.switches.ovs.ground import (
     LOCAL_BY_DOMAIN,
     LOCAL_MEMBERS,
     REMOTE_MEMBERS,
+    SUBNETS_BY_SEGMENT,
     ground,
     leg_flows,
     router_flows,
@@ -102,7 +103,7 @@ UNITS = (
 INDEXES = (
     *(CLAIMS_BY_PORT, LEGS_BY_ROUTER, LEGS_BY_SEGMENT),
     *(LEARNED_BY_ADDRESS, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
-    USES_BY_GROUP,
+    *(SUBNETS_BY_SEGMENT, USES_BY_GROUP),
 )
 
 TABLES: tuple[type, ...] = (

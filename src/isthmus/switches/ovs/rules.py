@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Item, Read
+from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
 from isthmus.policy.rules import Network, networks, span
 from isthmus.switches.ovs.facts import Assigned, Ground
@@ -131,7 +132,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
     for level in ("interface", "subnet"):
         stage, following = STAGES[profile.direction, level]
         mine = _number(profile.direction, level, number)
-        default = Flows("rule_flows", f"{profile.name} {level} default")
+        default = Flows("rule_flows", flows_name(profile, level))
         if compiled.level.allow_by_default:
             yield default.add(stage, 1, oxm.match(mine), goto=following)
         else:
@@ -139,8 +140,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         if profile.plain:
             yield from _plain_flows(compiled, level, read)
         for priority, rule in _by_priority(compiled.level.rules):
-            name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
-            flows = Flows("rule_flows", name)
+            flows = Flows("rule_flows", flows_name(profile, level, rule))
             for followed, fields, passes in _verdicts(rule):
                 for match in matches(profile, rule, fields, read):
                     whole = oxm.match(mine, followed, *match)
@@ -148,6 +148,12 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
                         yield flows.add(stage, priority, whole, goto=following)
                     else:
                         yield flows.drop(stage, priority, whole, read)
+
+
+def flows_name(profile: Profile, level: str, rule: Rule | None = None) -> str:
+    """What the cookies of a rule's flows are made of; without a rule, of its list's default."""
+    word = "default" if rule is None else f"{joined(rule.rule_set)}/{joined(rule.id)}"
+    return f"{profile.name} {level} {word}"
 
 
 def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
@@ -190,8 +196,8 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
         allowing = stateless if rule.stateless else stateful
         goto, apply = allowing if rule.action == "allow" else (denied, None)
         # What it lets pass here no other flow of its counts; what goes on is judged and counted.
-        name = f"{profile.name} {level} {rule.rule_set}/{rule.id}"
-        its = Flows("rule_flows", name) if apply is stateless[1] else flows
+        is_counted = apply is stateless[1]
+        its = Flows("rule_flows", flows_name(profile, level, rule)) if is_counted else flows
         for match in matches(profile, rule, PACKET, read):
             yield its.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
 

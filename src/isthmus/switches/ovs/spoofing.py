@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Port security: what a guest may send, by its source addresses (ADMISSION), and its DHCP messages.
+"""Port security: what a guest may send, by its source addresses (ADMISSION), and its DHCP messages,
+which are taken out there.
 
 A guest speaks from its own MAC address and its own IP addresses, and from the address pairs that
 its port was given; nothing else passes, nor ARP or neighbour discovery that claims anything else.
@@ -8,11 +9,12 @@ its port was given; nothing else passes, nor ARP or neighbour discovery that cla
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.engine import Item
+from isthmus.policy.dhcp import CLIENT_PORT, LIMITED_BROADCAST, SERVER_PORT
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
@@ -21,7 +23,6 @@ from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
 ARP, IPV4, IPV6 = oxm.eth_type(0x0806), oxm.eth_type(0x0800), oxm.eth_type(0x86DD)
-BROADCAST = 0xFFFFFFFF
 LINK_LOCAL = 0xFE80 << 112
 ROUTER_ADVERTISEMENT = (IPV6, oxm.ip_proto(58), oxm.icmpv6_type(134), oxm.icmpv6_code(0))
 
@@ -30,8 +31,10 @@ Numbers = Sequence[tuple[int, str, int | None]]
 pass. The first of a family leads; an empty address stands for a family without one."""
 
 
-def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterator[Item]:
-    """All of a port's ADMISSION flows, and those that take its DHCP messages out."""
+def admission(
+    flows: Flows, port: Port, ofport: int, numbers: Numbers, dhcp_server: IPv4Address | None
+) -> Iterator[Item]:
+    """All of a port's ADMISSION flows. `dhcp_server` is what its host calls itself to it."""
     here, mac = oxm.in_port(ofport), parse_mac(port.mac)
     any_mac = "mac-spoofing" in port.guards
     source = b"" if any_mac else oxm.eth_src(mac)
@@ -43,14 +46,18 @@ def admission(flows: Flows, port: Port, ofport: int, numbers: Numbers) -> Iterat
     leading = {family: number for family, _, number in reversed(numbers)}
     yield from _arp_without_address(flows, here, source, mac)
     if any(family == 6 and address for family, address, _ in numbers):
-        yield flows.add(
-            *(Stage.ADMISSION, 200),
-            oxm.match(here, source, *SOLICITATION, oxm.ipv6_src(0)),
-            goto=Stage.DISPATCH,
-        )
+        # RFC 4861 section 7.2.2: the source of a question is any address of the guest's. They are
+        # answered here, and go nowhere else.
+        for asking in (oxm.ipv6_src(0), oxm.ipv6_src_prefix(LINK_LOCAL, 10)):
+            yield flows.add(
+                *(Stage.ADMISSION, 200),
+                oxm.match(here, source, *SOLICITATION, asking),
+                goto=Stage.DISPATCH,
+            )
     yield from _pairs(flows, here, port, ofport + PAIR_METERS, leading)
     yield from _own_in_pairs(flows, here, port, numbers)
-    yield from _dhcp(flows, here, source, ofport)
+    if dhcp_server is not None:
+        yield from _dhcp(flows, here, mac, ofport, dhcp_server)
     yield from _guards(flows, here, source, port)
 
 
@@ -213,22 +220,24 @@ def parse_pair(text: str) -> Pair:
     return Pair(ip_network(network), parse_mac(mac))
 
 
-def _dhcp(flows: Flows, here: bytes, source: bytes, ofport: int) -> Iterator[Item]:
-    # RFC 2131 section 4.1: a client without an address sends from 0.0.0.0 port 68 to the limited
-    # broadcast.
-    client = (IPV4, oxm.ip_proto(17), oxm.udp_src(68), oxm.udp_dst(67))
+def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address) -> Iterator[Item]:
+    """What is for the host (`policy.dhcp`). It goes nowhere else, so that its source need not be
+    the guest's: a client whose address was changed renews from the one that it had, and is told so
+    (RFC 2131 section 4.3.2)."""
+    client = (IPV4, oxm.ip_proto(17), oxm.udp_src(CLIENT_PORT), oxm.udp_dst(SERVER_PORT))
+    whole = oxm.ip_frag(0, oxm.FRAGMENT_ANY)
+    for to in (LIMITED_BROADCAST, server):
+        yield flows.add(
+            Stage.ADMISSION,
+            205,
+            oxm.match(here, oxm.eth_src(mac), *client, whole, oxm.ipv4_dst(int(to))),
+            meter=ofport,
+            apply=(act.controller(DHCP_QUESTION, max_len=0xFFFF),),
+        )
+    # Before that it looks for its server, from the same address; the answer is for it alone.
+    looking = (ARP, oxm.arp_op(1), oxm.arp_sha(mac), oxm.arp_tpa(str(server)))
     yield flows.add(
-        Stage.ADMISSION,
-        200,
-        oxm.match(here, source, *client, oxm.ipv4_src(0), oxm.ipv4_dst(BROADCAST)),
-        goto=Stage.DISPATCH,
-    )
-    yield flows.add(
-        Stage.DISPATCH,
-        300,
-        oxm.match(here, *client),
-        meter=ofport,
-        apply=(act.controller(DHCP_QUESTION, max_len=0xFFFF),),
+        Stage.ADMISSION, 185, oxm.match(here, oxm.eth_src(mac), *looking), goto=Stage.DISPATCH
     )
 
 

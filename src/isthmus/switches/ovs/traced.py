@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, Stage
 
 _ENTRY = re.compile(r"^\s*(\d+)\. (.*?)priority (\d+)(?:, cookie (0x[0-9a-f]+))?\s*$")
 _NO_MATCH = re.compile(r"^\s*(\d+)\. No match")
@@ -20,6 +20,7 @@ _OUTPUT = re.compile(r"-> output port is (\d+)|^\s*output:(\d+)")
 _FINAL = re.compile(r"^Final flow: (.*)$", re.MULTILINE)
 _FLOW = re.compile(r"^Flow: (.*)$", re.MULTILINE)
 _TP = re.compile("^tp_")
+_UP = re.compile(r"^(?:CONTROLLER|controller)\b.*\buserdata=([0-9a-f.]+)")
 _PEER = re.compile(r"set_field:([0-9.]+)->tun_dst")
 
 PORTED = {"tcp": 6, "udp": 17, "sctp": 132, "tcp6": 6, "udp6": 17, "sctp6": 132}
@@ -36,7 +37,8 @@ class Entry(NamedTuple):
 
 class Traced(NamedTuple):
     """Where a packet went on one host: ``port``, ``tunnel``, ``answered`` (back to where it came
-    from), ``controller`` (the agent answers), ``tracked`` (to be asked on) or ``dropped``."""
+    from), ``controller`` (the agent answers by DHCP), ``tracked`` (to be asked on) or
+    ``dropped``."""
 
     outcome: str
     entries: tuple[Entry, ...]
@@ -84,8 +86,10 @@ def read(text: str, in_port: str) -> Traced:
             outcome, port = "port", int(found[1] or found[2])
         elif action.startswith(("IN_PORT", "in_port")):
             outcome, port = "answered", int(in_port)
-        elif action.startswith(("CONTROLLER", "controller")) and outcome == "dropped":
-            outcome = "controller"
+        elif (found := _UP.match(action)) is not None:
+            # Of what else comes up to the agent, it only hears: also of what is dropped.
+            if bytes.fromhex(found[1].replace(".", "")) == DHCP_QUESTION:
+                outcome = "controller"
         elif (found := _PEER.search(action)) is not None:
             peer = found[1]
     if peer and outcome == "port":

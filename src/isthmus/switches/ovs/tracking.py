@@ -289,39 +289,3 @@ def _deliver(flows: Flows) -> Iterator[Item]:
         oxm.match(),
         apply=(act.output_reg(oxm.REG[Register.OUT], 0, 16),),
     )
-    # An echo request to the router (RFC 792, RFC 4443 section 4.1): back to where it came from.
-    asked = oxm.reg(Register.OUT, Out.GATEWAY)
-    hardware = oxm.XREG[Register.INITIATOR // 2]
-    spare, wide = oxm.REG[Register.TARGET], oxm.XXREG[TARGET6]
-    to_sender = (
-        act.move(oxm.ETH_SRC, 0, hardware, 0, 48),
-        act.move(oxm.ETH_DST, 0, oxm.ETH_SRC, 0, 48),
-        act.move(hardware, 0, oxm.ETH_DST, 0, 48),
-        act.set_field(oxm.ip_ttl(64)),
-    )
-    yield flows.add(
-        Stage.DELIVER,
-        120,
-        oxm.match(asked, oxm.eth_type(0x0800), oxm.ip_proto(1), oxm.icmp_type(8)),
-        apply=(
-            *to_sender,
-            act.move(oxm.IPV4_SRC, 0, spare, 0, 32),
-            act.move(oxm.IPV4_DST, 0, oxm.IPV4_SRC, 0, 32),
-            act.move(spare, 0, oxm.IPV4_DST, 0, 32),
-            act.set_field(oxm.icmp_type(0)),
-            act.in_port(),
-        ),
-    )
-    yield flows.add(
-        Stage.DELIVER,
-        120,
-        oxm.match(asked, oxm.eth_type(0x86DD), oxm.ip_proto(58), oxm.icmpv6_type(128)),
-        apply=(
-            *to_sender,
-            act.move(oxm.IPV6_SRC, 0, wide, 0, 128),
-            act.move(oxm.IPV6_DST, 0, oxm.IPV6_SRC, 0, 128),
-            act.move(wide, 0, oxm.IPV6_DST, 0, 128),
-            act.set_field(oxm.icmpv6_type(129)),
-            act.in_port(),
-        ),
-    )

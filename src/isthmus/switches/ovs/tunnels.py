@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs.echo import echo_flows
 from isthmus.switches.ovs.facts import THIS, Meter, Reach, ThisHost, Watching
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
@@ -90,6 +91,7 @@ def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:
         yield flows.add(Stage.DISPATCH, 50, oxm.match(oxm.eth_type(ethernet)), goto=Stage.FORWARD)
     yield from _answers(flows)
     yield from tracking_flows(flows, read)
+    yield from echo_flows(flows)
 
 
 def _malformed(flows: Flows, read: Read) -> Iterator[Item]:
