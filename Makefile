@@ -14,7 +14,7 @@ python := .venv/bin/python
 # run then as well, so each of them must honour $(dry).
 dry := $(if $(filter-out 0 no false,$(DRY_RUN))$(findstring n,$(firstword -$(MAKEFLAGS))),--dry-run)
 
-.PHONY: help setup demo test test-long test-fresh coverage check bench docs lab clean
+.PHONY: help setup demo test test-long test-fresh coverage check bench docs lab dist clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
@@ -89,6 +89,10 @@ ifdef dry
 else
 	@.venv/bin/isthmus lab up $(ARGS)
 endif
+
+dist: ## a wheel, and packages for Debian 12 and 13: dist (as root; ARGS=trixie for one release only)
+	+@packaging/setup --quiet --fresh $(dry)
+	+@packaging/make-dist $(dry) $(ARGS)
 
 clean: ## remove .venv, caches and build products from this folder; packages of the distribution stay
 ifdef dry

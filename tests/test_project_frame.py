@@ -22,7 +22,7 @@ PIN = re.compile(
 )
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
-COMMANDS_THAT_RUN = ("setup", "demo", "docs", "lab")
+COMMANDS_THAT_RUN = ("setup", "demo", "docs", "lab", "dist")
 """They install what the product runs with."""
 COMMANDS_THAT_TEST = ("test", "test-long", "test-fresh", "check", "coverage", "bench")
 """They install what tests and checks need as well."""

@@ -102,6 +102,16 @@ def test_units_are_written_where_systemd_runs(root: Path) -> None:
     assert (root / "etc/systemd/system/isthmus-agent.service").exists()
 
 
+def test_the_unit_of_a_package_is_not_written_a_second_time(root: Path) -> None:
+    (root / "run/systemd/system").mkdir(parents=True)
+    packaged = root / "usr/lib/systemd/system/isthmus-agent.service"
+    packaged.parent.mkdir(parents=True)
+    packaged.write_text("[Unit]\n")
+    _init(root)
+    assert (root / "etc/systemd/system/isthmus-controller.service").exists()
+    assert not (root / "etc/systemd/system/isthmus-agent.service").exists()
+
+
 def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> None:
     _init(root)
     bundle = root / "bundle"

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
@@ -70,6 +71,7 @@ def init(
 ) -> None:
     """Prepare a single machine: certificates, configuration, default resources, services."""
     make = _Maker(root, dry_run)
+    _need_packages(make, ("controller", "agent"))
     name = (host or socket.gethostname()).lower()
     address = _checked(provider_address) or _guessed_address()
     _certificates(make, name, address)
@@ -95,6 +97,7 @@ def join(
     """Make this machine a host of a network that runs elsewhere. Its server resource must exist
     there: isthmus apply."""
     make = _Maker(root, dry_run)
+    _need_packages(make, ("agent",))
     name = (host or socket.gethostname()).lower()
     _copy_certificates(make, certificates, name)
     address = _checked(provider_address) or _guessed_address()
@@ -103,6 +106,16 @@ def join(
 
 
 # -- steps -----------------------------------------------------------------------------------------
+
+
+def _need_packages(make: _Maker, daemons: Sequence[str]) -> None:
+    """Raises NotFound before anything is made where a daemon's package is not installed."""
+    missing = units.missing_packages(make.root, Path(sys.prefix), daemons)
+    if missing:
+        raise NotFound(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed:"
+            f" apt-get install {' '.join(missing)}"
+        )
 
 
 def _certificates(make: _Maker, host: str, address: str) -> None:
@@ -288,16 +301,17 @@ async def _store_defaults(make: _Maker, host: str) -> None:
 
 
 def _services(make: _Maker, names: Sequence[str]) -> None:
-    """Units where systemd runs; else what to start by hand."""
+    """Units where systemd runs, unless a package has put them there; else what to start by hand."""
     if not (make.root / "run/systemd/system").is_dir():
         typer.echo("there is no systemd here; start by hand:")
         for name in names:
             typer.echo(f"  isthmus {name} &")
         return
     for name in names:
-        make.write(Path(f"etc/systemd/system/isthmus-{name}.service"), units.TEXT[name])
+        if units.packaged_unit(make.root, name) is None:
+            make.write(Path("etc/systemd/system") / units.file_name(name), units.text(name))
     if make.root == Path("/") and not make.dry_run:
-        services = [f"isthmus-{name}.service" for name in names]
+        services = [units.file_name(name) for name in names]
         subprocess.run(["systemctl", "daemon-reload"], check=True)
         subprocess.run(["systemctl", "enable", "--now", *services], check=True)
         typer.echo(f"{', '.join(services)} run; `isthmus status` tells how they are")

@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""systemd's units for the daemons (systemd.service(5))."""
+"""systemd's units for the daemons (systemd.service(5)).
+
+The packages carry them, and ``isthmus init`` and ``isthmus join`` write them where Isthmus comes
+from no package. Nothing enables them but those two commands, and they start nothing on a machine
+that has no configuration.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-_COMMAND = f"{sys.executable} -m isthmus.cli.main"
+PACKAGED_PREFIX = Path("/usr/lib/isthmus")
+"""``sys.prefix`` of the virtual environment that the package `isthmus` is."""
 
-TEXT = {
-    "controller": f"""\
+_FOLDERS = (Path("usr/lib/systemd/system"), Path("lib/systemd/system"))
+"""Where packages put units (systemd.unit(5)); the second where /lib is no link to usr/lib."""
+
+_TEXT = {
+    "controller": """\
 [Unit]
 Description=Isthmus network controller
 After=network-online.target
 Wants=network-online.target
+ConditionPathExists=/etc/isthmus/isthmus.toml
 
 [Service]
-ExecStart={_COMMAND} controller
+ExecStart=@COMMAND@ controller
 # The stores' servers outlive the controller: hosts read on while it restarts.
 KillMode=process
 Restart=always
@@ -27,14 +39,15 @@ StateDirectory=isthmus
 [Install]
 WantedBy=multi-user.target
 """,
-    "agent": f"""\
+    "agent": """\
 [Unit]
 Description=Isthmus agent for Open vSwitch
 After=network-online.target openvswitch-switch.service
-Wants=network-online.target
+Wants=network-online.target openvswitch-switch.service
+ConditionPathExists=/etc/isthmus/isthmus.toml
 
 [Service]
-ExecStart={_COMMAND} agent
+ExecStart=@COMMAND@ agent
 Restart=always
 RestartSec=1
 RuntimeDirectory=isthmus-agent
@@ -45,3 +58,29 @@ WantedBy=multi-user.target
 """,
 }
 """By daemon."""
+
+
+def text(daemon: str, command: str = f"{sys.executable} -m isthmus.cli.main") -> str:
+    """The unit of ``controller`` or ``agent``, which runs `command`."""
+    return _TEXT[daemon].replace("@COMMAND@", command)
+
+
+def file_name(daemon: str) -> str:
+    return f"isthmus-{daemon}.service"
+
+
+def packaged_unit(root: Path, daemon: str) -> Path | None:
+    """The unit that the daemon's package has put under `root`, if it is installed."""
+    files = (root / folder / file_name(daemon) for folder in _FOLDERS)
+    return next((file for file in files if file.exists()), None)
+
+
+def missing_packages(root: Path, prefix: Path, daemons: Iterable[str]) -> list[str]:
+    """The packages that these daemons still need, where Isthmus itself comes from packages.
+
+    `prefix` is that of the running Python: outside the packages nothing is missing, for the
+    daemons are in the same place as the command.
+    """
+    if prefix != PACKAGED_PREFIX:
+        return []
+    return [f"isthmus-{daemon}" for daemon in daemons if packaged_unit(root, daemon) is None]
