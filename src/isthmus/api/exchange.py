@@ -18,6 +18,7 @@ from isthmus.intent.model import Json
 
 MOST_BYTES = 32 << 20
 """Of a body: a batch of a thousand resources has about two million."""
+JSON_NAMES = frozenset(("application/json", "text/json"))
 LONGEST_REQUEST_ID = 256
 """Known clients send GUIDs. The id is stored with what it wrote."""
 
@@ -180,9 +181,12 @@ class Exchange:
     def json(self) -> Json:
         """The body. Raises Invalid with the place of the mistake, WrongMediaType."""
         media_type = self.header(b"content-type").partition(";")[0].strip().lower()
-        if media_type not in ("", "application/json", "text/json"):
+        # MS-NCNBI section A.3 wants it on every PUT. What has none may be a web page's, which needs
+        # nobody's leave to send a body that has no type (see `web_pages`).
+        if media_type not in JSON_NAMES and (media_type or self.body):
             raise WrongMediaType(
-                f"the body is {media_type}: send application/json", target="Content-Type"
+                f"the body is {media_type or 'without Content-Type'}: send application/json",
+                target="Content-Type",
             )
         try:
             value: Json = msgspec.json.decode(self.body)

@@ -8,17 +8,18 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from isthmus.api.access import Access, is_loopback
+from isthmus.api.access import Access
 from isthmus.api.connection import Connection
 from isthmus.api.gate import Gate
 from isthmus.api.tls import ReplaceableTls, TlsFiles
+from isthmus.api.web_pages import is_loopback
 from isthmus.errors import Invalid, IsthmusError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,15 @@ class Listening:
             if listener.tls
             else None
         )
-        self._server = _Server(_configuration(Gate(app, self._access), self._tls))
+        self._server = _Server(_configuration(Gate(app, self._access, self._names()), self._tls))
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem = ""
+
+    def _names(self) -> Callable[[], frozenset[str]] | None:
+        """By which names others than this machine call it; None where they cannot."""
+        tls = self._tls
+        return None if tls is None else lambda: tls.names
 
     @property
     def url(self) -> str:
