@@ -17,6 +17,7 @@ from bench import (
     rates,
     restarts,
     results,
+    strangers,
     throughput,
     topology,
 )
@@ -59,6 +60,7 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
             ),
         ),
         ("store_load", lambda: [rates.store_load(10_000 if quick else 100_000)]),
+        ("strangers", strangers.stranger_figures),
         ("api_rate", lambda: rates.api_rate(1.0 if quick else 5.0)),
     ]
 

@@ -9,7 +9,7 @@ import logging
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from isthmus.api.access import Access, Credentials
-from isthmus.api.connection import PEER
+from isthmus.api.connection import PEER, VISIT
 from isthmus.api.replies import Reply, error_reply, send_reply
 from isthmus.api.web_pages import Names, refuse_web_pages
 from isthmus.errors import IsthmusError, Unauthorized
@@ -48,6 +48,7 @@ class Gate:
                 log.info("api=refused status=%d address=%s", error.status, peer.address or "unix")
                 await send_reply(send, self._refusal(error), receive)
                 return
+            scope["extensions"][VISIT].known = True
         await self._app(scope, receive, send)
 
     def _refusal(self, error: IsthmusError) -> Reply:
