@@ -97,7 +97,7 @@ async def answer(
             requests = read_requests(exchange.json(), "", "")
             if exchange.is_strict:
                 check_strict(requests, version)
-            return json_reply(200, dict(insight.plan(requests, version)))
+            return json_reply(200, dict(await insight.plan(requests, version)))
         case ["trace"] if len(words) == 1:
             exchange.only("GET")
             question, by_switches = _question(exchange), exchange.flag("switches")
