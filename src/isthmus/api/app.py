@@ -35,6 +35,11 @@ from isthmus.store.identifiers import RandomIds
 
 log = logging.getLogger(__name__)
 
+_BELOW = {
+    "monitoring": "networkControllerStatistics",
+    "operations": "an operation by its x-ms-request-id",
+    "operationresults": "the result of an operation, by its x-ms-request-id",
+}
 _METRICS_TYPE = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _METHODS = frozenset(("GET", "HEAD", "PUT", "DELETE", "POST"))
 """Those that metrics tell apart: a client may send any word as a method."""
@@ -163,11 +168,17 @@ class App:
                 exchange.only("GET")
                 view = self._north.view
                 return json_reply(200, await statistics(view, self._states, version))
-            case ["diagnostics", *words] if words:
+            case ["diagnostics", *words]:
                 return await diagnostics.answer(exchange, self._insight, words)
             case ["isthmus", *_]:
                 words = path.split("/")[1:]
                 return await extensions.answer(exchange, self._insight, words, version)
+            case [("monitoring" | "operations" | "operationresults") as word, *_]:
+                raise NotFound(
+                    f"there is nothing at {exchange.path}: below {path.split('/')[0]}/ is"
+                    f" {_BELOW[word]}",
+                    target=exchange.path,
+                )
         return await self._resources.answer(exchange, version, f"/{path}")
 
     @cached_property
