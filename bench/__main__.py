@@ -17,6 +17,7 @@ from bench import (
     rates,
     restarts,
     results,
+    strangers,
     throughput,
     topology,
 )
@@ -49,6 +50,10 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
         ),
         ("throughput", lambda: throughput.throughput(peer=peer)),
         ("answers", lambda: answers.answers(n_bulk)),
+        (
+            "plan_rule",
+            lambda: answers.plan_of_a_long_list(*((200, 100) if quick else (1_000, 1_000))),
+        ),
         ("incremental_check", lambda: [proving.incremental_check(100 if quick else 1_000)]),
         ("flows_per_host", lambda: [restarts.flows_per_host(n_flows, peer=peer)]),
         ("restart_lost", lambda: restarts.restart_losses(3 if quick else 20)),
@@ -59,6 +64,7 @@ def jobs(*, quick: bool, peer: bool) -> list[Job]:
             ),
         ),
         ("store_load", lambda: [rates.store_load(10_000 if quick else 100_000)]),
+        ("strangers", strangers.stranger_figures),
         ("api_rate", lambda: rates.api_rate(1.0 if quick else 5.0)),
     ]
 

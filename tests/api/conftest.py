@@ -53,9 +53,10 @@ class Api:
                 extra: dict[str, Any] = {}
                 if content is not None:
                     extra["content"] = content
+                    extra["headers"] = {"content-type": "application/json", **(headers or {})}
                 elif body is not None:
                     extra["json"] = body
-                return await client.request(method, path, headers=headers, **extra)
+                return await client.request(method, path, **{"headers": headers} | extra)
 
         return asyncio.run(go())
 

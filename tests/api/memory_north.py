@@ -85,7 +85,7 @@ class SilentHosts:
     def drops(self, port: str, host: str) -> AsyncIterator[Message]:
         return _told(Message("drop", {"port": port, "host": host}))
 
-    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+    async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         return {"requests": len(requests), "version": str(version)}
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:

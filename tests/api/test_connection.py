@@ -16,6 +16,7 @@ from isthmus.api.server import ApiServer
 from tests.api.conftest import BODY, NIC, Api
 
 HOST = b"host: localhost\r\n"
+JSON = HOST + b"content-type: application/json\r\n"
 PATH = f"/networking/v1{NIC}".encode()
 
 
@@ -65,7 +66,7 @@ def test_requests_that_are_sent_ahead_are_answered_in_their_order(furnished: Api
     body = json.dumps({"properties": BODY}).encode()
 
     async def work(wire: Wire) -> None:
-        put = b"PUT %s HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (PATH, HOST, len(body), body)
+        put = b"PUT %s HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (PATH, JSON, len(body), body)
         get = b"GET %s HTTP/1.1\r\n%s\r\n" % (PATH, HOST)
         delete = b"DELETE %s HTTP/1.1\r\n%s\r\n" % (PATH, HOST)
         await wire.send(put + get + delete + delete + get)
@@ -82,7 +83,7 @@ def test_a_body_may_come_in_chunks_and_a_head_byte_by_byte(furnished: Api) -> No
     body = json.dumps({"properties": BODY}).encode()
 
     async def work(wire: Wire) -> None:
-        head = b"PUT %s HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % (PATH, HOST)
+        head = b"PUT %s HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % (PATH, JSON)
         await wire.send(*(head[k : k + 1] for k in range(len(head))))
         for start in range(0, len(body), 7):
             piece = body[start : start + 7]

@@ -245,7 +245,11 @@ def connected(url: str, path: str, headers: Mapping[str, str] | None = None) -> 
     made = socket.socket(socket.AF_UNIX)
     made.settimeout(60)
     made.connect(url.removeprefix("unix:"))
-    lines = [f"GET {path} HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: localhost",
+        *(f"{k}: {v}" for k, v in (headers or {}).items()),
+    ]
     made.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     return made
 

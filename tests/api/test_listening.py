@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,23 @@ def test_an_open_listener_serves_this_machine_only_by_its_own_names(folder: Path
         assert await asyncio.to_thread(ask, "evil.example") == 403
 
     served(Listener("127.0.0.1:0"), work)
+
+
+def test_a_password_that_a_browser_remembers_serves_no_page(folder: Path) -> None:
+    async def work(_: ApiServer, url: str) -> None:
+        def ask(**headers: str) -> int:
+            context = ssl.create_default_context(cafile=folder / "ca.pem")
+            with httpx.Client(verify=context, auth=("ann", PASSWORD)) as client:
+                return client.get(f"{url}/networking/discovery", headers=headers).status_code
+
+        assert await asyncio.to_thread(ask) == 200
+        assert await asyncio.to_thread(ask, host="controller") == 200
+        assert await asyncio.to_thread(ask, origin=url) == 200
+        assert await asyncio.to_thread(ask, host="evil.example") == 403
+        assert await asyncio.to_thread(ask, origin="https://evil.example") == 403
+        assert await asyncio.to_thread(lambda: ask(**{"sec-fetch-site": "cross-site"})) == 403
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), users=folder / "users"), work)
 
 
 def test_a_unix_socket_is_its_owner_s_and_a_dead_one_is_replaced(folder: Path) -> None:

@@ -20,8 +20,10 @@ def test_discovery_says_what_is_here_in_any_letter_case(api: Api) -> None:
         assert reply.status_code == 200
         found = reply.json()
         assert found["resourceRef"] == "/discovery/discovery"
-        assert found["properties"]["supportedRestVersions"] == ["V1"]
-        assert found["properties"]["currentRestVersion"] == "V1"
+        assert found["properties"]["supportedRestVersions"] == [
+            *("V1", "V2", "V3", "V3.1", "V3.2", "V4", "V4.2", "V5", "V6", "V6.1")
+        ]
+        assert found["properties"]["currentRestVersion"] == "V6.1"
         assert found["properties"]["networkControllerVersion"] == "1.2.3"
         assert "batch" in found["properties"]["extensions"]
         assert GUID.match(found["instanceId"])

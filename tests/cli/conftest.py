@@ -101,7 +101,7 @@ class Hosts(SilentHosts):
         self.asked.append((*question, by_switches))
         return self.answers["trace"]
 
-    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+    async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         self.asked += [(request.path,) for request in requests]
         return self.answers["plan"]
 

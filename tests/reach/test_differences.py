@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from isthmus.policy.rows import Port, Rule
 from isthmus.policy.rules import Level, merged
-from isthmus.reach.differences import Difference, cells, difference, shadowed
+from isthmus.reach.cells import cells
+from isthmus.reach.differences import Difference, difference, shadowed
 from isthmus.reach.rulings import ICMP, ICMPV6, Packet, matches
 from isthmus.reach.world import World
 from tests.names import NAMES
@@ -172,21 +173,56 @@ def test_members_of_a_group_inside_and_outside_a_prefix_are_looked_at_apart() ->
     assert changed(before, level(*before.rules[:1]), *members).lost == ("tcp 22 from group app",)
 
 
-def test_a_list_with_too_many_cells_says_that_it_is_not_whole() -> None:
-    many = [
-        rule(
-            f"r{n}",
-            ALLOW,
-            ports=f"{2 * n}-{2 * n}",
-            source=f"10.0.{n}.0/24",
-            destination=f"10.0.{n}.0/24",
-            priority=100 + n,
-        )
-        for n in range(40)
+def crossing(n: int) -> list[Rule]:
+    """Every source meets every destination."""
+    places = [f"{k // 250}.{k % 250}/32" for k in range(n)]
+    return [
+        *(rule(f"s{k}", ALLOW, source=f"10.0.{one}") for k, one in enumerate(places)),
+        *(rule(f"d{k}", ALLOW, destination=f"10.1.{one}") for k, one in enumerate(places)),
     ]
+
+
+def test_a_list_with_too_many_cells_says_that_it_is_not_whole() -> None:
+    many = crossing(500)
     found = changed(level(), level(*many))
     assert not found.whole
     assert found.gained
+    assert shadowed(world(), level(*many), "red") == []
+
+
+def long_list(n_rules: int) -> list[Rule]:
+    """As people write them: a service and from where."""
+    return [
+        rule(
+            f"r{n}",
+            DENY if n % 3 == 0 else ALLOW,
+            ports=f"{1000 + n}-{1000 + n}",
+            source=f"10.{n // 256}.{n % 256}.0/24",
+            priority=100 + n,
+        )
+        for n in range(n_rules)
+    ]
+
+
+@pytest.mark.parametrize("n_rules", [20, 2_000])
+def test_one_changed_rule_costs_the_same_in_a_long_list(n_rules: int) -> None:
+    rules = long_list(n_rules)
+    other = msgspec.structs.replace(rules[10], destination_ports="7-9")
+    before, after = level(*rules), level(*rules[:10], other, *rules[11:])
+    found = difference((world(), before), (world(), after), "red", "in", most=40)
+    assert found == Difference(
+        ("tcp 7-9 from 10.0.10.0/24",), ("tcp 1010 from 10.0.10.0/24",), True
+    )
+
+
+def test_a_long_list_is_looked_at_as_a_whole() -> None:
+    """A new list of 1,000 rules: every rule has changed."""
+    found = changed(level(), level(*long_list(1_000)))
+    assert found.whole
+    assert len(found.gained) == sum(n % 3 != 0 for n in range(1_000))
+    hidden = [*long_list(1_000), rule("late", ALLOW, ports="1003-1003", source="10.0.3.0/25")]
+    hidden[-1] = msgspec.structs.replace(hidden[-1], priority=5_000)
+    assert never(*hidden) == [("late", ["r3"])]
 
 
 def never(*rules: Rule, ports: Sequence[Port] = ()) -> list[tuple[str, list[str]]]:
@@ -386,4 +422,4 @@ def test_a_group_of_many_members_is_as_many_cells_as_one_of_few(n_members: int) 
     ]
     where = world(*members)
     rules = [rule("app", ALLOW, ports="5432-5432", source_groups=("app",))]
-    assert sum(1 for _ in cells(rules, (where, where), "red")) == 18
+    assert sum(1 for _ in cells(rules, (where, where), "red")) == 13

@@ -15,7 +15,6 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -49,10 +48,9 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request says about its sender: the values of two headers, as sent, or empty."""
+    """What a request says about its sender: the value of a header, as sent, or empty."""
 
     authorization: str = ""
-    host: str = ""
 
 
 class AllowList:
@@ -112,7 +110,7 @@ class Access:
     async def identify(self, peer: Peer, credentials: Credentials) -> Identity:
         """Who sent the request. Raises Unauthorized or Forbidden with what to do."""
         if self.is_open:
-            return _local(peer, credentials.host)
+            return LOCAL
         certificate = peer.certificate
         if certificate is not None and self._allowed is not None and certificate in self._allowed:
             return Identity(common_name(certificate), "certificate")
@@ -129,31 +127,6 @@ class Access:
         ways = ["a client certificate"] * self.asks_for_certificates
         ways += ["a user name and a password"] * (self.passwords is not None)
         raise Unauthorized(f"say who you are: present {' or '.join(ways)}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`, which is an address or a name."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _local(peer: Peer, host: str) -> Identity:
-    """Whoever is on this machine, but no web page that a browser on it shows.
-
-    Such a page reaches a listener on loopback through a name of its own (DNS rebinding), and then
-    Host carries that name. A browser reaches no unix socket.
-    """
-    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-    if peer.address and name and not is_loopback(name):
-        raise Forbidden(
-            f"this listener has no authentication and serves this machine only, not {name!r}: "
-            "call it by 127.0.0.1, [::1] or localhost"
-        )
-    return LOCAL
 
 
 def _basic(authorization: str) -> tuple[str, str]:

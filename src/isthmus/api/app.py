@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import Semaphore
 from functools import cached_property
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from isthmus.api import diagnostics, extensions, operations
 from isthmus.api.batch import answer_batch
 from isthmus.api.doors import Insight, North
-from isthmus.api.exchange import Exchange, NotAllowed
+from isthmus.api.exchange import MOST_LARGE, Exchange, NotAllowed
 from isthmus.api.paths import PATHS
 from isthmus.api.replies import Reply, error_reply, json_reply, send_reply, text_reply
 from isthmus.api.resources import Resources
@@ -34,6 +35,11 @@ from isthmus.store.identifiers import RandomIds
 
 log = logging.getLogger(__name__)
 
+_BELOW = {
+    "monitoring": "networkControllerStatistics",
+    "operations": "an operation by its x-ms-request-id",
+    "operationresults": "the result of an operation, by its x-ms-request-id",
+}
 _METRICS_TYPE = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _METHODS = frozenset(("GET", "HEAD", "PUT", "DELETE", "POST"))
 """Those that metrics tell apart: a client may send any word as a method."""
@@ -69,6 +75,7 @@ class App:
         self._version = software_version
         self._ids = RandomIds()
         self._registry = registry
+        self._large = Semaphore(MOST_LARGE)
         self._seconds = Histogram(
             "isthmus_request_seconds",
             "Time from a request's head to its answer.",
@@ -87,7 +94,7 @@ class App:
         exchange = Exchange.of(scope, self._ids.guid())
         try:
             if exchange.method in ("PUT", "POST"):
-                await exchange.read(receive)
+                await exchange.read(receive, self._large)
             reply = await self._route(exchange)
         except IsthmusError as error:
             reply = self._refusal(exchange, error)
@@ -96,6 +103,8 @@ class App:
             self._faults.inc()
             fault = Broken(f"a fault of the controller: {type(error).__name__}; its log has more")
             reply = self._refusal(exchange, fault)
+        finally:
+            exchange.done()
         await send_reply(send, self._dressed(exchange, reply), receive)
         self._account(exchange, reply.status, time.perf_counter() - started)
 
@@ -159,11 +168,17 @@ class App:
                 exchange.only("GET")
                 view = self._north.view
                 return json_reply(200, await statistics(view, self._states, version))
-            case ["diagnostics", *words] if words:
+            case ["diagnostics", *words]:
                 return await diagnostics.answer(exchange, self._insight, words)
             case ["isthmus", *_]:
                 words = path.split("/")[1:]
                 return await extensions.answer(exchange, self._insight, words, version)
+            case [("monitoring" | "operations" | "operationresults") as word, *_]:
+                raise NotFound(
+                    f"there is nothing at {exchange.path}: below {path.split('/')[0]}/ is"
+                    f" {_BELOW[word]}",
+                    target=exchange.path,
+                )
         return await self._resources.answer(exchange, version, f"/{path}")
 
     @cached_property

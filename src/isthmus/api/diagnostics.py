@@ -145,7 +145,8 @@ async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> 
                 raise NotFound(f"no check is called {name}", target=exchange.path)
             return json_reply(200, _shown(name, results[name]))
     raise NotFound(
-        f"there is nothing at {exchange.path}: ConnectivityCheck and ConnectivityCheckResults are",
+        f"there is nothing at {exchange.path}: below diagnostics/ are ConnectivityCheck and"
+        " ConnectivityCheckResults",
         target=exchange.path,
     )
 

@@ -91,7 +91,7 @@ class Insight(Protocol):
         """What hosts drop; empty texts for any port, any host."""
         ...
 
-    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+    async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         """Raises what the requests would be refused with."""
         ...
 

@@ -15,7 +15,7 @@ from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import Json
 from isthmus.intent.registry import CAPABILITIES
 from isthmus.intent.strict import check_strict
-from isthmus.intent.versions import Version
+from isthmus.intent.versions import V6_1, VERSIONS, Version
 from isthmus.reach.trace import Question
 
 EXTENSIONS = (
@@ -36,9 +36,11 @@ PLACES = (
     *("status", "explain/ports/ID", "plan", "trace", "doctor", "bundle"),
     *("probes", "events", "drops", "counters"),
 )
-SUPPORTED = ("V1",)
-"""Versions that miss nothing of the kinds that are here, but what is refused: V2 and all after it
-have the billing of subnets. What each misses is in docs/api.md; all of them are understood."""
+NEWEST = V6_1
+"""With v3 a client finds peerings, with v5 security tags, with v6.1 credentials by a certificate's
+subject; what v7 and v7.1 add is of load balancers. PowerShell's cmdlets follow what is advertised.
+What a version adds and is not here is refused by its name; docs/api.md has the list."""
+SUPPORTED = tuple(str(version).upper() for version in VERSIONS if version <= NEWEST)
 LONGEST_WAIT_S = 60.0
 FAMILIES = (0, 4, 6)
 MOST_DIGITS = 18
@@ -97,7 +99,7 @@ async def answer(
             requests = read_requests(exchange.json(), "", "")
             if exchange.is_strict:
                 check_strict(requests, version)
-            return json_reply(200, dict(insight.plan(requests, version)))
+            return json_reply(200, dict(await insight.plan(requests, version)))
         case ["trace"] if len(words) == 1:
             exchange.only("GET")
             question, by_switches = _question(exchange), exchange.flag("switches")

@@ -8,23 +8,28 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from isthmus.api.access import Access, is_loopback
+from isthmus.api.accepting import Accepting, listen
+from isthmus.api.access import Access
+from isthmus.api.admission import MOST, Admission
 from isthmus.api.connection import Connection
 from isthmus.api.gate import Gate
 from isthmus.api.tls import ReplaceableTls, TlsFiles
+from isthmus.api.web_pages import is_loopback
 from isthmus.errors import Invalid, IsthmusError, Unavailable
 
 log = logging.getLogger(__name__)
 
+# It has a line for every request that is no HTTP: nobody shall fill the disk with them.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
 UNIX = "unix:"
-BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Longer than the minute at which many clients poll; nginx's default too."""
 STOP_S = 5
@@ -51,7 +56,8 @@ class Listening:
     """A `Listener` at work. The constructor raises Invalid or NotFound for one that must not be
     served."""
 
-    def __init__(self, app: ASGIApp, listener: Listener) -> None:
+    def __init__(self, app: ASGIApp, listener: Listener, *, most: int = MOST) -> None:
+        """`most` connections at once."""
         self._listener = listener
         self._endpoint = _endpoint(listener.address)
         self._access = Access(listener.certificates, listener.users)
@@ -61,10 +67,17 @@ class Listening:
             if listener.tls
             else None
         )
-        self._server = _Server(_configuration(Gate(app, self._access), self._tls))
+        self._server = _Server(
+            _configuration(Gate(app, self._access, self._names())), Admission(most), self._tls
+        )
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem = ""
+
+    def _names(self) -> Callable[[], frozenset[str]] | None:
+        """By which names others than this machine call it; None where they cannot."""
+        tls = self._tls
+        return None if tls is None else lambda: tls.names
 
     @property
     def url(self) -> str:
@@ -79,6 +92,8 @@ class Listening:
         """Bind and serve. Raises Unavailable when the address cannot be had."""
         try:
             self._socket = _bind(self._endpoint, self._listener.mode)
+            # at once: who sees a unix socket expects that somebody is there
+            listen(self._socket)
         except OSError as error:
             raise Unavailable(
                 f"cannot listen on {self._listener.address}: {error.strerror}; stop what listens"
@@ -126,14 +141,34 @@ class Listening:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the process decides when to stop."""
+    """uvicorn without signal handlers, for the process decides when to stop, and without asyncio's
+    server, which takes every connection."""
+
+    def __init__(
+        self, config: uvicorn.Config, admission: Admission, tls: ReplaceableTls | None
+    ) -> None:
+        super().__init__(config)
+        self._admission = admission
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets, "we bind for ourselves"
+        accepting = Accepting(
+            sockets[0],
+            lambda visit: Connection(self.config, self.server_state, {}, visit),
+            self._admission,
+            self._tls.context if self._tls else None,
+        )
+        accepting.start()
+        self.servers = [accepting]  # type: ignore[list-item]  # has what uvicorn asks of it
+        self.started = True
 
-def _configuration(app: ASGIApp, tls: ReplaceableTls | None) -> uvicorn.Config:
+
+def _configuration(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Connection,
@@ -144,10 +179,8 @@ def _configuration(app: ASGIApp, tls: ReplaceableTls | None) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         headers=[("server", "Isthmus")],
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
-        ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
     )
 
 

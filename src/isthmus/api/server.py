@@ -10,14 +10,20 @@ without closing a listener or a connection.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp
 
-from isthmus.api.listening import Listener, Listening
+from isthmus.api.admission import MOST, most_of_each
+from isthmus.api.listening import UNIX, Listener, Listening
 
 WATCH_S = 2.0
 """How often files are looked at: four `stat` calls a listener."""
+
+
+MOST_FILES = 65_536
+"""A bound of our own, where the machine has none: some systems count in billions."""
 
 
 class ApiServer:
@@ -27,7 +33,12 @@ class ApiServer:
     """
 
     def __init__(self, app: ASGIApp, listeners: Sequence[Listener]) -> None:
-        self._listening = tuple(Listening(app, listener) for listener in listeners)
+        on_ports = sum(not listener.address.startswith(UNIX) for listener in listeners)
+        most = most_of_each(_files(), on_ports)
+        self._listening = tuple(
+            Listening(app, one, most=MOST if one.address.startswith(UNIX) else most)
+            for one in listeners
+        )
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -69,3 +80,14 @@ class ApiServer:
             for one in self._listening:
                 if one.has_changed():
                     one.reload()
+
+
+def _files() -> int:
+    """How many files this process may have: as many as it may allow itself. Most systems give a
+    process 1,024 (select(2) knows no more) and let it ask for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -13,7 +13,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.api.certificate_checks import check
+from isthmus.api.certificate_checks import check, names, read_certificates
 from isthmus.errors import Invalid
 from isthmus.store.client_tls import stamp
 
@@ -36,13 +36,17 @@ class ReplaceableTls:
         self._ask = ask_for_certificates
         self._stamp = stamp(_paths(files))
         self._newest = server_context(files, ask_for_certificates=ask_for_certificates)
+        self.names = names(read_certificates(files.certificate)[0])
+        """What the certificate is for, in lower case."""
         self.context = self._newest
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
         """Use the files as they are now. Raises NotFound or Invalid; then all stays as it was."""
         found = stamp(_paths(self._files))
-        self._newest = server_context(self._files, ask_for_certificates=self._ask)
+        newest = server_context(self._files, ask_for_certificates=self._ask)
+        self.names = names(read_certificates(self._files.certificate)[0])
+        self._newest = newest
         self._stamp = found
 
     def has_changed(self) -> bool:

@@ -32,6 +32,8 @@ ExecStart=@COMMAND@ controller
 KillMode=process
 Restart=always
 RestartSec=1
+# Clients, of whom docs/security.md says how many there may be, and the stores.
+LimitNOFILE=65536
 RuntimeDirectory=isthmus
 RuntimeDirectoryPreserve=yes
 StateDirectory=isthmus

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -109,6 +109,7 @@ class Insight:
         self.streams = Streams(view, picture, self._asking)
         self._tracing = Tracing(self._world, self._asking)
         self._checks = Checks(self._world, self._asking, self._tracing, south)
+        self._one_at_a_time = asyncio.Lock()
         self._raised_at: dict[int, float] = {}
         self._answered: dict[int, dict[str, float]] = {}
 
@@ -133,11 +134,19 @@ class Insight:
         """What rules, stages and ports have counted, by host."""
         return await self.streams.counters()
 
-    def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
-        """What requests would do. Raises what they would be refused with."""
-        tables = (self._south.table(table) for table in OBSERVED)
-        observed = (row for rows in tables for row in rows.values())
-        return preview(self._view(), RandomIds(), self._engine(), observed, requests, version)
+    async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
+        """What requests would do. Raises what they would be refused with.
+
+        One at a time, so that many questions do not slow down what must go on.
+        """
+        async with self._one_at_a_time:
+            return await preview(
+                self._view(), RandomIds(), self._engine(), self._observed, requests, version
+            )
+
+    def _observed(self) -> Iterator[Row]:
+        for table in OBSERVED:
+            yield from self._south.table(table).values()
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         """Where a packet ends and why. Raises NotFound, Invalid."""

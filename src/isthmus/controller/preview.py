@@ -4,9 +4,11 @@ difference told; nothing is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from isthmus.derive.engine import Engine
+from isthmus.derive.engine import Engine, Key
 from isthmus.derive.intent_units import input_of
 from isthmus.intent.model import Ids, Json, Plan, Stored, View
 from isthmus.intent.planning import Request, plan_batch
@@ -15,27 +17,77 @@ from isthmus.policy.rows import DESIRED, Row, row_or_none
 from isthmus.reach.plan import MOST_NAMES, Effect, Report, RowChange, plan
 from isthmus.reach.world import World
 
+ATTEMPTS = 3
+"""To plan while others write. The last one lets nobody write meanwhile."""
 
-def preview(
+Input = tuple[type, Key, object | None]
+
+
+class Draft(NamedTuple):
+    """What requests would write, and what derivation is given then. `reads` are the etags that the
+    checks relied upon."""
+
+    resources: Sequence[Json]
+    inputs: Sequence[Input]
+    reads: Mapping[str, str]
+
+
+async def preview(
     view: View,
     ids: Ids,
     engine: Engine,
-    observed: Iterable[Row],
+    observed: Callable[[], Iterable[Row]],
     requests: Sequence[Request],
     version: Version,
 ) -> dict[str, Json]:
-    """Raises what the requests would be refused with."""
-    planned = plan_batch(view, ids, requests, version=version)
-    engine.settle()
-    desired = [row for table in DESIRED for row in engine.rows(table).values()]
-    inputs = [found for pair in _stored(view, planned) if (found := input_of(*pair)) is not None]
+    """Raises what the requests would be refused with.
+
+    What takes long runs in a thread, in turns with everything else: the event loop is held for the
+    derivation of what changes, and for one step for each row of policy.
+    """
+    draft = await _drafted(view, ids, requests, version)
     changes = [
         RowChange(row_or_none(change.old), row_or_none(change.new))
-        for found in engine.preview(inputs, DESIRED).values()
+        for found in engine.preview(draft.inputs, DESIRED).values()
         for change in found
     ]
-    report = plan(World((*desired, *observed)), changes)
-    return {"resources": _resources(view, planned), **shown(report)}
+    desired = [row for table in DESIRED for row in engine.rows(table).values()]
+    report = await asyncio.to_thread(_report, (*desired, *observed()), changes)
+    return {"resources": list(draft.resources), **shown(report)}
+
+
+def _report(rows: Sequence[Row], changes: Sequence[RowChange]) -> Report:
+    return plan(World(rows), changes)
+
+
+async def _drafted(view: View, ids: Ids, requests: Sequence[Request], version: Version) -> Draft:
+    """A draft made beside other writes, which change the view under it. As a write does, it is made
+    anew when something that it relied upon has changed."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            draft = await asyncio.to_thread(drafted, view, ids, requests, version)
+        except (RuntimeError, KeyError):
+            continue  # something was written in the middle of a look; a fault of ours shows below
+        if all(_etag(view, key) == etag for key, etag in draft.reads.items()):
+            return draft
+    return drafted(view, ids, requests, version)
+
+
+def _etag(view: View, key: str) -> str:
+    row = view.get(key)
+    return "" if row is None else row.etag
+
+
+def drafted(view: View, ids: Ids, requests: Sequence[Request], version: Version) -> Draft:
+    """Raises what the requests would be refused with."""
+    planned = plan_batch(view, ids, requests, version=version)
+    inputs = [
+        found
+        for old, new in _stored(view, planned)
+        if (found := input_of(old, new)) is not None
+        and (old is None or found != input_of(None, old))
+    ]
+    return Draft(_resources(view, planned), inputs, planned.reads)
 
 
 def _stored(view: View, planned: Plan) -> Iterator[tuple[Stored | None, Stored | None]]:

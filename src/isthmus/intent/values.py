@@ -11,6 +11,7 @@ in front (`inside`).
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, TypeGuard
@@ -68,8 +69,10 @@ class ValueType:
 
 
 def shown(value: object) -> str:
-    """A refused value as a message repeats it, cut to `SHOWN` characters."""
-    text = repr(value)
+    """A refused value as a message repeats it, cut to `SHOWN` characters: text in quotes, all else
+    as JSON, which is what the caller has written."""
+    # JSON's escapes cover halves of characters too, which UTF-8 refuses.
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

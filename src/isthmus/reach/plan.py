@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
 from isthmus.policy.rules import KEYWORDS, AppliedSet, Level, merged
-from isthmus.reach.differences import difference, shadowed
+from isthmus.reach.differences import Difference, Shadowed, difference, shadowed
 from isthmus.reach.world import World
 
 
@@ -71,7 +71,8 @@ def plan(before: World, changes: Sequence[RowChange]) -> Report:
         != (new.segment, new.mac, new.addresses, new.hosts, new.pairs)
     ]
     lists = _touched_lists(before, after, changes)
-    effects = tuple(sorted(_effects(before, after, lists, both)))
+    said = _Said(before, after)
+    effects = tuple(sorted(_effects(said, lists, both)))
     reruled = sorted({port for effect in effects for port in effect.ports})
     return Report(
         tuple(sorted(added)),
@@ -79,7 +80,7 @@ def plan(before: World, changes: Sequence[RowChange]) -> Report:
         tuple(sorted(moved)),
         tuple(reruled),
         effects,
-        tuple(_shadowed(after, lists)),
+        tuple(_shadowed(said, lists)),
         len(changes),
     )
 
@@ -184,14 +185,58 @@ def level_of(world: World, key: ListKey) -> Level:
 OPEN = Level((), allow_by_default=True)
 
 
+class _Said:
+    """What lists say, each looked at once: of a list without words and groups it is the same in
+    every routing domain."""
+
+    def __init__(self, before: World, after: World) -> None:
+        self.before = before
+        self.after = after
+        self._levels: dict[tuple[bool, ListKey], Level] = {}
+        self._differences: dict[tuple[ListKey, ListKey], Difference] = {}
+        self._shadowed: dict[ListKey, list[Shadowed]] = {}
+
+    def difference(self, was: ListKey, now: ListKey) -> Difference:
+        one, other = self._level(was, is_after=False), self._level(now, is_after=True)
+        key = was, now
+        if _is_alike_everywhere(one) and _is_alike_everywhere(other):
+            key = was._replace(domain=""), now._replace(domain="")
+        if key not in self._differences:
+            worlds = (self.before, one), (self.after, other)
+            self._differences[key] = difference(*worlds, now.domain, now.direction)
+        return self._differences[key]
+
+    def shadowed(self, key: ListKey) -> list[Shadowed]:
+        level = self._level(key, is_after=True)
+        place = key._replace(domain="") if _is_alike_everywhere(level) else key
+        if place not in self._shadowed:
+            self._shadowed[place] = shadowed(self.after, level, key.domain)
+        return self._shadowed[place]
+
+    def _level(self, key: ListKey, *, is_after: bool) -> Level:
+        if not key.sets:
+            return OPEN
+        place = is_after, key._replace(domain="")
+        if place not in self._levels:
+            self._levels[place] = level_of(self.after if is_after else self.before, key)
+        return self._levels[place]
+
+
+def _is_alike_everywhere(level: Level) -> bool:
+    return not any(
+        rule.source_groups
+        or rule.destination_groups
+        or not KEYWORDS.isdisjoint((rule.source, rule.destination))
+        for rule in level.rules
+    )
+
+
 def _effects(
-    before: World,
-    after: World,
-    lists: dict[ListKey, set[str]],
-    both: Iterable[tuple[Port, Port]],
+    said: _Said, lists: dict[ListKey, set[str]], both: Iterable[tuple[Port, Port]]
 ) -> Iterator[Effect]:
+    before, after = said.before, said.after
     for key, ports in lists.items():
-        yield from _effect(before, after, key, key, ports)
+        yield from _effect(said, key, key, ports)
     # Ports that come under other lists than before.
     exchanged: dict[tuple[ListKey, ListKey], set[str]] = defaultdict(set)
     for old, new in both:
@@ -208,15 +253,11 @@ def _effects(
             if pair[0] != pair[1]:
                 exchanged[pair].add(new.id)
     for (one, other), ports in exchanged.items():
-        yield from _effect(before, after, one, other, ports)
+        yield from _effect(said, one, other, ports)
 
 
-def _effect(
-    before: World, after: World, was: ListKey, now: ListKey, ports: set[str]
-) -> Iterator[Effect]:
-    one = level_of(before, was) if was.sets else OPEN
-    other = level_of(after, now) if now.sets else OPEN
-    found = difference((before, one), (after, other), now.domain, now.direction)
+def _effect(said: _Said, was: ListKey, now: ListKey, ports: set[str]) -> Iterator[Effect]:
+    found = said.difference(was, now)
     if found.gained or found.lost or not found.whole:
         yield Effect(
             now.domain,
@@ -229,10 +270,10 @@ def _effect(
         )
 
 
-def _shadowed(after: World, lists: dict[ListKey, set[str]]) -> Iterator[str]:
+def _shadowed(said: _Said, lists: dict[ListKey, set[str]]) -> Iterator[str]:
     seen: dict[str, None] = {}
     for key in sorted(lists):
-        for found in shadowed(after, level_of(after, key), key.domain):
+        for found in said.shadowed(key):
             names = ", ".join(f"{rule.rule_set}/{rule.id}" for rule in found.by)
             seen[f"{found.rule.rule_set}/{found.rule.id} never decides: {names} does before it"] = (
                 None
