@@ -109,6 +109,9 @@ class Deriving:
         """Watch who derives, and take over when nobody does."""
         while True:
             holder = self._holder()
+            if holder is not None and self._writer.notice_successor():
+                log.warning("deriver=lost to=%s", holder)
+                self._compare_all = True
             if holder is not None and not self.is_deriver:
                 now_s = time.monotonic()
                 if self.watch.should_take_over(holder, self._heartbeats(), now_s):
@@ -121,7 +124,8 @@ class Deriving:
         try:
             generation = await self._writer.take_over()
         except IsthmusError as error:
-            self.problem = error.message
+            # That another was faster is no problem: it derives.
+            self.problem = "" if isinstance(error, FenceLost) else error.message
             log.info("deriver=not-taken reason=%s", error)
         else:
             self.problem = ""
@@ -144,7 +148,7 @@ class Deriving:
                 await self._bring_about(changes)
             except FenceLost as error:
                 self._compare_all = True
-                self.problem = error.message
+                self.problem = ""
                 log.warning("deriver=lost reason=%s", error)
             except IsthmusError as error:
                 self._compare_all = True
