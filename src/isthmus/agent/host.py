@@ -20,6 +20,7 @@ from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
 from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine, Index, Key
+from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -150,7 +151,9 @@ class HostState:
                     self.host_status = None if new is None else Stored(row_id, row)
                 elif isinstance(row, MAY_MEND):
                     self.refusals.try_again()
-                self.engine.put(type(row), row.key, new)
+                # Our own rows are kept as they are, to be mended; what they say is believed as
+                # little as what any host says.
+                self.engine.put(type(row), row.key, None if new is None else believable(new))
 
     def switch_changed(
         self, ports: Mapping[str, LocalPort], tunnel_ports: Mapping[str, int]
@@ -199,15 +202,13 @@ class HostState:
         port = self.port_behind(ofport)
         if port is None:
             return False
-        stored = self.learned.get(port.id, {}).get(address)
+        stored = self._stored_learned(port.id).get(address)
         others = [
             row
             for key in self.engine.entry(LEARNED_BY_ADDRESS, (port.segment, address))
             if (row := self.engine.rows(LearnedAddress)[key]).port != port.id
         ]
-        is_news = self._pairs.announce(
-            port, self.identity.host, address, mac, stored.row if stored else None, others
-        )
+        is_news = self._pairs.announce(port, self.identity.host, address, mac, stored, others)
         if is_news:
             self._to_report.add(port.id)
         return is_news
@@ -325,7 +326,7 @@ class HostState:
             host=self.identity.host,
             provider_address=str(self.identity.provider_address),
             plugged=local is not None,
-            own=None if stored is None or port_id in self._claims_over else stored.row,
+            own=None if stored is None or port_id in self._claims_over else believable(stored.row),
             others=others,
             frame_seen=local is not None and local.iface_id in self._frames_seen,
         )
@@ -335,8 +336,12 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return {}
-        stored = {address: s.row for address, s in self.learned.get(port_id, {}).items()}
-        return self._pairs.wanted(port, stored)
+        return self._pairs.wanted(port, self._stored_learned(port_id))
+
+    def _stored_learned(self, port_id: str) -> dict[str, LearnedAddress]:
+        """By address, what the store has of a port of ours, as far as it can be believed."""
+        of_port = self.learned.get(port_id, {})
+        return {a: row for a, stored in of_port.items() if (row := believable(stored.row))}
 
     def wanted_status(self, port_id: str, now_us: int) -> PortStatus | None:
         """What to say of a port on our switch; what is stored already stands, with its time."""

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 import msgspec
 
+from isthmus.controller.answers import read_answer, read_told
 from isthmus.errors import Unavailable
-from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.model import JsonObject
 from isthmus.policy.rows import Answer, Query
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import RowId, delete, insert
@@ -26,12 +27,18 @@ UNREAD_S = 60.0
 class Asking:
     """Asks hosts through the south store."""
 
-    def __init__(self, south: Connection, is_alive: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        south: Connection,
+        is_alive: Callable[[str], bool],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._south = south
         self._is_alive = is_alive
+        self._now_s = now_s
         self._waiting: set[asyncio.Event] = set()
-        self._unread: dict[RowId, float] = {}
-        """Answers, and when they were first seen."""
+        self._unread: dict[tuple[str, RowId], float] = {}
+        """Questions and answers, and when they were first seen, by our own monotonic clock."""
 
     def south_changed(self) -> None:
         """Let those who wait look again."""
@@ -55,7 +62,7 @@ class Asking:
         """What a host answers; an object with ``error`` when it does not."""
         if not self._is_alive(host):
             return {"error": f"{host} is silent"}
-        await self._forget_unread()
+        await self.forget_unread()
         query = Query(
             id=str(uuid4()),
             host=host,
@@ -72,10 +79,11 @@ class Asking:
                 return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
         row_id, answer = found
         await self._south.transact([delete(Answer.TABLE, row_id)])
-        result: Mapping[str, Json] = msgspec.json.decode(answer.result)
-        return result
+        return read_answer(question, answer.result)
 
-    async def take(self, prefix: str) -> list[JsonObject]:
+    async def take(
+        self, prefix: str, shape: type[msgspec.Struct] | None = None
+    ) -> list[JsonObject]:
         """What hosts have told under ids that begin so, in their order; it is told once."""
         found = sorted(
             (answer.host, len(answer.id), answer.id, row_id, answer.result)
@@ -85,22 +93,18 @@ class Asking:
         if not found:
             return []
         await self._south.transact([delete(Answer.TABLE, row_id) for *_, row_id, _ in found])
-        return [msgspec.json.decode(result) for *_, result in found]
+        return [read_told(result, shape) for *_, result in found]
 
-    async def _forget_unread(self) -> None:
+    async def forget_unread(self) -> None:
         """Questions that no host has taken in time, and answers that nobody has come for: their
         controller has ended.
         """
-        now_s = time.time()
-        answers = [i for i, row in self._south.table(Answer).items() if row.host]
-        self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
+        now_s = self._now_s()
+        found = [(Answer.TABLE, i) for i, row in self._south.table(Answer).items() if row.host]
+        found += [(Query.TABLE, i) for i in self._south.table(Query)]
+        self._unread = {place: self._unread.get(place, now_s) for place in found}
         old = [
-            delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S
-        ]
-        old += [
-            delete(Query.TABLE, row_id)
-            for row_id, row in self._south.table(Query).items()
-            if row.deadline_s < now_s - UNREAD_S
+            delete(*place) for place, since_s in self._unread.items() if since_s < now_s - UNREAD_S
         ]
         if old:
             with contextlib.suppress(Unavailable):

@@ -229,8 +229,13 @@ class Insight:
         }
         hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
         heard = await asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts))
+        silent = {
+            view.host: view.age_s
+            for view in self._picture.host_views()
+            if view.age_s is not None and not view.alive
+        }
         told = dict(zip(hosts, heard, strict=True))
-        found = findings(world, told, time.time(), mtu)
+        found = findings(world, told, time.time(), mtu, silent=silent)
         stores = [
             Finding(*(ERROR, store.name, "store", store.problem), "isthmus store status says more")
             for store in self._vitals.stores()

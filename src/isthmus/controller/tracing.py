@@ -74,7 +74,7 @@ class Tracing:
         )
         return {
             "verdict": DELIVERED if delivered else DROPPED,
-            "passages": [{"host": one.host, **one.answer} for one in passages],
+            "passages": [{**one.answer, "host": one.host} for one in passages],
             "reason": "" if delivered else _reason(last),
         }
 
@@ -133,9 +133,9 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
     peer = answer.get("peer")
     statuses = world.host_statuses.values()
     status = next((one for one in statuses if peer in one.provider_addresses), None)
-    if status is None:
+    ours = world.host_statuses.get(passage.host)
+    if status is None or ours is None or not ours.provider_addresses:
         return None
-    ours = world.host_statuses[passage.host]
     encapsulation = chosen(ours.encapsulations, status.encapsulations)
     question: dict[str, Json] = {
         "source": ours.provider_addresses[0],
