@@ -303,8 +303,9 @@ class LearnedAddress(Row, frozen=True, kw_only=True):
 
 
 class Query(Row, frozen=True, kw_only=True):
-    """A question of a controller to `host`: it answers in `Answer` and forgets it at `deadline_s`,
-    seconds since the epoch. `question` is a word and its arguments: ``port <id>``."""
+    """A question of a controller to `host`, which answers in `Answer`. `question` is a word and its
+    arguments: ``port <id>``. `deadline_s`, seconds since the epoch by the clock of who asks, is for
+    people: nobody else can compare it with a clock of its own."""
 
     TABLE = "Query"
     KEY = ("id",)
