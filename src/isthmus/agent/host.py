@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-import msgspec
-
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
+from isthmus.agent.statuses import wanted_status
 from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine, Index, Key
 from isthmus.policy.observed import believable
@@ -146,6 +145,8 @@ class HostState:
                 elif isinstance(row, LearnedAddress) and row.host == mine:
                     of_port = self.learned.setdefault(row.port, {})
                     keep(of_port, row.address, row_id, row, gone=new is None)
+                    if not of_port:
+                        del self.learned[row.port]
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
@@ -351,22 +352,15 @@ class HostState:
         problems = sorted(set(self._problems(port_id)))
         location = self.engine.rows(Location).get(port_id)
         elsewhere = location is not None and location.host != self.identity.host
-        state = "error" if problems else "standby" if elsewhere else "up"
         stored = self.statuses.get(port_id)
-        wanted = PortStatus(
-            port=port_id,
+        return wanted_status(
+            port,
             host=self.identity.host,
-            segment=port.segment,
-            revision=port.revision,
-            state=state,
-            code=problems[0].code if problems else "Success",
-            detail="; ".join(dict.fromkeys(problem.detail for problem in problems)),
-            closed=tuple(sorted({problem.closes for problem in problems} - {""})),
-            changed_us=stored.row.changed_us if stored else now_us,
+            problems=problems,
+            elsewhere=elsewhere,
+            stored=None if stored is None else stored.row,
+            now_us=now_us,
         )
-        if stored is not None and stored.row == wanted:
-            return wanted
-        return msgspec.structs.replace(wanted, changed_us=now_us)
 
     def _problems(self, port_id: str) -> Iterator[Problem]:
         for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):

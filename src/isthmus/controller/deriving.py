@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
+MOST_AWAITED = 1000
+"""Rows that another controller is to write, before those that it has written are looked for."""
 AUDIT_CALLS = 20
 """How many unit calls are checked against what is held, each `AUDIT_S`."""
 AUDIT_S = 60.0
@@ -70,6 +72,7 @@ class Deriving:
         self._writing = False
         self._awaited: dict[Place, Row | None] = {}
         """What another controller has yet to write, as we have derived it too."""
+        self._awaited_most = MOST_AWAITED
 
     @property
     def is_deriver(self) -> bool:
@@ -82,9 +85,13 @@ class Deriving:
             return True
         if self.is_deriver:
             return self._compare_all
+        self._forget_written()
+        return bool(self._awaited)
+
+    def _forget_written(self) -> None:
+        """What another controller has written meanwhile is not awaited any more."""
         for place in [p for p, row in self._awaited.items() if self._writer.stored(*p) == row]:
             del self._awaited[place]
-        return bool(self._awaited)
 
     def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
         """Resources that changed in the north store."""
@@ -160,7 +167,11 @@ class Deriving:
                 self._writing = False
 
     def _await(self, changes: Sequence[Wanted]) -> None:
-        """Note what another controller will write."""
+        """Note what another controller will write. What it has written is forgotten now and then
+        even if nobody asks, else it would be kept for ever."""
+        if len(self._awaited) > self._awaited_most:
+            self._forget_written()
+            self._awaited_most = max(MOST_AWAITED, 2 * len(self._awaited))
         for old, new in changes:
             row = new if new is not None else old
             assert row is not None, "a change has a row before it or after it"
