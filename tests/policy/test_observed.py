@@ -64,6 +64,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
         version=TEXTS,
         switch_version=TEXTS,
         capabilities=SETS,
+        instance=TEXTS,
     ),
     st.builds(
         Heartbeat,

@@ -62,6 +62,7 @@ def _host_status(row: HostStatus) -> Mapping[str, object]:
         "version": _plain(row.version),
         "switch_version": _plain(row.switch_version),
         "capabilities": _plain_set(row.capabilities),
+        "instance": _plain(row.instance),
     }
 
 

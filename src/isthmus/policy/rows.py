@@ -223,7 +223,8 @@ class Probe(Row, frozen=True, kw_only=True):
 
 class HostStatus(Row, frozen=True, kw_only=True):
     """Observed. What peers need to know of a host. `encapsulations` is in order of preference and
-    therefore comma-separated text, not a set.
+    therefore comma-separated text, not a set. `instance` tells machines apart that were given one
+    name: only the agent whose own it is writes the host's rows.
     """
 
     TABLE = "Host_Status"
@@ -234,6 +235,7 @@ class HostStatus(Row, frozen=True, kw_only=True):
     version: str = ""
     switch_version: str = ""
     capabilities: tuple[str, ...] = ()
+    instance: str = ""
 
 
 class Heartbeat(Row, frozen=True, kw_only=True):
