@@ -223,11 +223,9 @@ def test_dhcp_needs_segment_subnet_and_address() -> None:
 
 def test_the_heartbeat_is_written_when_it_is_due_or_says_something_new() -> None:
     state = host()
-    status = reports.host_status(state, version="1", switch_version="3.1")
-    learn(state, status)
 
     def tables(beat: Heartbeat) -> list[object]:
-        return [operation["table"] for operation in reports.host_operations(state, status, beat)]
+        return [operation["table"] for operation in reports.beat_operations(state, beat)]
 
     beat = Heartbeat(host="h1", at_s=100)
     assert tables(beat) == ["Heartbeat"]

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.namesake import second_name
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
-from isthmus.agent.statuses import wanted_status
+from isthmus.agent.statuses import PROBLEMS_BY_PORT, wanted_status
 from isthmus.agent.stored import SouthChange, Stored, keep
-from isthmus.derive.engine import Engine, Index, Key
+from isthmus.derive.engine import Engine
 from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
     Claim,
@@ -51,14 +52,6 @@ from isthmus.switches.ovs.resync import openflow_meter
 from isthmus.wire import openflow as of
 from isthmus.wire.openflow import Flow
 from isthmus.wire.ovsdb import RowId
-
-
-def _port_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Problem)
-    return (row.port,)
-
-
-PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
 
 
 class Identity(NamedTuple):
@@ -94,6 +87,9 @@ class HostState:
         self.learned: dict[str, dict[str, Stored[LearnedAddress]]] = {}
         """By port, then by address."""
         self.heartbeat: Stored[Heartbeat] | None = None
+        self.second_name = second_name(identity.provider_address)
+        self.second_beat: Stored[Heartbeat] | None = None
+        """What is said under that name, if its own is another agent's."""
         self.host_status: Stored[HostStatus] | None = None
         self.queries: dict[RowId, Query] = {}
         self.probe = 0
@@ -127,8 +123,10 @@ class HostState:
             case PortStatus():
                 keep(self.statuses, row.port, row_id, row, gone=new is None)
                 self._to_report.add(row.port)
-            case Heartbeat():
+            case Heartbeat() if row.host == mine:
                 self.heartbeat = None if new is None else Stored(row_id, row)
+            case Heartbeat():
+                self.second_beat = None if new is None else Stored(row_id, row)
             case Probe():
                 self.probe = 0 if new is None else row.number
             case Query():
@@ -245,7 +243,8 @@ class HostState:
         """What to ask the south store for; the same object for as long as that is the same."""
         changed = [table for table in scope.TABLES if self.engine.changes(table)]
         if changed or self._conditions is None:
-            self._conditions = scope.conditions(self.engine, self.identity.host)
+            names = self.identity.host, self.second_name
+            self._conditions = scope.conditions(self.engine, *names)
         return self._conditions
 
     def changes(self) -> Changes:
