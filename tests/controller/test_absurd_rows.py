@@ -60,7 +60,7 @@ def answered(picture: Picture, world: World) -> None:
         told += [dict(state) if state else None, list(picture.located(kind, instance))]
     for row in PORTS:
         request = {"resourceId": row.id, "instanceId": row.profile_id}
-        told.append(dict(explained(request, world, picture, None)))
+        told.append(dict(explained(request, world, picture, None, {})))
     told += [
         shown(trace(world, Question("red-a-4", "red-a-5"))),
         shown(trace(world, Question("red-a-5", "red-a-4"))),

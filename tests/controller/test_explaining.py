@@ -29,13 +29,18 @@ def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatu
     )
 
 
-def said(*rows: Row, told: Mapping[str, JsonObject] | None, age_s: int = 0) -> str:
+def said(
+    *rows: Row,
+    told: Mapping[str, JsonObject] | None,
+    age_s: int = 0,
+    unknown: Mapping[str, str] | None = None,
+) -> str:
     clock = Clock()
     picture = Picture(lambda: 1000.0, Hearing(clock))
     for row in (WEB, *rows):
         picture.change(None, row)
     clock.go_on(age_s)
-    return verdict(WEB.id, WEB, picture, told)
+    return verdict(WEB.id, WEB, picture, told, unknown or {})
 
 
 UP = (HOST, ALIVE, HERE, status())
@@ -59,7 +64,7 @@ UP = (HOST, ALIVE, HERE, status())
         (
             UP,
             {"h1": {"error": "busy"}},
-            "h1 has applied it, but does not answer now: busy",
+            "unknown: h1 has applied it, but does not answer now: busy",
         ),
         (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
         (UP, {"h1": {}}, "works: h1 has it, and its switch holds all its flows"),
@@ -73,18 +78,22 @@ def test_a_port_s_verdict_is_what_stands_in_its_way(
 
 def test_a_silent_host_s_verdict_says_so() -> None:
     found = said(*UP, told={}, age_s=SILENT_AFTER_S)
-    assert found.startswith("h1 has it and is silent: is isthmus agent running there?")
+    assert found.startswith("unknown: h1 has it, and has been silent for 90 s: is isthmus agent")
+    why = "does not answer, and was last heard of 12 s ago"
+    assert said(*UP, told={}, age_s=12, unknown={"h1": why}).startswith(
+        f"unknown: h1 has it, and {why}"
+    )
 
 
 def test_without_policy_the_verdict_says_where_to_look() -> None:
     picture = Picture(lambda: 0.0, Hearing(Clock()))
-    assert verdict("x", None, picture, {}).startswith("no policy: the interface has no address")
+    assert verdict("x", None, picture, {}, {}).startswith("no policy: the interface has no address")
 
 
 def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> None:
     found = world(WEB, HERE, rule_set(), rule("b", priority=2), rule("a", priority=1))
     request: JsonObject = {"resourceId": "RED-A-4", "instanceId": "i"}
-    told = explained(request, found, Picture(lambda: 0.0, Hearing(Clock())), None)
+    told = explained(request, found, Picture(lambda: 0.0, Hearing(Clock())), None, {})
     policy = told["policy"]
     assert isinstance(policy, list)
     assert [row["table"] for row in policy] == [

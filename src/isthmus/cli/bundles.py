@@ -108,5 +108,5 @@ def explained_offline(file: Path, port_id: str) -> Told:
     for host in told["status"]["hosts"]:
         if host["ageSeconds"] is not None:  # as the controller had it by its own clock
             hearing.heard(host["host"], host["ageSeconds"])
-    shown: Told = json.loads(json.dumps(explained(request, world, picture, None)))
+    shown: Told = json.loads(json.dumps(explained(request, world, picture, None, {})))
     return shown

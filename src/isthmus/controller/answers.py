@@ -33,10 +33,10 @@ class _Flow(msgspec.Struct):
 
 
 class _Port(_Told, kw_only=True):
-    interface: _Interface | None = None
-    location: str | None = None
-    state: str | None = None
-    detail: str = ""
+    interface: _Interface | None
+    location: str | None
+    state: str | None
+    detail: str
     flows: list[_Flow]
     missing: list[str]
 

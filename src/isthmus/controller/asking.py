@@ -62,6 +62,20 @@ class Asking:
         """What a host answers; an object with ``error`` when it does not."""
         if not self._is_alive(host):
             return {"error": f"{host} is silent"}
+        try:
+            answer = await self._answer(host, question)
+        except Unavailable as error:
+            return {"error": error.message}
+        if answer is None:
+            return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+        return read_answer(question, answer)
+
+    async def is_there(self, host: str) -> bool:
+        """Whether an agent answers under that name, whatever it says. Raises Unavailable."""
+        return await self._answer(host, "alive") is not None
+
+    async def _answer(self, host: str, question: str) -> str | None:
+        """As the host has written it; None if it has not in time. Raises Unavailable."""
         await self.forget_unread()
         query = Query(
             id=str(uuid4()),
@@ -69,17 +83,24 @@ class Asking:
             question=question,
             deadline_s=int(time.time() + ANSWER_S) + 1,
         )
-        try:
-            await self._south.transact([insert(Query.TABLE, query)])
-        except Unavailable as error:
-            return {"error": error.message}
+        await self._south.transact([insert(Query.TABLE, query)])
         until = time.monotonic() + ANSWER_S
         while (found := self._answer_to(query.id)) is None:
             if not await self.next_change(until):
-                return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+                await self._withdraw(query)
+                return None
         row_id, answer = found
-        await self._south.transact([delete(Answer.TABLE, row_id)])
-        return read_answer(question, answer.result)
+        with contextlib.suppress(Unavailable):  # then it is forgotten later
+            await self._south.transact([delete(Answer.TABLE, row_id)])
+        return answer.result
+
+    async def _withdraw(self, query: Query) -> None:
+        """Nobody waits for its answer any more."""
+        rows = self._south.table(Query).items()
+        asked = [delete(Query.TABLE, row_id) for row_id, row in rows if row.id == query.id]
+        if asked:
+            with contextlib.suppress(Unavailable):  # then it is forgotten later
+                await self._south.transact(asked)
 
     async def take(
         self, prefix: str, shape: type[msgspec.Struct] | None = None
