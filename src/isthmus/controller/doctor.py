@@ -16,6 +16,8 @@ from isthmus.reach.world import World
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
+SECOND = "second-agent@"
+"""How an agent calls itself that was refused its name: `agent.namesake`."""
 EXPIRES_S = 30 * 86400
 """Before a certificate expires, how long it is worth a word."""
 
@@ -87,6 +89,14 @@ def _hosts(world: World, silent: Mapping[str, int]) -> Iterator[Finding]:
             f"isthmus host remove {host}",
         )
     for host in sorted(strangers - silent.keys()):
+        heartbeat = world.heartbeats.get(host)
+        if host.startswith(SECOND) and heartbeat is not None:
+            yield Finding(
+                *(ERROR, host, "second-agent", "; ".join(heartbeat.problems)),
+                "on that machine: mend host in /etc/isthmus/isthmus.toml, then systemctl restart"
+                " isthmus-agent",
+            )
+            continue
         yield Finding(
             *(WARNING, host, "unknown-host", f"{host} speaks, and is no server: peers ignore it"),
             f"isthmus apply a resource /servers/{host}; or stop its agent, then isthmus host"
