@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from isthmus.cli import counting, insight, tracing, watching
 from isthmus.controller.answers import Drops, Found, read_answer, read_told
+from isthmus.controller.doctor import Heard, certificates_told, findings
+from isthmus.reach.world import World
+from tests.reach.cloud import red
 
 PORT = {
     "interface": {"id": "web", "ofport": 3},
@@ -43,6 +46,14 @@ COUNTERS = {
     "blocked": {"web": 2},
 }
 PROBE = {"answered": True, "milliseconds": 0.4}
+HEALTH = {
+    "timeUs": 1_700_000_000_000_000,
+    "mtu": 1500,
+    "interface": "eth0",
+    "unreachable": [],
+    "tooSmall": [],
+    "certificate": {"name": "h1", "expiresS": 1_900_000_000, "signedBy": "x", "trusts": ["x"]},
+}
 VERDICT = {
     "atUs": 1_700_000_000_000_000,
     **{name: "x" for name in ("host", "port", "stage", "reason", "decision", "origin", "packet")},
@@ -52,7 +63,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "trace {}": TRACE,
     "counters": COUNTERS,
     "probe {}": PROBE,
-    "health": {},
+    "health {}": HEALTH,
 }
 
 JSON = st.recursive(
@@ -96,8 +107,16 @@ def test_whatever_a_host_answers_can_be_shown(data: st.DataObject) -> None:
             passages = [{**answer, "host": "h1"}]
             shown = [*tracing._switches({"passages": passages, "verdict": "", "reason": ""})]
         case "counters":
-            lines = counting._rule_lines({"hosts": [{**answer, "host": "h1"}]})
-            shown = [text for line in lines for text in line]
+            told = {"hosts": [{**answer, "host": "h1"}]}
+            shown = [
+                text for key in (*counting._sums(told), *counting._places(told)) for text in key
+            ]
+        case "health":
+            world = World([*red()])
+            heard = {"h1": Heard(answer, 0.0, 1.0)}
+            found = findings(world, heard, 1.0, 1500, silent={})
+            shown = [one.finding for one in found]
+            msgspec.json.encode(certificates_told(world, heard))
         case _:
             shown = []
     assert all(isinstance(line, str) for line in shown)

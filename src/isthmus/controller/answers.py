@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from isthmus.intent.model import Json, JsonObject
-from isthmus.policy.observed import LAST_S, LAST_US
+from isthmus.policy.observed import LAST_S, LAST_US, MOST_COUNT
 
 
 class _Told(msgspec.Struct, kw_only=True):
@@ -74,6 +74,24 @@ class _Probe(_Told, kw_only=True):
     milliseconds: float = 0.0
 
 
+class _Certificate(_Told, kw_only=True):
+    name: str = ""
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=LAST_S)] | None = msgspec.field(
+        name="expiresS", default=None
+    )
+    signed_by: str | None = msgspec.field(name="signedBy", default=None)
+    trusts: list[str] = []
+
+
+class _Health(_Told, kw_only=True):
+    time_us: Annotated[int, msgspec.Meta(ge=0, le=LAST_US)] = msgspec.field(
+        name="timeUs", default=0
+    )
+    mtu: Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNT)] = 0
+    interface: str = ""
+    certificate: _Certificate | None = None
+
+
 class _Drop(msgspec.Struct, rename="camel"):
     at_us: Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
     host: str
@@ -103,6 +121,7 @@ _SHAPES: Mapping[str, type[msgspec.Struct]] = {
     "trace": _Trace,
     "counters": _Counters,
     "probe": _Probe,
+    "health": _Health,
 }
 """By the first word of a question; any object is an answer to the others."""
 

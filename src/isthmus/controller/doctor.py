@@ -284,7 +284,10 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
             continue  # it reaches the store by a socket of its own machine
         found[f"host {host}"] = None
         if isinstance(said, Mapping) and "signedBy" in said:
-            found[f"host {host}"] = {"signedBy": said["signedBy"], "trusts": said["trusts"]}
+            found[f"host {host}"] = {
+                "signedBy": said["signedBy"],
+                "trusts": said.get("trusts", []),
+            }
     return found
 
 
