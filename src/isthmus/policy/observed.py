@@ -107,7 +107,7 @@ def _learned_address(row: LearnedAddress) -> Mapping[str, object] | None:
         return None
     if not 0 <= row.sequence <= MOST_COUNT or not row.address.isprintable():
         return None
-    return {"segment": _plain(row.segment), "mac": _plain(row.mac)}
+    return {name: _plain(getattr(row, name)) for name in ("host", "segment", "mac")}
 
 
 _CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = {
