@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
-MOST_AWAITED = 1000
-"""Rows that another controller is to write, before those that it has written are looked for."""
 AUDIT_CALLS = 20
 """How many unit calls are checked against what is held, each `AUDIT_S`."""
 AUDIT_S = 60.0
@@ -72,7 +70,6 @@ class Deriving:
         self._writing = False
         self._awaited: dict[Place, Row | None] = {}
         """What another controller has yet to write, as we have derived it too."""
-        self._awaited_most = MOST_AWAITED
 
     @property
     def is_deriver(self) -> bool:
@@ -125,6 +122,8 @@ class Deriving:
                     await self._take_over()
             elif holder is not None:
                 self.watch.should_take_over(holder, self._heartbeats(), time.monotonic())
+            if not self.is_deriver:
+                self._forget_written()
             await asyncio.sleep(HEARTBEAT_S / 4)
 
     async def _take_over(self) -> None:
@@ -167,11 +166,7 @@ class Deriving:
                 self._writing = False
 
     def _await(self, changes: Sequence[Wanted]) -> None:
-        """Note what another controller will write. What it has written is forgotten now and then
-        even if nobody asks, else it would be kept for ever."""
-        if len(self._awaited) > self._awaited_most:
-            self._forget_written()
-            self._awaited_most = max(MOST_AWAITED, 2 * len(self._awaited))
+        """Note what another controller will write; `_lead` forgets what it has written."""
         for old, new in changes:
             row = new if new is not None else old
             assert row is not None, "a change has a row before it or after it"
