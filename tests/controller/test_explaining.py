@@ -109,9 +109,9 @@ def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> N
 
 def test_a_list_is_shown_by_its_whole_name() -> None:
     rows = (BOTH, rule_set("db web"), rule_set("web"), rule("r", of="db web"))
-    picture = Picture(lambda: 1000.0)
+    picture = Picture(lambda: 1000.0, Hearing(Clock()))
     request: JsonObject = {"resourceId": BOTH.id, "instanceId": ""}
-    found = explained(request, world(*rows), picture, None)["policy"]
+    found = explained(request, world(*rows), picture, None, {})["policy"]
     assert isinstance(found, list)
     shown = [one["row"]["id"] for one in found if one["table"] in ("Rule_Set", "Rule")]
     assert shown == ["db web", "r", "web"]

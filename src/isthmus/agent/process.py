@@ -128,7 +128,8 @@ class Agent:
         await self._switch.start()
         try:
             await self._switch.loaded()
-            self._writer = Writer(self.state, self._south, self._instance())
+            instance = instance_of(next(iter(self._switch.table(switch.Switch)), ""))
+            self._writer = Writer(self.state, self._south, instance)
             self.state.remember(switch.stored_numbers(self._switch.rows, self.settings.bridge))
             self._read_switch()
             self.state.settle()
@@ -310,9 +311,6 @@ class Agent:
         if was_refused and not self._writer.refused:
             self._to_program.set()
 
-    def _instance(self) -> str:
-        return instance_of(str(next(iter(self._switch.table(switch.Switch)), "")))
-
     def _host_status(self) -> HostStatus:
         found = [row.ovs_version for row in self._switch.table(switch.Switch).values()]
         return reports.host_status(
@@ -346,8 +344,7 @@ class Agent:
         return found
 
     async def _answer(self) -> None:
-        """Answer what is asked, each question for itself and once: some take a second. Whether it
-        is too late only who has asked can say, whose clock is another."""
+        """Answer what is asked, each question for itself and once: some take a second."""
         queries = dict(self.state.queries)
         self.state.queries.clear()
         if self._writer.refused:
