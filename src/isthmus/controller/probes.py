@@ -162,6 +162,6 @@ def _has_answered(view: HostView, number: int) -> bool:
 def _why(view: HostView, unknown_s: float) -> str:
     if view.age_s is None:
         return "was never heard of"
-    if view.alive and view.age_s < unknown_s:
+    if view.alive and view.age_s + 1 < unknown_s:  # whole seconds: surely heard since then
         return f"is behind: it lives, and has not programmed what it was to for {unknown_s:.0f} s"
     return f"does not answer, and was last heard of {view.age_s} s ago"
