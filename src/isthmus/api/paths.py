@@ -260,7 +260,7 @@ PATHS: dict[str, Json] = {
         "get": _operation(
             "Controllers, stores, hosts, errors.",
             _parameter("ask", "query", {"type": "boolean"}, "Ask all hosts: at most 3 s."),
-            errors=("400",),
+            errors=("400", "404"),
         ),
     },
     f"{_VERSION}/isthmus/hosts/{{id}}": {
