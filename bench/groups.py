@@ -223,7 +223,7 @@ async def _claim(south: str) -> None:
         status = HostStatus(
             host=host, provider_addresses=(f"172.31.1.{number}",), encapsulations="vxlan,nvgre"
         )
-        beat = Heartbeat(host=host, at_s=int(time.time()) + 86400)
+        beat = Heartbeat(host=host, at_s=int(time.time()))
         await connection.transact([insert(status.TABLE, status), insert(beat.TABLE, beat)])
     ports = [row for row in connection.table(Port).values() if row.id.startswith("m")]
     for start in range(0, len(ports), 100):

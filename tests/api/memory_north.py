@@ -76,6 +76,12 @@ class SilentHosts:
     def status(self) -> JsonObject:
         return {"software": "test"}
 
+    async def status_asked(self) -> JsonObject:
+        return {"software": "test", "asked": True}
+
+    async def remove_host(self, host: str) -> JsonObject:
+        return {"host": host, "removed": {}}
+
     async def explain_port(self, resource_id: str) -> JsonObject:
         return {"verdict": resource_id}
 

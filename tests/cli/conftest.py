@@ -61,12 +61,24 @@ class Hosts(SilentHosts):
         self.verdict = "works: h1 has it, and its switch holds all its flows"
         self.answers: dict[str, JsonObject] = {}
         """By command, what a test has them say."""
+        self.errors: dict[str, IsthmusError] = {}
+        """By command, what a test has them be refused with."""
         self.messages: list[Message] = []
         self.asked: list[tuple[object, ...]] = []
         self.checks: list[Check] = []
 
     def status(self) -> JsonObject:
         return self.told
+
+    async def status_asked(self) -> JsonObject:
+        hosts = [{"unknown": "", **host} for host in self.told["hosts"]]
+        return {**self.told, "hosts": hosts, "ports": {"unknown": 0, **self.told["ports"]}}
+
+    async def remove_host(self, host: str) -> JsonObject:
+        self.asked.append((host,))
+        if "remove" in self.errors:
+            raise self.errors["remove"]
+        return {"host": host, "removed": {"Claim": 2, "Heartbeat": 1}}
 
     async def explain_port(self, resource_id: str) -> JsonObject:
         config = {"privateIPAddress": "10.0.0.4", "subnet": {"resourceRef": "/v"}}

@@ -11,16 +11,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from isthmus.controller.asking import Asking
+from isthmus.controller.asking import UNREAD_S, Asking
 from isthmus.policy.rows import TABLES, Answer, Query
 from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import insert
+from tests.controller.clocks import Clock
 from tests.controller.test_fence import south
 from tests.store.cloud import LONGEST_S, until
 from tests.store.conftest import directory
 
 __all__ = ["directory"]
+
+COUNTED: dict[str, object] = {"rules": [], "dropped": {"DELIVER": 3}, "blocked": {}}
 
 pytestmark = pytest.mark.system
 
@@ -100,11 +103,42 @@ def test_a_question_is_answered_by_its_host_and_its_answer_is_gone_then(director
                 await until(lambda: bool(host.table(Query)))
                 (query,) = host.table(Query).values()
                 assert (query.host, query.question) == ("h1", "counters")
-                await tell(host, told("another", "h1"), told(query.id, "h1", yes=True))
+                await tell(host, told("another", "h1"), told(query.id, "h1", **COUNTED))
 
             answered, _ = await asyncio.gather(made.ask("h1", "counters"), answering())
-            assert answered == {"yes": True}
+            assert answered == COUNTED
             await until(lambda: ids(connection) == {"another"})
             assert await made.ask("silent", "counters") == {"error": "silent is silent"}
+
+    asyncio.run(go())
+
+
+def test_a_question_and_an_answer_that_nobody_wants_are_gone_by_the_reader_s_own_clock(
+    directory: Path,
+) -> None:
+    """The clock of whoever has asked is years behind, or ahead: it does not count."""
+
+    async def go() -> None:
+        async with (
+            south(directory) as remote,
+            asking(remote) as (_, connection),
+            asking(remote, "c2") as (_, other),
+        ):
+            questions = [
+                Query(id=f"of c2 {at_s}", host="h1", question="counters", deadline_s=at_s)
+                for at_s in (1, 1 << 40)
+            ]
+            await other.transact([insert(Query.TABLE, one) for one in questions])
+            await tell(other, told("nobody's", "h1"))
+            await until(lambda: len(connection.table(Query)) == 2)
+            clock = Clock()
+            made = Asking(connection, lambda _host: True, clock)
+            await made.forget_unread()
+            clock.go_on(UNREAD_S)
+            await made.forget_unread()
+            assert (len(connection.table(Query)), ids(connection)) == (2, {"nobody's"})
+            clock.go_on(1)
+            await made.forget_unread()
+            await until(lambda: not connection.table(Query) and not ids(connection))
 
     asyncio.run(go())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +18,6 @@ from isthmus.controller.doctor import (
     findings,
     physical_mtu,
 )
-from isthmus.controller.picture import SILENT_AFTER_S
 from isthmus.intent.model import Json
 from isthmus.policy.rows import (
     Heartbeat,
@@ -47,9 +47,10 @@ FINE: dict[str, Json] = {
 class Cloud(NamedTuple):
     rows: tuple[Row, ...]
     heard: Mapping[str, Heard]
+    silent: Mapping[str, int] = MappingProxyType({})
 
     def found(self) -> list[Finding]:
-        return findings(World(self.rows), self.heard, NOW_S, MTU)
+        return findings(World(self.rows), self.heard, NOW_S, MTU, silent=self.silent)
 
 
 def certificate(host: str, **other: Json) -> dict[str, Json]:
@@ -127,7 +128,7 @@ BROKEN = PortStatus(
             *(ERROR, "h2", "never-heard", "h2 is a server and was never heard of"),
         ),
         (
-            well(Heartbeat(host="h2", at_s=int(NOW_S) - SILENT_AFTER_S - 1)),
+            well()._replace(silent={"h2": 91}),
             *(ERROR, "h2", "stale-host", "h2 has been silent for 91 s"),
         ),
         (
@@ -137,6 +138,11 @@ BROKEN = PortStatus(
         (
             well(status("h9", "192.0.2.9")),
             *(WARNING, "h9", "unknown-host", "h9 speaks, and is no server: peers ignore it"),
+        ),
+        (
+            well(status("h9", "192.0.2.9"))._replace(silent={"h9": 91}),
+            *(WARNING, "h9", "dead-host"),
+            "h9 is no server, and has been silent for 91 s: what it has said is still in the store",
         ),
         (
             well(status("h2", "192.0.2.1")),

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 import pytest
 
 from isthmus.controller.explaining import explained, verdict
+from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import JsonObject
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from tests.controller.clocks import Clock
 from tests.reach.cloud import port, rule, rule_set, world
 from tests.switches.policy_rows import claim
 
 WEB = port("a", 4, rules=("interface * web",))
 BOTH = port("a", 5, rules=("interface * db web", "subnet 10.0.1.5 web"))
 HOST = Host(id="h1", certificate_name="h1")
-ALIVE, SILENT = Heartbeat(host="h1", at_s=1000), Heartbeat(host="h1", at_s=1)
+ALIVE = Heartbeat(host="h1", at_s=1000)
 HERE = claim(WEB, "h1")
 
 
@@ -27,11 +29,18 @@ def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatu
     )
 
 
-def said(*rows: Row, told: Mapping[str, JsonObject] | None) -> str:
-    picture = Picture(lambda: 1000.0)
+def said(
+    *rows: Row,
+    told: Mapping[str, JsonObject] | None,
+    age_s: int = 0,
+    unknown: Mapping[str, str] | None = None,
+) -> str:
+    clock = Clock()
+    picture = Picture(lambda: 1000.0, Hearing(clock))
     for row in (WEB, *rows):
         picture.change(None, row)
-    return verdict(WEB.id, WEB, picture, told)
+    clock.go_on(age_s)
+    return verdict(WEB.id, WEB, picture, told, unknown or {})
 
 
 UP = (HOST, ALIVE, HERE, status())
@@ -42,7 +51,6 @@ UP = (HOST, ALIVE, HERE, status())
     [
         ((HOST,), {}, "no host has it: plug an interface with external_ids:iface-id=red-a-4 or"),
         ((HERE,), {}, "only h1 claims it, which may not have it or is no server"),
-        ((HOST, SILENT, HERE), {}, "h1 has it and is silent: is isthmus agent running there?"),
         ((HOST, ALIVE, HERE), {}, "h1 has it and has not applied the last change yet"),
         (
             (HOST, ALIVE, HERE, status(revision="old")),
@@ -56,7 +64,7 @@ UP = (HOST, ALIVE, HERE, status())
         (
             UP,
             {"h1": {"error": "busy"}},
-            "h1 has applied it, but does not answer now: busy",
+            "unknown: h1 has applied it, but does not answer now: busy",
         ),
         (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
         (UP, {"h1": {}}, "works: h1 has it, and its switch holds all its flows"),
@@ -68,15 +76,24 @@ def test_a_port_s_verdict_is_what_stands_in_its_way(
     assert said(*rows, told=told).startswith(text)
 
 
+def test_a_silent_host_s_verdict_says_so() -> None:
+    found = said(*UP, told={}, age_s=SILENT_AFTER_S)
+    assert found.startswith("unknown: h1 has it, and has been silent for 90 s: is isthmus agent")
+    why = "does not answer, and was last heard of 12 s ago"
+    assert said(*UP, told={}, age_s=12, unknown={"h1": why}).startswith(
+        f"unknown: h1 has it, and {why}"
+    )
+
+
 def test_without_policy_the_verdict_says_where_to_look() -> None:
-    picture = Picture(lambda: 0.0)
-    assert verdict("x", None, picture, {}).startswith("no policy: the interface has no address")
+    picture = Picture(lambda: 0.0, Hearing(Clock()))
+    assert verdict("x", None, picture, {}, {}).startswith("no policy: the interface has no address")
 
 
 def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> None:
     found = world(WEB, HERE, rule_set(), rule("b", priority=2), rule("a", priority=1))
     request: JsonObject = {"resourceId": "RED-A-4", "instanceId": "i"}
-    told = explained(request, found, Picture(lambda: 0.0), None)
+    told = explained(request, found, Picture(lambda: 0.0, Hearing(Clock())), None, {})
     policy = told["policy"]
     assert isinstance(policy, list)
     assert [row["table"] for row in policy] == [
@@ -92,9 +109,9 @@ def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> N
 
 def test_a_list_is_shown_by_its_whole_name() -> None:
     rows = (BOTH, rule_set("db web"), rule_set("web"), rule("r", of="db web"))
-    picture = Picture(lambda: 1000.0)
+    picture = Picture(lambda: 1000.0, Hearing(Clock()))
     request: JsonObject = {"resourceId": BOTH.id, "instanceId": ""}
-    found = explained(request, world(*rows), picture, None)["policy"]
+    found = explained(request, world(*rows), picture, None, {})["policy"]
     assert isinstance(found, list)
     shown = [one["row"]["id"] for one in found if one["table"] in ("Rule_Set", "Rule")]
     assert shown == ["db web", "r", "web"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,9 +18,10 @@ from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.store.servers import ServerFiles, ensure_server, stop_server
 from isthmus.store.south import FenceLost, PolicyWriter
-from isthmus.wire.ovsdb import Operation
+from isthmus.wire.ovsdb import Operation, update
 from tests.store.cloud import LONGEST_S, until
 from tests.store.conftest import directory
+from tests.store.gate import ANSWERS, QUESTIONS, gate_before
 from tests.switches.policy_rows import port
 
 __all__ = ["directory"]
@@ -58,6 +60,19 @@ async def writing(remote: str, holder: str) -> AsyncIterator[tuple[PolicyWriter,
         yield writer, connection
     finally:
         await connection.stop()
+
+
+async def take_over_at_last(writer: PolicyWriter) -> int:
+    """What another has just sent may be faster; then once more."""
+    for _ in range(10):
+        with contextlib.suppress(FenceLost):
+            return await writer.take_over()
+    raise AssertionError("it never became the deriver")
+
+
+async def take_over_and_write(writer: PolicyWriter, rows: Sequence[Port]) -> None:
+    await writer.take_over()
+    await writer.write_all(rows)
 
 
 def ids(connection: Connection) -> set[str]:
@@ -148,6 +163,107 @@ def test_a_take_over_in_the_middle_of_a_long_write_ends_it_there(
             assert len(at_take_over) < len(PORTS)
             await new.write([(None, PORTS[-1])])
             assert ids(connection) == at_take_over | {PORTS[-1].id}
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first ever", "a later one"])
+@pytest.mark.parametrize("way", [QUESTIONS, ANSWERS])
+def test_wherever_a_take_over_is_interrupted_only_the_last_deriver_writes(
+    directory: Path, way: str, is_first: bool
+) -> None:
+    """The interrupted controller is held before each piece that it sends or is sent, from its
+    take-over to its last write. Its successors take over meanwhile, and it goes on."""
+    interrupted = []
+
+    async def once(remote: str, after: int, n_successors: int) -> bool:
+        path = directory / "gate"
+        async with (
+            gate_before(remote, path) as gate,
+            writing(f"unix:{path}", "c1") as (old, _),
+            writing(remote, "c2") as (new, connection),
+        ):
+            gate.hold(way, after)
+            task = asyncio.create_task(take_over_and_write(old, PORTS))
+            held = asyncio.create_task(gate.holding.wait())
+            await asyncio.wait([task, held], return_when=asyncio.FIRST_COMPLETED)
+            was_held = not task.done()
+            held.cancel()
+            for _ in range(n_successors):
+                generation = await take_over_at_last(new)
+            await new.write_all(PORTS[:10])
+            gate.release()
+            # Done before its successor took over, or refused; whichever: it is over.
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            assert outcome is None or isinstance(outcome, FenceLost)
+            with pytest.raises(FenceLost):
+                await old.write([(None, msgspec.structs.replace(PORTS[30], revision="late"))])
+            with pytest.raises(FenceLost):
+                await old.write_all(PORTS)
+            assert old.generation is None
+            await new.write([(None, PORTS[11])])
+            assert ids(connection) == {row.id for row in (*PORTS[:10], PORTS[11])}
+            (row,) = connection.table(Deriver).values()
+            assert (row.generation, row.holder) == (generation, "c2") == (new.generation, "c2")
+        interrupted.append(was_held)
+        return was_held
+
+    async def go() -> None:
+        # A store of its own for each point: the first take-over of all inserts the row.
+        for n_successors in (1, 2):
+            for after in range(40):
+                if is_first:
+                    async with south(directory / f"{n_successors}-{after}") as remote:
+                        if not await once(remote, after, n_successors):
+                            break
+                    continue
+                async with south(directory) as remote, writing(remote, "c0") as (zeroth, _):
+                    await zeroth.take_over()
+                    await zeroth.write_all(PORTS[::2])
+                    if not await once(remote, after, n_successors):
+                        break
+
+    asyncio.run(go())
+    # The take-over and two writes at least, with each number of successors.
+    assert interrupted.count(True) >= 2 * 3
+
+
+def test_a_controller_that_has_nothing_to_write_hears_of_its_successor(directory: Path) -> None:
+    async def go() -> None:
+        async with (
+            south(directory) as remote,
+            writing(remote, "c1") as (old, watching),
+            writing(remote, "c2") as (new, _),
+        ):
+            await old.take_over()
+            assert not old.notice_successor()
+            await take_over_at_last(new)
+            await until(lambda: _has_reached(watching, 2))
+            assert old.notice_successor()
+            assert old.generation is None
+            assert not old.notice_successor()
+
+    asyncio.run(go())
+
+
+def test_a_generation_that_comes_again_after_a_restore_is_not_taken_for_one_s_own(
+    directory: Path,
+) -> None:
+    async def go() -> None:
+        async with (
+            south(directory) as remote,
+            writing(remote, "c1") as (old, connection),
+            writing(remote, "c2") as (new, _),
+        ):
+            assert await old.take_over() == 1
+            assert await old.take_over() == 2
+            ((row_id, row),) = connection.table(Deriver).items()
+            earlier = msgspec.structs.replace(row, generation=1)
+            await connection.transact([update(Deriver.TABLE, row_id, earlier, ["generation"])])
+            assert await take_over_at_last(new) == 2
+            with pytest.raises(FenceLost):
+                await old.write([(None, PORTS[0])])
+            await new.write([(None, PORTS[1])])
 
     asyncio.run(go())
 

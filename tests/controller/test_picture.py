@@ -8,8 +8,10 @@ import re
 import msgspec
 import pytest
 
-from isthmus.controller.picture import SILENT_AFTER_S, Picture
+from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
+from isthmus.controller.picture import Picture
 from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
+from tests.controller.clocks import Clock
 from tests.switches.policy_rows import claim, port
 
 NOW_S = 1_000_000.0
@@ -18,11 +20,14 @@ SERVER = "22222222-2222-4222-8222-222222222222"
 PORT = msgspec.structs.replace(port("red", "a", 4), profile_id=NIC, revision="r2", origin="/nic")
 
 
-def picture(*rows: Row) -> Picture:
-    made = Picture(lambda: NOW_S)
+def picture(*rows: Row, age_s: int = 0) -> Picture:
+    """As it is so many seconds after the rows have come."""
+    clock = Clock()
+    made = Picture(lambda: NOW_S, Hearing(clock))
     made.name(SERVER, "h1")
     for row in (PORT, Host(id="h1", certificate_name="h1", origin="/servers/H1"), *rows):
         made.change(None, row)
+    clock.go_on(age_s)
     return made
 
 
@@ -44,8 +49,8 @@ def status(
     )
 
 
-def alive(host: str = "h1", age_s: int = 5, problems: tuple[str, ...] = ()) -> Heartbeat:
-    return Heartbeat(host=host, at_s=int(NOW_S) - age_s, problems=problems)
+def alive(host: str = "h1", problems: tuple[str, ...] = ()) -> Heartbeat:
+    return Heartbeat(host=host, at_s=int(NOW_S) - 5, problems=problems)
 
 
 def told(made: Picture, kind: str = "networkInterfaces", instance_id: str = NIC) -> tuple[str, str]:
@@ -84,7 +89,7 @@ def test_an_error_of_a_port_is_a_failure_with_its_code_and_reason() -> None:
 
 
 def test_a_port_on_a_silent_host_is_unreachable() -> None:
-    made = picture(alive(age_s=SILENT_AFTER_S), claim(PORT, "h1"), status())
+    made = picture(alive(), claim(PORT, "h1"), status(), age_s=SILENT_AFTER_S)
     assert told(made) == ("Failure", "HostUnreachable")
 
 
@@ -114,7 +119,7 @@ def test_servers_are_judged_by_their_heartbeats() -> None:
     assert picture().configuration_state("servers", SERVER) is None
     assert told(picture(alive()), "servers", SERVER) == ("Success", "Success")
     assert told(picture(alive(problems=("x",))), "servers", SERVER)[0] == "Warning"
-    assert told(picture(alive(age_s=1000)), "servers", SERVER) == (
+    assert told(picture(alive(), age_s=1000), "servers", SERVER) == (
         "Failure",
         "HostNotConnectedToController",
     )

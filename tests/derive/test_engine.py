@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -345,3 +346,31 @@ def test_a_call_that_raises_keeps_what_it_gave_and_holds_back_nobody() -> None:
     engine.put(Town, "a", None)
     engine.settle()
     assert engine.rows(Placed) == {"b": Placed("b", "y")} and not engine.failures
+
+
+class Mortal:
+    """A row that can be watched."""
+
+
+def test_what_nobody_asks_for_is_not_remembered_when_it_has_gone() -> None:
+    engine = Engine([], tables=[Mortal])
+    row = Mortal()
+    watched = weakref.ref(row)
+    engine.put(Mortal, "x", row)
+    engine.settle()
+    engine.put(Mortal, "x", Mortal())
+    engine.put(Mortal, "x", None)
+    engine.settle()
+    del row
+    assert watched() is None
+    assert engine.changes(Mortal) == []
+
+
+def test_the_first_who_asks_for_changes_hears_of_every_row() -> None:
+    engine = Engine([], tables=[Land])
+    engine.put(Land, "a", Land("a", "old"))
+    engine.put(Land, "a", Land("a", "new"))
+    assert engine.changes(Land) == [Change("a", None, Land("a", "new"))]
+    assert engine.changes(Land) == []
+    engine.put(Land, "a", None)
+    assert engine.changes(Land) == [Change("a", Land("a", "new"), None)]

@@ -16,10 +16,12 @@ import pytest
 
 from isthmus.errors import Conflict, Invalid, IsthmusError, PreconditionFailed, Unavailable
 from isthmus.intent.model import Allocation, Stored
+from isthmus.intent.overlay import Overlay
 from isthmus.intent.planning import Put, plan_batch
 from isthmus.store.failures import OutcomeUnknown
 from isthmus.store.north import North
 from isthmus.store.north_view import LANE_BLOCK, Lane, NorthView, StoredChange, _first_gap
+from isthmus.wire.ovsdb import RowId
 from tests.store.cloud import (
     LONGEST_S,
     SUBNET,
@@ -361,6 +363,39 @@ def test_lanes_keep_controllers_apart_and_a_full_one_is_served_from_the_others()
     assert view.free("s", ((5, 8),)) == 5
     assert view.free("s", ((10, 9),)) is None
     assert view.free("s", ((5, 4), (7, 9))) == 7
+
+
+@pytest.mark.parametrize("n_lanes", [1, 2, 3])
+def test_a_batch_takes_every_number_there_is_whatever_the_lanes(n_lanes: int) -> None:
+    view = NorthView()
+    view.lane = Lane(0, n_lanes)
+    last, taken = 10 * LANE_BLOCK, set[int]()
+    for batch in range(30):
+        overlay = Overlay(view)
+        for one in range(40):
+            number = overlay.free("s", ((1, last),))
+            if number is None:
+                assert taken == set(range(1, last + 1))
+                return
+            assert number not in taken
+            taken.add(number)
+            row = holding(f"/n/{batch}-{one}", number)
+            overlay.put(row)
+        for row in overlay.plan((), "").inserts:
+            view.change(RowId(row.key), None, row)
+    raise AssertionError("it never ended")
+
+
+def holding(key: str, number: int) -> Stored:
+    return Stored(
+        key=key,
+        ref=key,
+        kind="n",
+        resource_id=key,
+        instance_id=key,
+        etag="e",
+        allocations=frozenset({Allocation("s", str(number))}),
+    )
 
 
 def test_a_contended_request_ends_in_a_plain_error(directory: Path) -> None:

@@ -147,7 +147,8 @@ class Cloud:
         end = time.monotonic() + LONGEST_S
         while True:
             told = self.north.trace(source, destination, switches="true", **how)
-            if not any("error" in one for one in told["switches"]["passages"]):
+            passages = told["switches"]["passages"]
+            if not told.get("unknown") and not any("error" in one for one in passages):
                 return told
             assert time.monotonic() < end, told
 

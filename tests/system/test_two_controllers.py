@@ -88,6 +88,11 @@ class Controller:
             told = client.status()["deriver"]
         return told["holder"], told["generation"], not told["pending"]
 
+    def problem(self) -> str:
+        """What it says is wrong with deriving."""
+        with self.client() as client:
+            return str(client.status()["deriver"]["problem"])
+
 
 def until(holds: Callable[[], object]) -> None:
     end = time.monotonic() + LONGEST_S
@@ -213,6 +218,8 @@ def test_a_deriver_that_hung_writes_nothing_after_its_successor(
         add_port(first, f"late{number}")
     until(lambda: ports(first) == ports(second) == 11)
     until(lambda: first.deriver()[:2] == ("c2", 2))
+    # That it was replaced is in order, and nothing for the operator to look after.
+    until(lambda: first.problem() == "")
     log = (first.run_directory / "log").read_text()
     assert "Traceback" not in log
 

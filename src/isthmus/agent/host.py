@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-import msgspec
-
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.namesake import second_name
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
+from isthmus.agent.statuses import PROBLEMS_BY_PORT, wanted_status
 from isthmus.agent.stored import SouthChange, Stored, keep
-from isthmus.derive.engine import Engine, Index, Key
+from isthmus.derive.engine import Engine
+from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -51,14 +52,6 @@ from isthmus.switches.ovs.resync import openflow_meter
 from isthmus.wire import openflow as of
 from isthmus.wire.openflow import Flow
 from isthmus.wire.ovsdb import RowId
-
-
-def _port_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Problem)
-    return (row.port,)
-
-
-PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
 
 
 class Identity(NamedTuple):
@@ -94,6 +87,9 @@ class HostState:
         self.learned: dict[str, dict[str, Stored[LearnedAddress]]] = {}
         """By port, then by address."""
         self.heartbeat: Stored[Heartbeat] | None = None
+        self.second_name = second_name(identity.provider_address)
+        self.second_beat: Stored[Heartbeat] | None = None
+        """What is said under that name, if its own is another agent's."""
         self.host_status: Stored[HostStatus] | None = None
         self.queries: dict[RowId, Query] = {}
         self.probe = 0
@@ -127,8 +123,10 @@ class HostState:
             case PortStatus():
                 keep(self.statuses, row.port, row_id, row, gone=new is None)
                 self._to_report.add(row.port)
-            case Heartbeat():
+            case Heartbeat() if row.host == mine:
                 self.heartbeat = None if new is None else Stored(row_id, row)
+            case Heartbeat():
+                self.second_beat = None if new is None else Stored(row_id, row)
             case Probe():
                 self.probe = 0 if new is None else row.number
             case Query():
@@ -145,12 +143,16 @@ class HostState:
                 elif isinstance(row, LearnedAddress) and row.host == mine:
                     of_port = self.learned.setdefault(row.port, {})
                     keep(of_port, row.address, row_id, row, gone=new is None)
+                    if not of_port:
+                        del self.learned[row.port]
                     self._to_report.add(row.port)
                 elif isinstance(row, HostStatus) and row.host == mine:
                     self.host_status = None if new is None else Stored(row_id, row)
                 elif isinstance(row, MAY_MEND):
                     self.refusals.try_again()
-                self.engine.put(type(row), row.key, new)
+                # Our own rows are kept as they are, to be mended; what they say is believed as
+                # little as what any host says.
+                self.engine.put(type(row), row.key, None if new is None else believable(new))
 
     def switch_changed(
         self, ports: Mapping[str, LocalPort], tunnel_ports: Mapping[str, int]
@@ -199,15 +201,13 @@ class HostState:
         port = self.port_behind(ofport)
         if port is None:
             return False
-        stored = self.learned.get(port.id, {}).get(address)
+        stored = self._stored_learned(port.id).get(address)
         others = [
             row
             for key in self.engine.entry(LEARNED_BY_ADDRESS, (port.segment, address))
             if (row := self.engine.rows(LearnedAddress)[key]).port != port.id
         ]
-        is_news = self._pairs.announce(
-            port, self.identity.host, address, mac, stored.row if stored else None, others
-        )
+        is_news = self._pairs.announce(port, self.identity.host, address, mac, stored, others)
         if is_news:
             self._to_report.add(port.id)
         return is_news
@@ -243,7 +243,8 @@ class HostState:
         """What to ask the south store for; the same object for as long as that is the same."""
         changed = [table for table in scope.TABLES if self.engine.changes(table)]
         if changed or self._conditions is None:
-            self._conditions = scope.conditions(self.engine, self.identity.host)
+            names = self.identity.host, self.second_name
+            self._conditions = scope.conditions(self.engine, *names)
         return self._conditions
 
     def changes(self) -> Changes:
@@ -325,7 +326,7 @@ class HostState:
             host=self.identity.host,
             provider_address=str(self.identity.provider_address),
             plugged=local is not None,
-            own=None if stored is None or port_id in self._claims_over else stored.row,
+            own=None if stored is None or port_id in self._claims_over else believable(stored.row),
             others=others,
             frame_seen=local is not None and local.iface_id in self._frames_seen,
         )
@@ -335,8 +336,12 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return {}
-        stored = {address: s.row for address, s in self.learned.get(port_id, {}).items()}
-        return self._pairs.wanted(port, stored)
+        return self._pairs.wanted(port, self._stored_learned(port_id))
+
+    def _stored_learned(self, port_id: str) -> dict[str, LearnedAddress]:
+        """By address, what the store has of a port of ours, as far as it can be believed."""
+        of_port = self.learned.get(port_id, {})
+        return {a: row for a, stored in of_port.items() if (row := believable(stored.row))}
 
     def wanted_status(self, port_id: str, now_us: int) -> PortStatus | None:
         """What to say of a port on our switch; what is stored already stands, with its time."""
@@ -346,22 +351,15 @@ class HostState:
         problems = sorted(set(self._problems(port_id)))
         location = self.engine.rows(Location).get(port_id)
         elsewhere = location is not None and location.host != self.identity.host
-        state = "error" if problems else "standby" if elsewhere else "up"
         stored = self.statuses.get(port_id)
-        wanted = PortStatus(
-            port=port_id,
+        return wanted_status(
+            port,
             host=self.identity.host,
-            segment=port.segment,
-            revision=port.revision,
-            state=state,
-            code=problems[0].code if problems else "Success",
-            detail="; ".join(dict.fromkeys(problem.detail for problem in problems)),
-            closed=tuple(sorted({problem.closes for problem in problems} - {""})),
-            changed_us=stored.row.changed_us if stored else now_us,
+            problems=problems,
+            elsewhere=elsewhere,
+            stored=None if stored is None else stored.row,
+            now_us=now_us,
         )
-        if stored is not None and stored.row == wanted:
-            return wanted
-        return msgspec.structs.replace(wanted, changed_us=now_us)
 
     def _problems(self, port_id: str) -> Iterator[Problem]:
         for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):

@@ -22,12 +22,14 @@ from typing import NamedTuple, Never
 from isthmus.agent import questions, remembered, reports, scope, switch
 from isthmus.agent.host import HostState, Identity
 from isthmus.agent.metrics import HostMetrics, serve
+from isthmus.agent.namesake import instance_of
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
 from isthmus.agent.stored import SouthChange
+from isthmus.agent.writing import Writer
 from isthmus.errors import Broken, IsthmusError, Unavailable
-from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus, Query, row_or_none
+from isthmus.policy.rows import Heartbeat, HostStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort, Reach
@@ -36,9 +38,6 @@ from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.ovsdb import RowId, delete, insert
 
 log = logging.getLogger(__name__)
-
-TRANSACTION_ROWS = 100
-"""The store commits one transaction after the other: more rows in each make it no faster."""
 
 NARROW_AFTER_S = 5.0
 """Until rows that are no longer needed are no longer asked for."""
@@ -121,8 +120,6 @@ class Agent:
         """and what it has given; None before the first time."""
         self._widen_after_s = 0.0
         self._narrowing: asyncio.TimerHandle | None = None
-        self._statuses: dict[str, PortStatus | None] = {}
-        """Of ports whose flows are on the switch, to be written."""
         self._programmed_probe = 0
 
     async def run(self) -> Never:
@@ -131,6 +128,8 @@ class Agent:
         await self._switch.start()
         try:
             await self._switch.loaded()
+            instance = instance_of(next(iter(self._switch.table(switch.Switch)), ""))
+            self._writer = Writer(self.state, self._south, instance)
             self.state.remember(switch.stored_numbers(self._switch.rows, self.settings.bridge))
             self._read_switch()
             self.state.settle()
@@ -203,6 +202,7 @@ class Agent:
     def _south_connected(self, connected: bool) -> None:
         if connected:
             self._scope_read = self._scope_asked
+            self._writer.listen()
             self.state.report_all()
             self._to_program.set()
             self._to_write.set()
@@ -219,6 +219,9 @@ class Agent:
 
     async def _program(self) -> None:
         """Derive, and bring the bridge, its tunnels and its flows to what was derived."""
+        if not self._writer.judge():
+            self._to_write.set()  # why, and nothing else: the switch stays as it is
+            return
         await self._prepare_switch()
         state, probe = self.state, self.state.probe
         state.settle()
@@ -249,7 +252,7 @@ class Agent:
             ends = [(tracked.zone, ip_address(tracked.address)) for tracked in gone]
             await self._openflow.flush(zones, ends)
         state.numbers.programmed()
-        self._statuses |= statuses
+        self._writer.note(statuses)
         if at_rest:
             self._programmed_probe = probe
         self._primer.prime(
@@ -303,19 +306,10 @@ class Agent:
 
     async def _write(self) -> None:
         """Tell the store what has become of our ports, and of the host."""
-        if not self._south.connected:
-            return  # everything is written when it is there again
-        statuses, self._statuses = self._statuses, {}
-        operations = [
-            *reports.port_operations(self.state, statuses),
-            *reports.host_operations(self.state, self._host_status(), self._heartbeat()),
-        ]
-        try:
-            for start in range(0, len(operations), TRANSACTION_ROWS):
-                await self._south.transact(operations[start : start + TRANSACTION_ROWS])
-        except IsthmusError:
-            self._statuses = statuses | self._statuses
-            raise
+        was_refused = self._writer.refused
+        await self._writer.write(self._host_status(), self._heartbeat())
+        if was_refused and not self._writer.refused:
+            self._to_program.set()
 
     def _host_status(self) -> HostStatus:
         found = [row.ovs_version for row in self._switch.table(switch.Switch).values()]
@@ -323,6 +317,7 @@ class Agent:
             self.state,
             version=self.settings.version,
             switch_version=(found[0] if found else None) or "",
+            instance=self._writer.instance,
         )
 
     def _heartbeat(self) -> Heartbeat:
@@ -350,12 +345,11 @@ class Agent:
 
     async def _answer(self) -> None:
         """Answer what is asked, each question for itself and once: some take a second."""
-        queries, now_s = dict(self.state.queries), time.time()
+        queries = dict(self.state.queries)
         self.state.queries.clear()
-        late = [i for i, query in queries.items() if query.deadline_s < now_s]
-        if late:
-            await self._south.transact([delete(Query.TABLE, row_id) for row_id in late])
-        for row_id in queries.keys() - set(late):
+        if self._writer.refused:
+            return  # whoever is asked under this name is another
+        for row_id in queries:
             task = asyncio.create_task(self._answer_one(row_id, queries[row_id]))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)

@@ -33,7 +33,9 @@ def port_operations(
             yield from _row(stored.get(address), wanted.get(address))
 
 
-def host_status(state: HostState, *, version: str, switch_version: str) -> HostStatus:
+def host_status(
+    state: HostState, *, version: str, switch_version: str, instance: str
+) -> HostStatus:
     identity = state.identity
     return HostStatus(
         host=identity.host,
@@ -41,6 +43,7 @@ def host_status(state: HostState, *, version: str, switch_version: str) -> HostS
         encapsulations=",".join(identity.encapsulations),
         version=version,
         switch_version=switch_version,
+        instance=instance,
     )
 
 
@@ -64,19 +67,32 @@ def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str
     )
 
 
-def host_operations(state: HostState, status: HostStatus, beat: Heartbeat) -> Iterator[Operation]:
-    """The host's own rows. The heartbeat's clock alone is no reason to write before it is due."""
+def status_operations(state: HostState, status: HostStatus) -> Iterator[Operation]:
+    """What peers need to know of the host."""
     yield from _row(state.host_status, status)
-    stored = state.heartbeat
-    if stored is not None:
-        age_s = beat.at_s - stored.row.at_s
-        same = all(
-            getattr(stored.row, name) == getattr(beat, name)
-            for name in ("probe", "problems", "ports")
-        )
-        if same and 0 <= age_s < HEARTBEAT_S:
-            return
-    yield from _row(stored, beat)
+
+
+def beat_operations(state: HostState, beat: Heartbeat) -> Iterator[Operation]:
+    """That the host lives. The clock alone is no reason to write before it is due."""
+    if _is_due(state.heartbeat, beat):
+        yield from _row(state.heartbeat, beat)
+    yield from _row(state.second_beat, None)  # from when it was refused
+
+
+def second_operations(state: HostState, beat: Heartbeat, refused: str) -> list[Operation]:
+    """That an agent lives which may not speak as its host, and why."""
+    second = Heartbeat(host=state.second_name, at_s=beat.at_s, problems=(refused,))
+    return [*_row(state.second_beat, second)] if _is_due(state.second_beat, second) else []
+
+
+def _is_due(stored: Stored[Heartbeat] | None, beat: Heartbeat) -> bool:
+    if stored is None:
+        return True
+    age_s = beat.at_s - stored.row.at_s
+    same = all(
+        getattr(stored.row, name) == getattr(beat, name) for name in ("probe", "problems", "ports")
+    )
+    return not (same and 0 <= age_s < HEARTBEAT_S)
 
 
 def _row(stored: Stored[OurRow] | None, wanted: OurRow | None) -> Iterator[Operation]:

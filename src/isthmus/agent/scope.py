@@ -132,8 +132,9 @@ TABLES: tuple[type, ...] = (
 )
 
 
-def conditions(engine: Engine, host: str) -> Conditions:
-    """The conditional monitor (ovsdb-server(7) 4.1.12) for the scope that the engine holds."""
+def conditions(engine: Engine, host: str, second_name: str) -> Conditions:
+    """The conditional monitor (ovsdb-server(7) 4.1.12) for the scope that the engine holds.
+    `second_name` is what the agent says that it is if `host` is another."""
     segments = sorted(row.segment for row in engine.rows(InScope).values())
     routers = sorted(row.router for row in engine.rows(RouterInScope).values())
     peers = {row.router for row in engine.rows(PeerRouter).values()}
@@ -154,7 +155,7 @@ def conditions(engine: Engine, host: str) -> Conditions:
         Claim: (*of_segment, ("host", "==", host)),
         LearnedAddress: (*of_segment, ("host", "==", host)),
         PortStatus: (("host", "==", host),),
-        Heartbeat: (("host", "==", host),),
+        Heartbeat: (("host", "==", host), ("host", "==", second_name)),
         Query: (("host", "==", host),),
     }
 

@@ -141,8 +141,14 @@ class Client:
     def discovery(self) -> Resource:
         return self._ask("GET", "/networking/discovery")
 
-    def status(self) -> Resource:
-        return self._ask("GET", f"{self._prefix}/isthmus/status")
+    def status(self, *, ask: bool = False) -> Resource:
+        """`ask`: all hosts, whether they are there; takes up to three seconds."""
+        return self._ask("GET", f"{self._prefix}/isthmus/status{'?ask=true' if ask else ''}")
+
+    def remove_host(self, host: str) -> Resource:
+        """Forget all that a dead host has said. Raises NotFound, and Conflict for one that
+        answers."""
+        return self._ask("DELETE", f"{self._prefix}/isthmus/hosts/{quote(host, safe='')}")
 
     def explain_port(self, port: str) -> Resource:
         return self._ask("GET", f"{self._prefix}/isthmus/explain/ports/{quote(port, safe='')}")

@@ -67,6 +67,14 @@ class Insight(Protocol):
 
     def status(self) -> JsonObject: ...
 
+    async def status_asked(self) -> JsonObject:
+        """The same, after asking all hosts whether they are there: takes up to three seconds."""
+        ...
+
+    async def remove_host(self, host: str) -> JsonObject:
+        """Forget all that a dead host has said. Raises NotFound, Conflict, Unavailable."""
+        ...
+
     async def explain_port(self, resource_id: str) -> JsonObject:
         """Raises NotFound."""
         ...

@@ -27,6 +27,7 @@ EXTENSIONS = (
     "drops",
     "events",
     "explain",
+    "hosts",
     "plan",
     "probes",
     "status",
@@ -34,7 +35,7 @@ EXTENSIONS = (
 )
 PLACES = (
     *("status", "explain/ports/ID", "plan", "trace", "doctor", "bundle"),
-    *("probes", "events", "drops", "counters"),
+    *("probes", "events", "drops", "counters", "hosts/ID"),
 )
 NEWEST = V6_1
 """With v3 a client finds peerings, with v5 security tags, with v6.1 credentials by a certificate's
@@ -70,7 +71,12 @@ async def answer(
     match [part.lower() for part in words[:2]]:
         case ["status"] if len(words) == 1:
             exchange.only("GET")
+            if exchange.flag("ask"):
+                return json_reply(200, dict(await insight.status_asked()))
             return json_reply(200, dict(insight.status()))
+        case ["hosts", name] if len(words) == 2:
+            exchange.only("DELETE")
+            return json_reply(200, dict(await insight.remove_host(name)))
         case ["events"] if len(words) == 1:
             exchange.only("GET")
             if exchange.method == "HEAD":

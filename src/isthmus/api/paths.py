@@ -257,7 +257,19 @@ PATHS: dict[str, Json] = {
     },
     f"{_VERSION}/isthmus/status": {
         "parameters": _OF_VERSION,
-        "get": _operation("Controllers, stores, hosts, errors."),
+        "get": _operation(
+            "Controllers, stores, hosts, errors.",
+            _parameter("ask", "query", {"type": "boolean"}, "Ask all hosts: at most 3 s."),
+            errors=("400", "404"),
+        ),
+    },
+    f"{_VERSION}/isthmus/hosts/{{id}}": {
+        "parameters": _OF_VERSION,
+        "delete": _operation(
+            "Forget all that a dead host has said; one that answers is refused.",
+            _ID,
+            errors=("404", "409"),
+        ),
     },
     f"{_VERSION}/isthmus/explain/ports/{{id}}": {
         "parameters": _OF_VERSION,

@@ -90,6 +90,7 @@ def traced_offline(file: Path, source: str, destination: str, how: Mapping[str, 
 def explained_offline(file: Path, port_id: str) -> Told:
     """`isthmus explain port` on a bundle. Raises NotFound, Invalid."""
     from isthmus.controller.explaining import explained
+    from isthmus.controller.hearing import Hearing
     from isthmus.controller.picture import Picture
 
     told = read(file)
@@ -98,9 +99,14 @@ def explained_offline(file: Path, port_id: str) -> Told:
     if request is None:
         raise NotFound(f"the bundle has no networkInterface {port_id}", target=ref)
     world = world_of(told)
-    picture = Picture(lambda: float(told["atS"]))
+    now_s = float(told["atS"])
+    hearing = Hearing(lambda: now_s, listening_s=0.0)
+    picture = Picture(lambda: now_s, hearing)
     for rows in world.tables.values():
         for row in rows.values():
             picture.change(None, row)
-    shown: Told = json.loads(json.dumps(explained(request, world, picture, None)))
+    for host in told["status"]["hosts"]:
+        if host["ageSeconds"] is not None:  # as the controller had it by its own clock
+            hearing.heard(host["host"], host["ageSeconds"])
+    shown: Told = json.loads(json.dumps(explained(request, world, picture, None, {})))
     return shown

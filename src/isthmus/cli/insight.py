@@ -16,6 +16,9 @@ insight.add_typer(explain, name="explain")
 
 Told = Mapping[str, Any]
 
+SECOND = "second-agent@"
+"""How an agent calls itself that was refused its name: `agent.namesake`."""
+
 
 @insight.command()
 def status(as_json: AsJson = False, url: Url = "", user: User = "") -> None:
@@ -23,7 +26,7 @@ def status(as_json: AsJson = False, url: Url = "", user: User = "") -> None:
     from isthmus.cli import shown
 
     with connect(url, user) as client:
-        told = client.status()
+        told = client.status(ask=True)
     wrong = list(problems(told))
     if as_json:
         shown.print_json({**told, "problems": wrong})
@@ -50,7 +53,8 @@ def _print_status(told: Told, wrong: list[str]) -> None:
     typer.echo(f"stores       {stores}")
     typer.echo(
         f"ports        {ports['total']}: {ports['up']} up, {ports['error']} in error,"
-        f" {ports['total'] - ports['claimed']} on no host"
+        + (f" {ports['unknown']} unknown," if ports.get("unknown") else "")
+        + f" {ports['total'] - ports['claimed']} on no host"
     )
     typer.echo("")
     columns = ("HOST", "STATE", "PORTS", "FLOWS", "SPEAKS", "ADDRESS", "SWITCH", "VERSION")
@@ -64,9 +68,11 @@ def _print_status(told: Told, wrong: list[str]) -> None:
 def _host_line(host: Told) -> list[str]:
     state = "alive" if host["alive"] else "silent"
     if not host["known"]:
-        state = "unknown"
+        state = "no server"
     elif host["ageSeconds"] is None:
         state = "never seen"
+    elif host.get("unknown") and host["alive"]:
+        state = "unknown"
     return [
         host["host"],
         state,
@@ -91,7 +97,14 @@ def problems(told: Told) -> Iterator[str]:
         yield f"deriving: {deriver['problem']}"
     yield from deriver["failures"]
     for host in told["hosts"]:
-        if not host["known"]:
+        if not host["known"] and host["host"].startswith(SECOND):
+            pass  # it says itself what is wrong
+        elif not host["known"] and not host["alive"]:
+            yield (
+                f"{host['host']} is no server and is silent for {host['ageSeconds']} s:"
+                f" isthmus host remove {host['host']}"
+            )
+        elif not host["known"]:
             yield (
                 f"{host['host']} speaks, but no server has that resourceId: peers ignore it."
                 f" If it is yours: isthmus apply a resource /servers/{host['host']}"
@@ -100,6 +113,8 @@ def problems(told: Told) -> Iterator[str]:
             age = host["ageSeconds"]
             since = "was never heard of" if age is None else f"is silent for {age} s"
             yield f"{host['host']} {since}: is isthmus agent running there?"
+        elif host.get("unknown"):
+            yield f"{host['host']} {host['unknown']}: how its ports are now is unknown"
         yield from (f"{host['host']}: {problem}" for problem in host["problems"])
     for error in told["errors"]:
         yield f"port {error['port']} on {error['host']}: {error['detail']} ({error['code']})"

@@ -18,6 +18,7 @@ from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
 from isthmus.cli.deleting import deleting
 from isthmus.cli.health import health
+from isthmus.cli.hosts import hosts
 from isthmus.cli.insight import insight
 from isthmus.cli.install import install
 from isthmus.cli.planning import planning
@@ -54,6 +55,7 @@ for part in (
     stores,
 ):
     app.add_typer(part)
+app.add_typer(hosts, name="host")
 app.add_typer(watching, name="watch")
 app.add_typer(certs, name="certs")
 app.add_typer(users, name="users")

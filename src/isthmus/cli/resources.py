@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 resources = typer.Typer()
 
+ANSWER_S = 3.0
+"""After which a host that has not answered is said to be unknown, while it is waited for."""
 MOST_RESOURCES = 1000
 """Of one transaction: `api.resources.MOST_REQUESTS`."""
 
@@ -142,9 +144,11 @@ class _Watched(NamedTuple):
     """How far a change has come. Times are from the sending of the change."""
 
     hosts_ms: Mapping[str, float]
-    late: Sequence[str]
-    """Hosts that had not programmed it when the time was up."""
-    silent: Sequence[str]
+    late: Mapping[str, float | None]
+    """Hosts that had not said that they have it when the time was up, and how many seconds ago
+    they were last heard of: whether they have it is unknown."""
+    silent: Mapping[str, float | None]
+    """The same of those that nobody waits for."""
     errors: Sequence[Mapping[str, Any]]
     """Of the written ports."""
     total_ms: float
@@ -171,6 +175,10 @@ def _print_json(
             ],
             "late": list(watched.late),
             "silent": list(watched.silent),
+            "unknown": [
+                {"host": host, "ageSeconds": age_s}
+                for host, age_s in sorted({**watched.late, **watched.silent}.items())
+            ],
             "errors": list(watched.errors),
             "milliseconds": round(watched.total_ms, 3),
             "problem": "" if watched.error is None else watched.error.message,
@@ -200,6 +208,7 @@ def _watch(
     try:
         probe = client.raise_probe()
         until = time.perf_counter() + timeout_s
+        ask_until = time.perf_counter() + min(ANSWER_S, timeout_s)
         while True:
             answered = [host for host in probe["hosts"] if host["milliseconds"] is not None]
             for host in sorted(answered, key=lambda one: one["milliseconds"]):
@@ -210,14 +219,36 @@ def _watch(
             done, left_s = len(answered), until - time.perf_counter()
             if done == len(probe["hosts"]) or left_s <= 0:
                 break
-            probe = client.probe(probe["probe"], answered=done, wait_s=max(0.0, min(left_s, 10.0)))
-        late = sorted(host["host"] for host in probe["hosts"] if host["milliseconds"] is None)
+            wait_s = (ask_until or until) - time.perf_counter()
+            if ask_until and wait_s <= 0:
+                ask_until = 0.0
+                if not quiet:
+                    _say_unknown(_late(probe))
+                continue
+            probe = client.probe(probe["probe"], answered=done, wait_s=max(0.0, min(wait_s, 10.0)))
+        late = _late(probe)
         errors = _in_error(client, answers)
     except IsthmusError as error:
         if not quiet:
             raise
-        return _Watched(hosts_ms, (), (), (), _ms_since(started), error)
-    return _Watched(hosts_ms, late, probe["silent"], errors, _ms_since(started))
+        return _Watched(hosts_ms, {}, {}, (), _ms_since(started), error)
+    silent = {host: probe.get("silentSeconds", {}).get(host) for host in probe["silent"]}
+    return _Watched(hosts_ms, late, silent, errors, _ms_since(started))
+
+
+def _late(probe: Mapping[str, Any]) -> dict[str, float | None]:
+    """Hosts that have not answered, and how many seconds ago they were last heard of."""
+    hosts = [host for host in probe["hosts"] if host["milliseconds"] is None]
+    return {host["host"]: host.get("ageSeconds") for host in hosts}
+
+
+def _say_unknown(late: Mapping[str, float | None]) -> None:
+    for host, age_s in sorted(late.items()):
+        typer.echo(f"  {host} does not answer{_since(age_s)}: unknown whether it has it", err=True)
+
+
+def _since(age_s: float | None) -> str:
+    return "" if age_s is None else f", and was last heard of {age_s:.0f} s ago"
 
 
 def _ms_since(started: float) -> float:
@@ -225,15 +256,20 @@ def _ms_since(started: float) -> float:
 
 
 def _say_watched(watched: _Watched, timeout_s: float) -> None:
-    for host in watched.silent:
-        typer.echo(f"  {host} is silent: it will have it when its agent is back", err=True)
+    for host, age_s in watched.silent.items():
+        typer.echo(
+            f"  {host} is silent{_since(age_s)}: it will have it when its agent is back", err=True
+        )
     for error in watched.errors:
         line = f"  {error['port']} on {error['host']}: {error['detail']} ({error['code']})"
         typer.echo(line, err=True)
     if watched.late:
-        typer.echo(f"after {timeout_s:g} s not yet on {', '.join(watched.late)}", err=True)
+        hosts = ", ".join(f"{host}{_since(age_s)}" for host, age_s in watched.late.items())
+        typer.echo(f"after {timeout_s:g} s unknown on {hosts}", err=True)
     if watched.is_well:
-        typer.echo(f"on all {len(watched.hosts_ms)} hosts after {watched.total_ms:.1f} ms")
+        which = f"{len(watched.hosts_ms)} hosts"
+        which += f", unknown on {len(watched.silent)}," if watched.silent else ""
+        typer.echo(f"on {'' if watched.silent else 'all '}{which} after {watched.total_ms:.1f} ms")
 
 
 def _in_error(client: Client, answers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -47,7 +47,8 @@ def trace(
     user: User = "",
 ) -> None:
     """Follow a packet (an echo request, unless said otherwise) from one port to another: delivered,
-    or dropped by which rule of which list. Exit status 1 when it is dropped."""
+    or dropped by which rule of which list, or unknown where a host on the way does not answer.
+    Exit status 1 unless it is delivered."""
     from isthmus.cli import shown
 
     asked = [(6, tcp), (17, udp), (132, sctp)]
@@ -98,6 +99,8 @@ def traced(told: Told) -> Iterator[str]:
         mark = "DROP" if not step["passes"] else "but " if step["reason"] else "ok  "
         origin = f"  [{step['origin']}]" if step["origin"] else ""
         yield f"  {mark} {step['where']}: {step['text']}{origin}"
+    for one in told.get("unknown", ()):
+        yield f"  ?    {one['host']}: {one['why']}: whether it does so now is unknown"
     if "switches" in told:
         yield from _switches(told["switches"])
     if "live" in told:
@@ -117,6 +120,10 @@ def _packet(packet: Told) -> str:
 
 
 def _why(told: Told) -> str:
+    unknown = told.get("unknown", ())
+    if unknown:
+        policy = "lets it arrive" if told["steps"][-1]["passes"] else "drops it"
+        return f": policy {policy}, and {unknown[0]['host']} {unknown[0]['why']}"
     last = told["steps"][-1]
     return "" if last["passes"] else f": {last['where']}: {last['text']}"
 

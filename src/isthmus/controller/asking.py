@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 import msgspec
 
+from isthmus.controller.answers import read_answer, read_told
 from isthmus.errors import Unavailable
-from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.model import JsonObject
 from isthmus.policy.rows import Answer, Query
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import RowId, delete, insert
@@ -26,12 +27,18 @@ UNREAD_S = 60.0
 class Asking:
     """Asks hosts through the south store."""
 
-    def __init__(self, south: Connection, is_alive: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        south: Connection,
+        is_alive: Callable[[str], bool],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._south = south
         self._is_alive = is_alive
+        self._now_s = now_s
         self._waiting: set[asyncio.Event] = set()
-        self._unread: dict[RowId, float] = {}
-        """Answers, and when they were first seen."""
+        self._unread: dict[tuple[str, RowId], float] = {}
+        """Questions and answers, and when they were first seen, by our own monotonic clock."""
 
     def south_changed(self) -> None:
         """Let those who wait look again."""
@@ -55,27 +62,49 @@ class Asking:
         """What a host answers; an object with ``error`` when it does not."""
         if not self._is_alive(host):
             return {"error": f"{host} is silent"}
-        await self._forget_unread()
+        try:
+            answer = await self._answer(host, question)
+        except Unavailable as error:
+            return {"error": error.message}
+        if answer is None:
+            return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+        return read_answer(question, answer)
+
+    async def is_there(self, host: str) -> bool:
+        """Whether an agent answers under that name, whatever it says. Raises Unavailable."""
+        return await self._answer(host, "alive") is not None
+
+    async def _answer(self, host: str, question: str) -> str | None:
+        """As the host has written it; None if it has not in time. Raises Unavailable."""
+        await self.forget_unread()
         query = Query(
             id=str(uuid4()),
             host=host,
             question=question,
             deadline_s=int(time.time() + ANSWER_S) + 1,
         )
-        try:
-            await self._south.transact([insert(Query.TABLE, query)])
-        except Unavailable as error:
-            return {"error": error.message}
+        await self._south.transact([insert(Query.TABLE, query)])
         until = time.monotonic() + ANSWER_S
         while (found := self._answer_to(query.id)) is None:
             if not await self.next_change(until):
-                return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
+                await self._withdraw(query)
+                return None
         row_id, answer = found
-        await self._south.transact([delete(Answer.TABLE, row_id)])
-        result: Mapping[str, Json] = msgspec.json.decode(answer.result)
-        return result
+        with contextlib.suppress(Unavailable):  # then it is forgotten later
+            await self._south.transact([delete(Answer.TABLE, row_id)])
+        return answer.result
 
-    async def take(self, prefix: str) -> list[JsonObject]:
+    async def _withdraw(self, query: Query) -> None:
+        """Nobody waits for its answer any more."""
+        rows = self._south.table(Query).items()
+        asked = [delete(Query.TABLE, row_id) for row_id, row in rows if row.id == query.id]
+        if asked:
+            with contextlib.suppress(Unavailable):  # then it is forgotten later
+                await self._south.transact(asked)
+
+    async def take(
+        self, prefix: str, shape: type[msgspec.Struct] | None = None
+    ) -> list[JsonObject]:
         """What hosts have told under ids that begin so, in their order; it is told once."""
         found = sorted(
             (answer.host, len(answer.id), answer.id, row_id, answer.result)
@@ -85,22 +114,18 @@ class Asking:
         if not found:
             return []
         await self._south.transact([delete(Answer.TABLE, row_id) for *_, row_id, _ in found])
-        return [msgspec.json.decode(result) for *_, result in found]
+        return [read_told(result, shape) for *_, result in found]
 
-    async def _forget_unread(self) -> None:
+    async def forget_unread(self) -> None:
         """Questions that no host has taken in time, and answers that nobody has come for: their
         controller has ended.
         """
-        now_s = time.time()
-        answers = [i for i, row in self._south.table(Answer).items() if row.host]
-        self._unread = {row_id: self._unread.get(row_id, now_s) for row_id in answers}
+        now_s = self._now_s()
+        found = [(Answer.TABLE, i) for i, row in self._south.table(Answer).items() if row.host]
+        found += [(Query.TABLE, i) for i in self._south.table(Query)]
+        self._unread = {place: self._unread.get(place, now_s) for place in found}
         old = [
-            delete(Answer.TABLE, i) for i, since in self._unread.items() if since < now_s - UNREAD_S
-        ]
-        old += [
-            delete(Query.TABLE, row_id)
-            for row_id, row in self._south.table(Query).items()
-            if row.deadline_s < now_s - UNREAD_S
+            delete(*place) for place, since_s in self._unread.items() if since_s < now_s - UNREAD_S
         ]
         if old:
             with contextlib.suppress(Unavailable):

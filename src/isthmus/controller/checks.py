@@ -17,6 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from isthmus.api.doors import Check
+from isthmus.controller.answers import Found, read_told
 from isthmus.controller.asking import Asking
 from isthmus.controller.tracing import Tracing, first_hop
 from isthmus.errors import IsthmusError, NotFound, Unavailable
@@ -70,7 +71,9 @@ class Checks:
         found: dict[str, JsonObject] = {}
         for answer in self._south.table(Answer).values():
             if answer.id.startswith(PREFIX):
-                found[answer.id.removeprefix(PREFIX)] = msgspec.json.decode(answer.result)
+                result = read_told(answer.result, Found)
+                if not result.get("error"):
+                    found[answer.id.removeprefix(PREFIX)] = result
         return found
 
     async def _run(self, operation_id: str, check: Check, sender: str) -> None:
@@ -118,7 +121,7 @@ class Checks:
         text = f"probe {msgspec.json.encode(probe).decode()}"
         answer = await self._asking.ask(claim.host, text)
         if answer.get("answered"):
-            took_ms = answer["milliseconds"]
+            took_ms = answer.get("milliseconds", 0)
             assert isinstance(took_ms, int | float)
             # Whole ones, by the schema of the standard; 0 would mean that nothing was sent.
             return {**result, "status": "Success", "roundTripTimeMSec": max(1, round(took_ms))}
@@ -134,14 +137,20 @@ class Checks:
         return Answer(id=f"{PREFIX}{operation_id}", host="", result=text)
 
     async def _forget(self) -> None:
+        """What is old, and what is no result: some host has written it."""
         old = [
             delete(Answer.TABLE, row_id)
             for row_id, answer in self._south.table(Answer).items()
             if answer.id.startswith(PREFIX)
-            and msgspec.json.decode(answer.result)["atS"] < time.time() - KEPT_S
+            and _made_at_s(read_told(answer.result, Found)) < time.time() - KEPT_S
         ]
         if old:
             await self._south.transact(old)
+
+
+def _made_at_s(result: JsonObject) -> int:
+    at_s = result.get("atS")
+    return at_s if isinstance(at_s, int) and not result.get("error") else 0
 
 
 def _nodes(told: JsonObject) -> list[Json]:

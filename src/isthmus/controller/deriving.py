@@ -82,9 +82,13 @@ class Deriving:
             return True
         if self.is_deriver:
             return self._compare_all
+        self._forget_written()
+        return bool(self._awaited)
+
+    def _forget_written(self) -> None:
+        """What another controller has written meanwhile is not awaited any more."""
         for place in [p for p, row in self._awaited.items() if self._writer.stored(*p) == row]:
             del self._awaited[place]
-        return bool(self._awaited)
 
     def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
         """Resources that changed in the north store."""
@@ -109,19 +113,25 @@ class Deriving:
         """Watch who derives, and take over when nobody does."""
         while True:
             holder = self._holder()
+            if holder is not None and self._writer.notice_successor():
+                log.warning("deriver=lost to=%s", holder)
+                self._compare_all = True
             if holder is not None and not self.is_deriver:
                 now_s = time.monotonic()
                 if self.watch.should_take_over(holder, self._heartbeats(), now_s):
                     await self._take_over()
             elif holder is not None:
                 self.watch.should_take_over(holder, self._heartbeats(), time.monotonic())
+            if not self.is_deriver:
+                self._forget_written()
             await asyncio.sleep(HEARTBEAT_S / 4)
 
     async def _take_over(self) -> None:
         try:
             generation = await self._writer.take_over()
         except IsthmusError as error:
-            self.problem = error.message
+            # That another was faster is no problem: it derives.
+            self.problem = "" if isinstance(error, FenceLost) else error.message
             log.info("deriver=not-taken reason=%s", error)
         else:
             self.problem = ""
@@ -144,7 +154,7 @@ class Deriving:
                 await self._bring_about(changes)
             except FenceLost as error:
                 self._compare_all = True
-                self.problem = error.message
+                self.problem = ""
                 log.warning("deriver=lost reason=%s", error)
             except IsthmusError as error:
                 self._compare_all = True
@@ -156,7 +166,7 @@ class Deriving:
                 self._writing = False
 
     def _await(self, changes: Sequence[Wanted]) -> None:
-        """Note what another controller will write."""
+        """Note what another controller will write; `_lead` forgets what it has written."""
         for old, new in changes:
             row = new if new is not None else old
             assert row is not None, "a change has a row before it or after it"

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from isthmus.controller.picture import SILENT_AFTER_S
 from isthmus.controller.tracing import chosen
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.rows import PhysicalNetwork, Router, Segment
@@ -17,6 +16,8 @@ from isthmus.reach.world import World
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
+SECOND = "second-agent@"
+"""How an agent calls itself that was refused its name: `agent.namesake`."""
 EXPIRES_S = 30 * 86400
 """Before a certificate expires, how long it is worth a word."""
 
@@ -43,11 +44,17 @@ ERROR, WARNING = "error", "warning"
 
 
 def findings(
-    world: World, heard: Mapping[str, Heard], now_s: float, underlay_mtu: int
+    world: World,
+    heard: Mapping[str, Heard],
+    now_s: float,
+    underlay_mtu: int,
+    *,
+    silent: Mapping[str, int],
 ) -> list[Finding]:
-    """All of them, errors first."""
+    """All of them, errors first. `silent`: hosts that have not been heard of, and for how many
+    seconds by the controller's clock."""
     found = [
-        *_hosts(world, now_s),
+        *_hosts(world, silent),
         *_pairs(world),
         *_numbers(world),
         *_ports(world),
@@ -56,7 +63,7 @@ def findings(
     return sorted(found, key=lambda one: (one.severity != ERROR, one.subject, one.code))
 
 
-def _hosts(world: World, now_s: float) -> Iterator[Finding]:
+def _hosts(world: World, silent: Mapping[str, int]) -> Iterator[Finding]:
     for host in sorted(world.hosts):
         heartbeat = world.heartbeats.get(host)
         if heartbeat is None:
@@ -64,19 +71,36 @@ def _hosts(world: World, now_s: float) -> Iterator[Finding]:
                 *(ERROR, host, "never-heard", f"{host} is a server and was never heard of"),
                 f"on {host}: isthmus join, or systemctl start isthmus-agent",
             )
-        elif now_s - heartbeat.at_s > SILENT_AFTER_S:
-            age = int(now_s - heartbeat.at_s)
+        elif host in silent:
             yield Finding(
-                *(ERROR, host, "stale-host", f"{host} has been silent for {age} s"),
-                f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent",
+                *(ERROR, host, "stale-host", f"{host} has been silent for {silent[host]} s"),
+                f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent. If the"
+                f" host is gone for good: isthmus host remove {host}",
             )
         else:
             for problem in heartbeat.problems:
                 yield Finding(ERROR, host, "host-problem", problem, f"see the log on {host}")
-    for host in sorted({*world.host_statuses, *world.heartbeats} - {*world.hosts}):
+    strangers = {*world.host_statuses, *world.heartbeats} - {*world.hosts}
+    for host in sorted(strangers & silent.keys()):
+        yield Finding(
+            *(WARNING, host, "dead-host"),
+            f"{host} is no server, and has been silent for {silent[host]} s: what it has said is"
+            " still in the store",
+            f"isthmus host remove {host}",
+        )
+    for host in sorted(strangers - silent.keys()):
+        heartbeat = world.heartbeats.get(host)
+        if host.startswith(SECOND) and heartbeat is not None:
+            yield Finding(
+                *(ERROR, host, "second-agent", "; ".join(heartbeat.problems)),
+                "on that machine: mend host in /etc/isthmus/isthmus.toml, then systemctl restart"
+                " isthmus-agent",
+            )
+            continue
         yield Finding(
             *(WARNING, host, "unknown-host", f"{host} speaks, and is no server: peers ignore it"),
-            f"isthmus apply a resource /servers/{host}, or stop its agent",
+            f"isthmus apply a resource /servers/{host}; or stop its agent, then isthmus host"
+            f" remove {host}",
         )
     addresses: dict[str, list[str]] = defaultdict(list)
     for status in world.host_statuses.values():
@@ -260,7 +284,10 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
             continue  # it reaches the store by a socket of its own machine
         found[f"host {host}"] = None
         if isinstance(said, Mapping) and "signedBy" in said:
-            found[f"host {host}"] = {"signedBy": said["signedBy"], "trusts": said["trusts"]}
+            found[f"host {host}"] = {
+                "signedBy": said["signedBy"],
+                "trusts": said.get("trusts", []),
+            }
     return found
 
 

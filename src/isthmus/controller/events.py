@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from itertools import islice
 from typing import NamedTuple
 from uuid import uuid4
 
-MOST = 20_000
+MOST = 5_000
 """Events kept: a client that was away for longer reads everything anew."""
 
 STILL_HERE_S = 15.0
@@ -38,11 +39,12 @@ class Events:
         self._epoch = uuid4().hex[:8]
         """Numbers of an earlier process mean nothing now."""
         self._next = 1
-        self._kept: deque[Event] = deque(maxlen=MOST)
+        self._kept: deque[tuple[str, str]] = deque(maxlen=MOST)
+        """Kind and key; the last one has the number before `_next`."""
         self._waiting: set[asyncio.Event] = set()
 
     def add(self, kind: str, key: str) -> None:
-        self._kept.append(Event(self._next, kind, key))
+        self._kept.append((kind, key))
         self._next += 1
         for waiter in self._waiting:
             waiter.set()
@@ -79,13 +81,12 @@ class Events:
             return self._next - 1
         epoch, _, text = after.partition("-")
         number = int(text) if text.isascii() and text.isdecimal() else -1
-        oldest = self._kept[0].number if self._kept else self._next
+        oldest = self._next - len(self._kept)
         if epoch != self._epoch or not oldest - 1 <= number < self._next:
             return None
         return number
 
     def _since(self, last: int) -> list[Event]:
-        if not self._kept or self._kept[-1].number <= last:
-            return []
-        start = max(0, last + 1 - self._kept[0].number)
-        return [self._kept[index] for index in range(start, len(self._kept))]
+        first = max(last + 1, self._next - len(self._kept))
+        newest = [*islice(reversed(self._kept), self._next - first)]
+        return [Event(number, *one) for number, one in enumerate(reversed(newest), first)]

@@ -15,10 +15,14 @@ from isthmus.reach.world import World
 
 
 def explained(
-    request: JsonObject, world: World, picture: Picture, told: Mapping[str, JsonObject] | None
+    request: JsonObject,
+    world: World,
+    picture: Picture,
+    told: Mapping[str, JsonObject] | None,
+    unknown: Mapping[str, str],
 ) -> JsonObject:
     """`request` is the rendered networkInterface; `told` what hosts say of the port, None where
-    they cannot be asked."""
+    they cannot be asked; `unknown` why nobody knows how hosts are now, and since when."""
     port_id = str(request["resourceId"]).lower()
     port = world.ports.get(port_id)
     return {
@@ -27,7 +31,7 @@ def explained(
         "claims": [_row(row) for row in world.claims_by_port.get(port_id, ())],
         "hosts": [{"host": host, "answer": answer} for host, answer in (told or {}).items()],
         "state": picture.configuration_state("networkInterfaces", str(request["instanceId"])),
-        "verdict": verdict(port_id, port, picture, told),
+        "verdict": verdict(port_id, port, picture, told, unknown),
     }
 
 
@@ -51,7 +55,11 @@ def _policy_of(world: World, port: Port | None) -> Iterator[Row]:
 
 
 def verdict(
-    port_id: str, port: Port | None, picture: Picture, told: Mapping[str, JsonObject] | None
+    port_id: str,
+    port: Port | None,
+    picture: Picture,
+    told: Mapping[str, JsonObject] | None,
+    unknown: Mapping[str, str],
 ) -> str:
     """One sentence for whoever asks at 3 a.m."""
     if port is None:
@@ -68,8 +76,15 @@ def verdict(
             "no host has it: plug an interface with external_ids:iface-id="
             f"{port_id} or {port.profile_id} into a host's integration bridge"
         )
+    if claim.host in unknown:
+        return (
+            f"unknown: {claim.host} has it, and {unknown[claim.host]}: is isthmus agent running"
+            " there?"
+        )
     if not picture.is_alive(claim.host):
-        return f"{claim.host} has it and is silent: is isthmus agent running there?"
+        age_s = picture.host_view(claim.host).age_s
+        silent = "was never heard of" if age_s is None else f"has been silent for {age_s} s"
+        return f"unknown: {claim.host} has it, and {silent}: is isthmus agent running there?"
     status = picture.status_of(port_id)
     if status is None or status.revision != port.revision:
         return f"{claim.host} has it and has not applied the last change yet"
@@ -79,7 +94,7 @@ def verdict(
         return f"works: {claim.host} had it and had applied it when this was written"
     answer = told.get(claim.host, {})
     if answer.get("error"):
-        return f"{claim.host} has applied it, but does not answer now: {answer['error']}"
+        return f"unknown: {claim.host} has applied it, but does not answer now: {answer['error']}"
     if answer.get("missing"):
         return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
     return f"works: {claim.host} has it, and its switch holds all its flows"

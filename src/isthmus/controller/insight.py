@@ -29,10 +29,12 @@ from isthmus.controller.doctor import (
 from isthmus.controller.explaining import explained
 from isthmus.controller.picture import Picture, host_shown
 from isthmus.controller.preview import preview
+from isthmus.controller.probes import Probes
+from isthmus.controller.removing import remove_host
 from isthmus.controller.streams import Streams
 from isthmus.controller.tracing import Tracing
 from isthmus.derive.engine import Engine
-from isthmus.errors import NotFound, Unavailable
+from isthmus.errors import NotFound
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.planning import Request
 from isthmus.intent.registry import ROOTS
@@ -42,20 +44,13 @@ from isthmus.policy.rows import (
     DESIRED,
     OBSERVED,
     PortStatus,
-    Probe,
     Row,
 )
 from isthmus.reach.trace import Question
 from isthmus.reach.world import World
 from isthmus.store.connection import Connection
-from isthmus.store.failures import Duplicate
 from isthmus.store.identifiers import RandomIds
-from isthmus.wire.ovsdb import insert, mutate
 
-DERIVED_S = 20.0
-"""How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
-DERIVING_S = 0.002
-"""Between two looks whether that is done: it takes about a millisecond."""
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
 
@@ -103,19 +98,17 @@ class Insight:
         self._picture = picture
         self._south = south
         self._vitals = vitals
-        self._pending = pending
         self._engine = engine
         self._asking = Asking(south, picture.is_alive)
+        self._probes = Probes(south, picture, self._asking, pending)
         self.streams = Streams(view, picture, self._asking)
-        self._tracing = Tracing(self._world, self._asking)
+        self._tracing = Tracing(self._world, self._asking, self._probes.unknown)
         self._checks = Checks(self._world, self._asking, self._tracing, south)
         self._one_at_a_time = asyncio.Lock()
-        self._raised_at: dict[int, float] = {}
-        self._answered: dict[int, dict[str, float]] = {}
 
     def south_changed(self) -> None:
         """Let those who wait look again."""
-        self._note_probes()
+        self._probes.south_changed()
         self._asking.south_changed()
 
     def _world(self) -> World:
@@ -196,6 +189,27 @@ class Insight:
             "unknownClaims": unknown[:MOST_ERRORS],
         }
 
+    async def status_asked(self) -> JsonObject:
+        """The same, after asking all hosts: `unknown` says of a host why nobody knows how it is
+        now, and since when. What its ports were is not what they are."""
+        unknown = await self._probes.unknown()
+        told = dict(self.status())
+        hosts, ports = told["hosts"], told["ports"]
+        assert isinstance(hosts, list)
+        assert isinstance(ports, dict)
+        told["hosts"] = [{**host, "unknown": unknown.get(host["host"], "")} for host in hosts]
+        found = [
+            status for port in self._picture.ports if (status := self._picture.status_of(port))
+        ]
+        lost = [status.state for status in found if status.host in unknown]
+        told["ports"] = {
+            **ports,
+            "up": ports["up"] - lost.count("up"),
+            "error": ports["error"] - lost.count("error"),
+            "unknown": len(lost),
+        }
+        return told
+
     # -- one port ----------------------------------------------------------------------------------
 
     async def explain_port(self, resource_id: str) -> JsonObject:
@@ -210,11 +224,11 @@ class Insight:
                 target=f"/networkInterfaces/{resource_id}",
             )
         hosts = sorted({*picture.claims_by_port.get(port_id, {})})
-        answers = await asyncio.gather(
-            *(self._asking.ask(host, f"port {port_id}") for host in hosts)
-        )
+        asked = (self._asking.ask(host, f"port {port_id}") for host in hosts)
+        unknown, answers = await asyncio.gather(self._probes.unknown(hosts), asyncio.gather(*asked))
         told = dict(zip(hosts, answers, strict=True))
-        return explained(render(stored, view, states=picture), self._world(), picture, told)
+        request = render(stored, view, states=picture)
+        return explained(request, self._world(), picture, told, unknown)
 
     # -- the whole cloud ---------------------------------------------------------------------------
 
@@ -229,8 +243,13 @@ class Insight:
         }
         hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
         heard = await asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts))
+        silent = {
+            view.host: view.age_s
+            for view in self._picture.host_views()
+            if view.age_s is not None and not view.alive
+        }
         told = dict(zip(hosts, heard, strict=True))
-        found = findings(world, told, time.time(), mtu)
+        found = findings(world, told, time.time(), mtu, silent=silent)
         stores = [
             Finding(*(ERROR, store.name, "store", store.problem), "isthmus store status says more")
             for store in self._vitals.stores()
@@ -274,80 +293,19 @@ class Insight:
             },
         }
 
-    # -- following a change to the last host -------------------------------------------------------
+    # -- hosts -------------------------------------------------------------------------------------
 
     async def raise_probe(self) -> JsonObject:
-        """Ask every host to answer when it has programmed all that was accepted before.
-
-        Raises Unavailable when what was accepted does not become policy in time.
-        """
-        started = time.monotonic()
-        while self._pending():
-            if time.monotonic() > started + DERIVED_S:
-                raise Unavailable(
-                    f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
-                    " says who derives and what is wrong"
-                )
-            await self._asking.next_change(time.monotonic() + DERIVING_S)
-        try:
-            number = await self._increment()
-        except Duplicate:
-            number = await self._increment()  # another controller has made the row
-        self._raised_at[number] = started
-        for old in sorted(self._raised_at)[:-64]:
-            del self._raised_at[old]
-            self._answered.pop(old, None)
-        self._note_probes()
-        return self._progress(number)
-
-    async def _increment(self) -> int:
-        found = next(iter(self._south.table(Probe)), None)
-        if found is None:
-            await self._south.transact([insert(Probe.TABLE, Probe(number=1))])
-            return 1
-        before = self._south.table(Probe)[found].number
-        await self._south.transact([mutate(Probe.TABLE, found, [("number", "+=", 1)])])
-        return max(before + 1, self._south.table(Probe)[found].number)
+        """See `Probes.raise_probe`."""
+        return await self._probes.raise_probe()
 
     async def probe(self, number: int, answered: int, wait_s: float) -> JsonObject:
-        """How far a probe has come: returns when more than `answered` hosts have answered, when
-        all have, or after `wait_s`.
-        """
-        until = time.monotonic() + wait_s
-        while True:
-            self._note_probes()
-            progress = self._progress(number)
-            hosts = progress["hosts"]
-            assert isinstance(hosts, list)
-            done = [host for host in hosts if host["milliseconds"] is not None]
-            if len(done) > answered or len(done) == len(hosts):
-                return progress
-            if not await self._asking.next_change(until):
-                return progress
+        """See `Probes.probe`."""
+        return await self._probes.probe(number, answered, wait_s)
 
-    def _note_probes(self) -> None:
-        now = time.monotonic()
-        for host, heartbeat in self._picture.heartbeats.items():
-            for number in self._raised_at:
-                if heartbeat.probe >= number:
-                    self._answered.setdefault(number, {}).setdefault(host, now)
-
-    def _progress(self, number: int) -> dict[str, Json]:
-        started = self._raised_at.get(number)
-        answered = self._answered.get(number, {})
-        hosts: list[Json] = []
-        for view in self._picture.host_views():
-            if not view.known or not view.alive:
-                continue
-            at = answered.get(view.host)
-            if at is None and view.heartbeat is not None and view.heartbeat.probe >= number:
-                at = started
-            taken = None if at is None or started is None else round((at - started) * 1e3, 3)
-            hosts.append({"host": view.host, "milliseconds": taken})
-        silent: list[Json] = [
-            view.host for view in self._picture.host_views() if view.known and not view.alive
-        ]
-        return {"probe": number, "hosts": hosts, "silent": silent}
+    async def remove_host(self, host: str) -> JsonObject:
+        """See `removing.remove_host`."""
+        return await remove_host(host.lower(), self._south, self._asking)
 
 
 def _error(status: PortStatus) -> dict[str, Json]:

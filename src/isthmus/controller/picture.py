@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
+from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -26,9 +30,6 @@ from isthmus.policy.rules import AppliedSet
 
 Observed = TypeVar("Observed", Claim, PortStatus)
 
-SILENT_AFTER_S = 90
-"""Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
-
 
 class HostView(NamedTuple):
     """One host as an operator sees it. `known`: there is a server of that name."""
@@ -37,7 +38,7 @@ class HostView(NamedTuple):
     known: bool
     alive: bool
     age_s: int | None
-    """Since its last heartbeat; None if there was none."""
+    """Since it was last heard of, by this controller's clock; None if it never was."""
     status: HostStatus | None
     heartbeat: Heartbeat | None
     claims: int
@@ -74,10 +75,15 @@ def network_of(segment: str) -> str:
 
 
 class Picture:
-    """The south store's rows by what they are about. Look-ups are O(1) or O(result)."""
+    """The south store's rows by what they are about. Look-ups are O(1) or O(result).
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    What hosts say is believed as far as `policy.observed` has it; `now_s` is the time of day, which
+    nothing that a host says is later than.
+    """
+
+    def __init__(self, now_s: Callable[[], float], hearing: Hearing) -> None:
         self._now_s = now_s
+        self.hearing = hearing
         self.ports: dict[str, Port] = {}
         self.hosts: dict[str, Host] = {}
         self.host_statuses: dict[str, HostStatus] = {}
@@ -94,6 +100,8 @@ class Picture:
 
     def change(self, old: Row | None, new: Row | None) -> None:
         """Take in one changed row. A row that another of the same key replaces goes first."""
+        old = None if old is None else believable(old)
+        new = None if new is None else believable(new)
         if old is not None and (new is None or new.key != old.key):
             self._forget(old)
         if new is not None:
@@ -115,11 +123,13 @@ class Picture:
                 self.host_statuses[row.host] = row
             case Heartbeat():
                 self.heartbeats[row.host] = row
+                self.hearing.heard(row.host)
             case Claim():
                 self.claims_by_port[row.port][row.host] = row
                 self._ports_by_host[row.host].add(row.port)
             case PortStatus():
                 self._forget_told(row)
+                row = msgspec.structs.replace(row, changed_us=min(row.changed_us, self._now_us()))
                 self.statuses_by_port[row.port][row.host] = row
                 self._told_of[network_of(row.segment)].learn(row)
 
@@ -136,16 +146,17 @@ class Picture:
                 self.host_statuses.pop(row.host, None)
             case Heartbeat():
                 self.heartbeats.pop(row.host, None)
+                self.hearing.forget(row.host)
             case Claim():
                 _drop(self.claims_by_port, row.port, row.host)
-                self._ports_by_host[row.host].discard(row.port)
+                _discard(self._ports_by_host, row.host, row.port)
             case PortStatus():
                 self._forget_told(row)
                 _drop(self.statuses_by_port, row.port, row.host)
 
     def _forget_rule_sets(self, row: Port) -> None:
         for entry in row.rule_sets:
-            self._ports_by_rule_set[AppliedSet.parse(entry).rule_set].discard(row.id)
+            _discard(self._ports_by_rule_set, AppliedSet.parse(entry).rule_set, row.id)
 
     def _forget_told(self, row: PortStatus) -> None:
         before = self.statuses_by_port.get(row.port, {}).get(row.host)
@@ -166,20 +177,21 @@ class Picture:
         return [host for host, ports in self._ports_by_host.items() if ports]
 
     def host_view(self, host: str) -> HostView:
-        heartbeat = self.heartbeats.get(host)
-        age_s = None if heartbeat is None else max(0, int(self._now_s()) - heartbeat.at_s)
         return HostView(
             host=host,
             known=host in self.hosts,
-            alive=age_s is not None and age_s < SILENT_AFTER_S,
-            age_s=age_s,
+            alive=self.hearing.is_alive(host),
+            age_s=self.hearing.age_s(host),
             status=self.host_statuses.get(host),
-            heartbeat=heartbeat,
+            heartbeat=self.heartbeats.get(host),
             claims=len(self._ports_by_host.get(host, ())),
         )
 
     def is_alive(self, host: str) -> bool:
-        return self.host_view(host).alive
+        return self.hearing.is_alive(host)
+
+    def _now_us(self) -> int:
+        return int(self._now_s() * 1e6)
 
     # -- ports -------------------------------------------------------------------------------------
 
@@ -297,7 +309,7 @@ class Picture:
         view = self.host_view(host)
         if view.heartbeat is None:
             return None
-        at_us = view.heartbeat.at_s * 1_000_000
+        at_us = min(view.heartbeat.at_s * 1_000_000, self._now_us())
         if not view.alive:
             text = f"not heard of for {view.age_s} s: is isthmus agent running there?"
             return _state("Failure", "HostNotConnectedToController", text, at_us, instance_id)
@@ -318,6 +330,14 @@ class Picture:
             self._named[instance_id.lower()] = name
 
 
+def _discard(sets: dict[str, set[str]], key: str, member: str) -> None:
+    members = sets.get(key)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del sets[key]
+
+
 def _drop(rows: dict[str, dict[str, Observed]], port: str, host: str) -> None:
     inner = rows.get(port)
     if inner is not None:
@@ -329,7 +349,7 @@ def _drop(rows: dict[str, dict[str, Observed]], port: str, host: str) -> None:
 def _state(
     status: str, code: str, message: str, changed_us: int, instance_id: str
 ) -> dict[str, Json]:
-    at = datetime.fromtimestamp(changed_us / 1e6, UTC)
+    at = datetime.fromtimestamp(changed_us // 1_000_000, UTC)
     return {
         "status": status,
         "detailedInfo": [{"source": "VirtualSwitch", "message": message, "code": code}],

@@ -21,6 +21,7 @@ from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
 from isthmus.controller.deriving import Deriving, faults
+from isthmus.controller.hearing import Hearing
 from isthmus.controller.insight import Insight, StoreHealth
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
@@ -128,7 +129,7 @@ class Controller:
         tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.settings = settings
-        self.picture = Picture(time.time)
+        self.picture = Picture(time.time, Hearing(time.monotonic))
         self.north = North(
             north,
             replica=settings.name,
@@ -227,6 +228,7 @@ class Controller:
 
     def _south_connected(self, connected: bool) -> None:
         if connected:
+            self.picture.hearing.listen()
             self.deriving.forget()
 
     def _holder(self) -> str | None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from isthmus.api.streams import Message
+from isthmus.controller.answers import Drops
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events
 from isthmus.controller.picture import Picture, host_shown
@@ -78,7 +79,7 @@ class Streams:
         """What rules, stages and ports have counted, by host."""
         hosts = self._watched_hosts("", "")
         told = await asyncio.gather(*(self._asking.ask(host, "counters") for host in hosts))
-        return {"hosts": [{"host": h, **one} for h, one in zip(hosts, told, strict=True)]}
+        return {"hosts": [{**one, "host": h} for h, one in zip(hosts, told, strict=True)]}
 
     def drops(self, port: str, host: str) -> AsyncIterator[Message]:
         """What hosts drop from now on: of one port, on one host, or everywhere. A sample. Raises
@@ -97,9 +98,9 @@ class Streams:
                             yield Message("silent", {"host": one, "error": answer["error"]})
                     renewed_s = now_s
                     yield Message("", {})
-                for answer in await self._asking.take(f"{name}."):
-                    verdicts = answer["verdicts"]
-                    assert isinstance(verdicts, list)
+                for answer in await self._asking.take(f"{name}.", Drops):
+                    verdicts = answer.get("verdicts", ())  # nothing of what cannot be read
+                    assert isinstance(verdicts, Sequence)
                     for verdict in verdicts:
                         yield Message("drop", verdict)
                 await self._asking.next_change(time.monotonic() + 1.0)

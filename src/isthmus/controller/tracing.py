@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +25,9 @@ _PACKET_FIELDS = (
 )
 """What the next host sees of a packet."""
 
+UNKNOWN = "unknown"
+"""What a packet meets on a host that does not answer."""
+
 NOBODY = "02:00:00:00:00:fe"
 """The destination of a packet for which a guest finds no neighbour."""
 
@@ -39,15 +42,27 @@ class Passage(NamedTuple):
 class Tracing:
     """Traces in the network as this controller knows it."""
 
-    def __init__(self, world: Callable[[], World], asking: Asking) -> None:
+    def __init__(
+        self,
+        world: Callable[[], World],
+        asking: Asking,
+        unknown: Callable[[Collection[str]], Awaitable[Mapping[str, str]]],
+    ) -> None:
+        """`unknown`: of some hosts, those that do not say that they have programmed all."""
         self._world = world
         self._asking = asking
+        self._unknown = unknown
 
     async def trace(self, question: Question, *, by_switches: bool) -> dict[str, Json]:
-        """Raises NotFound, Invalid."""
+        """Raises NotFound, Invalid. The verdict of policy is none where a host on the way does not
+        say that it has it: then it is unknown."""
         world = self._world()
         found = trace(world, question)
         answer = shown(found)
+        unknown = await self._unknown(found.hosts) if found.hosts else {}
+        if unknown:
+            answer["verdict"] = UNKNOWN
+            answer["unknown"] = [{"host": h, "why": unknown[h]} for h in sorted(unknown)]
         if by_switches:
             answer["switches"] = await self._by_switches(world, found)
         return answer
@@ -69,12 +84,13 @@ class Tracing:
                 break
             host, question = following
         last = passages[-1].answer
+        silent = bool(last.get("error"))
         delivered = (last.get("outcome") == "port" and bool(last.get("port"))) or (
             last.get("outcome") in ("answered", "controller")
         )
         return {
-            "verdict": DELIVERED if delivered else DROPPED,
-            "passages": [{"host": one.host, **one.answer} for one in passages],
+            "verdict": UNKNOWN if silent else DELIVERED if delivered else DROPPED,
+            "passages": [{**one.answer, "host": one.host} for one in passages],
             "reason": "" if delivered else _reason(last),
         }
 
@@ -133,9 +149,9 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
     peer = answer.get("peer")
     statuses = world.host_statuses.values()
     status = next((one for one in statuses if peer in one.provider_addresses), None)
-    if status is None:
+    ours = world.host_statuses.get(passage.host)
+    if status is None or ours is None or not ours.provider_addresses:
         return None
-    ours = world.host_statuses[passage.host]
     encapsulation = chosen(ours.encapsulations, status.encapsulations)
     question: dict[str, Json] = {
         "source": ours.provider_addresses[0],

@@ -143,9 +143,12 @@ class Engine:
         self._level = -1
 
     def changes(self, table: Table) -> list[Change]:
-        """What changed in a table since the last time it was asked, and forget it."""
+        """What changed in a table since the last time it was asked, and forget it. The first time,
+        that is every row there is."""
         rows = self._tables[table]
         changed, rows.changed = rows.changed, {}
+        if changed is None:
+            return [Change(key, None, row) for key, row in rows.values.items()]
         found = []
         for key, old in changed.items():
             new = rows.values.get(key)

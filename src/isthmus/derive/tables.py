@@ -54,7 +54,9 @@ class Rows:
         self.readers: dict[Key, set[Call]] = {}
         self.indexes: list[Entries] = []
         self.units: list[int] = []
-        self.changed: dict[Key, object | None] = {}
+        self.changed: dict[Key, object | None] | None = None
+        """What rows were when their changes were last asked for; None until they are, for what
+        nobody asks for would be kept for ever."""
         self.derived_by: dict[Key, Call] = {}
         # Rows that more than one call gives: all their givers and what each gives; and those they
         # disagree on.
@@ -70,7 +72,8 @@ class Rows:
             del self.values[key]
         else:
             self.values[key] = value
-        self.changed.setdefault(key, old)
+        if self.changed is not None:
+            self.changed.setdefault(key, old)
         for level in self.units:
             self.mark(level, key)
         for call in self.readers.get(key, ()):

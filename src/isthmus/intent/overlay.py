@@ -98,10 +98,27 @@ class Overlay:
                 return number
             start = number + 1
         if hint is None:
-            return None
+            return self._free_between(scope, first, last)
         # the part below the hint may have gaps: a store need not propose the lowest number first
         del self._last[scope, first, last]
         return self._free_in(scope, first, last)
+
+    def _free_between(self, scope: str, first: int, last: int) -> int | None:
+        """The store's proposal for each part between the numbers that this plan has taken itself. A
+        store that looks in its own lane first proposes what the plan has taken over and over, and
+        past it none of another lane's that are lower."""
+        taken = sorted(
+            int(allocation.value)
+            for allocation, holder in self._holders.items()
+            if allocation.scope == scope and holder is not None
+        )
+        start = first
+        for number in (*(one for one in taken if first <= one <= last), last + 1):
+            found = self._base.free(scope, ((start, number - 1),)) if start < number else None
+            if found is not None:
+                return found
+            start = number + 1
+        return None
 
     def _given_up(self, scope: str, ranges: Sequence[tuple[int, int]]) -> int | None:
         """A number that the store still sees as held, but that this plan gives up."""

@@ -223,7 +223,8 @@ class Probe(Row, frozen=True, kw_only=True):
 
 class HostStatus(Row, frozen=True, kw_only=True):
     """Observed. What peers need to know of a host. `encapsulations` is in order of preference and
-    therefore comma-separated text, not a set.
+    therefore comma-separated text, not a set. `instance` tells machines apart that were given one
+    name: only the agent whose own it is writes the host's rows.
     """
 
     TABLE = "Host_Status"
@@ -234,6 +235,7 @@ class HostStatus(Row, frozen=True, kw_only=True):
     version: str = ""
     switch_version: str = ""
     capabilities: tuple[str, ...] = ()
+    instance: str = ""
 
 
 class Heartbeat(Row, frozen=True, kw_only=True):
@@ -303,8 +305,9 @@ class LearnedAddress(Row, frozen=True, kw_only=True):
 
 
 class Query(Row, frozen=True, kw_only=True):
-    """A question of a controller to `host`: it answers in `Answer` and forgets it at `deadline_s`,
-    seconds since the epoch. `question` is a word and its arguments: ``port <id>``."""
+    """A question of a controller to `host`, which answers in `Answer`. `question` is a word and its
+    arguments: ``port <id>``. `deadline_s`, seconds since the epoch by the clock of who asks, is for
+    people: nobody else can compare it with a clock of its own."""
 
     TABLE = "Query"
     KEY = ("id",)

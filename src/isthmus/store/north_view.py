@@ -132,9 +132,14 @@ class NorthView:
     def _take(self, row: Stored) -> None:
         del self._rows[row.key]
         if row.parent:
-            self._below[row.parent, row.kind].pop(row.key)
+            place = row.parent, row.kind
+            del self._below[place][row.key]
+            if not self._below[place]:
+                del self._below[place]
         else:
-            self._kinds[row.kind].pop(row.key)
+            del self._kinds[row.kind][row.key]
+            if not self._kinds[row.kind]:
+                del self._kinds[row.kind]
         for key in row.requires | row.mentions:
             _discard(self._referrers, key, row.key)
         if row.request_id:

@@ -18,7 +18,7 @@ from isthmus.wire.ovsdb import shapes
 
 NORTH, SOUTH = "Isthmus_North", "Isthmus_South"
 NORTH_VERSION = "1.1.0"
-SOUTH_VERSION = "1.2.0"
+SOUTH_VERSION = "1.3.0"
 
 Schema = Mapping[str, object]
 _Reference = tuple[str, str]

@@ -23,6 +23,10 @@ Place = tuple[type[Row], object]
 TRANSACTION_ROWS = 100
 """RAFT commits one transaction after the other; more rows in each make it no faster."""
 
+_GUARDED = ("generation", "holder")
+"""What every transaction of a deriver waits on. The holder counts as well: in a store that was
+restored from a backup a generation may come a second time."""
+
 Wanted = tuple[Row | None, Row | None]
 """The row as it was wanted and as it is wanted now; None is absent."""
 
@@ -34,8 +38,10 @@ class FenceLost(Conflict):
 
 
 class _Fence(NamedTuple):
+    """The `Deriver` row as this controller itself has written it."""
+
     row_id: RowId
-    generation: int
+    row: Deriver
 
 
 class PolicyWriter:
@@ -53,7 +59,7 @@ class PolicyWriter:
     @property
     def generation(self) -> int | None:
         """The generation that we hold; None while we are not the deriver."""
-        return None if self._fence is None else self._fence.generation
+        return None if self._fence is None else self._fence.row.generation
 
     def note(self, changes: Iterable[Change]) -> None:
         """Remember where rows are."""
@@ -72,28 +78,45 @@ class PolicyWriter:
         return None if row_id is None else self._connection.table(table).get(row_id)
 
     async def take_over(self) -> int:
-        """Become the deriver; the new generation. Raises FenceLost when another was faster."""
+        """Become the deriver; the new generation. Raises FenceLost when another was faster.
+
+        The generation held afterwards is the one that was written here. The replica cannot tell it:
+        whoever is stopped before it reads the answer reads what a successor has written as well.
+        """
         self._fence = None
         found = next(iter(self._connection.table(Deriver).items()), None)
+        generation = 1 if found is None else found[1].generation + 1
+        taken = Deriver(generation=generation, holder=self._holder)
         try:
             if found is None:
-                await self._connection.transact(
-                    [insert(Deriver.TABLE, Deriver(generation=1, holder=self._holder))]
-                )
+                await self._connection.transact([insert(Deriver.TABLE, taken)])
             else:
                 row_id, row = found
-                taken = Deriver(generation=row.generation + 1, holder=self._holder)
                 await self._connection.transact(
                     [
-                        wait(Deriver.TABLE, row_id, row, ["generation"]),
-                        update(Deriver.TABLE, row_id, taken, ["generation", "holder"]),
+                        wait(Deriver.TABLE, row_id, row, _GUARDED),
+                        update(Deriver.TABLE, row_id, taken, _GUARDED),
                     ]
                 )
         except (WaitFailed, Duplicate) as error:
             raise FenceLost("another controller has taken over at the same moment") from error
-        row_id, row = next(iter(self._connection.table(Deriver).items()))
-        self._fence = _Fence(row_id, row.generation)
-        return row.generation
+        # An inserted row has come with the answer; its name is unique, so there is no other.
+        found = found or next(iter(self._connection.table(Deriver).items()), None)
+        if found is None:
+            raise FenceLost("the row of the deriver was deleted at the same moment")
+        self._fence = _Fence(found[0], taken)
+        return generation
+
+    def notice_successor(self) -> bool:
+        """Stop being the deriver if the replica says that another has taken over since; whether it
+        does. A write would find that out as well, but there may be nothing to write for long."""
+        if self._fence is None:
+            return False
+        stored = self._connection.table(Deriver).get(self._fence.row_id)
+        if stored == self._fence.row:
+            return False
+        self._fence = None
+        return True
 
     def give_up(self) -> None:
         """Stop being the deriver."""
@@ -139,8 +162,8 @@ class PolicyWriter:
         for start in range(0, len(operations), TRANSACTION_ROWS):
             if self._fence is None:
                 raise FenceLost("this controller is not the deriver")
-            row_id, generation = self._fence
-            guard = wait(Deriver.TABLE, row_id, Deriver(generation=generation), ["generation"])
+            row_id, held = self._fence
+            guard = wait(Deriver.TABLE, row_id, held, _GUARDED)
             try:
                 await self._connection.transact(
                     [guard, *operations[start : start + TRANSACTION_ROWS]]
@@ -148,6 +171,6 @@ class PolicyWriter:
             except WaitFailed as error:
                 self._fence = None
                 raise FenceLost(
-                    f"generation {generation} of {self._holder} is over: another controller"
+                    f"generation {held.generation} of {self._holder} is over: another controller"
                     " derives now"
                 ) from error

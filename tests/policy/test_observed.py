@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is believed of what hosts say: nothing that others could not compute with."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.addresses import ipv4_number
+from isthmus.policy.observed import LAST_US, MOST_COUNT, believable
+from isthmus.policy.rows import (
+    OBSERVED,
+    Claim,
+    Heartbeat,
+    HostStatus,
+    LearnedAddress,
+    PortStatus,
+    Row,
+)
+from tests.switches.policy_rows import claim, port
+
+SEGMENT = port("red", "a", 4).segment
+
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(
+        [
+            *("", " ", ",", "/", "\0", "\n", "\x1b[2J", "\u202egnp", "💯", "nan", "-1", "null"),
+            *("x" * 3_000, "{}", "'; drop table", "%s%n", "../../etc/passwd"),
+        ]
+    ),
+)
+NUMBERS = st.one_of(
+    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.sampled_from([-1, 0, 1, 1 << 31, 1 << 53, (1 << 63) - 1, -(1 << 63), 1_831_300_000_000]),
+)
+ADDRESSES = st.one_of(
+    TEXTS,
+    st.sampled_from(
+        [
+            *(
+                "10.0.0.999",
+                "1.2.3",
+                "1.2.3.4.5",
+                "::",
+                "fe80::1%eth0",
+                "::ffff:1.2.3.4",
+                "0.0.0.0",
+            ),
+            *("224.0.0.1", "255.255.255.255", "192.0.2.1", "192.0.2.2", "010.0.0.1", "١.٢.٣.٤"),
+        ]
+    ),
+)
+NAMES = st.one_of(st.sampled_from(["red-a-4", "red-a-5", "h1", "h2", "h3"]), TEXTS)
+SETS = st.lists(ADDRESSES, max_size=4).map(lambda found: tuple(sorted(set(found))))
+
+ROWS: st.SearchStrategy[Row] = st.one_of(
+    st.builds(
+        HostStatus,
+        host=NAMES,
+        provider_addresses=SETS,
+        encapsulations=st.one_of(TEXTS, st.sampled_from(["vxlan", ",vxlan,,nvgre", "vxlan,vxlan"])),
+        version=TEXTS,
+        switch_version=TEXTS,
+        capabilities=SETS,
+        instance=TEXTS,
+    ),
+    st.builds(
+        Heartbeat,
+        host=NAMES,
+        at_s=NUMBERS,
+        probe=NUMBERS,
+        ports=NUMBERS,
+        flows=NUMBERS,
+        problems=SETS,
+    ),
+    st.builds(
+        Claim,
+        port=NAMES,
+        host=NAMES,
+        segment=st.one_of(st.just(SEGMENT), TEXTS),
+        provider_address=ADDRESSES,
+        state=st.one_of(st.sampled_from(["active", "standby"]), TEXTS),
+        sequence=NUMBERS,
+    ),
+    st.builds(
+        PortStatus,
+        port=NAMES,
+        host=NAMES,
+        segment=st.one_of(st.just(SEGMENT), TEXTS),
+        revision=TEXTS,
+        state=st.one_of(st.sampled_from(["up", "error", "standby"]), TEXTS),
+        code=TEXTS,
+        detail=TEXTS,
+        closed=SETS,
+        changed_us=NUMBERS,
+    ),
+    st.builds(
+        LearnedAddress,
+        address=ADDRESSES,
+        port=NAMES,
+        host=NAMES,
+        segment=st.one_of(st.just(SEGMENT), TEXTS),
+        mac=st.one_of(st.sampled_from(["02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"]), TEXTS),
+        sequence=NUMBERS,
+    ),
+)
+
+
+@given(ROWS)
+def test_what_is_believed_is_sound_and_believing_it_again_changes_nothing(row: Row) -> None:
+    found = believable(row)
+    if found is None:
+        return
+    assert isinstance(found, OBSERVED)
+    assert found.key == row.key
+    assert believable(found) is found
+    if isinstance(found, HostStatus):
+        assert all(ipv4_number(text) for text in found.provider_addresses)
+    if isinstance(found, Claim):
+        assert ipv4_number(found.provider_address)
+        assert found.state in ("active", "standby")
+    for text in (getattr(found, name) for name in found.__struct_fields__ if name not in found.KEY):
+        for one in text if isinstance(text, tuple) else (text,):
+            assert not isinstance(one, str) or one.isprintable()
+
+
+def test_what_a_sound_host_says_is_believed_as_it_is() -> None:
+    rows = (
+        HostStatus(host="h1", provider_addresses=("192.0.2.1",), encapsulations="nvgre,vxlan"),
+        Heartbeat(host="h1", at_s=1_700_000_000, probe=7, problems=("eth0: no carrier",)),
+        claim(port("red", "a", 4), "h1", "active", 3),
+        PortStatus(port="p", host="h1", segment=SEGMENT, changed_us=1_700_000_000_000_000),
+        LearnedAddress(
+            address="fd00::9", port="p", host="h1", segment=SEGMENT, mac="02:00:00:00:00:01"
+        ),
+        port("red", "a", 4),
+    )
+    assert [believable(row) is row for row in rows] == [True] * len(rows)
+
+
+def test_a_time_in_the_year_60000_becomes_one_that_a_calendar_has() -> None:
+    row = PortStatus(port="p", host="h1", segment=SEGMENT, changed_us=1_831_300_000_000_000_000)
+    assert believable(row).changed_us == LAST_US  # type: ignore[union-attr]  # its state is known
+
+
+def test_a_claim_that_nobody_could_follow_or_overtake_is_none() -> None:
+    sound = claim(port("red", "a", 4), "h1", "active", 3)
+    for change in (
+        {"sequence": (1 << 63) - 1},
+        {"sequence": MOST_COUNT + 1},
+        {"sequence": -1},
+        {"state": "Active"},
+        {"provider_address": "192.0.2"},
+        {"provider_address": "224.0.0.1"},
+        {"provider_address": "::1"},
+    ):
+        assert believable(msgspec.structs.replace(sound, **change)) is None, change
