@@ -192,6 +192,24 @@ async def of_two_lists_for_one_tag_at_once_one_is_refused(north: North) -> None:
     assert len(list(north.view.collection("accessControlLists"))) == 1
 
 
+async def a_list_is_applied_by_a_tag_that_comes_with_it(north: North) -> None:
+    """The tag is new, and what refers to it is another resource that the same write changes."""
+    await put(north, "/accessControlLists/a", {"properties": {"inboundDefaultAction": "Deny"}})
+    applied: Json = {"accessControlList": {"resourceRef": "/accessControlLists/a"}}
+    for tag in ("/securityTags/t", "/securityTags/u"):
+        await put(north, tag, {"properties": applied})
+    found = north.view.get("/accesscontrollists/a")
+    assert found is not None
+    assert found.requires == {"/securitytags/t", "/securitytags/u"}
+    assert b"inboundDefaultAction" in found.properties
+    for refused in ("/securityTags/t", "/accessControlLists/a"):
+        with pytest.raises(Conflict):
+            await remove(north, refused)
+    await put(north, "/accessControlLists/a", {"properties": {}})
+    for gone in ("/securityTags/t", "/accessControlLists/a"):
+        await remove(north, gone)
+
+
 async def a_pair_that_names_each_other_is_changed_and_goes_as_one(north: North) -> None:
     def pair(four: str, six: str) -> Json:
         return {
@@ -249,6 +267,7 @@ CONTRACT: tuple[Rule, ...] = (
     deleting_what_is_absent_changes_nothing,
     of_two_that_stand_against_each_other_one_holds,
     of_two_lists_for_one_tag_at_once_one_is_refused,
+    a_list_is_applied_by_a_tag_that_comes_with_it,
     a_pair_that_names_each_other_is_changed_and_goes_as_one,
 )
 """Each is given a furnished store of its own."""

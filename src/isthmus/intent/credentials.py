@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, required
+from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, kept
 from isthmus.intent.kinds import BackReference, Kind
 from isthmus.intent.values import Secret
 from isthmus.intent.versions import V2, V6_1
@@ -35,18 +35,19 @@ _COMMON_NAME = re.compile(r"(?:^|[,+;])\s*CN\s*=\s*(?:\"([^\"]+)\"|([^,+;]+))", 
 
 
 class Credential(Resource, frozen=True, kw_only=True):
-    """What a server's connection, or a device, is reached with. The value is never shown again."""
+    """What a server's connection, or a device, is reached with: kept for the controllers and tools
+    that use it. Agents of ours prove themselves with certificates of their own."""
 
-    type: Annotated[CredentialType, required("What kind of credential `value` is.")]
+    type: Annotated[CredentialType, kept("What kind of credential `value` is.", required=MISSING)]
     user_name: Annotated[
-        str | None, Field("Account name, with a domain if there is one; for UsernamePassword.")
+        str | None, kept("Account name, with a domain if there is one; for UsernamePassword.")
     ] = None
     value: Annotated[
         str,
         Secret(),
         Field(
             "Password, certificate thumbprint, community string or subject name.",
-            Rules(required=MISSING, access=Access.WRITE_ONLY),
+            Rules(required=MISSING, access=Access.WRITE_ONLY, kept=True),
         ),
     ]
 

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from heapq import nsmallest
 from typing import TypeVar
 
+import msgspec
+
 from isthmus.errors import Conflict
 from isthmus.intent.fields import Resource, wire_name
 from isthmus.intent.kinds import Kind
@@ -31,6 +33,7 @@ class Draft:
         "_overlay",
         "_previous",
         "allocations",
+        "etag",
         "key",
         "kind",
         "mentions",
@@ -57,6 +60,7 @@ class Draft:
         version: Version,
         replacing: bool,
         tree: Collection[str],
+        etag: str,
     ) -> None:
         self._overlay = overlay
         self._previous = previous
@@ -72,6 +76,8 @@ class Draft:
         self.replacing = replacing
         self.tree = tree
         """Keys of all stored rows that this request writes anew."""
+        self.etag = etag
+        """What all that this request writes gets as its etag."""
         self.allocations: set[Allocation] = set()
         self.requires: set[str] = set()
         self.mentions: set[str] = set()
@@ -120,6 +126,10 @@ class Draft:
     def amend(self, row: Stored) -> None:
         """Change what only this controller knows of another resource, whose etag stays."""
         self._overlay.put(row)
+
+    def change(self, row: Stored) -> None:
+        """Change what clients see of another resource."""
+        self._overlay.put(msgspec.structs.replace(row, etag=self.etag))
 
     def require(self, key: str) -> None:
         """The resource `key` must not vanish while this one exists."""

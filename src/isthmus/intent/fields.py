@@ -63,6 +63,9 @@ class Access(enum.Enum):
     WRITE_ONLY = "write only"
     """Never rendered. A PUT without it keeps what is stored, so that what was read can be put
     back."""
+    SHOWN_ELSEWHERE = "stays as it is when left out"
+    """Read from requests; a `Computed` of the same name shows it. A PUT without it keeps what is
+    stored."""
     READ_ONLY = "read only"
     """Ignored in requests: this controller decides it when the resource is written."""
     INTERNAL = "internal"
@@ -84,6 +87,10 @@ class Rules:
     """Code of the error when a request of an older version sends it; empty: it is ignored."""
     extension: str = ""
     """Name of the capability, for a field that MS-NCNBI does not have."""
+    kept: bool = False
+    """Whether it is stored and shown and changes nothing: information, or a hint for hosts of other
+    kinds. What is not kept must do something, or be refused: a policy that is not enforced must not
+    look as if it were."""
 
 
 PLAIN = Rules()
@@ -100,6 +107,11 @@ class Field:
 def required(description: str, code: str = MISSING) -> Field:
     """A field that every PUT must have."""
     return Field(description, Rules(required=code))
+
+
+def kept(description: str, *, required: str = "", since: Version = V1) -> Field:
+    """A field that is stored and shown, and changes nothing."""
+    return Field(description, Rules(kept=True, required=required, since=since))
 
 
 def internal(description: str) -> Field:
@@ -156,7 +168,7 @@ class FieldSpec:
 
     @property
     def read(self) -> bool:
-        return self.rules.access in (Access.WRITABLE, Access.WRITE_ONLY)
+        return self.rules.access not in (Access.READ_ONLY, Access.INTERNAL)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.intent.fields import (
+    Access,
     FieldSpec,
     Reader,
     Resource,
@@ -41,7 +42,8 @@ class BackReference(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """A read-only value that is worked out when the resource is rendered; None leaves it out."""
+    """A value that is worked out when the resource is rendered; None leaves it out. It is read-only
+    but where a field of the same name takes it."""
 
     wire: str
     of: Callable[[Stored, View], Json]
@@ -81,6 +83,9 @@ class Kind:
     has_state: bool = False
     """Whether hosts report a configurationState for it (section A.9)."""
     located: Located | None = None
+    applied_by: str = ""
+    """The attribute that names what this resource is applied to: it is in use while it names any,
+    though none of these refers to it."""
 
     @functools.cached_property
     def collection(self) -> str:
@@ -122,6 +127,20 @@ class Kind:
     def children_in(self, version: Version) -> tuple[Kind, ...]:
         """Its children that a version has."""
         return tuple(child for child in self.children if child.since <= version)
+
+    @functools.cached_property
+    def shown_elsewhere(self) -> frozenset[str]:
+        """Wire names of the fields that a `Computed` shows."""
+        return frozenset(
+            spec.wire for spec in self.fields if spec.rules.access is Access.SHOWN_ELSEWHERE
+        )
+
+    def applied_to(self, stored: Stored) -> tuple[str, ...]:
+        """References of what the resource is applied to."""
+        found: tuple[str, ...] = ()
+        if self.applied_by:
+            found = getattr(self.decoded(stored), self.applied_by)
+        return found
 
     def decoded(self, stored: Stored) -> Resource:
         return decode(stored, self.model)

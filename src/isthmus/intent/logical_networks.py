@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent.access_control_lists import ACL, check_logical_use
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
-from isthmus.intent.fields import Field, Member, Resource, decode, required
+from isthmus.intent.fields import Field, Member, Resource, decode, kept, required
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.refusals import NotOffered
 from isthmus.intent.routes import Route, check_routes
 from isthmus.intent.values import Boolean, Integer
 
@@ -72,25 +72,28 @@ class LogicalNetwork(Resource, frozen=True, kw_only=True):
 
 
 class LogicalSubnet(Resource, frozen=True, kw_only=True):
-    """A subnet of the underlay. Without a prefix it takes unmanaged addresses only."""
+    """A subnet of the underlay: a record of its addresses, for this controller carries virtual
+    networks only. Without a prefix it takes unmanaged addresses only."""
 
     address_prefix: Annotated[
         str | None, IpPrefix(), Field("Its prefix. It cannot change while the subnet is in use.")
     ] = None
-    vlan_id: Annotated[int, Integer(0, 4095, as_text=True), Field("VLAN, 0 for untagged.")] = (
+    vlan_id: Annotated[int, Integer(0, 4095, as_text=True), kept("VLAN, 0 for untagged.")] = (
         msgspec.field(default=0, name="vlanID")
     )
-    routes: Annotated[tuple[Route, ...], Field("Routes for hosts on it.")] = ()
+    routes: Annotated[tuple[Route, ...], kept("Routes for hosts on it.")] = ()
     dns_servers: Annotated[
-        tuple[Annotated[str, IpAddress()], ...], Field("DNS servers for hosts on it.")
+        tuple[Annotated[str, IpAddress()], ...], kept("DNS servers for hosts on it.")
     ] = ()
     default_gateways: Annotated[
         tuple[Annotated[str, IpAddress()], ...],
         Field("Routers of the subnet, inside its prefix; never given to an interface."),
     ] = ()
-    is_public: Annotated[bool, Field("Whether public addresses come from it.")] = False
+    is_public: Annotated[bool, kept("Whether public addresses come from it.")] = False
     access_control_list: Annotated[
-        str | None, ACL, Field("The access control list that everything in it is under.")
+        None,
+        NotOffered("rules on logical networks"),
+        Field("Not offered: what is not carried cannot be filtered."),
     ] = None
 
     def settled(self, draft: Draft) -> LogicalSubnet:
@@ -108,9 +111,6 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
                     target=f"{draft.at('default_gateways')}[{index}]",
                 )
         check_routes(self.routes, self.address_prefix, draft.at("routes"))
-        if self.access_control_list is not None:
-            target = draft.at("access_control_list")
-            check_logical_use(draft, self.access_control_list, target)
         return self
 
     def check_children(self, kind: str, children: Sequence[Member]) -> None:

@@ -9,14 +9,14 @@ of a dual-stack pair. A port on several segments is several interfaces.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent.access_control_lists import ACL, MANY_TAGS, check_logical_use
+from isthmus.intent.access_control_lists import ACL, MANY_TAGS
 from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import (
     Field,
@@ -27,12 +27,13 @@ from isthmus.intent.fields import (
     Rules,
     decode,
     internal,
+    kept,
     required,
 )
 from isthmus.intent.ip_assignment import assign
-from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.kinds import Kind, Located
 from isthmus.intent.mac_pools import SCOPE, MacPool
-from isthmus.intent.port_settings import PortSettings, check_offered
+from isthmus.intent.port_settings import Guard, PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
 from isthmus.intent.rule_values import RuleAddress
@@ -103,10 +104,10 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         ),
     ] = True
     is_multitenant_stack: Annotated[
-        bool, Field("Whether the guest keeps several tenants apart. Information only.")
+        bool, kept("Whether the guest keeps several tenants apart.")
     ] = False
     internal_dns_name_label: Annotated[
-        str | None, Field("Name of the machine for internal DNS. Information until there is one.")
+        str | None, kept("Name of the machine for internal DNS, which is not offered.")
     ] = None
     dns_settings: Annotated[
         DhcpOptions | None, Field("DNS servers instead of the virtual network's.")
@@ -114,6 +115,9 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
     port_settings: Annotated[
         PortSettings | None, Field("Guards, limits and hardware hints of the port.")
     ] = None
+    service_insertion_elements: Annotated[
+        tuple[()], NotOffered("service insertion", as_list=True), Field("Not offered.")
+    ] = ()
     security_tags: Annotated[
         tuple[str, ...],
         MANY_TAGS,
@@ -190,6 +194,18 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             )
         return digits
 
+    def _enforced(self) -> Iterator[str]:
+        """Wire names of what it asks for that is done on virtual networks only."""
+        settings = self.port_settings or PortSettings()
+        asked: dict[str, object] = {
+            "securityTags": self.security_tags,
+            "allowedServers": self.allowed_servers,
+            "allowedAddressPairs": self.allowed_address_pairs,
+            "portSettings.dhcpGuardEnabled": settings.dhcp_guard_enabled is Guard.ENABLED,
+            "portSettings.stormLimit": settings.storm_limit,
+        }
+        return (name for name, value in asked.items() if value)
+
     def check_children(self, kind: str, children: Sequence[Member]) -> None:
         first: IpConfiguration | None = None
         primaries = 0
@@ -209,6 +225,9 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
                     code="HostVirtualNetworkInterfaceCannotConnectToVirtualNetwork",
                     target=member.at("subnet"),
                 )
+            if not config.is_virtual:
+                for name in self._enforced():
+                    raise not_enforced(config, name, member.at("subnet"))
             primaries += config.is_primary is True
             if primaries > 1:
                 raise Invalid(
@@ -317,8 +336,7 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
             case IpAllocation.UNMANAGED:
                 address = assign(draft, key_of(self.subnet), None, unmanaged=True)
         if self.access_control_list is not None and not self.is_virtual:
-            target = draft.at("access_control_list")
-            check_logical_use(draft, self.access_control_list, target)
+            raise not_enforced(self, "accessControlList", draft.at("access_control_list"))
         return msgspec.structs.replace(
             self,
             private_ip_address=address,
@@ -332,15 +350,21 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
         return key if row is None else decode(row, VirtualSubnet).segment_key(key)
 
 
+def not_enforced(config: IpConfiguration, name: str, target: str) -> Invalid:
+    return Invalid(
+        f"{config.subnet} is in a logical network, which this controller does not carry: {name}"
+        " would not be enforced there. Leave it out, or use a virtual network.",
+        code="OperationNotSupported",
+        target=target,
+    )
+
+
 KIND = Kind(
     name="networkInterfaces",
     model=NetworkInterface,
     in_use_code="NicInUse",
     has_state=True,
     located=Located("server", False, "The host on whose switch the port is."),
-    back_references=(
-        BackReference("serviceInsertionElements", (), "Service insertion that it is part of."),
-    ),
     children=(
         Kind(
             name="networkInterfaces/ipConfigurations",

@@ -24,6 +24,7 @@ from isthmus.intent.fields import (
     Rules,
     decode,
     internal,
+    kept,
     required,
 )
 from isthmus.intent.kinds import BackReference, Kind
@@ -72,7 +73,9 @@ class DhcpOptions(Part, frozen=True, kw_only=True):
     """What DHCP tells guests."""
 
     dns_servers: Annotated[
-        tuple[str, ...], MANY_DNS_SERVERS, Field("DNS servers, at most nine.")
+        tuple[str, ...],
+        MANY_DNS_SERVERS,
+        Field("DNS servers, at most nine. Guests hear of IPv4 ones: there is no DHCP for IPv6."),
     ] = ()
 
 
@@ -92,10 +95,7 @@ class VirtualNetwork(Resource, frozen=True, kw_only=True):
     dhcp_options: Annotated[DhcpOptions | None, Field("What DHCP tells guests.")] = None
     unbilled_address_ranges: Annotated[
         str | None,
-        Field(
-            "Prefixes whose traffic is not billed, separated by commas. Kept as information.",
-            Rules(since=V2),
-        ),
+        kept("Prefixes whose traffic is not billed, separated by commas.", since=V2),
     ] = None
     encryption_credential: Annotated[
         None, NotOffered("encrypted virtual networks"), Field("Not offered.")
@@ -228,7 +228,8 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         tuple[Route, ...],
         MANY_ROUTES,
         Field(
-            "Routes that DHCP gives to guests beside the default route (RFC 3442).",
+            "Routes that DHCP gives to guests of an IPv4 subnet beside the default route (RFC"
+            " 3442).",
             Rules(extension="subnetHostRoutes"),
         ),
     ] = ()
@@ -282,10 +283,20 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         if partner is not None and key_of(partner).rsplit("/", 2)[0] != draft.parent:
             rule = "is not in the same virtual network"
             raise _no_pair(partner, rule, draft.at("dual_stack_subnet"))
-        check_routes(self.routes, self.address_prefix, draft.at("routes"))
+        self._check_routes(draft)
         vsid = self.virtual_subnet_id or _new_vsid(draft)
         draft.allocate("vsid", vsid)
         return msgspec.structs.replace(self, virtual_subnet_id=vsid)
+
+    def _check_routes(self, draft: Draft) -> None:
+        if self.routes and prefix(self.address_prefix).version == 6:
+            raise Invalid(
+                f"DHCP gives routes to guests, and there is none in {self.address_prefix}: leave"
+                " them out.",
+                code="OperationNotSupported",
+                target=draft.at("routes"),
+            )
+        check_routes(self.routes, self.address_prefix, draft.at("routes"))
 
     def _check_prefix(self, draft: Draft) -> None:
         own, target = prefix(self.address_prefix), draft.at("address_prefix")
