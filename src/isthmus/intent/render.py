@@ -14,21 +14,16 @@ import msgspec
 
 from isthmus.intent.fields import write_fields
 from isthmus.intent.kinds import BackReference, Kind, Located
-from isthmus.intent.model import Json, JsonObject, Stored, View
+from isthmus.intent.model import Json, JsonObject, Places, Stored, View
 from isthmus.intent.registry import KINDS
 from isthmus.intent.versions import LATEST, Version
 
 
-class States(Protocol):
+class States(Places, Protocol):
     """What is known of resources beyond intent. Look-ups must be O(1) or O(result)."""
 
     def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
         """``configurationState`` as in section A.9; None while no host has said anything."""
-        ...
-
-    def located(self, kind: str, instance_id: str) -> Sequence[str]:
-        """Of a network interface, the reference of the server on whose switch it is; of a server,
-        those of the network interfaces on its switch."""
         ...
 
 
