@@ -228,6 +228,40 @@ def test_the_openstack_driver_makes_networks_subnets_and_ports() -> None:
     assert cloud.delete(f"/virtualNetworks/{network}") == 200
 
 
+def test_the_example_of_the_specification_has_ports_of_all_protocols() -> None:
+    """MS-NCNBI's own accessControlLists example; most recorded lists of real controllers too."""
+    cloud = Cloud()
+    rules: list[Json] = [
+        {
+            "resourceId": name,
+            "properties": {
+                "protocol": "All",
+                "sourcePortRange": "0-65535",
+                "destinationPortRange": ports,
+                "action": action,
+                "sourceAddressPrefix": "*",
+                "destinationAddressPrefix": "*",
+                "priority": "101",
+                "description": "",
+                "type": "Inbound",
+                "logging": "Enabled",
+            },
+        }
+        for name, ports, action in (
+            ("web", "80", "Allow"),
+            ("range", "1000-2000", "Deny"),
+            ("every", "0-65535", "Deny"),
+        )
+    ]
+    body: Json = {"properties": {"aclRules": rules, "ipConfigurations": [], "subnets": []}}
+    assert put(cloud, "/accessControlLists/example", body) == 201
+    found = "/accessControlLists/example"
+    assert [at(cloud, found, "aclRules", n, "destinationPortRange") for n in range(3)] == [
+        *("80", "1000-2000", "0-65535"),
+    ]
+    assert put(cloud, found, cloud.get(found, V1)) == 200
+
+
 def test_sdn_diagnostics_puts_back_what_it_read_less_two_fields(cloud: Cloud) -> None:
     for path in ("/virtualNetworks/v", "/logicalNetworks/HNVPA", "/macPools/default"):
         read = cloud.get(path)

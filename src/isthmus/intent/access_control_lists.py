@@ -159,6 +159,10 @@ _SOURCE = RulePrefix("AclRuleInvalidSourceAddressPrefix")
 _DESTINATION = RulePrefix("AclRuleInvalidDestinationAddressPrefix")
 _SOURCE_PORTS = PortRange("AclRuleInvalidSourcePortRange")
 _DESTINATION_PORTS = PortRange("AclRuleInvalidDestinationPortRange")
+_OF_PORTS = (
+    "Of TCP, UDP and SCTP. With protocol All, a range that is not the whole makes the rule one of"
+    " TCP and UDP and of nothing else."
+)
 
 
 class AclRule(Resource, frozen=True, kw_only=True):
@@ -199,12 +203,12 @@ class AclRule(Resource, frozen=True, kw_only=True):
     source_port_range: Annotated[
         str,
         _SOURCE_PORTS,
-        required("Of TCP, UDP and SCTP.", "AclRuleNullOrEmptySourcePortRange"),
+        required(_OF_PORTS, "AclRuleNullOrEmptySourcePortRange"),
     ]
     destination_port_range: Annotated[
         str,
         _DESTINATION_PORTS,
-        required("Of TCP, UDP and SCTP.", "AclRuleNullOrEmptyDestinationPortRange"),
+        required(_OF_PORTS, "AclRuleNullOrEmptyDestinationPortRange"),
     ]
     source_security_tags: Annotated[
         tuple[str, ...],
@@ -317,7 +321,8 @@ class AclRule(Resource, frozen=True, kw_only=True):
             )
 
     def _check_ports(self, draft: Draft) -> None:
-        if protocol_number(self.protocol) in WITH_PORTS:
+        number = protocol_number(self.protocol)
+        if number is None or number in WITH_PORTS:
             return
         for attribute, text, end in (
             ("source_port_range", self.source_port_range, "Source"),
