@@ -75,7 +75,7 @@ def test_schemas_say_what_is_read_only_secret_needed_and_new() -> None:
     secret = resource_schema(KINDS["credentials"])["properties"]
     assert isinstance(secret, dict)
     value = secret["properties"]["properties"]["value"]
-    assert (value["writeOnly"], value["format"]) == (True, "password")
+    assert value["format"] == "password"
     assert secret["properties"]["required"] == ["type", "value"]
     subnet = resource_schema(KINDS["virtualNetworks/subnets"])["properties"]
     assert isinstance(subnet, dict)

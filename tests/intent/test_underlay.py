@@ -214,7 +214,42 @@ def test_the_pools_are_used_one_after_the_other() -> None:
     assert cloud.row("/networkInterfaces/1").requires == {"/macpools/b"}
 
 
-def test_a_credential_never_shows_its_value_and_keeps_it_when_put_back(cloud: Cloud) -> None:
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        ("X509Certificate", "A1B2C3", "A1B2C3"),
+        ("X509CertificateSubjectName", "O=Contoso, CN=host1", "host1"),
+        ("SnmpCommunityString", "public", None),
+        ("UsernamePassword", "secret", None),
+    ],
+)
+def test_of_a_certificate_the_value_is_shown_and_of_a_secret_never(
+    cloud: Cloud, kind: str, value: str, shown: str | None
+) -> None:
+    made = cloud.put("/credentials/c", {"type": kind, "userName": "u", "value": value})
+    assert ("value" in made) is (shown is not None)
+    if shown is not None:
+        assert made["value"] == shown
+    cloud.put_body("/credentials/c", cloud.get("/credentials/c"))
+    assert decode(cloud.row("/credentials/c"), Credential).value == (shown or value)
+    # SdnDiagnostics rotates certificates: it reads, assigns, and puts back
+    read = cloud.get("/credentials/c")
+    properties = read["properties"]
+    assert isinstance(properties, dict)
+    cloud.put("/credentials/c", {**properties, "value": "D4E5F6"})
+    assert decode(cloud.row("/credentials/c"), Credential).value == "D4E5F6"
+
+
+def test_a_secret_that_was_kept_is_never_shown_as_a_thumbprint(cloud: Cloud) -> None:
+    cloud.put("/credentials/c", {"type": "UsernamePassword", "userName": "u", "value": "secret"})
+    error = cloud.refused("/credentials/c", {"type": "X509Certificate"})
+    assert (error.code, error.target) == ("RequiredParamMissing", "properties.value")
+    assert "secret" not in error.message
+    made = cloud.put("/credentials/c", {"type": "X509Certificate", "value": "A1"})
+    assert made["value"] == "A1"
+
+
+def test_a_credential_never_shows_its_password_and_keeps_it_when_put_back(cloud: Cloud) -> None:
     made = cloud.put("/credentials/c", {"type": "usernamePassword", "UserName": "u", "value": "p"})
     assert "value" not in made
     assert made["type"] == "UsernamePassword"

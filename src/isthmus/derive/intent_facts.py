@@ -171,7 +171,6 @@ def fact(stored: Stored) -> Fact | None:
             )
         case "networkInterfaces":
             interface = decode(stored, NetworkInterface)
-            settings = interface.dns_settings
             return InterfaceFact(
                 stored.key,
                 stored.ref,
@@ -179,12 +178,12 @@ def fact(stored: Stored) -> Fact | None:
                 stored.instance_id,
                 stored.etag,
                 mac_text(parse_mac(interface.private_mac_address or "")),
-                settings.dns_servers if settings else (),
+                interface.dns_settings.dns_servers,
                 tuple(sorted(map(key_of, interface.security_tags))),
                 tuple(sorted(map(named, interface.allowed_servers))),
                 _pairs(interface),
-                _guards(interface.port_settings or PortSettings()),
-                interface.port_settings.storm_limit if interface.port_settings else 0,
+                _guards(interface.port_settings),
+                interface.port_settings.storm_limit,
             )
         case "networkInterfaces/ipConfigurations":
             config = decode(stored, IpConfiguration)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, kept
-from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, decode, kept
+from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.values import Secret
 from isthmus.intent.versions import V2, V6_1
 
@@ -30,6 +31,10 @@ class CredentialType(enum.StrEnum):
     X509_CERTIFICATE_SUBJECT_NAME = "X509CertificateSubjectName"
 
 
+_NO_SECRETS = frozenset(
+    (CredentialType.X509_CERTIFICATE, CredentialType.X509_CERTIFICATE_SUBJECT_NAME)
+)
+
 # RFC 4514 section 2: a distinguished name is a list of type=value
 _COMMON_NAME = re.compile(r"(?:^|[,+;])\s*CN\s*=\s*(?:\"([^\"]+)\"|([^,+;]+))", re.IGNORECASE)
 
@@ -46,12 +51,22 @@ class Credential(Resource, frozen=True, kw_only=True):
         str,
         Secret(),
         Field(
-            "Password, certificate thumbprint, community string or subject name.",
-            Rules(required=MISSING, access=Access.WRITE_ONLY, kept=True),
+            "Password, certificate thumbprint, community string or subject name. Only what is no"
+            " secret is shown: the thumbprint or the subject name of a certificate.",
+            Rules(required=MISSING, access=Access.SHOWN_ELSEWHERE, kept=True),
         ),
     ]
 
     def settled(self, draft: Draft) -> Credential:
+        before = draft.before(Credential)
+        if before is not None and before.type is not self.type and before.value == self.value:
+            # else a password that was kept would be shown as if it were a thumbprint
+            raise Invalid(
+                f"value is missing: a credential that becomes {self.type} from {before.type} needs"
+                " one of its own.",
+                code=MISSING,
+                target=draft.at("value"),
+            )
         match self.type:
             case CredentialType.GROUP_MANAGED_SERVICE_ACCOUNT:
                 raise Invalid(
@@ -88,9 +103,16 @@ class Credential(Resource, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, value=(found.group(1) or found.group(2)).strip())
 
 
+def _value(stored: Stored, view: View) -> Json:
+    credential = decode(stored, Credential)
+    return credential.value if credential.type in _NO_SECRETS else None
+
+
 KIND = Kind(
     name="credentials",
     model=Credential,
     in_use_code="InUseCredentialCannotBeDeleted",
     back_references=(BackReference("networks", (), "Virtual networks that encrypt with it.", V2),),
+    # Clients that rotate certificates compare and assign it (MS-NCNBI section B.2's examples).
+    computed=(Computed("value", _value, {"type": "string"}, "What is no secret."),),
 )

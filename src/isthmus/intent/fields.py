@@ -60,12 +60,9 @@ class Access(enum.Enum):
     """Who sees and writes a field."""
 
     WRITABLE = "read and write"
-    WRITE_ONLY = "write only"
-    """Never rendered. A PUT without it keeps what is stored, so that what was read can be put
-    back."""
     SHOWN_ELSEWHERE = "stays as it is when left out"
-    """Read from requests; a `Computed` of the same name shows it. A PUT without it keeps what is
-    stored."""
+    """Read from requests, and shown, if at all, by a `Computed` of the same name. A PUT without it
+    keeps what is stored, so that what was read can be put back."""
     READ_ONLY = "read only"
     """Ignored in requests: this controller decides it when the resource is written."""
     INTERNAL = "internal"
@@ -349,8 +346,6 @@ def _field_schema(spec: FieldSpec) -> dict[str, Json]:
         schema["default"] = spec.type.write(spec.default)
     if spec.rules.access is Access.READ_ONLY:
         schema["readOnly"] = True
-    if spec.rules.access is Access.WRITE_ONLY:
-        schema["writeOnly"] = True
     if spec.rules.since != V1:
         schema["x-isthmus-since"] = str(spec.rules.since)
     if spec.rules.extension:

@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from isthmus.intent.fields import (
     Access,
     FieldSpec,
+    Part,
     Reader,
     Resource,
     Writer,
@@ -108,6 +109,11 @@ class Kind:
     @functools.cached_property
     def immutable(self) -> tuple[FieldSpec, ...]:
         return tuple(spec for spec in self.fields if spec.rules.immutable)
+
+    @functools.cached_property
+    def inner_defaults(self) -> tuple[FieldSpec, ...]:
+        """The fields that are objects and have one by default."""
+        return tuple(spec for spec in self.fields if isinstance(spec.default, Part))
 
     @functools.cached_property
     def child_by_word(self) -> dict[str, Kind]:

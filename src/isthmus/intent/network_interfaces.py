@@ -109,12 +109,12 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
     internal_dns_name_label: Annotated[
         str | None, kept("Name of the machine for internal DNS, which is not offered.")
     ] = None
-    dns_settings: Annotated[
-        DhcpOptions | None, Field("DNS servers instead of the virtual network's.")
-    ] = None
+    dns_settings: Annotated[DhcpOptions, Field("DNS servers instead of the virtual network's.")] = (
+        DhcpOptions()
+    )
     port_settings: Annotated[
-        PortSettings | None, Field("Guards, limits and hardware hints of the port.")
-    ] = None
+        PortSettings, Field("Guards, limits and hardware hints of the port.")
+    ] = PortSettings()
     service_insertion_elements: Annotated[
         tuple[()], NotOffered("service insertion", as_list=True), Field("Not offered.")
     ] = ()
@@ -142,14 +142,13 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
     ] = ()
 
     def settled(self, draft: Draft) -> NetworkInterface:
-        if self.dns_settings is not None and self.dns_settings.dns_servers and not self.is_primary:
+        if self.dns_settings.dns_servers and not self.is_primary:
             raise Invalid(
                 "Only an interface with isPrimary true can have DNS servers.",
                 code="OnlyPrimaryNetworkInterfaceCanHaveDnsSettings",
                 target=draft.at("dns_settings"),
             )
-        if self.port_settings is not None:
-            check_offered(self.port_settings, draft.at("port_settings"))
+        check_offered(self.port_settings, draft.at("port_settings"))
         for index, pair in enumerate(self.allowed_address_pairs):
             mac = None if pair.mac_address is None else parse_mac(pair.mac_address)
             if mac is not None and (mac == 0 or is_multicast_mac(mac)):
@@ -196,7 +195,7 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
 
     def _enforced(self) -> Iterator[str]:
         """Wire names of what it asks for that is done on virtual networks only."""
-        settings = self.port_settings or PortSettings()
+        settings = self.port_settings
         asked: dict[str, object] = {
             "securityTags": self.security_tags,
             "allowedServers": self.allowed_servers,

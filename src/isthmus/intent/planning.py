@@ -6,6 +6,8 @@ back as a `Plan`. A plan that the store refuses because something it relied upon
 simply made again.
 
 - PUT creates or fully replaces, children included: a child list that is missing is an empty one.
+  One that is null stays as it is stored: serialisers of .NET write null for what they were not
+  given.
 - A write changes the etag of what is written, of all below it and of all above it, not of siblings
   nor of what refers to it.
 - What is absent when it is deleted is a success (204).
@@ -29,6 +31,7 @@ from isthmus.intent.paths import Target, checked_id, find, resolve
 from isthmus.intent.preconditions import check_match, check_put
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
+from isthmus.intent.render import render
 from isthmus.intent.values import join
 from isthmus.intent.versions import LATEST, Version
 from isthmus.intent.writing import TreeWriter, remove_all, stored_tree
@@ -144,6 +147,7 @@ def _put(
     ancestors = _ancestors(overlay, target)
     parsed = parse(kind, request.body, version=version)
     _check_identity(target, parsed)
+    _keep_untouched(overlay, parsed, target.key, version)
     if body_etag and parsed.etag and not request.expected_etag and old is not None:
         check_match(target.ref, old, parsed.etag, "the etag in the body")
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
@@ -263,6 +267,25 @@ def _position(overlay: Overlay, target: Target, old: Stored | None) -> int:
         return old.position if old is not None else 0
     siblings = overlay.children(target.parent, target.kind.name)
     return max((row.position for row in siblings), default=-1) + 1
+
+
+def _keep_untouched(overlay: Overlay, parsed: Parsed, key: str, version: Version) -> None:
+    """Put the stored children in the place of each null, as if they had been read and put back."""
+    for kind in parsed.untouched:
+        where = f"{parsed.path}properties.{kind.collection}"
+        parsed.children[kind] = [
+            parse(
+                kind,
+                render(row, overlay, version=version),
+                version=version,
+                path=f"{where}[{index}].",
+            )
+            for index, row in enumerate(overlay.children(key, kind.name))
+        ]
+    for kind, children in parsed.children.items():
+        for child in children:
+            below = f"{key}/{kind.collection}/{child.resource_id}".lower()
+            _keep_untouched(overlay, child, below, version)
 
 
 def _clear(overlay: Overlay, tree: dict[str, Stored], kept: set[str]) -> None:

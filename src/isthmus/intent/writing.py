@@ -187,6 +187,10 @@ class TreeWriter:
                     code=spec.rules.required,
                     target=draft.at(spec.attribute),
                 )
+        for spec in kind.inner_defaults:
+            # by identity, so that it is left out at rest like all that has its default
+            if values.get(spec.attribute) == spec.default:
+                values[spec.attribute] = spec.default
         value = build(kind.model, values)
         if previous is not None:
             _check_immutable(draft, previous, value)
