@@ -28,7 +28,7 @@ from isthmus.intent.model import Ids, Json, Outcome, Places, Plan, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed, parse
 from isthmus.intent.paths import Target, checked_id, find, resolve
-from isthmus.intent.preconditions import check_match, check_put
+from isthmus.intent.preconditions import check_children, check_match, check_put
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
 from isthmus.intent.render import render
@@ -76,7 +76,8 @@ def plan_put(
     """Plan a PUT: status 201 when it creates, else 200.
 
     `body_etag_is_precondition`: an ``etag`` in the body that differs from the stored one is refused
-    when there is no If-Match (section A.4; Microsoft's controller seems to). Raises Invalid,
+    when there is no If-Match (section A.4; Microsoft's controller seems to); where there is none,
+    those of the children are looked at (`preconditions`). Raises Invalid,
     Conflict, NotFound (of the parent or the collection), PreconditionFailed.
     """
     request = Put(
@@ -148,8 +149,11 @@ def _put(
     parsed = parse(kind, request.body, version=version)
     _check_identity(target, parsed)
     _keep_untouched(overlay, parsed, target.key, version)
-    if body_etag and parsed.etag and not request.expected_etag and old is not None:
-        check_match(target.ref, old, parsed.etag, "the etag in the body")
+    if body_etag and not request.expected_etag and old is not None:
+        if parsed.etag:
+            check_match(target.ref, old, parsed.etag, "the etag in the body")
+        else:
+            check_children(overlay, parsed, target.key, version)
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
     coming = set(_keys(parsed, target.key))
     unseen = _unseen(tree, coming, version)
