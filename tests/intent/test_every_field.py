@@ -336,6 +336,7 @@ STANDARD: dict[str, str] = {
     "logicalNetworks/subnets": "addressPrefix vlanID routes ipPools dnsServers defaultGateways"
     " isPublic accessControlList",
     "logicalNetworks/subnets/ipPools": "startIpAddress endIpAddress",
+    "logicalNetworks/subnets/routes": "destination nextHop",
     "macPools": "startMacAddress endMacAddress",
     "networkInterfaces": "ipConfigurations isHostVirtualNetworkInterface isMultitenantStack"
     " isPrimary internalDnsNameLabel privateMacAddress privateMacAllocationMethod dnsSettings"

@@ -9,7 +9,7 @@ from isthmus.intent.credentials import Credential
 from isthmus.intent.fields import decode
 from isthmus.intent.model import Json
 from isthmus.intent.versions import V1
-from tests.intent.cloud import Cloud, child, interface, ref
+from tests.intent.cloud import Cloud, Properties, child, interface, ref
 
 NETWORK = "/logicalNetworks/front"
 SUBNET = f"{NETWORK}/subnets/a"
@@ -114,9 +114,9 @@ def test_a_pool_written_alone_obeys_the_same_rules(cloud: Cloud) -> None:
             "subnets[0].properties.defaultGateways[0]",
         ),
         (
-            [subnet(routes=[{"destination": "10.0.0.0/8", "nextHop": "10.9.0.1"}])],
+            [subnet(routes=[child("r", destination="10.0.0.0/8", nextHop="10.9.0.1")])],
             "InvalidNextHopIpAddress",
-            "subnets[0].properties.routes[0].nextHop",
+            "subnets[0].properties.routes[0].properties.nextHop",
         ),
         (
             [
@@ -133,6 +133,34 @@ def test_a_subnet_that_breaks_a_rule_is_refused(
 ) -> None:
     error = cloud.refused(NETWORK, {"subnets": subnets})
     assert (error.code, error.target) == (code, f"properties.{target}")
+
+
+def test_routes_of_a_logical_subnet_are_resources_of_their_own(cloud: Cloud) -> None:
+    """MS-NCNBI 3.1.5.8.2.3, whose example embeds them as children are."""
+    route = child("r", destination="10.0.0.0/8", nextHop="10.8.0.9")
+    front(cloud, subnet(routes=[route]))
+    cloud.put(f"{SUBNET}/routes/second", {"destination": "10.20.0.1/16", "nextHop": "10.8.0.9"})
+    read = Properties(cloud.get(SUBNET))
+    assert [read["routes", n, "resourceId"] for n in range(2)] == ["r", "second"]
+    assert [read["routes", n, "destination"] for n in range(2)] == ["10.0.0.0/8", "10.20.0.0/16"]
+    made = cloud.get(f"{SUBNET}/routes/r")
+    assert made["properties"] == {
+        "provisioningState": "Succeeded",
+        "destination": "10.0.0.0/8",
+        "nextHop": "10.8.0.9",
+    }
+    for wrong, code in (
+        ({"destination": "10.0.0.0/8", "nextHop": "10.8.0.9"}, "RouteConflict"),
+        ({"destination": "fd00::/64", "nextHop": "10.8.0.9"}, "InvalidRouteAddressPrefix"),
+        ({"destination": "10.30.0.0/16", "nextHop": "10.9.0.9"}, "InvalidNextHopIpAddress"),
+        ({"destination": "10.30.0.0/16"}, "MissingNextHopIpAddress"),
+        ({"nextHop": "10.8.0.9"}, "RequiredParamMissing"),
+    ):
+        assert cloud.refused(f"{SUBNET}/routes/third", wrong).code == code
+    cloud.put_body(SUBNET, cloud.get(SUBNET))
+    assert cloud.delete(f"{SUBNET}/routes/r") == 200
+    front(cloud, subnet())
+    assert cloud.store.get(f"{SUBNET}/routes/second".lower()) is None
 
 
 def test_a_used_subnet_keeps_its_prefix_and_its_vlan(cloud: Cloud) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""logicalNetworks, their subnets and ipPools: the underlay (MS-NCNBI section B.8)."""
+"""logicalNetworks, their subnets, ipPools and routes: the underlay (MS-NCNBI section B.8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from isthmus.intent.fields import Field, Member, Resource, decode, kept, require
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.refusals import NotOffered
-from isthmus.intent.routes import Route, check_routes
+from isthmus.intent.routes import LogicalRoute, check_routes
 from isthmus.intent.values import Boolean, Integer
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
     vlan_id: Annotated[int, Integer(0, 4095, as_text=True), kept("VLAN, 0 for untagged.")] = (
         msgspec.field(default=0, name="vlanID")
     )
-    routes: Annotated[tuple[Route, ...], kept("Routes for hosts on it.")] = ()
     dns_servers: Annotated[
         tuple[Annotated[str, IpAddress()], ...], kept("DNS servers for hosts on it.")
     ] = ()
@@ -110,10 +109,15 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
                     code="InvalidIPAddress",
                     target=f"{draft.at('default_gateways')}[{index}]",
                 )
-        check_routes(self.routes, self.address_prefix, draft.at("routes"))
         return self
 
     def check_children(self, kind: str, children: Sequence[Member]) -> None:
+        routes = [
+            (f"{member.path}properties.", member.value)
+            for member in children
+            if isinstance(member.value, LogicalRoute)
+        ]
+        check_routes(routes, self.address_prefix)
         pools = []
         for member in children:
             if isinstance(member.value, IpPool):
@@ -226,7 +230,7 @@ _SUBNETS = Kind(
     name="logicalNetworks/subnets",
     model=LogicalSubnet,
     in_use_code="InUseSubnetCannotBeDeleted",
-    children=(_POOLS,),
+    children=(_POOLS, Kind(name="logicalNetworks/subnets/routes", model=LogicalRoute)),
     back_references=(
         BackReference(
             "ipConfigurations",

@@ -296,7 +296,9 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
                 code="OperationNotSupported",
                 target=draft.at("routes"),
             )
-        check_routes(self.routes, self.address_prefix, draft.at("routes"))
+        path = draft.at("routes")
+        listed = ((f"{path}[{index}].", route) for index, route in enumerate(self.routes))
+        check_routes(listed, self.address_prefix)
 
     def _check_prefix(self, draft: Draft) -> None:
         own, target = prefix(self.address_prefix), draft.at("address_prefix")
