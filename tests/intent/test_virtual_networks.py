@@ -478,9 +478,10 @@ def test_a_subnet_in_use_keeps_its_partner(cloud: Cloud) -> None:
     cloud.put(SIX, {"addressPrefix": "fd00:0:0:1::/64"})
 
 
-def test_without_a_pair_an_interface_is_on_one_subnet_only(cloud: Cloud) -> None:
-    cloud.put("/virtualNetworks/d", dual(four(), six()))
-    error = cloud.refused("/networkInterfaces/n", on_both())
+def test_of_one_family_an_interface_is_on_one_subnet_only(cloud: Cloud) -> None:
+    cloud.put("/virtualNetworks/d", dual(four(), four("other", "10.0.2.0/24")))
+    other: Json = [child("4", subnet=ref(FOUR)), child("5", subnet=ref(f"{FOUR[:-4]}other"))]
+    error = cloud.refused("/networkInterfaces/n", {"ipConfigurations": other})
     assert (error.code, error.target) == (
         "NetworkMismatch",
         "properties.ipConfigurations[1].properties.subnet",

@@ -136,7 +136,7 @@ class Rules:
 
 
 def _matches(rule: Rule, packet: Tuple, domain: Domain) -> bool:
-    spoken = (packet.protocol,) if rule.protocol == -1 else (rule.protocol,)
+    spoken: tuple[int, ...] = (packet.protocol,) if rule.protocol == -1 else (rule.protocol,)
     if rule.protocol == -1 and (rule.source_ports or rule.destination_ports):
         spoken = (6, 17)
     if rule.family not in (0, packet.family) or packet.protocol not in spoken:

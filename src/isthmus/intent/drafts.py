@@ -127,9 +127,23 @@ class Draft:
         """Change what only this controller knows of another resource, whose etag stays."""
         self._overlay.put(row)
 
-    def change(self, row: Stored) -> None:
-        """Change what clients see of another resource."""
-        self._overlay.put(msgspec.structs.replace(row, etag=self.etag))
+    def change(self, row: Stored, *, replacing: bool = False) -> None:
+        """Change what clients see of another resource; or (`replacing`) change it only if nothing
+        that this request does not write requires it."""
+        self._overlay.put(msgspec.structs.replace(row, etag=self.etag), replacing=replacing)
+
+    def siblings(self) -> list[Stored]:
+        """The other children of the same kind as they will be: those that this request has written
+        already, and those that it does not write."""
+        return [
+            row
+            for row in self._overlay.children(self.parent or "", self.kind.name)
+            if row.key != self.key and (row.key not in self.tree or row.etag == self.etag)
+        ]
+
+    def users_of(self, key: str) -> list[str]:
+        """Keys of all that requires another resource, in no order."""
+        return requirers(self._overlay, (key,), ())
 
     def require(self, key: str) -> None:
         """The resource `key` must not vanish while this one exists."""

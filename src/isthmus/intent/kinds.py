@@ -40,6 +40,8 @@ class BackReference(NamedTuple):
     """Empty: none of the kinds that could be in it is offered, it is always empty."""
     description: str
     since: Version = V1
+    by: str = ""
+    """The attribute by which they refer to it; empty: by any."""
 
 
 class Computed(NamedTuple):

@@ -2,8 +2,8 @@
 """networkInterfaces and their ipConfigurations: the ports of virtual machines (MS-NCNBI section
 B.11).
 
-One interface is one port on one segment: all its ipConfigurations name the same subnet, or the two
-of a dual-stack pair. A port on several segments is several interfaces.
+One interface is one port on one segment: all its ipConfigurations name the same subnet, or one of
+each family of one network (`segments`). A port on several segments is several interfaces.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from isthmus.intent.fields import (
     Resource,
     Rules,
     decode,
+    encode,
     internal,
     kept,
     required,
@@ -37,9 +38,10 @@ from isthmus.intent.port_settings import Guard, PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
 from isthmus.intent.rule_values import RuleAddress
+from isthmus.intent.segments import segment_beside, segment_of
 from isthmus.intent.values import Many
 from isthmus.intent.versions import V4, V5
-from isthmus.intent.virtual_networks import DhcpOptions, VirtualSubnet
+from isthmus.intent.virtual_networks import DhcpOptions
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
@@ -213,8 +215,9 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             assert isinstance(config, IpConfiguration)
             if first is not None and config.segment != first.segment:
                 raise Invalid(
-                    f"{config.subnet} is not {first.subnet}, nor its dual-stack partner: an"
-                    " interface is one port on one segment. Use one interface for each.",
+                    f"{config.subnet} is not {first.subnet}, nor its dual-stack partner, nor can it"
+                    " become that: an interface is one port on one segment. Use one interface for"
+                    " each.",
                     code="NetworkMismatch",
                     target=member.at("subnet"),
                 )
@@ -345,8 +348,20 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
 
     def _segment(self, draft: Draft) -> str:
         key = key_of(self.subnet)
-        row = draft.read(key) if self.is_virtual else None
-        return key if row is None else decode(row, VirtualSubnet).segment_key(key)
+        if not self.is_virtual:
+            return key
+        beside = [(row, decode(row, IpConfiguration)) for row in draft.siblings()]
+        subnets = [key_of(config.subnet) for _, config in beside if config.is_virtual]
+        segment = segment_beside(draft, key, subnets)
+        for row, config in beside:
+            if config.is_virtual and config.segment != segment_of(draft, key_of(config.subnet)):
+                moved = msgspec.structs.replace(config, segment=segment)
+                draft.amend(
+                    msgspec.structs.replace(
+                        row, properties=encode(moved), requires=row.requires | {segment}
+                    )
+                )
+        return segment
 
 
 def not_enforced(config: IpConfiguration, name: str, target: str) -> Invalid:

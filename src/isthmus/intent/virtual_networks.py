@@ -254,6 +254,10 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         NotOffered("encrypted subnets", or_false=True),
         Field("Not offered; false is taken."),
     ] = None
+    joined: Annotated[
+        str,
+        internal("Key of the IPv4 subnet whose segment it has joined without saying so."),
+    ] = ""
     virtual_subnet_id: Annotated[
         int,
         Integer(as_text=True),
@@ -265,12 +269,15 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
 
     def segment_key(self, key: str) -> str:
         """Key of the subnet that its segment is called after; `key` is its own. A dual-stack pair
-        is the IPv4 subnet's segment."""
-        if self.dual_stack_subnet is None or prefix(self.address_prefix).version == 4:
+        is the IPv4 subnet's segment, and so are two that interfaces have joined (`segments`)."""
+        partner = self.dual_stack_subnet or self.joined
+        if not partner or prefix(self.address_prefix).version == 4:
             return key
-        return key_of(self.dual_stack_subnet)
+        return key_of(partner)
 
     def settled(self, draft: Draft) -> VirtualSubnet:
+        if self.joined and (self.dual_stack_subnet or draft.get(self.joined) is None):
+            self = msgspec.structs.replace(self, joined="")
         before = draft.before(VirtualSubnet)
         if before is not None and before.address_prefix != self.address_prefix:
             rule = "Its prefix cannot change."
@@ -357,6 +364,7 @@ _SUBNETS = Kind(
             "ipConfigurations",
             ("networkInterfaces/ipConfigurations",),
             "Addresses of network interfaces in it.",
+            by="subnet",
         ),
         BackReference("learnedIpAddresses", (), "Learned addresses in it.", V5),
     ),

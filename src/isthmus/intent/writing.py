@@ -155,15 +155,19 @@ class TreeWriter:
         for kind, children in parsed.children.items():
             members = []
             for position, child in enumerate(children):
-                written = self.write(
-                    child,
-                    f"{row.ref}/{kind.collection}/{child.resource_id}",
-                    parent=row.key,
-                    position=position,
-                    replacing=replacing,
-                )
-                members.append(Member(child.path, child.resource_id, written))
-            value.check_children(kind.name, members)
+                ref = f"{row.ref}/{kind.collection}/{child.resource_id}"
+                self.write(child, ref, parent=row.key, position=position, replacing=replacing)
+                members.append((child, key_of(ref)))
+            # read again, for one may have changed what was written before it
+            written = [(child, self._overlay.get(key)) for child, key in members]
+            value.check_children(
+                kind.name,
+                [
+                    Member(child.path, child.resource_id, kind.decoded(now))
+                    for child, now in written
+                    if now is not None
+                ],
+            )
         self._keep(row.key, replacing)
 
     def _keep(self, parent: str, replacing: bool) -> None:
