@@ -8,7 +8,6 @@ import pytest
 from isthmus.intent.credentials import Credential
 from isthmus.intent.fields import decode
 from isthmus.intent.model import Json
-from isthmus.intent.versions import V1
 from tests.intent.cloud import Cloud, Properties, child, interface, ref
 
 NETWORK = "/logicalNetworks/front"
@@ -312,9 +311,6 @@ def test_of_a_subject_name_the_common_name_is_kept(cloud: Cloud) -> None:
     ):
         cloud.put("/credentials/c", {"type": "X509CertificateSubjectName", "value": value})
         assert decode(cloud.row("/credentials/c"), Credential).value == "host1.example.com"
-    properties: Json = {"type": "X509CertificateSubjectName", "value": "CN=a"}
-    with pytest.raises(Exception, match=r"v6\.1"):
-        cloud.put("/credentials/d", properties, version=V1)
 
 
 def test_a_server_holds_its_credential_and_its_logical_subnets(cloud: Cloud) -> None:

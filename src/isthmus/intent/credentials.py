@@ -14,7 +14,7 @@ from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, decod
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.values import Secret
-from isthmus.intent.versions import V2, V6_1
+from isthmus.intent.versions import V2
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
@@ -86,11 +86,8 @@ class Credential(Resource, frozen=True, kw_only=True):
                 return self
 
     def _by_subject_name(self, draft: Draft) -> Credential:
-        if draft.version < V6_1:
-            raise Invalid(
-                f"X509CertificateSubjectName needs API version {V6_1} or newer in the URI.",
-                target=draft.at("type"),
-            )
+        # It is of v6.1, and taken in every version: SDNExpress with UseCertBySubject asks with the
+        # version that discovery names, which may be an older one.
         if "=" not in self.value:
             return self
         found = _COMMON_NAME.search(self.value)
