@@ -336,7 +336,12 @@ def object_schema(specs: Iterable[FieldSpec]) -> dict[str, Json]:
     shown_specs = [spec for spec in specs if spec.rules.access is not Access.INTERNAL]
     properties: dict[str, Json] = {spec.wire: _field_schema(spec) for spec in shown_specs}
     schema: dict[str, Json] = {"type": "object", "properties": properties}
-    needed: list[Json] = [spec.wire for spec in shown_specs if spec.rules.required]
+    # what may be left out, once it is stored, need not be in an answer either
+    needed: list[Json] = [
+        spec.wire
+        for spec in shown_specs
+        if spec.rules.required and spec.rules.access is not Access.SHOWN_ELSEWHERE
+    ]
     return {**schema, "required": needed} if needed else schema
 
 
