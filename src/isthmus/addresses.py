@@ -76,6 +76,7 @@ def ipv4_number(text: str) -> int:
     return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
 
 
-def parse_prefix(text: str) -> Prefix:
-    """Read a CIDR prefix; host bits must be zero. Raises ValueError."""
-    return ip_network(text.strip(), strict=True)
+def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
+    """Read a CIDR prefix. Host bits must be zero, or are cleared if not `strict`. Raises
+    ValueError."""
+    return ip_network(text.strip(), strict=strict)

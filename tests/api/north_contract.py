@@ -192,6 +192,24 @@ async def of_two_lists_for_one_tag_at_once_one_is_refused(north: North) -> None:
     assert len(list(north.view.collection("accessControlLists"))) == 1
 
 
+async def a_list_is_applied_by_a_tag_that_comes_with_it(north: North) -> None:
+    """The tag is new, and what refers to it is another resource that the same write changes."""
+    await put(north, "/accessControlLists/a", {"properties": {"inboundDefaultAction": "Deny"}})
+    applied: Json = {"accessControlList": {"resourceRef": "/accessControlLists/a"}}
+    for tag in ("/securityTags/t", "/securityTags/u"):
+        await put(north, tag, {"properties": applied})
+    found = north.view.get("/accesscontrollists/a")
+    assert found is not None
+    assert found.requires == {"/securitytags/t", "/securitytags/u"}
+    assert b"inboundDefaultAction" in found.properties
+    for refused in ("/securityTags/t", "/accessControlLists/a"):
+        with pytest.raises(Conflict):
+            await remove(north, refused)
+    await put(north, "/accessControlLists/a", {"properties": {}})
+    for gone in ("/securityTags/t", "/accessControlLists/a"):
+        await remove(north, gone)
+
+
 async def a_pair_that_names_each_other_is_changed_and_goes_as_one(north: North) -> None:
     def pair(four: str, six: str) -> Json:
         return {
@@ -238,6 +256,40 @@ async def a_pair_that_names_each_other_is_changed_and_goes_as_one(north: North) 
     assert north.view.get("/virtualnetworks/d/subnets/four") is None
 
 
+async def subnets_that_an_interface_joins_are_one_segment(north: North) -> None:
+    subnets: Json = [
+        {"resourceId": name, "properties": {"addressPrefix": prefix}}
+        for name, prefix in (("four", "10.1.0.0/24"), ("six", "fd00:0:0:1::/64"))
+    ]
+    network: Json = {
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["10.0.0.0/8", "fd00::/48"]},
+            "logicalNetwork": {"resourceRef": "/logicalNetworks/u"},
+            "subnets": subnets,
+        }
+    }
+    six, four = ({"resourceRef": f"/virtualNetworks/d/subnets/{name}"} for name in ("six", "four"))
+    await put(north, "/virtualNetworks/d", network)
+    await put(
+        north,
+        NIC,
+        {"properties": {"ipConfigurations": [{"resourceId": "a", "properties": {"subnet": six}}]}},
+    )
+    # The subnet of the stored address is replaced, and the address refers to the new one.
+    await put(north, f"{NIC}/ipConfigurations/b", {"properties": {"subnet": four}})
+    rows = north.view.children(NIC_KEY, "networkInterfaces/ipConfigurations")
+    assert {key for row in rows for key in row.requires} == {
+        *("/virtualnetworks/d/subnets/six", "/virtualnetworks/d/subnets/four"),
+    }
+    assert all(b'"segment":"/virtualnetworks/d/subnets/four"' in row.properties for row in rows)
+    for refused in ("/virtualNetworks/d/subnets/four", "/virtualNetworks/d/subnets/six"):
+        with pytest.raises(Conflict):
+            await remove(north, refused)
+    await remove(north, NIC)
+    await remove(north, "/virtualNetworks/d/subnets/four")
+    await remove(north, "/virtualNetworks/d")
+
+
 CONTRACT: tuple[Rule, ...] = (
     an_acknowledged_write_is_in_the_view,
     a_refused_write_leaves_nothing,
@@ -249,6 +301,8 @@ CONTRACT: tuple[Rule, ...] = (
     deleting_what_is_absent_changes_nothing,
     of_two_that_stand_against_each_other_one_holds,
     of_two_lists_for_one_tag_at_once_one_is_refused,
+    a_list_is_applied_by_a_tag_that_comes_with_it,
     a_pair_that_names_each_other_is_changed_and_goes_as_one,
+    subnets_that_an_interface_joins_are_one_segment,
 )
 """Each is given a furnished store of its own."""

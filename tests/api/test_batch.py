@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.api.conftest import BODY, NIC, Api
+from tests.api.memory_north import SilentHosts
 
 
 def _batch(api: Api, *requests: object) -> tuple[int, dict[str, object]]:
@@ -128,6 +131,31 @@ def test_what_uses_a_network_may_go_before_it_in_one_batch_and_not_after(furnish
     assert _batch(furnished, _delete(NIC), _delete("/virtualNetworks/v"))[0] == 200
     for ref in (NIC, "/virtualNetworks/v"):
         assert furnished.ask("GET", f"/networking/v1{ref}").status_code == 404
+
+
+class OnSwitches(SilentHosts):
+    """Every server has the port of `NIC` on its switch."""
+
+    def located(self, kind: str, instance_id: str) -> Sequence[str]:
+        return [NIC] if kind == "servers" else ()
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_a_server_is_not_deleted_while_ports_are_on_its_switch(in_batch: bool) -> None:
+    api = Api(OnSwitches())
+    api.furnish()
+    api.put(NIC, BODY)
+    api.put("/servers/h", {})
+    if in_batch:
+        status, body = _batch(api, _delete("/servers/h"))
+    else:
+        reply = api.ask("DELETE", "/networking/v1/servers/h")
+        status, body = reply.status_code, reply.json()
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert (status, error["code"]) == (409, "InUseServerCannotBeDeleted")
+    assert NIC in error["message"]
+    assert api.get("/servers/h")["resourceId"] == "h"
 
 
 def test_a_thousand_requests_are_taken_and_none_at_all(furnished: Api) -> None:

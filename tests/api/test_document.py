@@ -54,6 +54,12 @@ POOL = {"startIpAddress": "192.168.0.5", "endIpAddress": "192.168.0.9"}
 LOGICAL_SUBNET = {
     "addressPrefix": "192.168.0.0/24",
     "ipPools": [{"resourceId": "p", "properties": POOL}],
+    "routes": [
+        {
+            "resourceId": "o",
+            "properties": {"destination": "10.0.0.0/8", "nextHop": "192.168.0.9"},
+        }
+    ],
 }
 FURNITURE: dict[str, Json] = {
     "/securityTags/t": {},
@@ -82,6 +88,7 @@ KNOWN: dict[str, tuple[str | int, ...]] = {
     "macPoolId": ("m",),
     "networkInterfaceId": ("n",),
     "number": (7,),
+    "routeId": ("o",),
     "securityTagId": ("t",),
     "serverId": ("h",),
     "subnetId": ("s",),

@@ -263,3 +263,55 @@ def test_the_openstack_driver_retries_what_another_has_changed(furnished: Api) -
     assert ours == [network]
     client.delete(f"/virtualNetworks/{network}/subnets/a")
     client.delete(f"/virtualNetworks/{network}")
+
+
+def test_python_hnvclient_is_told_that_somebody_else_has_added_a_subnet(furnished: Api) -> None:
+    """It leaves the etag of what it writes out, and sends the children's as it read them."""
+    client = KnownClient(furnished, "/networking/v1", headers={"Accept": "application/json"})
+    path = "/virtualNetworks/v"
+
+    def read() -> Any:
+        found = client.get(path)
+        del found["etag"]
+        return found
+
+    def add(found: Any, name: str, prefix: str) -> httpx.Response:
+        subnet = {"resourceId": name, "properties": {"addressPrefix": prefix}}
+        found["properties"]["subnets"].append(subnet)
+        return client.ask("PUT", path, found)
+
+    first, second = read(), read()
+    assert add(first, "a", "10.0.1.0/24").status_code == 200
+    refused = add(second, "b", "10.0.2.0/24")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (412, "PreconditionFailed")
+    assert add(read(), "b", "10.0.2.0/24").status_code == 200
+    names = [one["resourceId"] for one in client.get(path)["properties"]["subnets"]]
+    assert names == ["s", "a", "b"]
+
+
+def test_admin_center_adds_subnets_to_a_server_that_it_read_once(furnished: Api) -> None:
+    """Its New-LogicalSubnet sends the properties of the server, without the server's etag."""
+    client = KnownClient(furnished, "/networking/v1")
+    switch = {"resourceId": "SDN Switch", "properties": {"logicalSubnets": []}}
+    client.put("/servers/h", {"properties": {"networkInterfaces": [switch]}})
+    server = client.get("/servers/h")
+    interface = server["properties"]["networkInterfaces"][0]["properties"]
+    for number in range(3):
+        path = f"/logicalNetworks/u/subnets/s{number}"
+        subnet = {"properties": {"addressPrefix": f"10.127.{number}.1/24", "vlanID": number}}
+        interface["logicalSubnets"].append(client.put(path, subnet))
+        client.put("/servers/h", {"properties": server["properties"]})
+    shown = client.get("/servers/h")["properties"]["networkInterfaces"][0]["properties"]
+    assert [one["resourceRef"] for one in shown["logicalSubnets"]] == [
+        f"/logicalNetworks/u/subnets/s{number}" for number in range(3)
+    ]
+
+
+def test_sdn_diagnostics_rotates_a_certificate(api: Api) -> None:
+    """It assigns to `value`, where PowerShell throws if there is none."""
+    client = KnownClient(api, "/networking/v1")
+    properties = {"type": "X509Certificate", "value": "A1B2C3"}
+    found = client.put("/credentials/NCHostCert", {"properties": properties})
+    assert found["properties"]["value"] == "A1B2C3"
+    found["properties"]["value"] = "D4E5F6"
+    assert client.put("/credentials/NCHostCert", found)["properties"]["value"] == "D4E5F6"

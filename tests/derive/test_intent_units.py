@@ -21,6 +21,7 @@ from isthmus.policy.rows import (
     Router,
     RouterPort,
     Row,
+    Rule,
     Segment,
     Subnet,
 )
@@ -277,3 +278,30 @@ def test_networks_that_are_peered_have_legs_in_each_other_s_routers(tenant: Clou
     tenant.delete(ours)
     tenant.put(ours, {"remoteVirtualNetwork": {"resourceRef": "/virtualNetworks/Store"}})
     assert legs() == both
+
+
+@pytest.mark.parametrize("action", ["Allow", "Deny"])
+@pytest.mark.parametrize(
+    ("source", "destination", "derived"),
+    [
+        ("*", "*", ("", "")),
+        ("0-65535", "1-65535", ("", "")),
+        ("0-65535", "80", ("", "80-80")),
+        ("1-65535", "80-90", ("", "80-90")),
+        ("1024-65535", "*", ("1024-65535", "")),
+        ("0", "*", ("0-0", "")),
+    ],
+)
+def test_a_rule_of_all_protocols_keeps_its_ports_but_for_the_whole_range(
+    action: str, source: str, destination: str, derived: tuple[str, str]
+) -> None:
+    cloud = Cloud()
+    rule = {
+        **{"type": "Inbound", "action": action, "protocol": "All", "priority": "101"},
+        **{"sourceAddressPrefix": "*", "destinationAddressPrefix": "*"},
+        **{"sourcePortRange": source, "destinationPortRange": destination},
+    }
+    cloud.put("/accessControlLists/a", {"aclRules": [{"resourceId": "r", "properties": rule}]})
+    (row,) = _derived(cloud).rows(Rule).values()
+    assert (row.protocol, row.action) == (-1, action.lower())
+    assert (row.source_ports, row.destination_ports) == derived

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
+
 from isthmus.intent.model import Json
-from isthmus.intent.versions import V1
+from isthmus.intent.versions import V1, VERSIONS, Version
 from tests.intent.cloud import Answer, Cloud, Properties, Tree
 
 HNVPA = "/logicalnetworks/HNVPA"
@@ -49,6 +51,63 @@ def test_sdn_express_deploys_the_fabric() -> None:
     assert at(cloud, HNVPA, "subnets", 0, "ipPools", 0, "endIpAddress") == "10.127.130.200"
     _express_server(cloud, path)
     _express_gateway(cloud, path)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+def test_sdn_express_names_the_hosts_certificate_by_its_subject(version: Version) -> None:
+    """UseCertBySubject: the type is of v6.1, and its cmdlets ask with what discovery names."""
+    cloud = Cloud()
+    subject: Json = {"Type": "X509CertificateSubjectName", "Value": "CN=nc.contoso.com, O=Contoso"}
+    body: Json = {"resourceId": "NCHostCert", "properties": subject}
+    assert cloud.put_body("/Credentials/NCHostCert", body, version).status == 201
+    made = Properties(cloud.get("/Credentials/NCHostCert", version))
+    assert (made["type"], made["value"]) == ("X509CertificateSubjectName", "nc.contoso.com")
+    connection: Json = {
+        "ManagementAddresses": ["host1.contoso.com"],
+        "Credential": cloud.get("/Credentials/NCHostCert", version),
+        "CredentialType": made["type"],
+    }
+    server: Json = {"properties": {"Connections": [connection], "Certificate": "MIIB"}}
+    assert cloud.put_body("/Servers/host1", server, version).status == 201
+    found = Properties(cloud.get("/servers/host1", version))
+    assert found["connections", 0, "credentialType"] == "X509CertificateSubjectName"
+    assert found["connections", 0, "credential"] == {"resourceRef": "/credentials/NCHostCert"}
+
+
+def test_the_driver_s_client_and_admin_center_send_what_failed_before() -> None:
+    """Windows Admin Center's New-SecurityTag and Update-LogicalNetwork, with cmdlets' nulls and
+    zeros."""
+    cloud = Cloud()
+    none = "00000000-0000-0000-0000-000000000000"
+    rules: Json = {"properties": {"inboundDefaultAction": "Deny", "aclRules": None}}
+    assert cloud.put_body("/accessControlLists/web", rules).status == 201
+    tag: Json = {
+        "resourceId": "web",
+        "instanceId": none,
+        "resourceMetadata": None,
+        "properties": {
+            "type": "FriendlyName",
+            "accessControlList": cloud.get("/accessControlLists/web"),
+        },
+    }
+    assert cloud.put_body("/securityTags/web", tag).status == 201
+    shown = Properties(cloud.get("/accessControlLists/web"))
+    assert shown["securityTags"] == [{"resourceRef": "/securityTags/web"}]
+    assert cloud.row("/securityTags/web").instance_id != none
+    subnet: Json = {"properties": {"addressPrefix": "10.127.0.1/24", "vlanID": "11"}}
+    assert put(cloud, HNVPA, {"properties": {"networkVirtualizationEnabled": "True"}}) == 201
+    assert put(cloud, f"{HNVPA}/subnets/a", subnet) == 201
+    update: Json = {
+        "resourceId": "HNVPA",
+        "instanceId": none,
+        "properties": {
+            "networkVirtualizationEnabled": "True",
+            "subnets": None,
+            "virtualNetworks": None,
+        },
+    }
+    assert put(cloud, HNVPA, update) == 200
+    assert at(cloud, HNVPA, "subnets", 0, "addressPrefix") == "10.127.0.0/24"
 
 
 def _express_server(cloud: Cloud, subnet: str) -> None:
@@ -226,6 +285,40 @@ def test_the_openstack_driver_makes_networks_subnets_and_ports() -> None:
     assert cloud.delete(f"/virtualNetworks/{network}/subnets/sub") == 200
     assert put(cloud, f"/virtualNetworks/{network}", body) == 200
     assert cloud.delete(f"/virtualNetworks/{network}") == 200
+
+
+def test_the_example_of_the_specification_has_ports_of_all_protocols() -> None:
+    """MS-NCNBI's own accessControlLists example; most recorded lists of real controllers too."""
+    cloud = Cloud()
+    rules: list[Json] = [
+        {
+            "resourceId": name,
+            "properties": {
+                "protocol": "All",
+                "sourcePortRange": "0-65535",
+                "destinationPortRange": ports,
+                "action": action,
+                "sourceAddressPrefix": "*",
+                "destinationAddressPrefix": "*",
+                "priority": "101",
+                "description": "",
+                "type": "Inbound",
+                "logging": "Enabled",
+            },
+        }
+        for name, ports, action in (
+            ("web", "80", "Allow"),
+            ("range", "1000-2000", "Deny"),
+            ("every", "0-65535", "Deny"),
+        )
+    ]
+    body: Json = {"properties": {"aclRules": rules, "ipConfigurations": [], "subnets": []}}
+    assert put(cloud, "/accessControlLists/example", body) == 201
+    found = "/accessControlLists/example"
+    assert [at(cloud, found, "aclRules", n, "destinationPortRange") for n in range(3)] == [
+        *("80", "1000-2000", "0-65535"),
+    ]
+    assert put(cloud, found, cloud.get(found, V1)) == 200
 
 
 def test_sdn_diagnostics_puts_back_what_it_read_less_two_fields(cloud: Cloud) -> None:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from isthmus.errors import IsthmusError, PreconditionFailed
 from isthmus.intent.model import Json
 from isthmus.intent.planning import plan_put
-from tests.intent.cloud import Cloud, child, network, ref
+from tests.intent.cloud import SUBNET, Answer, Cloud, Properties, Tree, child, network, ref
 
 POOL = "/logicalNetworks/HNVPA/subnets/a/ipPools/p"
 
@@ -70,6 +72,77 @@ def test_a_stale_etag_in_the_body_is_refused_unless_if_match_says_otherwise(clou
 
 def test_an_etag_in_the_body_of_a_new_resource_means_nothing(cloud: Cloud) -> None:
     assert cloud.put_body("/servers/new", {"etag": 'W/"x"'}).status == 201
+
+
+VNET = "/virtualNetworks/v"
+
+
+def read(cloud: Cloud, path: str) -> Answer:
+    """As python-hnvclient keeps what it has read: without the etag of the resource itself, with
+    those of its children."""
+    answer = cloud.get(path)
+    del answer["etag"]
+    return answer
+
+
+def subnets(answer: Answer) -> list[Answer]:
+    properties = answer["properties"]
+    assert isinstance(properties, dict)
+    return cast("list[Answer]", properties["subnets"])
+
+
+def test_of_two_clients_that_each_add_a_child_the_second_is_told_to_read_again(
+    cloud: Cloud,
+) -> None:
+    first, second = read(cloud, VNET), read(cloud, VNET)
+    subnets(first).append(cast(Answer, child("a", addressPrefix="10.0.2.0/24")))
+    subnets(second).append(cast(Answer, child("b", addressPrefix="10.0.3.0/24")))
+    assert cloud.put_body(VNET, first).status == 200
+    with pytest.raises(PreconditionFailed, match="subnets/a is new since"):
+        cloud.put_body(VNET, second)
+    second = read(cloud, VNET)
+    subnets(second).append(cast(Answer, child("b", addressPrefix="10.0.3.0/24")))
+    cloud.put_body(VNET, second)
+    assert [one["resourceId"] for one in subnets(cloud.get(VNET))] == ["s", "a", "b"]
+    # who says that it may, may; and who has read may take a child away
+    assert plan_put(cloud.store, cloud.ids, VNET, first, expected_etag="*").status == 200
+    last = read(cloud, VNET)
+    del subnets(last)[1:]
+    assert cloud.put_body(VNET, last).status == 200
+
+
+def test_a_child_with_an_old_etag_neither_comes_back_nor_undoes_a_change(cloud: Cloud) -> None:
+    cloud.put(f"{VNET}/subnets/a", {"addressPrefix": "10.0.2.0/24"})
+    old = read(cloud, VNET)
+    route: Json = {"destination": "10.9.0.0/16", "nextHop": "10.0.1.9"}
+    cloud.put(SUBNET, {"addressPrefix": "10.0.1.0/24", "routes": [route]})
+    with pytest.raises(PreconditionFailed, match=r"subnets/s .* and its routes"):
+        cloud.put_body(VNET, old)
+    old = read(cloud, VNET)
+    cloud.delete(f"{VNET}/subnets/a")
+    with pytest.raises(PreconditionFailed, match=r"subnets/a .* and it is gone"):
+        cloud.put_body(VNET, old)
+
+
+def test_a_server_that_was_read_once_is_written_again_for_each_subnet(cloud: Cloud) -> None:
+    """Windows Admin Center's New-LogicalSubnet, which sends the properties as they were read."""
+    for name, prefix in (("a", "10.8.0.0/24"), ("b", "10.9.0.0/24"), ("c", "10.10.0.0/24")):
+        cloud.put(f"/logicalNetworks/HNVPA/subnets/{name}", {"addressPrefix": prefix})
+    cloud.put("/servers/h", {"networkInterfaces": [child("vswitch"), child("second")]})
+    server = cloud.get("/servers/h")["properties"]
+    assert isinstance(server, dict)
+    physical = cast("list[Answer]", server["networkInterfaces"])[0]["properties"]
+    assert isinstance(physical, dict)
+    listed = cast("list[Tree]", physical["logicalSubnets"])
+    for name in "abc":
+        listed.append(cast(Answer, ref(f"/logicalNetworks/HNVPA/subnets/{name}")))
+        cloud.put("/servers/h", server)
+    made = Properties(cloud.get("/servers/h"))["networkInterfaces", 0, "logicalSubnets"]
+    assert made == [ref(f"/logicalNetworks/HNVPA/subnets/{name}") for name in "abc"]
+    # but what another has added in the meantime is not lost
+    del listed[1:]
+    with pytest.raises(PreconditionFailed, match="its logicalSubnets is another since"):
+        cloud.put("/servers/h", server)
 
 
 def etags(cloud: Cloud) -> dict[str, str]:

@@ -166,3 +166,54 @@ def test_children_of_an_interface_can_be_written_alone(cloud: Cloud) -> None:
     assert cloud.row("/networkInterfaces/n").etag != before.etag
     assert cloud.row("/networkInterfaces/n").instance_id == before.instance_id
     assert cloud.delete("/networkInterfaces/n/ipConfigurations/ip") == 200
+
+
+@pytest.mark.parametrize("dress", ["{}", "{{{}}}"])
+def test_an_instance_id_of_zeros_is_none_at_all(cloud: Cloud, dress: str) -> None:
+    # what serialisers of .NET clients send for none
+    zeros = dress.format("00000000-0000-0000-0000-000000000000")
+    for name in ("a", "b"):
+        cloud.put(f"/servers/{name}", instanceId=zeros)
+        assert cloud.row(f"/servers/{name}").instance_id.strip("0-") != ""
+    before = cloud.row("/servers/a").instance_id
+    cloud.put("/servers/a", instanceId=zeros)
+    assert cloud.row("/servers/a").instance_id == before
+
+
+def test_null_leaves_children_as_they_are_and_an_empty_list_does_not(cloud: Cloud) -> None:
+    """Windows Admin Center's Update-LogicalNetwork sends ``subnets: null``."""
+    pool = child("p", startIpAddress="10.8.0.10", endIpAddress="10.8.0.19")
+    subnet = {**child("a", addressPrefix="10.8.0.0/24", vlanID=7, ipPools=[pool]), "tags": {"x": 1}}
+    path = "/logicalNetworks/front"
+    cloud.put(path, {"subnets": [subnet, child("b", addressPrefix="10.9.0.0/24")]})
+    address = {"privateIPAddress": "10.8.0.15"}
+    cloud.put("/networkInterfaces/n", interface(f"{path}/subnets/a", **address))
+    before = dict(cloud.store.rows)
+    cloud.put(path, {"networkVirtualizationEnabled": "False", "subnets": None})
+    assert cloud.store.rows.keys() == before.keys()
+    for key, row in cloud.store.rows.items():
+        if key.startswith(path.lower() + "/"):
+            was = before[key]
+            assert (row.instance_id, row.properties, row.tags, row.position, row.allocations) == (
+                *(was.instance_id, was.properties, was.tags, was.position, was.allocations),
+            )
+            assert row.etag == cloud.row(path).etag != was.etag
+    # of one child of several, what is below it
+    listed: Json = [child("a", addressPrefix="10.8.0.0/24", vlanID=7, ipPools=None)]
+    cloud.put(path, {"subnets": listed})
+    assert cloud.store.get(f"{path}/subnets/a/ipPools/p".lower()) is not None
+    assert cloud.store.get(f"{path}/subnets/b".lower()) is None
+    cloud.delete("/networkInterfaces/n")
+    cloud.put(path, {"subnets": []})
+    assert not [key for key in cloud.store.rows if key.startswith(path.lower() + "/")]
+
+
+def test_null_children_still_obey_the_rules_of_their_parent(cloud: Cloud) -> None:
+    changed: Json = {**network("10.1.0.0/16"), "subnets": None}
+    error = cloud.refused("/virtualNetworks/v", changed)
+    assert (error.code, error.target) == (
+        "InvalidIPPrefix",
+        "properties.subnets[0].properties.addressPrefix",
+    )
+    made = cloud.put("/virtualNetworks/w", {**network("10.1.0.0/16"), "subnets": None})
+    assert made["subnets"] == []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.errors import IsthmusError
-from isthmus.intent.access_control_lists import AccessControlList, AclRule
+from isthmus.intent.access_control_lists import AccessControlList
 from isthmus.intent.fields import decode
 from isthmus.intent.logical_networks import LogicalSubnet
 from isthmus.intent.model import Json, Plan, Stored
@@ -149,7 +149,7 @@ PROPERTIES: dict[str, st.SearchStrategy[Json]] = {
         {"securityTags": TAGS, "aclRules": children("xy", RULES)}
     ),
     "accessControlLists/aclRules": RULES,
-    "securityTags": st.just({}),
+    "securityTags": st.fixed_dictionaries({"accessControlList": LISTS}),
     "virtualNetworks/subnets": SUBNETS,
     "logicalNetworks/subnets": LOGICAL_SUBNETS,
     "logicalNetworks/subnets/ipPools": POOLS,
@@ -261,19 +261,14 @@ def _check_applied(cloud: Cloud, row: Stored) -> None:
     assert ("accessControlList" in shown) is bool(lists)
 
 
-def check_default_tags(cloud: Cloud) -> None:
-    """No list with a default tag is on a logical network. (Of two requests at one moment each may
-    miss the other.)"""
+def check_logical(cloud: Cloud) -> None:
+    """No list is on a logical network, where nobody would enforce it."""
     for row in cloud.store.rows.values():
         value = KINDS[row.kind].decoded(row)
-        if not isinstance(value, LogicalSubnet | IpConfiguration):
-            continue
-        logical = isinstance(value, LogicalSubnet) or not value.is_virtual
-        if logical and value.access_control_list is not None:
-            rules = cloud.store.children(
-                key_of(value.access_control_list), "accessControlLists/aclRules"
-            )
-            assert not any(decode(rule, AclRule).names_default_tags for rule in rules)
+        if isinstance(value, IpConfiguration) and not value.is_virtual:
+            assert value.access_control_list is None
+        if isinstance(value, LogicalSubnet):
+            assert not any(key.startswith("/accesscontrollists/") for key in row.requires)
 
 
 def _check_address(cloud: Cloud, row: Stored) -> None:
@@ -323,7 +318,7 @@ def test_any_sequence_of_requests_keeps_numbers_unique_and_references_whole(
         if plan is not None:
             cloud.store.apply(plan)
             check(cloud)
-            check_default_tags(cloud)
+            check_logical(cloud)
 
 
 @settings(deadline=None, max_examples=100)

@@ -28,7 +28,7 @@ class Seen:
 
 
 def test_an_interface_is_answered_exactly(cloud: Cloud) -> None:
-    cloud.put("/networkInterfaces/n", {**interface(), "dnsSettings": {}}, tags={"provider": "x"})
+    cloud.put("/networkInterfaces/n", interface(), tags={"provider": "x"})
     row = cloud.row("/networkInterfaces/n")
     config = cloud.row("/networkInterfaces/n/ipConfigurations/ip")
     assert render(row, cloud.store, version=V1, states=Seen()) == {
@@ -44,7 +44,20 @@ def test_an_interface_is_answered_exactly(cloud: Cloud) -> None:
             "isHostVirtualNetworkInterface": False,
             "isPrimary": True,
             "isMultitenantStack": False,
+            # Recorded answers of a real controller always have both.
             "dnsSettings": {"dnsServers": []},
+            "portSettings": {
+                "macSpoofingEnabled": "Disabled",
+                "arpGuardEnabled": "Disabled",
+                "dhcpGuardEnabled": "Disabled",
+                "routerGuardEnabled": "Enabled",
+                "stormLimit": 0,
+                "portFlowLimit": 0,
+                "vmqWeight": 100,
+                "iovWeight": 0,
+                "iovInterruptModeration": "Off",
+                "iovQueuePairsRequested": 0,
+            },
             "allowedServers": [],
             "allowedAddressPairs": [],
             "ipConfigurations": [

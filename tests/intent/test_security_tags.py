@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import IsthmusError, PreconditionFailed
 from isthmus.intent.model import Json
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.versions import V4, V5, Version
@@ -86,7 +86,7 @@ def test_a_tag_names_all_that_uses_it(tagged: Cloud) -> None:
             ref("/accessControlLists/two/aclRules/both"),
         ],
     }
-    # read-only: what a client sends back does nothing
+    # what a client sends back does nothing, and what it leaves out stays
     tagged.put_body(TAG, tagged.get(TAG))
     tagged.put(TAG, {"accessControlList": None, "networkInterfaces": []})
     assert properties(tagged, TAG)["accessControlList"] == ref("/accessControlLists/three")
@@ -107,15 +107,95 @@ def test_a_tag_in_use_cannot_be_deleted(tagged: Cloud, user: str, written: Json)
     assert (error.code, error.status) == ("InUseSecurityTagCannotBeDeleted", 409)
     assert user in error.message
     # nor within one batch, unless its user goes first
-    going: list[Request] = [Delete(path=TAG), Delete(path=user)]
+    gone = Put(path=user, body={"properties": {"aclRules": []}})
+    going: list[Request] = [Delete(path=TAG), gone, Delete(path=user)]
     with pytest.raises(IsthmusError) as caught:
         plan_batch(tagged.store, tagged.ids, going)
     assert (caught.value.code, caught.value.target) == (
         "InUseSecurityTagCannotBeDeleted",
         "[0]./securityTags/t",
     )
-    tagged.store.apply(plan_batch(tagged.store, tagged.ids, going[::-1]))
+    tagged.store.apply(plan_batch(tagged.store, tagged.ids, [*going[1:], going[0]]))
     assert tagged.delete(TAG) == 204
+
+
+def test_a_list_is_applied_by_the_tag_as_by_the_list(cloud: Cloud) -> None:
+    # MS-NCNBI 3.1.5.31's own body, and what Windows Admin Center sends
+    cloud.put("/accessControlLists/a", {"inboundDefaultAction": "Deny"})
+    before = cloud.row("/accessControlLists/a")
+    body: dict[str, Json] = {
+        "type": "FriendlyName",
+        "accessControlList": ref("/AccessControlLists/A"),
+    }
+    made = cloud.put(TAG, body)
+    assert made["accessControlList"] == ref("/accessControlLists/a")
+    after = cloud.row("/accessControlLists/a")
+    assert properties(cloud, "/accessControlLists/a")["securityTags"] == [ref(TAG)]
+    assert after.etag == cloud.row(TAG).etag != before.etag
+    # the same as if the list had said it
+    tags, by_list = cloud.row(TAG), Cloud()
+    by_list.put(TAG, {"type": "FriendlyName"})
+    by_list.put(
+        "/accessControlLists/a", {"inboundDefaultAction": "Deny", "securityTags": [ref(TAG)]}
+    )
+    other = by_list.row("/accessControlLists/a")
+    assert (after.properties, after.requires) == (other.properties, other.requires)
+    assert {one for one in after.allocations if one.scope != "instance"} == {
+        one for one in other.allocations if one.scope != "instance"
+    }
+    assert (tags.properties, tags.requires) == (by_list.row(TAG).properties, frozenset())
+
+
+def test_a_list_that_a_tag_has_stays_until_the_list_lets_it_go(tagged: Cloud) -> None:
+    tagged.put("/accessControlLists/a")
+    tagged.put("/accessControlLists/b")
+    tagged.put(TAG, {"accessControlList": ref("/accessControlLists/a")})
+    listed = tagged.row("/accessControlLists/a")
+    for nothing in ({}, {"accessControlList": None}, {"accessControlList": {"resourceRef": ""}}):
+        tagged.put(TAG, {**nothing, "type": "x"})
+        assert properties(tagged, TAG)["accessControlList"] == ref("/accessControlLists/a")
+    tagged.put(TAG, {"accessControlList": ref("/accessControlLists/a")})
+    assert tagged.row("/accessControlLists/a") == listed
+    error = tagged.refused(TAG, {"accessControlList": ref("/accessControlLists/b")})
+    assert (error.code, error.status, error.target) == (
+        "SecurityTagAlreadyHasAclApplied",
+        409,
+        "properties.accessControlList",
+    )
+    error = tagged.refused(TAG, {"accessControlList": ref("/accessControlLists/nope")})
+    assert error.code == "InvalidResourceReference"
+    tagged.put("/accessControlLists/a")
+    tagged.put(TAG, {"accessControlList": ref("/accessControlLists/b")})
+    assert properties(tagged, TAG)["accessControlList"] == ref("/accessControlLists/b")
+
+
+def test_what_was_read_of_a_tag_is_stale_once_its_list_has_let_it_go(tagged: Cloud) -> None:
+    """Else a client that puts back what it read would apply the list anew."""
+    tagged.put(TAG, {"accessControlList": ref(tagged_list(tagged))})
+    read, other = tagged.get(TAG), tagged.row("/securityTags/u")
+    tagged.put("/accessControlLists/a", {"securityTags": []})
+    with pytest.raises(PreconditionFailed):
+        tagged.put_body(TAG, read)
+    assert tagged.row("/securityTags/u") == other
+
+
+def tagged_list(cloud: Cloud) -> str:
+    cloud.put("/accessControlLists/a")
+    return "/accessControlLists/a"
+
+
+def test_a_list_is_applied_by_its_tags_in_one_batch(cloud: Cloud) -> None:
+    by_tag: Json = {"properties": {"accessControlList": ref("/accessControlLists/a")}}
+    group: list[Request] = [
+        Put(path="/accessControlLists/a", body={"properties": {}}),
+        Put(path=TAG, body=by_tag),
+        Put(path="/securityTags/u", body=by_tag),
+    ]
+    cloud.store.apply(plan_batch(cloud.store, cloud.ids, group))
+    assert properties(cloud, "/accessControlLists/a")["securityTags"] == [
+        ref(TAG),
+        ref("/securityTags/u"),
+    ]
 
 
 def test_a_tag_is_let_go_by_a_put_without_it(tagged: Cloud) -> None:

@@ -43,6 +43,8 @@ _SERVICES: tuple[Values, ...] = (
     {"protocol": 1, "family": 4, "icmp_type": 8},
     {"protocol": 58, "family": 6, "icmp_type": 128, "icmp_code": 0},
     {"protocol": 47},
+    {"protocol": -1, "destination_ports": "80-80"},
+    {"protocol": -1, "source_ports": "1024-65535"},
 )
 _ENDS = (
     *("VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER", "10.0.1.0/24", "10.0.1.4/32"),

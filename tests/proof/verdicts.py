@@ -136,7 +136,10 @@ class Rules:
 
 
 def _matches(rule: Rule, packet: Tuple, domain: Domain) -> bool:
-    if rule.family not in (0, packet.family) or rule.protocol not in (-1, packet.protocol):
+    spoken: tuple[int, ...] = (packet.protocol,) if rule.protocol == -1 else (rule.protocol,)
+    if rule.protocol == -1 and (rule.source_ports or rule.destination_ports):
+        spoken = (6, 17)
+    if rule.family not in (0, packet.family) or packet.protocol not in spoken:
         return False
     for number, end, groups, ports, actual in (
         (packet.source, rule.source, rule.source_groups, rule.source_ports, packet.source_port),

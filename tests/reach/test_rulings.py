@@ -45,6 +45,22 @@ def test_the_lower_priority_number_decides() -> None:
     assert decides(rule_set(), second, first) == "allow first"
 
 
+@pytest.mark.parametrize("action", ["allow", "deny"])
+def test_any_protocol_with_ports_is_tcp_and_udp_with_them_and_nothing_else(action: str) -> None:
+    other = "deny" if action == "allow" else "allow"
+    sets = rule_set(in_default=other)
+    named = rule(action=action, protocol=-1, ports="80-81")
+    for protocol, ports, matched in (
+        *((TCP, (49152, 80), True), (UDP, (49152, 81), True), (TCP, (80, 82), False)),
+        *((SCTP, (49152, 80), False), (ICMP, (8, 80), False), (47, (0, 0), False)),
+    ):
+        expected = f"{action} r" if matched else f"{other} default"
+        assert decides(sets, named, what=packet(protocol=protocol, ports=ports)) == expected
+    whole = rule(action=action, protocol=-1)
+    for protocol in (TCP, UDP, SCTP, ICMP, 47):
+        assert decides(sets, whole, what=packet(protocol=protocol)) == f"{action} r"
+
+
 def test_of_equal_priority_deny_comes_before_allow_whatever_their_names_and_sets() -> None:
     of = port("a", 4, rules=("interface * web", "interface * zoo"))
     allow = rule("a", "allow", of="web")

@@ -136,6 +136,33 @@ def test_of_equal_priority_what_denies_stands_above_what_allows() -> None:
     assert ["drop" in text for text in by_priority] == [True, False]
 
 
+@pytest.mark.parametrize("action", ["allow", "deny"])
+@pytest.mark.parametrize("stateless", [False, True])
+def test_any_protocol_with_ports_is_the_flows_of_tcp_and_of_udp(
+    action: str, stateless: bool
+) -> None:
+    def flows(*protocols: int, ports: str = "80-81") -> set[str]:
+        engine = host(
+            RuleSet(id="web", in_default="deny", out_default="allow"),
+            *(
+                rule("r", protocol=protocol, action=action, stateless=stateless, **ports_of(ports))
+                for protocol in protocols
+            ),
+        )
+        return {text for stage in RULE_STAGES for text in texts_of(engine, stage)}
+
+    both, tcp, udp, none = flows(-1), flows(6), flows(17), flows()
+    assert both == tcp | udp
+    assert both > tcp > none
+    assert both > udp > none
+    # without ports it is every protocol
+    assert not any("proto" in text for text in flows(-1, ports="") - none)
+
+
+def ports_of(text: str) -> dict[str, str]:
+    return {"destination_ports": text} if text else {}
+
+
 def _members(count: int, groups: tuple[str, ...] = ("app",)) -> Iterator[Port]:
     for number in range(count):
         yield Port(

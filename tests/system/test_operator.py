@@ -115,7 +115,12 @@ def test_an_explanation_shows_the_flows_of_the_switch_with_their_counters(cloud:
 
 def test_a_host_that_is_no_server_is_ignored_and_shown_until_it_is_one(cloud: Cloud) -> None:
     until(lambda: works(cloud, "web2"))
-    assert cloud.run("delete", "--yes", "/servers/h2")[0] == 0
+    code, _, said = cloud.run("delete", "--yes", "/servers/h2")
+    assert code != 0
+    assert "on its switch are the ports of /networkInterfaces/web2" in said
+    operations.unplug_guest("web2", name=cloud.name)
+    until(lambda: cloud.run("delete", "--yes", "/servers/h2")[0] == 0)
+    operations.plug_guest("web2", "h2", name=cloud.name, dhcp=False)
     until(lambda: any("h2 speaks, but no server" in one for one in cloud.status()[1]))
     ignored = "h2, which is no server, claims web2; this is ignored"
     until(lambda: ignored in cloud.status()[1])

@@ -89,6 +89,8 @@ LISTS = (
         inbound="Permit",
         outbound="Deny",
     ),
+    access_control_list("ports", rule("All", "80-81"), rule("All", "7", sourcePortRange="1-999")),
+    access_control_list("but-ports", rule("All", "80-81", action="Deny"), inbound="Permit"),
     access_control_list("wide", rule("132", "6000-6001", action="Deny"), inbound="Permit"),
 )
 
@@ -106,6 +108,8 @@ PLANS = (
     Plan("both", "h1", ((36, "interface"),), subnet="db"),
     Plan("outward", "h1", ((37, "outward"),)),
     Plan("wide", "h1", ((38, "wide"),)),
+    Plan("ports", "h1", ((39, "ports"),)),
+    Plan("but-ports", "h1", ((40, "but-ports"),)),
 )
 
 _source_ports = count(20000)
@@ -266,6 +270,48 @@ def test_sctp_is_denied_by_port(cloud: Cloud, host: str, family: int) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["wide"]
     sent = {str(port): sctp(sender, receiver, family, port) for port in (6000, 6001, 5999, 6002)}
     assert arrivals(sender, receiver, sent, ("5999", "6002")) == {"5999", "6002"}
+
+
+@each_family
+@each_carriage
+def test_any_protocol_with_ports_allows_tcp_and_udp_with_them_and_nothing_else(
+    cloud: Cloud, host: str, family: int
+) -> None:
+    sender, ports = cloud[f"open{host[1]}"], cloud["ports"]
+    sent = {
+        "echo": icmp(sender, ports, family, ICMP[family][1]),
+        "gre": protocol(sender, ports, family, 47),
+        "sctp 80": sctp(sender, ports, family, 80),
+        "experimental": protocol(sender, ports, family, EXPERIMENT),
+        **{f"tcp {port}": tcp(sender, ports, family, port) for port in (79, 82, 7)},
+        **{f"udp {port}": udp(sender, ports, family, port) for port in (79, 82, 7)},
+    }
+    allowed = {
+        **{f"tcp {port}": tcp(sender, ports, family, port) for port in (80, 81)},
+        **{f"udp {port}": udp(sender, ports, family, port) for port in (80, 81)},
+    }
+    assert arrivals(sender, ports, sent | allowed, allowed) == set(allowed)
+
+
+@each_family
+@each_carriage
+def test_any_protocol_with_ports_denies_tcp_and_udp_with_them_and_nothing_else(
+    cloud: Cloud, host: str, family: int
+) -> None:
+    sender, receiver = cloud[f"open{host[1]}"], cloud["but-ports"]
+    sent = {
+        **{f"tcp {port}": tcp(sender, receiver, family, port) for port in (80, 81)},
+        **{f"udp {port}": udp(sender, receiver, family, port) for port in (80, 81)},
+    }
+    allowed = {
+        "echo": icmp(sender, receiver, family, ICMP[family][1]),
+        "gre": protocol(sender, receiver, family, 47),
+        "sctp 80": sctp(sender, receiver, family, 80),
+        "experimental": protocol(sender, receiver, family, EXPERIMENT),
+        "tcp 82": tcp(sender, receiver, family, 82),
+        "udp 79": udp(sender, receiver, family, 79),
+    }
+    assert arrivals(sender, receiver, sent | allowed, allowed) == set(allowed)
 
 
 @each_family

@@ -151,7 +151,7 @@ class App:
                 return json_reply(200, extensions.discovery(self._version))
             case ["batch"]:
                 exchange.only("POST")
-                return await answer_batch(self._north, exchange, version)
+                return await answer_batch(self._north, self._states, exchange, version)
             case ["operations", name]:
                 exchange.only("GET")
                 return operations.operation(self._north, name)

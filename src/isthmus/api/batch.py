@@ -18,7 +18,7 @@ from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.api.retries import earlier_batch
 from isthmus.errors import Invalid, NotFound
-from isthmus.intent.model import Ids, Json, Plan, Stored, View
+from isthmus.intent.model import Ids, Json, Places, Plan, Stored, View
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.render import etag_text
 from isthmus.intent.strict import check_strict
@@ -28,7 +28,7 @@ MOST_REQUESTS = 1000
 """It is one transaction, and others wait while it commits."""
 
 
-async def answer_batch(north: North, exchange: Exchange, version: Version) -> Reply:
+async def answer_batch(north: North, places: Places, exchange: Exchange, version: Version) -> Reply:
     """Raises IsthmusError."""
     requests = read_requests(exchange.json(), exchange.write_id(), exchange.operation_id)
     if exchange.is_strict:
@@ -36,7 +36,7 @@ async def answer_batch(north: North, exchange: Exchange, version: Version) -> Re
 
     def plan(view: View, ids: Ids) -> Plan:
         earlier = _earlier(exchange, view, north, requests)
-        return earlier or plan_batch(view, ids, requests, version=version)
+        return earlier or plan_batch(view, ids, requests, version=version, places=places)
 
     done = await north.write(
         plan, request_id=exchange.write_id(), operation_id=exchange.operation_id

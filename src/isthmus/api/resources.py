@@ -95,7 +95,12 @@ class Resources:
 
         def plan(view: View, ids: Ids) -> Plan:
             return earlier_delete(exchange, view, self._north, target.key) or plan_delete(
-                view, ids, path, expected_etag=expected_etag, version=version
+                view,
+                ids,
+                path,
+                expected_etag=expected_etag,
+                version=version,
+                places=self._states,
             )
 
         done = await self._north.write(

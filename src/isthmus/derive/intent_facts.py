@@ -171,7 +171,6 @@ def fact(stored: Stored) -> Fact | None:
             )
         case "networkInterfaces":
             interface = decode(stored, NetworkInterface)
-            settings = interface.dns_settings
             return InterfaceFact(
                 stored.key,
                 stored.ref,
@@ -179,12 +178,12 @@ def fact(stored: Stored) -> Fact | None:
                 stored.instance_id,
                 stored.etag,
                 mac_text(parse_mac(interface.private_mac_address or "")),
-                settings.dns_servers if settings else (),
+                interface.dns_settings.dns_servers,
                 tuple(sorted(map(key_of, interface.security_tags))),
                 tuple(sorted(map(named, interface.allowed_servers))),
                 _pairs(interface),
-                _guards(interface.port_settings or PortSettings()),
-                interface.port_settings.storm_limit if interface.port_settings else 0,
+                _guards(interface.port_settings),
+                interface.port_settings.storm_limit,
             )
         case "networkInterfaces/ipConfigurations":
             config = decode(stored, IpConfiguration)
@@ -233,7 +232,9 @@ _DIRECTION = {Direction.INBOUND: "in", Direction.OUTBOUND: "out"}
 
 def _rule(stored: Stored, rule: AclRule) -> Rule:
     number = protocol_number(rule.protocol)
-    with_ports = number in WITH_PORTS
+    # All with a range of ports is TCP and UDP with these (`policy.rules.protocols`)
+    with_ports = number is None or number in WITH_PORTS
+    every = number is None
     return Rule(
         rule_set=named(stored.parent),
         id=stored.resource_id.lower(),
@@ -246,8 +247,8 @@ def _rule(stored: Stored, rule: AclRule) -> Rule:
         destination=_end(rule.destination_address_prefix),
         source_groups=tuple(sorted(map(named, rule.source_security_tags))),
         destination_groups=tuple(sorted(map(named, rule.destination_security_tags))),
-        source_ports=_ports(rule.source_port_range) if with_ports else "",
-        destination_ports=_ports(rule.destination_port_range) if with_ports else "",
+        source_ports=_ports(rule.source_port_range, every) if with_ports else "",
+        destination_ports=_ports(rule.destination_port_range, every) if with_ports else "",
         icmp_type=-1 if rule.icmp_type is None else rule.icmp_type,
         icmp_code=-1 if rule.icmp_code is None else rule.icmp_code,
         stateless=rule.stateless,
@@ -260,9 +261,13 @@ def _end(prefix: str | None) -> str:
     return "" if prefix is None or prefix == ANY else prefix
 
 
-def _ports(text: str) -> str:
+def _ports(text: str, every_protocol: bool) -> str:
+    """Empty for all ports. 1-65535 is what the text of MS-NCNBI section 3.1.5.1 calls all of them,
+    so that with protocol All it is every protocol; port 0 of TCP and UDP is left out where one of
+    these is named."""
     first, last = ports(text)
-    return "" if (first, last) == (0, HIGHEST_PORT) else f"{first}-{last}"
+    lowest = 1 if every_protocol else 0
+    return "" if first <= lowest and last == HIGHEST_PORT else f"{first}-{last}"
 
 
 def _pairs(interface: NetworkInterface) -> tuple[str, ...]:

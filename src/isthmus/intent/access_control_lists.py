@@ -11,10 +11,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
-from isthmus.intent.fields import Field, Resource, Rules, decode, required
+from isthmus.intent.fields import Field, Resource, Rules, decode, encode, kept, required
 from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.model import Allocation
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.rule_values import (
     ANY,
@@ -30,7 +33,6 @@ from isthmus.intent.versions import V5
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
-    from isthmus.intent.model import Stored
 
 ACL = Reference(("accessControlLists",))
 MANY_TAGS = Many(Reference(("securityTags",)))
@@ -92,28 +94,75 @@ class AccessControlList(Resource, frozen=True, kw_only=True):
     security_tags: Annotated[
         tuple[str, ...],
         MANY_TAGS,
-        Field("Every interface with one of these tags is under this list.", Rules(since=V5)),
+        Field(
+            "Every interface with one of these tags is under this list. The same is said by the"
+            " tag's accessControlList.",
+            Rules(since=V5),
+        ),
     ] = ()
 
     def settled(self, draft: Draft) -> AccessControlList:
+        before = draft.before(AccessControlList)
+        had, has = (
+            {key_of(tag) for tag in (value.security_tags if value is not None else ())}
+            for value in (before, self)
+        )
+        for tag in sorted(had ^ has):
+            # what a client has read of the tag is no longer so: its accessControlList
+            row = draft.get(tag)
+            if row is not None:
+                draft.change(row)
         for index, tag in enumerate(self.security_tags):
             scope = applied_scope(key_of(tag))
             holder = draft.holder(scope, 0)
             if holder is not None:
-                raise Conflict(
-                    f"{tag} has {holder} applied already, and a tag has one list: give the"
-                    " interfaces another tag, or add the rules there.",
-                    code="SecurityTagAlreadyHasAclApplied",
-                    target=f"{draft.at('security_tags')}[{index}]",
-                )
+                raise _applied_already(tag, holder, f"{draft.at('security_tags')}[{index}]")
             draft.allocate(scope, 0)
         return self
+
+
+def apply_to_tag(draft: Draft, acl: str, target: str) -> None:
+    """Put the tag that is being written under a list, which is the same as to name it in the list's
+    securityTags; a list that it is under already stays. Raises Conflict."""
+    key, scope = key_of(acl), applied_scope(draft.key)
+    # the list is what refers to the tag, not the other way round
+    draft.requires.discard(key)
+    holder = draft.holder(scope, 0)
+    if holder == key:
+        return
+    if holder is not None:
+        raise _applied_already(draft.ref, holder, target)
+    row = draft.read(key)
+    assert row is not None, "references were resolved before"
+    value = decode(row, AccessControlList)
+    changed = msgspec.structs.replace(value, security_tags=(*value.security_tags, draft.ref))
+    draft.change(
+        msgspec.structs.replace(
+            row,
+            properties=encode(changed),
+            requires=row.requires | {draft.key},
+            allocations=row.allocations | {Allocation(scope, "0")},
+        )
+    )
+
+
+def _applied_already(tag: str, holder: str, target: str) -> Conflict:
+    return Conflict(
+        f"{tag} has {holder} applied already, and a tag has one list: take it off there first, give"
+        " the interfaces another tag, or add the rules there.",
+        code="SecurityTagAlreadyHasAclApplied",
+        target=target,
+    )
 
 
 _SOURCE = RulePrefix("AclRuleInvalidSourceAddressPrefix")
 _DESTINATION = RulePrefix("AclRuleInvalidDestinationAddressPrefix")
 _SOURCE_PORTS = PortRange("AclRuleInvalidSourcePortRange")
 _DESTINATION_PORTS = PortRange("AclRuleInvalidDestinationPortRange")
+_OF_PORTS = (
+    "Of TCP, UDP and SCTP. With protocol All, a range that is not the whole makes the rule one of"
+    " TCP and UDP and of nothing else."
+)
 
 
 class AclRule(Resource, frozen=True, kw_only=True):
@@ -154,12 +203,12 @@ class AclRule(Resource, frozen=True, kw_only=True):
     source_port_range: Annotated[
         str,
         _SOURCE_PORTS,
-        required("Of TCP, UDP and SCTP.", "AclRuleNullOrEmptySourcePortRange"),
+        required(_OF_PORTS, "AclRuleNullOrEmptySourcePortRange"),
     ]
     destination_port_range: Annotated[
         str,
         _DESTINATION_PORTS,
-        required("Of TCP, UDP and SCTP.", "AclRuleNullOrEmptyDestinationPortRange"),
+        required(_OF_PORTS, "AclRuleNullOrEmptyDestinationPortRange"),
     ]
     source_security_tags: Annotated[
         tuple[str, ...],
@@ -172,9 +221,9 @@ class AclRule(Resource, frozen=True, kw_only=True):
         Field("To any address of an interface with one of these tags.", Rules(since=V5)),
     ] = ()
     logging: Annotated[
-        Logging, Field("Kept as given; what is dropped is always counted and can be watched.")
+        Logging, kept("Whatever it says, what is dropped is counted and can be watched.")
     ] = Logging.ENABLED
-    description: Annotated[str | None, Field("For people.")] = None
+    description: Annotated[str | None, kept("For people.")] = None
     icmp_type: Annotated[
         int | None,
         Integer(0, 255),
@@ -205,18 +254,11 @@ class AclRule(Resource, frozen=True, kw_only=True):
                 return space(text).family
         return None
 
-    @property
-    def names_default_tags(self) -> bool:
-        return not {self.source_address_prefix, self.destination_address_prefix}.isdisjoint(
-            DEFAULT_TAGS
-        )
-
     def settled(self, draft: Draft) -> AclRule:
         self._check_ends(draft)
         self._check_families(draft)
         self._check_icmp(draft)
         self._check_ports(draft)
-        self._check_users(draft)
         return self
 
     def _check_ends(self, draft: Draft) -> None:
@@ -279,7 +321,8 @@ class AclRule(Resource, frozen=True, kw_only=True):
             )
 
     def _check_ports(self, draft: Draft) -> None:
-        if protocol_number(self.protocol) in WITH_PORTS:
+        number = protocol_number(self.protocol)
+        if number is None or number in WITH_PORTS:
             return
         for attribute, text, end in (
             ("source_port_range", self.source_port_range, "Source"),
@@ -293,46 +336,11 @@ class AclRule(Resource, frozen=True, kw_only=True):
                     target=draft.at(attribute),
                 )
 
-    def _check_users(self, draft: Draft) -> None:
-        """The other half of `check_logical_use`. Neither half fences on what the other writes, a
-        list having any number of users: of two requests at one moment each may miss the other, and
-        then the rule matches nothing there."""
-        before = draft.before(AclRule)
-        if not self.names_default_tags or (before is not None and before.names_default_tags):
-            return
-        end = "source" if self.source_address_prefix in DEFAULT_TAGS else "destination"
-        for key in sorted(draft.referrers(draft.parent or "")):
-            row = draft.get(key)
-            if row is not None and _is_logical(row):
-                raise _not_on_logical(row.ref, draft.at(f"{end}_address_prefix"))
-
-
-def _is_logical(user: Stored) -> bool:
-    """Whether it is a logical subnet, or an ipConfiguration in one."""
-    return any(key.startswith("/logicalnetworks/") for key in (user.key, *user.requires))
-
-
-def check_logical_use(draft: Draft, acl: str, target: str) -> None:
-    """That a list on something in a logical network has no rule with a default tag. Raises
-    Invalid."""
-    draft.read(key_of(acl))
-    for row in draft.children(key_of(acl), "accessControlLists/aclRules"):
-        if decode(row, AclRule).names_default_tags:
-            raise _not_on_logical(row.ref, target)
-
-
-def _not_on_logical(ref: str, target: str) -> Invalid:
-    return Invalid(
-        f"{', '.join(DEFAULT_TAGS)} speak of virtual networks, and {ref} brings them to a logical"
-        " one: write prefixes.",
-        code="AclRuleTagsNotSupportedOnLogicalNetwork",
-        target=target,
-    )
-
 
 KIND = Kind(
     name="accessControlLists",
     model=AccessControlList,
+    applied_by="security_tags",
     in_use_code="InUseAccessControlListCannotBeDeleted",
     has_state=True,
     back_references=(
@@ -343,7 +351,7 @@ KIND = Kind(
         ),
         BackReference(
             "subnets",
-            ("virtualNetworks/subnets", "logicalNetworks/subnets"),
+            ("virtualNetworks/subnets",),
             "Subnets that are under it.",
         ),
     ),

@@ -52,8 +52,8 @@ class IpAddress(ValueType):
 
 @dataclass(frozen=True, slots=True)
 class IpPrefix(ValueType):
-    """A CIDR prefix in canonical text. Host bits must be zero: ``10.0.0.5/24`` is more often a
-    mistake than a wish."""
+    """A CIDR prefix in canonical text. One with host bits stands for its network: SDNExpress's
+    samples send ``12.35.24.25/29``, Microsoft's documents have ``10.0.0.1/24``."""
 
     code: str = "InvalidIPPrefix"
 
@@ -64,7 +64,7 @@ class IpPrefix(ValueType):
                 f"{shown(value)} is not a prefix: write it as 10.0.0.0/24.", code=self.code
             )
         try:
-            return str(parse_prefix(text))
+            return str(parse_prefix(text, strict=False))
         except ValueError as error:
             raise Invalid(f"{shown(value)} is not a prefix: {error}.", code=self.code) from error
 

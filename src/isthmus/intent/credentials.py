@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, required
-from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, decode, kept
+from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.values import Secret
-from isthmus.intent.versions import V2, V6_1
+from isthmus.intent.versions import V2
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
@@ -30,27 +31,42 @@ class CredentialType(enum.StrEnum):
     X509_CERTIFICATE_SUBJECT_NAME = "X509CertificateSubjectName"
 
 
+_NO_SECRETS = frozenset(
+    (CredentialType.X509_CERTIFICATE, CredentialType.X509_CERTIFICATE_SUBJECT_NAME)
+)
+
 # RFC 4514 section 2: a distinguished name is a list of type=value
 _COMMON_NAME = re.compile(r"(?:^|[,+;])\s*CN\s*=\s*(?:\"([^\"]+)\"|([^,+;]+))", re.IGNORECASE)
 
 
 class Credential(Resource, frozen=True, kw_only=True):
-    """What a server's connection, or a device, is reached with. The value is never shown again."""
+    """What a server's connection, or a device, is reached with: kept for the controllers and tools
+    that use it. Agents of ours prove themselves with certificates of their own."""
 
-    type: Annotated[CredentialType, required("What kind of credential `value` is.")]
+    type: Annotated[CredentialType, kept("What kind of credential `value` is.", required=MISSING)]
     user_name: Annotated[
-        str | None, Field("Account name, with a domain if there is one; for UsernamePassword.")
+        str | None, kept("Account name, with a domain if there is one; for UsernamePassword.")
     ] = None
     value: Annotated[
         str,
         Secret(),
         Field(
-            "Password, certificate thumbprint, community string or subject name.",
-            Rules(required=MISSING, access=Access.WRITE_ONLY),
+            "Password, certificate thumbprint, community string or subject name. Only what is no"
+            " secret is shown: the thumbprint or the subject name of a certificate.",
+            Rules(required=MISSING, access=Access.SHOWN_ELSEWHERE, kept=True),
         ),
     ]
 
     def settled(self, draft: Draft) -> Credential:
+        before = draft.before(Credential)
+        if before is not None and before.type is not self.type and before.value == self.value:
+            # else a password that was kept would be shown as if it were a thumbprint
+            raise Invalid(
+                f"value is missing: a credential that becomes {self.type} from {before.type} needs"
+                " one of its own.",
+                code=MISSING,
+                target=draft.at("value"),
+            )
         match self.type:
             case CredentialType.GROUP_MANAGED_SERVICE_ACCOUNT:
                 raise Invalid(
@@ -70,11 +86,8 @@ class Credential(Resource, frozen=True, kw_only=True):
                 return self
 
     def _by_subject_name(self, draft: Draft) -> Credential:
-        if draft.version < V6_1:
-            raise Invalid(
-                f"X509CertificateSubjectName needs API version {V6_1} or newer in the URI.",
-                target=draft.at("type"),
-            )
+        # It is of v6.1, and taken in every version: SDNExpress with UseCertBySubject asks with the
+        # version that discovery names, which may be an older one.
         if "=" not in self.value:
             return self
         found = _COMMON_NAME.search(self.value)
@@ -87,9 +100,16 @@ class Credential(Resource, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, value=(found.group(1) or found.group(2)).strip())
 
 
+def _value(stored: Stored, view: View) -> Json:
+    credential = decode(stored, Credential)
+    return credential.value if credential.type in _NO_SECRETS else None
+
+
 KIND = Kind(
     name="credentials",
     model=Credential,
     in_use_code="InUseCredentialCannotBeDeleted",
     back_references=(BackReference("networks", (), "Virtual networks that encrypt with it.", V2),),
+    # Clients that rotate certificates compare and assign it (MS-NCNBI section B.2's examples).
+    computed=(Computed("value", _value, {"type": "string"}, "What is no secret."),),
 )

@@ -24,7 +24,8 @@ def markdown() -> str:
         "# Resources",
         "Paths are below `/networking/<version>`, found in any letter case. Every resource also has"
         " `resourceRef`, `resourceId`, `instanceId`, `etag`, `tags`, `resourceMetadata` and"
-        " `properties.provisioningState`. Properties that are not in these tables are dropped.",
+        " `properties.provisioningState`. Properties that are not in these tables are dropped;"
+        " those that are kept as information are stored and shown, and change nothing.",
         f"Extensions to MS-NCNBI: {', '.join(f'`{name}`' for name in CAPABILITIES)}.",
     ]
     for kind in KINDS.values():
@@ -50,6 +51,8 @@ def _rows(kind: Kind) -> Iterator[str]:
     for back in kind.back_references:
         yield _row(back.wire, "list of references", _read_only(back.since), back.description)
     for computed in kind.computed:
+        if computed.wire in kind.shown_elsewhere:
+            continue
         yield _row(computed.wire, "object", _read_only(computed.since), computed.description)
     if kind.located is not None:
         shape = "list of references" if kind.located.as_list else "reference"
@@ -114,6 +117,7 @@ def _rules(spec: FieldSpec) -> str:
         f"required (`{rules.required}`)" if rules.required else "",
         f"fixed (`{rules.immutable}`)" if rules.immutable else "",
         "" if rules.access is Access.WRITABLE else rules.access.value,
+        "kept as information" if rules.kept else "",
         "" if rules.since == V1 else f"since {rules.since}",
         f"extension `{rules.extension}`" if rules.extension else "",
         "" if spec.default in (None, ()) else f"default {_default(spec.type.write(spec.default))}",

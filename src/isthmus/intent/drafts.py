@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from heapq import nsmallest
 from typing import TypeVar
 
+import msgspec
+
 from isthmus.errors import Conflict
 from isthmus.intent.fields import Resource, wire_name
 from isthmus.intent.kinds import Kind
@@ -31,6 +33,7 @@ class Draft:
         "_overlay",
         "_previous",
         "allocations",
+        "etag",
         "key",
         "kind",
         "mentions",
@@ -57,6 +60,7 @@ class Draft:
         version: Version,
         replacing: bool,
         tree: Collection[str],
+        etag: str,
     ) -> None:
         self._overlay = overlay
         self._previous = previous
@@ -72,6 +76,8 @@ class Draft:
         self.replacing = replacing
         self.tree = tree
         """Keys of all stored rows that this request writes anew."""
+        self.etag = etag
+        """What all that this request writes gets as its etag."""
         self.allocations: set[Allocation] = set()
         self.requires: set[str] = set()
         self.mentions: set[str] = set()
@@ -120,6 +126,24 @@ class Draft:
     def amend(self, row: Stored) -> None:
         """Change what only this controller knows of another resource, whose etag stays."""
         self._overlay.put(row)
+
+    def change(self, row: Stored, *, replacing: bool = False) -> None:
+        """Change what clients see of another resource; or (`replacing`) change it only if nothing
+        that this request does not write requires it."""
+        self._overlay.put(msgspec.structs.replace(row, etag=self.etag), replacing=replacing)
+
+    def siblings(self) -> list[Stored]:
+        """The other children of the same kind as they will be: those that this request has written
+        already, and those that it does not write."""
+        return [
+            row
+            for row in self._overlay.children(self.parent or "", self.kind.name)
+            if row.key != self.key and (row.key not in self.tree or row.etag == self.etag)
+        ]
+
+    def users_of(self, key: str) -> list[str]:
+        """Keys of all that requires another resource, in no order."""
+        return requirers(self._overlay, (key,), ())
 
     def require(self, key: str) -> None:
         """The resource `key` must not vanish while this one exists."""

@@ -60,9 +60,9 @@ class Access(enum.Enum):
     """Who sees and writes a field."""
 
     WRITABLE = "read and write"
-    WRITE_ONLY = "write only"
-    """Never rendered. A PUT without it keeps what is stored, so that what was read can be put
-    back."""
+    SHOWN_ELSEWHERE = "stays as it is when left out"
+    """Read from requests, and shown, if at all, by a `Computed` of the same name. A PUT without it
+    keeps what is stored, so that what was read can be put back."""
     READ_ONLY = "read only"
     """Ignored in requests: this controller decides it when the resource is written."""
     INTERNAL = "internal"
@@ -84,6 +84,10 @@ class Rules:
     """Code of the error when a request of an older version sends it; empty: it is ignored."""
     extension: str = ""
     """Name of the capability, for a field that MS-NCNBI does not have."""
+    kept: bool = False
+    """Whether it is stored and shown and changes nothing: information, or a hint for hosts of other
+    kinds. What is not kept must do something, or be refused: a policy that is not enforced must not
+    look as if it were."""
 
 
 PLAIN = Rules()
@@ -100,6 +104,11 @@ class Field:
 def required(description: str, code: str = MISSING) -> Field:
     """A field that every PUT must have."""
     return Field(description, Rules(required=code))
+
+
+def kept(description: str, *, required: str = "", since: Version = V1) -> Field:
+    """A field that is stored and shown, and changes nothing."""
+    return Field(description, Rules(kept=True, required=required, since=since))
 
 
 def internal(description: str) -> Field:
@@ -156,7 +165,7 @@ class FieldSpec:
 
     @property
     def read(self) -> bool:
-        return self.rules.access in (Access.WRITABLE, Access.WRITE_ONLY)
+        return self.rules.access not in (Access.READ_ONLY, Access.INTERNAL)
 
 
 @functools.cache
@@ -327,7 +336,12 @@ def object_schema(specs: Iterable[FieldSpec]) -> dict[str, Json]:
     shown_specs = [spec for spec in specs if spec.rules.access is not Access.INTERNAL]
     properties: dict[str, Json] = {spec.wire: _field_schema(spec) for spec in shown_specs}
     schema: dict[str, Json] = {"type": "object", "properties": properties}
-    needed: list[Json] = [spec.wire for spec in shown_specs if spec.rules.required]
+    # what may be left out, once it is stored, need not be in an answer either
+    needed: list[Json] = [
+        spec.wire
+        for spec in shown_specs
+        if spec.rules.required and spec.rules.access is not Access.SHOWN_ELSEWHERE
+    ]
     return {**schema, "required": needed} if needed else schema
 
 
@@ -337,8 +351,6 @@ def _field_schema(spec: FieldSpec) -> dict[str, Json]:
         schema["default"] = spec.type.write(spec.default)
     if spec.rules.access is Access.READ_ONLY:
         schema["readOnly"] = True
-    if spec.rules.access is Access.WRITE_ONLY:
-        schema["writeOnly"] = True
     if spec.rules.since != V1:
         schema["x-isthmus-since"] = str(spec.rules.since)
     if spec.rules.extension:

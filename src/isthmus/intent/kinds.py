@@ -14,7 +14,9 @@ from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.intent.fields import (
+    Access,
     FieldSpec,
+    Part,
     Reader,
     Resource,
     Writer,
@@ -38,10 +40,13 @@ class BackReference(NamedTuple):
     """Empty: none of the kinds that could be in it is offered, it is always empty."""
     description: str
     since: Version = V1
+    by: str = ""
+    """The attribute by which they refer to it; empty: by any."""
 
 
 class Computed(NamedTuple):
-    """A read-only value that is worked out when the resource is rendered; None leaves it out."""
+    """A value that is worked out when the resource is rendered; None leaves it out. It is read-only
+    but where a field of the same name takes it."""
 
     wire: str
     of: Callable[[Stored, View], Json]
@@ -81,6 +86,9 @@ class Kind:
     has_state: bool = False
     """Whether hosts report a configurationState for it (section A.9)."""
     located: Located | None = None
+    applied_by: str = ""
+    """The attribute that names what this resource is applied to: it is in use while it names any,
+    though none of these refers to it."""
 
     @functools.cached_property
     def collection(self) -> str:
@@ -105,6 +113,11 @@ class Kind:
         return tuple(spec for spec in self.fields if spec.rules.immutable)
 
     @functools.cached_property
+    def inner_defaults(self) -> tuple[FieldSpec, ...]:
+        """The fields that are objects and have one by default."""
+        return tuple(spec for spec in self.fields if isinstance(spec.default, Part))
+
+    @functools.cached_property
     def child_by_word(self) -> dict[str, Kind]:
         return {child.collection.lower(): child for child in self.children}
 
@@ -122,6 +135,20 @@ class Kind:
     def children_in(self, version: Version) -> tuple[Kind, ...]:
         """Its children that a version has."""
         return tuple(child for child in self.children if child.since <= version)
+
+    @functools.cached_property
+    def shown_elsewhere(self) -> frozenset[str]:
+        """Wire names of the fields that a `Computed` shows."""
+        return frozenset(
+            spec.wire for spec in self.fields if spec.rules.access is Access.SHOWN_ELSEWHERE
+        )
+
+    def applied_to(self, stored: Stored) -> tuple[str, ...]:
+        """References of what the resource is applied to."""
+        found: tuple[str, ...] = ()
+        if self.applied_by:
+            found = getattr(self.decoded(stored), self.applied_by)
+        return found
 
     def decoded(self, stored: Stored) -> Resource:
         return decode(stored, self.model)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""logicalNetworks, their subnets and ipPools: the underlay (MS-NCNBI section B.8)."""
+"""logicalNetworks, their subnets, ipPools and routes: the underlay (MS-NCNBI section B.8)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent.access_control_lists import ACL, check_logical_use
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
-from isthmus.intent.fields import Field, Member, Resource, decode, required
+from isthmus.intent.fields import Field, Member, Resource, decode, kept, required
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.routes import Route, check_routes
+from isthmus.intent.refusals import NotOffered
+from isthmus.intent.routes import LogicalRoute, check_routes
 from isthmus.intent.values import Boolean, Integer
 
 if TYPE_CHECKING:
@@ -72,25 +72,27 @@ class LogicalNetwork(Resource, frozen=True, kw_only=True):
 
 
 class LogicalSubnet(Resource, frozen=True, kw_only=True):
-    """A subnet of the underlay. Without a prefix it takes unmanaged addresses only."""
+    """A subnet of the underlay: a record of its addresses, for this controller carries virtual
+    networks only. Without a prefix it takes unmanaged addresses only."""
 
     address_prefix: Annotated[
         str | None, IpPrefix(), Field("Its prefix. It cannot change while the subnet is in use.")
     ] = None
-    vlan_id: Annotated[int, Integer(0, 4095, as_text=True), Field("VLAN, 0 for untagged.")] = (
+    vlan_id: Annotated[int, Integer(0, 4095, as_text=True), kept("VLAN, 0 for untagged.")] = (
         msgspec.field(default=0, name="vlanID")
     )
-    routes: Annotated[tuple[Route, ...], Field("Routes for hosts on it.")] = ()
     dns_servers: Annotated[
-        tuple[Annotated[str, IpAddress()], ...], Field("DNS servers for hosts on it.")
+        tuple[Annotated[str, IpAddress()], ...], kept("DNS servers for hosts on it.")
     ] = ()
     default_gateways: Annotated[
         tuple[Annotated[str, IpAddress()], ...],
         Field("Routers of the subnet, inside its prefix; never given to an interface."),
     ] = ()
-    is_public: Annotated[bool, Field("Whether public addresses come from it.")] = False
+    is_public: Annotated[bool, kept("Whether public addresses come from it.")] = False
     access_control_list: Annotated[
-        str | None, ACL, Field("The access control list that everything in it is under.")
+        None,
+        NotOffered("rules on logical networks"),
+        Field("Not offered: what is not carried cannot be filtered."),
     ] = None
 
     def settled(self, draft: Draft) -> LogicalSubnet:
@@ -107,13 +109,15 @@ class LogicalSubnet(Resource, frozen=True, kw_only=True):
                     code="InvalidIPAddress",
                     target=f"{draft.at('default_gateways')}[{index}]",
                 )
-        check_routes(self.routes, self.address_prefix, draft.at("routes"))
-        if self.access_control_list is not None:
-            target = draft.at("access_control_list")
-            check_logical_use(draft, self.access_control_list, target)
         return self
 
     def check_children(self, kind: str, children: Sequence[Member]) -> None:
+        routes = [
+            (f"{member.path}properties.", member.value)
+            for member in children
+            if isinstance(member.value, LogicalRoute)
+        ]
+        check_routes(routes, self.address_prefix)
         pools = []
         for member in children:
             if isinstance(member.value, IpPool):
@@ -226,7 +230,7 @@ _SUBNETS = Kind(
     name="logicalNetworks/subnets",
     model=LogicalSubnet,
     in_use_code="InUseSubnetCannotBeDeleted",
-    children=(_POOLS,),
+    children=(_POOLS, Kind(name="logicalNetworks/subnets/routes", model=LogicalRoute)),
     back_references=(
         BackReference(
             "ipConfigurations",

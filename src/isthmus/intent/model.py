@@ -99,6 +99,15 @@ class View(Protocol):
         ...
 
 
+class Places(Protocol):
+    """Where hosts have said that ports are. Look-ups must be O(1) or O(result)."""
+
+    def located(self, kind: str, instance_id: str) -> Sequence[str]:
+        """Of a network interface, the reference of the server on whose switch it is; of a server,
+        those of the network interfaces on its switch."""
+        ...
+
+
 class Outcome(NamedTuple):
     """What one request of a batch is answered with."""
 

@@ -2,21 +2,21 @@
 """networkInterfaces and their ipConfigurations: the ports of virtual machines (MS-NCNBI section
 B.11).
 
-One interface is one port on one segment: all its ipConfigurations name the same subnet, or the two
-of a dual-stack pair. A port on several segments is several interfaces.
+One interface is one port on one segment: all its ipConfigurations name the same subnet, or one of
+each family of one network (`segments`). A port on several segments is several interfaces.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent.access_control_lists import ACL, MANY_TAGS, check_logical_use
+from isthmus.intent.access_control_lists import ACL, MANY_TAGS
 from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import (
     Field,
@@ -26,19 +26,22 @@ from isthmus.intent.fields import (
     Resource,
     Rules,
     decode,
+    encode,
     internal,
+    kept,
     required,
 )
 from isthmus.intent.ip_assignment import assign
-from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.kinds import Kind, Located
 from isthmus.intent.mac_pools import SCOPE, MacPool
-from isthmus.intent.port_settings import PortSettings, check_offered
+from isthmus.intent.port_settings import Guard, PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
 from isthmus.intent.rule_values import RuleAddress
+from isthmus.intent.segments import segment_beside, segment_of
 from isthmus.intent.values import Many
 from isthmus.intent.versions import V4, V5
-from isthmus.intent.virtual_networks import DhcpOptions, VirtualSubnet
+from isthmus.intent.virtual_networks import DhcpOptions
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft
@@ -103,17 +106,20 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         ),
     ] = True
     is_multitenant_stack: Annotated[
-        bool, Field("Whether the guest keeps several tenants apart. Information only.")
+        bool, kept("Whether the guest keeps several tenants apart.")
     ] = False
     internal_dns_name_label: Annotated[
-        str | None, Field("Name of the machine for internal DNS. Information until there is one.")
+        str | None, kept("Name of the machine for internal DNS, which is not offered.")
     ] = None
-    dns_settings: Annotated[
-        DhcpOptions | None, Field("DNS servers instead of the virtual network's.")
-    ] = None
+    dns_settings: Annotated[DhcpOptions, Field("DNS servers instead of the virtual network's.")] = (
+        DhcpOptions()
+    )
     port_settings: Annotated[
-        PortSettings | None, Field("Guards, limits and hardware hints of the port.")
-    ] = None
+        PortSettings, Field("Guards, limits and hardware hints of the port.")
+    ] = PortSettings()
+    service_insertion_elements: Annotated[
+        tuple[()], NotOffered("service insertion", as_list=True), Field("Not offered.")
+    ] = ()
     security_tags: Annotated[
         tuple[str, ...],
         MANY_TAGS,
@@ -138,14 +144,13 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
     ] = ()
 
     def settled(self, draft: Draft) -> NetworkInterface:
-        if self.dns_settings is not None and self.dns_settings.dns_servers and not self.is_primary:
+        if self.dns_settings.dns_servers and not self.is_primary:
             raise Invalid(
                 "Only an interface with isPrimary true can have DNS servers.",
                 code="OnlyPrimaryNetworkInterfaceCanHaveDnsSettings",
                 target=draft.at("dns_settings"),
             )
-        if self.port_settings is not None:
-            check_offered(self.port_settings, draft.at("port_settings"))
+        check_offered(self.port_settings, draft.at("port_settings"))
         for index, pair in enumerate(self.allowed_address_pairs):
             mac = None if pair.mac_address is None else parse_mac(pair.mac_address)
             if mac is not None and (mac == 0 or is_multicast_mac(mac)):
@@ -190,6 +195,18 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             )
         return digits
 
+    def _enforced(self) -> Iterator[str]:
+        """Wire names of what it asks for that is done on virtual networks only."""
+        settings = self.port_settings
+        asked: dict[str, object] = {
+            "securityTags": self.security_tags,
+            "allowedServers": self.allowed_servers,
+            "allowedAddressPairs": self.allowed_address_pairs,
+            "portSettings.dhcpGuardEnabled": settings.dhcp_guard_enabled is Guard.ENABLED,
+            "portSettings.stormLimit": settings.storm_limit,
+        }
+        return (name for name, value in asked.items() if value)
+
     def check_children(self, kind: str, children: Sequence[Member]) -> None:
         first: IpConfiguration | None = None
         primaries = 0
@@ -198,8 +215,9 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             assert isinstance(config, IpConfiguration)
             if first is not None and config.segment != first.segment:
                 raise Invalid(
-                    f"{config.subnet} is not {first.subnet}, nor its dual-stack partner: an"
-                    " interface is one port on one segment. Use one interface for each.",
+                    f"{config.subnet} is not {first.subnet}, nor its dual-stack partner, nor can it"
+                    " become that: an interface is one port on one segment. Use one interface for"
+                    " each.",
                     code="NetworkMismatch",
                     target=member.at("subnet"),
                 )
@@ -209,6 +227,9 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
                     code="HostVirtualNetworkInterfaceCannotConnectToVirtualNetwork",
                     target=member.at("subnet"),
                 )
+            if not config.is_virtual:
+                for name in self._enforced():
+                    raise not_enforced(config, name, member.at("subnet"))
             primaries += config.is_primary is True
             if primaries > 1:
                 raise Invalid(
@@ -317,8 +338,7 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
             case IpAllocation.UNMANAGED:
                 address = assign(draft, key_of(self.subnet), None, unmanaged=True)
         if self.access_control_list is not None and not self.is_virtual:
-            target = draft.at("access_control_list")
-            check_logical_use(draft, self.access_control_list, target)
+            raise not_enforced(self, "accessControlList", draft.at("access_control_list"))
         return msgspec.structs.replace(
             self,
             private_ip_address=address,
@@ -328,8 +348,29 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
 
     def _segment(self, draft: Draft) -> str:
         key = key_of(self.subnet)
-        row = draft.read(key) if self.is_virtual else None
-        return key if row is None else decode(row, VirtualSubnet).segment_key(key)
+        if not self.is_virtual:
+            return key
+        beside = [(row, decode(row, IpConfiguration)) for row in draft.siblings()]
+        subnets = [key_of(config.subnet) for _, config in beside if config.is_virtual]
+        segment = segment_beside(draft, key, subnets)
+        for row, config in beside:
+            if config.is_virtual and config.segment != segment_of(draft, key_of(config.subnet)):
+                moved = msgspec.structs.replace(config, segment=segment)
+                draft.amend(
+                    msgspec.structs.replace(
+                        row, properties=encode(moved), requires=row.requires | {segment}
+                    )
+                )
+        return segment
+
+
+def not_enforced(config: IpConfiguration, name: str, target: str) -> Invalid:
+    return Invalid(
+        f"{config.subnet} is in a logical network, which this controller does not carry: {name}"
+        " would not be enforced there. Leave it out, or use a virtual network.",
+        code="OperationNotSupported",
+        target=target,
+    )
 
 
 KIND = Kind(
@@ -338,9 +379,6 @@ KIND = Kind(
     in_use_code="NicInUse",
     has_state=True,
     located=Located("server", False, "The host on whose switch the port is."),
-    back_references=(
-        BackReference("serviceInsertionElements", (), "Service insertion that it is part of."),
-    ),
     children=(
         Kind(
             name="networkInterfaces/ipConfigurations",

@@ -149,6 +149,8 @@ def _shown(kind: Kind) -> Iterator[tuple[str, Json]]:
     for back in kind.back_references:
         yield back.wire, _described(_references(), back.description, back.since)
     for computed in kind.computed:
+        if computed.wire in kind.shown_elsewhere:
+            continue
         yield computed.wire, _described(computed.schema, computed.description, computed.since)
     if kind.has_state:
         yield "configurationState", {"$ref": "#/components/schemas/ConfigurationState"}

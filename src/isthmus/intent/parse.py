@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A request body to canonical values (MS-NCNBI sections A.5 and B.99): keys in any letter case,
-strings for numbers and booleans, nulls as absent, read-only and unknown fields ignored.
+strings for numbers and booleans, nulls as absent (but of children, whom a null leaves alone),
+read-only and unknown fields ignored.
 
 What is judged here is the body alone. What needs the stored state (is a required field missing, or
 kept from before?) is planning's.
@@ -21,6 +22,7 @@ from isthmus.intent.values import inside, is_nothing, shown, text_of, wrong_type
 from isthmus.intent.versions import LATEST, Version
 
 _GUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z")
+_NO_GUID = "00000000-0000-0000-0000-000000000000"
 _ETAG = re.compile(r'(?:W/)?"?([^"]*)"?\Z', re.IGNORECASE)
 
 ENVELOPE = ("resourceId", "instanceId", "etag", "tags", "resourceMetadata", "properties")
@@ -47,6 +49,8 @@ class Parsed:
     values: dict[str, object] = field(default_factory=dict)
     """Canonical values by attribute: only what the body gives."""
     children: dict[Kind, list[Parsed]] = field(default_factory=dict)
+    untouched: list[Kind] = field(default_factory=list)
+    """The kinds of children that the body has null for: they stay as they are stored."""
 
 
 def bare_etag(text: str) -> str:
@@ -86,7 +90,9 @@ def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
     elif name == "instanceId":
         # what is no GUID is not honoured, and not refused: the field is read-only (section A.5)
         match = _GUID.match(value.lower()) if isinstance(value, str) else None
-        parsed.instance_id = match.group(1) if match else ""
+        guid = match.group(1) if match else ""
+        # serialisers of .NET clients send zeros for none, and SDNExplorer reads them as none
+        parsed.instance_id = "" if guid == _NO_GUID else guid
     elif name == "etag":
         parsed.etag = bare_etag(text_of(value))
     else:
@@ -114,7 +120,9 @@ def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None
     if projection.children:
         for sent, value in properties.items():
             child = projection.children.get(sent) or projection.children.get(sent.lower())
-            if child is not None and not is_nothing(value):
+            if child is not None and value is None:
+                parsed.untouched.append(child)
+            elif child is not None and not is_nothing(value):
                 here = f"{where}.{child.collection}"
                 parsed.children[child] = list(_read_children(child, value, version, here))
 

@@ -14,7 +14,7 @@ import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
-from isthmus.intent.fields import Field, Resource, Rules, decode, encode, internal
+from isthmus.intent.fields import Field, Resource, Rules, decode, encode, internal, kept
 from isthmus.intent.kinds import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.references import Reference, key_of
@@ -44,9 +44,13 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
         bool, Field("Whether the two reach each other; both sides must allow it.")
     ] = True
     allow_forwarded_traffic: Annotated[
-        bool, Field("Kept as given: guests send from their own addresses and pairs only.")
+        bool,
+        kept(
+            "Whatever it says, what a guest sends from its own addresses and its allowed address"
+            " pairs crosses a peering."
+        ),
     ] = False
-    allow_gateway_transit: Annotated[bool, Field("Kept as given until there are gateways.")] = False
+    allow_gateway_transit: Annotated[bool, kept("There are no gateways.")] = False
     use_remote_gateways: Annotated[bool, Field("Only false: no network has gateways yet.")] = False
     remote_instance: Annotated[str, internal("instanceId of the network that was meant.")] = ""
     met: Annotated[bool, internal("Whether the other side has had its peering.")] = False

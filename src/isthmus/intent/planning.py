@@ -6,6 +6,8 @@ back as a `Plan`. A plan that the store refuses because something it relied upon
 simply made again.
 
 - PUT creates or fully replaces, children included: a child list that is missing is an empty one.
+  One that is null stays as it is stored: serialisers of .NET write null for what they were not
+  given.
 - A write changes the etag of what is written, of all below it and of all above it, not of siblings
   nor of what refers to it.
 - What is absent when it is deleted is a success (204).
@@ -19,14 +21,17 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from isthmus.errors import Invalid, IsthmusError, NotFound
+from isthmus.errors import Conflict, Invalid, IsthmusError, NotFound
+from isthmus.intent.drafts import named
 from isthmus.intent.fields import Member
-from isthmus.intent.model import Ids, Json, Outcome, Plan, Stored, View
+from isthmus.intent.model import Ids, Json, Outcome, Places, Plan, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed, parse
 from isthmus.intent.paths import Target, checked_id, find, resolve
-from isthmus.intent.preconditions import check_match, check_put
+from isthmus.intent.preconditions import check_children, check_match, check_put
+from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
+from isthmus.intent.render import render
 from isthmus.intent.values import join
 from isthmus.intent.versions import LATEST, Version
 from isthmus.intent.writing import TreeWriter, remove_all, stored_tree
@@ -71,7 +76,8 @@ def plan_put(
     """Plan a PUT: status 201 when it creates, else 200.
 
     `body_etag_is_precondition`: an ``etag`` in the body that differs from the stored one is refused
-    when there is no If-Match (section A.4; Microsoft's controller seems to). Raises Invalid,
+    when there is no If-Match (section A.4; Microsoft's controller seems to); where there is none,
+    those of the children are looked at (`preconditions`). Raises Invalid,
     Conflict, NotFound (of the parent or the collection), PreconditionFailed.
     """
     request = Put(
@@ -94,12 +100,14 @@ def plan_delete(
     *,
     expected_etag: str | None = None,
     version: Version = LATEST,
+    places: Places | None = None,
 ) -> Plan:
     """Plan a DELETE: status 200, or 204 for what does not exist. Raises Invalid (a singleton),
-    Conflict (something requires it), NotFound (no such collection), PreconditionFailed."""
+    Conflict (something requires it, it is applied to something, or `places` has ports on it),
+    NotFound (no such collection), PreconditionFailed."""
     overlay = Overlay(view)
     request = Delete(path=path, expected_etag=expected_etag or None)
-    outcome, code = _delete(overlay, ids, request, version)
+    outcome, code = _delete(overlay, ids, request, version, places)
     return overlay.plan((outcome,), code)
 
 
@@ -110,6 +118,7 @@ def plan_batch(
     *,
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,
+    places: Places | None = None,
 ) -> Plan:
     """Plan many requests as one change, all or nothing; each sees what those before it do.
     `Plan.outcomes` has their answers. The target of an error begins with the request's index:
@@ -122,7 +131,7 @@ def plan_batch(
             if isinstance(request, Put):
                 outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
             else:
-                outcome, code = _delete(overlay, ids, request, version)
+                outcome, code = _delete(overlay, ids, request, version, places)
             outcomes.append(outcome)
     except IsthmusError as error:
         error.target = join(f"[{len(outcomes)}]", error.target)
@@ -139,8 +148,12 @@ def _put(
     ancestors = _ancestors(overlay, target)
     parsed = parse(kind, request.body, version=version)
     _check_identity(target, parsed)
-    if body_etag and parsed.etag and not request.expected_etag and old is not None:
-        check_match(target.ref, old, parsed.etag, "the etag in the body")
+    _keep_untouched(overlay, parsed, target.key, version)
+    if body_etag and not request.expected_etag and old is not None:
+        if parsed.etag:
+            check_match(target.ref, old, parsed.etag, "the etag in the body")
+        else:
+            check_children(overlay, parsed, target.key, version)
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
     coming = set(_keys(parsed, target.key))
     unseen = _unseen(tree, coming, version)
@@ -168,7 +181,9 @@ def _put(
     return Outcome(status, target.key), kind.in_use_code
 
 
-def _delete(overlay: Overlay, ids: Ids, request: Delete, version: Version) -> tuple[Outcome, str]:
+def _delete(
+    overlay: Overlay, ids: Ids, request: Delete, version: Version, places: Places | None
+) -> tuple[Outcome, str]:
     target = _resource(request.path, version)
     kind = target.kind
     if kind.singleton:
@@ -181,11 +196,29 @@ def _delete(overlay: Overlay, ids: Ids, request: Delete, version: Version) -> tu
     if old is None:
         return Outcome(204, ""), kind.in_use_code
     check_match(old.ref, old, request.expected_etag or None, "If-Match")
+    if places is not None:
+        _check_empty(overlay, old, places)
     ancestors = _ancestors(overlay, target)
     remove_all(overlay, stored_tree(overlay, kind, old).values(), {}, kind.in_use_code)
     if ancestors:
         _touch(overlay, ancestors, ids.guid())
     return Outcome(200, ""), kind.in_use_code
+
+
+def _check_empty(overlay: Overlay, row: Stored, places: Places) -> None:
+    """That no ports are on the switch of a server. They are seen, not stored: a port that appears
+    at the same moment is missed."""
+    kind = KINDS[row.kind]
+    if kind.located is None or not kind.located.as_list:
+        return
+    ports = [key_of(ref) for ref in places.located(kind.name, row.instance_id)]
+    if ports:
+        raise Conflict(
+            f"{row.ref} cannot be deleted: on its switch are the ports of {named(overlay, ports)}."
+            " Move or unplug them first.",
+            code=kind.in_use_code,
+            target=row.ref,
+        )
 
 
 def _resource(path: str, version: Version) -> Target:
@@ -238,6 +271,25 @@ def _position(overlay: Overlay, target: Target, old: Stored | None) -> int:
         return old.position if old is not None else 0
     siblings = overlay.children(target.parent, target.kind.name)
     return max((row.position for row in siblings), default=-1) + 1
+
+
+def _keep_untouched(overlay: Overlay, parsed: Parsed, key: str, version: Version) -> None:
+    """Put the stored children in the place of each null, as if they had been read and put back."""
+    for kind in parsed.untouched:
+        where = f"{parsed.path}properties.{kind.collection}"
+        parsed.children[kind] = [
+            parse(
+                kind,
+                render(row, overlay, version=version),
+                version=version,
+                path=f"{where}[{index}].",
+            )
+            for index, row in enumerate(overlay.children(key, kind.name))
+        ]
+    for kind, children in parsed.children.items():
+        for child in children:
+            below = f"{key}/{kind.collection}/{child.resource_id}".lower()
+            _keep_untouched(overlay, child, below, version)
 
 
 def _clear(overlay: Overlay, tree: dict[str, Stored], kept: set[str]) -> None:

@@ -12,7 +12,7 @@ import enum
 from typing import Annotated
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import Field, Part, Rules, fields_of
+from isthmus.intent.fields import Field, Part, Rules, fields_of, kept
 from isthmus.intent.values import Choice, Integer, shown
 
 
@@ -50,7 +50,7 @@ class QosSettings(Part, frozen=True, kw_only=True):
 
     outbound_reserved_value: Annotated[int, Field("Reserved outbound; only 0 is offered.")] = 0
     outbound_reserved_mode: Annotated[
-        ReservationMode | None, Field("How the reservation is meant.")
+        ReservationMode | None, kept("How a reservation would be meant.")
     ] = None
     outbound_maximum_mbps: Annotated[int, Field("Limit outbound; only 0 is offered.")] = 0
     inbound_maximum_mbps: Annotated[int, Field("Limit inbound; only 0 is offered.")] = 0
@@ -66,7 +66,7 @@ class PortSettings(Part, frozen=True, kw_only=True):
     arp_guard_enabled: Annotated[
         Guard,
         GUARD,
-        Field("Kept as given: forged ARP and neighbour discovery are stopped on every port."),
+        kept("Whatever it says, forged ARP and neighbour discovery are stopped on every port."),
     ] = Guard.DISABLED
     dhcp_guard_enabled: Annotated[
         Guard, GUARD, Field("Whether the guest is kept from answering as a DHCP server.")
@@ -85,13 +85,13 @@ class PortSettings(Part, frozen=True, kw_only=True):
         Field("Broadcasts and multicasts that the guest may send in a second; 0 is no limit."),
     ] = 0
     port_flow_limit: Annotated[int, Field("Flows; only 0, no limit, is offered.")] = 0
-    vmq_weight: Annotated[int, Integer(0, 100), Field("Hint: virtual machine queues.")] = 100
-    iov_weight: Annotated[int, Integer(0, 100), Field("Hint: SR-IOV.")] = 0
+    vmq_weight: Annotated[int, Integer(0, 100), kept("Hint: virtual machine queues.")] = 100
+    iov_weight: Annotated[int, Integer(0, 100), kept("Hint: SR-IOV.")] = 0
     iov_interrupt_moderation: Annotated[
-        InterruptModeration, Field("Hint: SR-IOV interrupt moderation.")
+        InterruptModeration, kept("Hint: SR-IOV interrupt moderation.")
     ] = InterruptModeration.OFF
     iov_queue_pairs_requested: Annotated[
-        int, Integer(0, 2**32 - 1), Field("Hint: SR-IOV queue pairs.")
+        int, Integer(0, 2**32 - 1), kept("Hint: SR-IOV queue pairs.")
     ] = 0
     qos_settings: Annotated[QosSettings | None, Field("Bandwidth.")] = None
 

@@ -14,21 +14,17 @@ import msgspec
 
 from isthmus.intent.fields import write_fields
 from isthmus.intent.kinds import BackReference, Kind, Located
-from isthmus.intent.model import Json, JsonObject, Stored, View
+from isthmus.intent.model import Json, JsonObject, Places, Stored, View
+from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
 from isthmus.intent.versions import LATEST, Version
 
 
-class States(Protocol):
+class States(Places, Protocol):
     """What is known of resources beyond intent. Look-ups must be O(1) or O(result)."""
 
     def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
         """``configurationState`` as in section A.9; None while no host has said anything."""
-        ...
-
-    def located(self, kind: str, instance_id: str) -> Sequence[str]:
-        """Of a network interface, the reference of the server on whose switch it is; of a server,
-        those of the network interfaces on its switch."""
         ...
 
 
@@ -92,12 +88,14 @@ def _properties(
 
 def _back_references(wanted: Sequence[BackReference], key: str, view: View) -> dict[str, Json]:
     refs: dict[str, list[Json]] = {back.wire: [] for back in wanted}
-    by_kind = {kind: refs[back.wire] for back in wanted for kind in back.kinds}
+    by_kind = {kind: (refs[back.wire], back.by) for back in wanted for kind in back.kinds}
     if by_kind:
         for referrer in sorted(view.referrers(key)):
             row = view.get(referrer)
             if row is not None and row.kind in by_kind:
-                by_kind[row.kind].append({"resourceRef": row.ref})
+                found, by = by_kind[row.kind]
+                if not by or key_of(getattr(KINDS[row.kind].decoded(row), by)) == key:
+                    found.append({"resourceRef": row.ref})
     return {**refs}
 
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes of a subnet, logical (MS-NCNBI section B.8) or, by our extension, virtual: destination and
-next hop."""
+"""Routes of a subnet: destination and next hop. Of a logical one they are resources of their own
+(MS-NCNBI 3.1.5.8.2.3), of a virtual one, by our extension, a list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 from isthmus.errors import Invalid
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, space
-from isthmus.intent.fields import Part, required
+from isthmus.intent.fields import MISSING, Part, Resource, kept, required
 
 
 class Route(Part, frozen=True, kw_only=True):
@@ -26,27 +26,44 @@ class Route(Part, frozen=True, kw_only=True):
     ]
 
 
-def check_routes(routes: Sequence[Route], prefix: str | None, path: str) -> None:
-    """Next hops lie in the subnet, destinations are of its family and distinct. Raises Invalid."""
-    seen: dict[str, int] = {}
-    for index, route in enumerate(routes):
+class LogicalRoute(Resource, frozen=True, kw_only=True):
+    """One route for the hosts on a logical subnet: a record, for hosts route their underlay
+    themselves."""
+
+    destination: Annotated[
+        str,
+        IpPrefix("InvalidRouteAddressPrefix"),
+        kept("Prefix that it leads to.", required=MISSING),
+    ]
+    next_hop: Annotated[
+        str,
+        IpAddress("InvalidNextHopIpAddress"),
+        kept("Address inside the subnet.", required="MissingNextHopIpAddress"),
+    ]
+
+
+def check_routes(routes: Iterable[tuple[str, Route | LogicalRoute]], prefix: str | None) -> None:
+    """Next hops lie in the subnet, destinations are of its family and distinct. With each route
+    comes the JSON path of its fields, which ends in a dot. Raises Invalid."""
+    seen: set[str] = set()
+    for path, route in routes:
         if prefix is None or not space(prefix).holds(*number_of(route.next_hop)):
             raise Invalid(
                 f"{route.next_hop} is outside the subnet's prefix {prefix}: a next hop must be"
                 " inside.",
                 code="InvalidNextHopIpAddress",
-                target=f"{path}[{index}].nextHop",
+                target=f"{path}nextHop",
             )
         if space(route.destination).family != space(prefix).family:
             raise Invalid(
                 f"{route.destination} is of another address family than {prefix}.",
                 code="InvalidRouteAddressPrefix",
-                target=f"{path}[{index}].destination",
+                target=f"{path}destination",
             )
-        first = seen.setdefault(route.destination, index)
-        if first != index:
+        if route.destination in seen:
             raise Invalid(
-                f"{route.destination} is the destination of {path}[{first}] already.",
+                f"{route.destination} is the destination of another route already.",
                 code="RouteConflict",
-                target=f"{path}[{index}].destination",
+                target=f"{path}destination",
             )
+        seen.add(route.destination)

@@ -120,7 +120,8 @@ _ADDRESS_FORMATS: list[Json] = [{"format": name} for name in ("cidr", "ipv4", "i
 
 @dataclass(frozen=True, slots=True)
 class RulePrefix(ValueType):
-    """A CIDR prefix, an address, ``*``, or one of `DEFAULT_TAGS`."""
+    """A CIDR prefix (one with host bits stands for its network, as in `IpPrefix`), an address,
+    ``*``, or one of `DEFAULT_TAGS`."""
 
     code: str
 
@@ -130,7 +131,7 @@ class RulePrefix(ValueType):
             return text.upper()
         if "%" not in text:
             try:
-                return str(parse_prefix(text))
+                return str(parse_prefix(text, strict=False))
             except ValueError:
                 pass
         raise Invalid(f"{shown(value)} is no address prefix: {_PREFIX_RULE}.", code=self.code)
@@ -140,14 +141,13 @@ class RulePrefix(ValueType):
         return {"type": "string", "anyOf": [words, *_ADDRESS_FORMATS]}
 
 
-_PREFIX_RULE = (
-    f"write 10.0.0.0/24 with host bits zero, 10.0.0.5, {ANY} or one of {', '.join(DEFAULT_TAGS)}"
-)
+_PREFIX_RULE = f"write 10.0.0.0/24, 10.0.0.5, {ANY} or one of {', '.join(DEFAULT_TAGS)}"
 
 
 @dataclass(frozen=True, slots=True)
 class RuleAddress(ValueType):
-    """An address or a prefix, of either family; an address is a prefix of full length."""
+    """An address or a prefix, of either family; an address is a prefix of full length. Host bits
+    must be zero: that a guest may use a whole network is said in so many words."""
 
     def read(self, value: Json) -> str:
         text = text_of(value).strip()

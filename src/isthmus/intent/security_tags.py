@@ -7,20 +7,41 @@ group. A security group of other APIs is one tag and the one list that is applie
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from isthmus.intent.access_control_lists import AclRule, applied_scope
-from isthmus.intent.fields import Field, Resource, decode
+import msgspec
+
+from isthmus.intent.access_control_lists import ACL, AclRule, applied_scope, apply_to_tag
+from isthmus.intent.fields import Access, Field, Resource, Rules, decode, kept
 from isthmus.intent.kinds import BackReference, Computed, Kind
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.references import key_of
 from isthmus.intent.versions import V5
 
+if TYPE_CHECKING:
+    from isthmus.intent.drafts import Draft
+
 
 class SecurityTag(Resource, frozen=True, kw_only=True):
     """A name that interfaces carry and rules speak of."""
 
-    type: Annotated[str | None, Field("What kind of tag it is. Information only.")] = None
+    type: Annotated[str | None, kept("What kind of tag it is.")] = None
+    # MS-NCNBI 3.1.5.31's table calls it read-only; its own example and Windows Admin Center send it
+    access_control_list: Annotated[
+        str | None,
+        ACL,
+        Field(
+            "The list that every interface with this tag is under, one at most: the same as the"
+            " list's securityTags, where it is taken off again.",
+            Rules(access=Access.SHOWN_ELSEWHERE),
+        ),
+    ] = None
+
+    def settled(self, draft: Draft) -> SecurityTag:
+        if self.access_control_list is None:
+            return self
+        apply_to_tag(draft, self.access_control_list, draft.at("access_control_list"))
+        return msgspec.structs.replace(self, access_control_list=None)
 
 
 def _access_control_list(stored: Stored, view: View) -> Json:

@@ -16,7 +16,7 @@ import msgspec
 from isthmus.errors import Invalid
 from isthmus.intent.address_values import IpAddress
 from isthmus.intent.credentials import CredentialType
-from isthmus.intent.fields import Field, Part, Resource, Rules, required
+from isthmus.intent.fields import Field, Part, Resource, Rules, kept, required
 from isthmus.intent.kinds import BackReference, Kind, Located
 from isthmus.intent.references import Reference
 from isthmus.intent.values import Boolean, Integer
@@ -58,22 +58,25 @@ class HostAddress(Part, frozen=True, kw_only=True):
 class PhysicalInterface(Resource, frozen=True, kw_only=True):
     """A physical interface of a host, or its virtual switch as one (SDNExpress)."""
 
-    interface_name: Annotated[str | None, Field("Name on the host.")] = None
-    interface_index: Annotated[str | None, Field("Index on the host.")] = None
-    interface_speed: Annotated[str | None, Field("Speed, bits per second.")] = None
-    mac: Annotated[str | None, Field("MAC address.")] = None
-    vlan_ids: Annotated[tuple[str, ...], Field("VLANs that it carries.")] = ()
+    interface_name: Annotated[str | None, kept("Name on the host.")] = None
+    interface_index: Annotated[str | None, kept("Index on the host.")] = None
+    interface_speed: Annotated[str | None, kept("Speed, bits per second.")] = None
+    mac: Annotated[str | None, kept("MAC address.")] = None
+    vlan_ids: Annotated[tuple[str, ...], kept("VLANs that it carries.")] = ()
     is_bmc: Annotated[
         bool,
         Boolean(as_text=True),
-        Field("Whether it leads to the management controller of the machine."),
+        kept("Whether it leads to the management controller of the machine."),
     ] = msgspec.field(default=False, name="isBMC")
-    admin_status: Annotated[str | None, Field("Administrative status.")] = None
-    operational_status: Annotated[str | None, Field("Operational status.")] = None
-    ip_configuration: Annotated[tuple[HostAddress, ...], Field("Its addresses.")] = ()
+    admin_status: Annotated[str | None, kept("Administrative status.")] = None
+    operational_status: Annotated[str | None, kept("Operational status.")] = None
+    ip_configuration: Annotated[tuple[HostAddress, ...], kept("Its addresses.")] = ()
     logical_subnets: Annotated[
         tuple[Annotated[str, Reference(("logicalNetworks/subnets",))], ...],
-        Field("Logical subnets that it is attached to: provider addresses come from these."),
+        kept(
+            "Logical subnets that it is attached to. Agents of ours choose their provider address"
+            " themselves."
+        ),
     ] = ()
 
 
@@ -82,14 +85,20 @@ class Server(Resource, frozen=True, kw_only=True):
 
     connections: Annotated[
         tuple[Connection, ...],
-        Field("How Microsoft's controller reaches the host. Our agents connect by themselves."),
+        kept("How Microsoft's controller reaches the host. Our agents connect by themselves."),
     ] = ()
-    certificate: Annotated[str | None, Field("Certificate of the host, DER in base64.")] = None
-    rack_slot: Annotated[str | None, Field("Where it stands.")] = None
-    os: Annotated[str | None, Field("Operating system.")] = None
-    model: Annotated[str | None, Field("Model.")] = None
-    vendor: Annotated[str | None, Field("Vendor.")] = None
-    serial: Annotated[str | None, Field("Serial number.")] = None
+    certificate: Annotated[
+        str | None,
+        kept(
+            "Certificate of the host, DER in base64. Agents of ours are known by the name in"
+            " theirs."
+        ),
+    ] = None
+    rack_slot: Annotated[str | None, kept("Where it stands.")] = None
+    os: Annotated[str | None, kept("Operating system.")] = None
+    model: Annotated[str | None, kept("Model.")] = None
+    vendor: Annotated[str | None, kept("Vendor.")] = None
+    serial: Annotated[str | None, kept("Serial number.")] = None
     auditing_enabled: Annotated[
         tuple[Auditing, ...],
         Field("What is audited; only Disabled is offered.", Rules(since=V3)),

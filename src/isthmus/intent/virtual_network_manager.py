@@ -75,9 +75,8 @@ class VirtualNetworkManager(Resource, frozen=True, kw_only=True):
     network_virtualization_protocol: Annotated[
         Protocol,
         Field(
-            "The encapsulation that is preferred. Each pair of hosts uses the best that both speak,"
-            " whatever this"
-            " says."
+            "Only VXLAN: each pair of hosts uses the encapsulation that the hosts themselves prefer"
+            " of those that both speak, NVGRE too."
         ),
     ] = Protocol.VXLAN
     distributed_router_state: Annotated[
@@ -102,6 +101,14 @@ class VirtualNetworkManager(Resource, frozen=True, kw_only=True):
                 f"{chosen.start_id} to {chosen.end_id} is no range: startId must be below endId.",
                 code=_VALUES,
                 target=draft.at("virtual_subnet_id_range"),
+            )
+        if self.network_virtualization_protocol is not Protocol.VXLAN:
+            raise Invalid(
+                f"networkVirtualizationProtocol {self.network_virtualization_protocol} would change"
+                " nothing: each pair of hosts uses what both speak, as `isthmus agent"
+                " --encapsulations` says on each. Leave it out.",
+                code="OperationNotSupported",
+                target=draft.at("network_virtualization_protocol"),
             )
         if self.enable_metering:
             raise Invalid(

@@ -24,6 +24,7 @@ from isthmus.intent.fields import (
     Rules,
     decode,
     internal,
+    kept,
     required,
 )
 from isthmus.intent.kinds import BackReference, Kind
@@ -72,7 +73,9 @@ class DhcpOptions(Part, frozen=True, kw_only=True):
     """What DHCP tells guests."""
 
     dns_servers: Annotated[
-        tuple[str, ...], MANY_DNS_SERVERS, Field("DNS servers, at most nine.")
+        tuple[str, ...],
+        MANY_DNS_SERVERS,
+        Field("DNS servers, at most nine. Guests hear of IPv4 ones: there is no DHCP for IPv6."),
     ] = ()
 
 
@@ -92,10 +95,7 @@ class VirtualNetwork(Resource, frozen=True, kw_only=True):
     dhcp_options: Annotated[DhcpOptions | None, Field("What DHCP tells guests.")] = None
     unbilled_address_ranges: Annotated[
         str | None,
-        Field(
-            "Prefixes whose traffic is not billed, separated by commas. Kept as information.",
-            Rules(since=V2),
-        ),
+        kept("Prefixes whose traffic is not billed, separated by commas.", since=V2),
     ] = None
     encryption_credential: Annotated[
         None, NotOffered("encrypted virtual networks"), Field("Not offered.")
@@ -228,7 +228,8 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         tuple[Route, ...],
         MANY_ROUTES,
         Field(
-            "Routes that DHCP gives to guests beside the default route (RFC 3442).",
+            "Routes that DHCP gives to guests of an IPv4 subnet beside the default route (RFC"
+            " 3442).",
             Rules(extension="subnetHostRoutes"),
         ),
     ] = ()
@@ -253,6 +254,10 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         NotOffered("encrypted subnets", or_false=True),
         Field("Not offered; false is taken."),
     ] = None
+    joined: Annotated[
+        str,
+        internal("Key of the IPv4 subnet whose segment it has joined without saying so."),
+    ] = ""
     virtual_subnet_id: Annotated[
         int,
         Integer(as_text=True),
@@ -264,12 +269,15 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
 
     def segment_key(self, key: str) -> str:
         """Key of the subnet that its segment is called after; `key` is its own. A dual-stack pair
-        is the IPv4 subnet's segment."""
-        if self.dual_stack_subnet is None or prefix(self.address_prefix).version == 4:
+        is the IPv4 subnet's segment, and so are two that interfaces have joined (`segments`)."""
+        partner = self.dual_stack_subnet or self.joined
+        if not partner or prefix(self.address_prefix).version == 4:
             return key
-        return key_of(self.dual_stack_subnet)
+        return key_of(partner)
 
     def settled(self, draft: Draft) -> VirtualSubnet:
+        if self.joined and (self.dual_stack_subnet or draft.get(self.joined) is None):
+            self = msgspec.structs.replace(self, joined="")
         before = draft.before(VirtualSubnet)
         if before is not None and before.address_prefix != self.address_prefix:
             rule = "Its prefix cannot change."
@@ -282,10 +290,22 @@ class VirtualSubnet(Resource, frozen=True, kw_only=True):
         if partner is not None and key_of(partner).rsplit("/", 2)[0] != draft.parent:
             rule = "is not in the same virtual network"
             raise _no_pair(partner, rule, draft.at("dual_stack_subnet"))
-        check_routes(self.routes, self.address_prefix, draft.at("routes"))
+        self._check_routes(draft)
         vsid = self.virtual_subnet_id or _new_vsid(draft)
         draft.allocate("vsid", vsid)
         return msgspec.structs.replace(self, virtual_subnet_id=vsid)
+
+    def _check_routes(self, draft: Draft) -> None:
+        if self.routes and prefix(self.address_prefix).version == 6:
+            raise Invalid(
+                f"DHCP gives routes to guests, and there is none in {self.address_prefix}: leave"
+                " them out.",
+                code="OperationNotSupported",
+                target=draft.at("routes"),
+            )
+        path = draft.at("routes")
+        listed = ((f"{path}[{index}].", route) for index, route in enumerate(self.routes))
+        check_routes(listed, self.address_prefix)
 
     def _check_prefix(self, draft: Draft) -> None:
         own, target = prefix(self.address_prefix), draft.at("address_prefix")
@@ -344,6 +364,7 @@ _SUBNETS = Kind(
             "ipConfigurations",
             ("networkInterfaces/ipConfigurations",),
             "Addresses of network interfaces in it.",
+            by="subnet",
         ),
         BackReference("learnedIpAddresses", (), "Learned addresses in it.", V5),
     ),

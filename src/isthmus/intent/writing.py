@@ -42,15 +42,25 @@ def remove_all(
     overlay: Overlay, rows: Collection[Stored], kept: Mapping[str, Stored], code: str = ""
 ) -> None:
     """Take rows away, of which no parent outlives its children. Raises Conflict when something
-    outside `rows` and `kept` requires one: with `code`, else that of the kind in use."""
+    outside `rows` and `kept` requires one, or one is applied to something: with `code`, else that
+    of the kind in use."""
     inside = {row.key for row in rows} | kept.keys()
     for row in rows:
+        kind = KINDS[row.kind]
         users = requirers(overlay, (row.key,), inside)
         if users:
             raise Conflict(
                 f"{row.ref} cannot be deleted: it is used by {named(overlay, users)}. Delete or"
                 " change these first.",
-                code=code or KINDS[row.kind].in_use_code,
+                code=code or kind.in_use_code,
+                target=row.ref,
+            )
+        bound = [key for ref in kind.applied_to(row) if (key := key_of(ref)) not in inside]
+        if bound:
+            raise Conflict(
+                f"{row.ref} cannot be deleted: it is applied to {named(overlay, bound)}. Put it"
+                " without these first.",
+                code=code or kind.in_use_code,
                 target=row.ref,
             )
     for row in rows:
@@ -111,6 +121,7 @@ class TreeWriter:
             version=self._version,
             replacing=replacing,
             tree=self._tree,
+            etag=self._etag,
         )
         value = self._settled(parsed, draft, previous)
         instance_id = self._instance_id(old, parsed)
@@ -144,15 +155,19 @@ class TreeWriter:
         for kind, children in parsed.children.items():
             members = []
             for position, child in enumerate(children):
-                written = self.write(
-                    child,
-                    f"{row.ref}/{kind.collection}/{child.resource_id}",
-                    parent=row.key,
-                    position=position,
-                    replacing=replacing,
-                )
-                members.append(Member(child.path, child.resource_id, written))
-            value.check_children(kind.name, members)
+                ref = f"{row.ref}/{kind.collection}/{child.resource_id}"
+                self.write(child, ref, parent=row.key, position=position, replacing=replacing)
+                members.append((child, key_of(ref)))
+            # read again, for one may have changed what was written before it
+            written = [(child, self._overlay.get(key)) for child, key in members]
+            value.check_children(
+                kind.name,
+                [
+                    Member(child.path, child.resource_id, kind.decoded(now))
+                    for child, now in written
+                    if now is not None
+                ],
+            )
         self._keep(row.key, replacing)
 
     def _keep(self, parent: str, replacing: bool) -> None:
@@ -176,6 +191,10 @@ class TreeWriter:
                     code=spec.rules.required,
                     target=draft.at(spec.attribute),
                 )
+        for spec in kind.inner_defaults:
+            # by identity, so that it is left out at rest like all that has its default
+            if values.get(spec.attribute) == spec.default:
+                values[spec.attribute] = spec.default
         value = build(kind.model, values)
         if previous is not None:
             _check_immutable(draft, previous, value)

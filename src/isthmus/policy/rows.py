@@ -172,10 +172,11 @@ class RuleSet(Row, frozen=True, kw_only=True):
 
 class Rule(Row, frozen=True, kw_only=True):
     """Desired. One rule of a set. `direction` is in or out as the port sees it, `action` allow or
-    deny; lower `priority` first. `protocol` is an IP protocol number, -1 for any; `family` 4, 6, or
-    0 for both. An end is a prefix, VIRTUALNETWORK, INTERNET, AZURELOADBALANCER, or empty for any
-    address; or, where there are groups, any address of a member of one of them. Ports are
-    ``first-last``, empty for all; ICMP type and code are -1 for any.
+    deny; lower `priority` first. `protocol` is an IP protocol number, -1 for any, or, where there
+    are ports, for TCP and UDP; `family` 4, 6, or 0 for both. An end is a prefix, VIRTUALNETWORK,
+    INTERNET, AZURELOADBALANCER, or empty for any address; or, where there are groups, any address
+    of a member of one of them. Ports are ``first-last``, empty for all; ICMP type and code are -1
+    for any.
     """
 
     TABLE = "Rule"

@@ -28,6 +28,8 @@ from isthmus.policy.rows import Rule, RuleSet
 VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER = "VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER"
 """Ends of a rule by name: the routing domain's address space, all outside it, its routers."""
 
+TCP, UDP, ANY_PROTOCOL = 6, 17, -1
+
 KEYWORDS = frozenset((VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER))
 
 EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
@@ -84,6 +86,20 @@ def merged(sets: Iterable[RuleSet], rules: Iterable[Rule], direction: str) -> Le
 def rank(rule: Rule) -> tuple[int, bool, bool, str, str]:
     """What rules of a level are sorted by."""
     return rule.priority, rule.action != "deny", not rule.stateless, rule.rule_set, rule.id
+
+
+def protocols(rule: Rule) -> tuple[int, ...]:
+    """The IP protocols that a rule speaks of; -1 alone is any. A rule of any protocol that names
+    ports speaks of TCP and UDP and of nothing else, whether it allows or denies."""
+    if rule.protocol < 0 and (rule.source_ports or rule.destination_ports):
+        return (TCP, UDP)
+    return (rule.protocol,)
+
+
+def speaks_of(rule: Rule, protocol: int) -> bool:
+    """Whether a rule speaks of an IP protocol at all."""
+    spoken = protocols(rule)
+    return spoken == (ANY_PROTOCOL,) or protocol in spoken
 
 
 def span(ports: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from isthmus.policy.rows import Rule
-from isthmus.policy.rules import KEYWORDS, span
+from isthmus.policy.rules import ANY_PROTOCOL, KEYWORDS, protocols, span, speaks_of
 from isthmus.reach.address_classes import AddressClass, AddressClasses, EndKey, Span, swept
 from isthmus.reach.rulings import ICMP, ICMPV6, WITH_PORTS, Packet
 from isthmus.reach.world import World
@@ -68,9 +68,11 @@ def overlap(one: Rule, other: Rule) -> bool:
     """Whether some packet may match both: False is certain, True is not."""
     if 0 not in (one.family, other.family) and one.family != other.family:
         return False
-    if -1 not in (one.protocol, other.protocol) and one.protocol != other.protocol:
+    ours, theirs = set(protocols(one)), set(protocols(other))
+    is_named = ANY_PROTOCOL not in ours | theirs
+    if is_named and not ours & theirs:
         return False
-    if -1 not in (one.protocol, other.protocol) and one.protocol in WITH_PORTS:
+    if is_named and ours & theirs <= WITH_PORTS:
         for a, b in (
             (one.source_ports, other.source_ports),
             (one.destination_ports, other.destination_ports),
@@ -135,7 +137,7 @@ class _Cutting:
                     continue
                 speaking = 0
                 for number, rule in enumerate(self._rules):
-                    if rule.family in (0, family) and rule.protocol in (-1, protocol):
+                    if rule.family in (0, family) and speaks_of(rule, protocol):
                         speaking |= 1 << number
                 name = _NAMES.get(protocol, f"protocol {protocol}")
                 if protocol == other:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from isthmus.addresses import Address
 from isthmus.policy.closed import list_word
 from isthmus.policy.rows import Port, Rule
-from isthmus.policy.rules import AppliedSet, Level, merged, networks, span
+from isthmus.policy.rules import AppliedSet, Level, merged, networks, span, speaks_of
 from isthmus.reach.world import World
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
@@ -141,7 +141,7 @@ def rulings(world: World, port: Port, address: str, direction: str, packet: Pack
 
 def matches(world: World, domain: str, rule: Rule, packet: Packet) -> bool:
     """Whether a rule speaks of a packet, in a routing domain."""
-    if rule.family not in (0, packet.family) or rule.protocol not in (-1, packet.protocol):
+    if rule.family not in (0, packet.family) or not speaks_of(rule, packet.protocol):
         return False
     if packet.protocol in WITH_PORTS:
         for ports, number in (

@@ -138,6 +138,8 @@ def revoked(cloud: Cloud) -> str:
 
 def undone(cloud: Cloud) -> str:
     cloud.rest.put_all(_tagged(cloud, name, []) for name in PLACES)
+    # A list is in use while it is applied to a group.
+    cloud.rest.put(f"/accessControlLists/{DATABASE}", {"properties": {}})
     for ref in (f"/accessControlLists/{DATABASE}", f"/securityTags/{DATABASE}"):
         cloud.rest.delete(ref)
     cloud.rest.delete(f"/securityTags/{WEB}")

@@ -15,11 +15,13 @@ from ipaddress import IPv6Address
 from itertools import product
 from typing import NamedTuple
 
+import msgspec
+
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Item, Read
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
-from isthmus.policy.rules import Network, networks, span
+from isthmus.policy.rules import Network, networks, protocols, span
 from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import (
     ENDS,
@@ -212,8 +214,16 @@ def _number(direction: str, level: str, number: int) -> bytes:
 def matches(
     profile: Profile, rule: Rule, fields: Fields, read: Read
 ) -> Iterator[tuple[bytes, ...]]:
-    """What a rule matches, without the number of its profile: a product of its ends' prefixes or
-    groups, and of the masks of its ports."""
+    """What a rule matches, without the number of its profile."""
+    for number in protocols(rule):
+        yield from _matches(profile, msgspec.structs.replace(rule, protocol=number), fields, read)
+
+
+def _matches(
+    profile: Profile, rule: Rule, fields: Fields, read: Read
+) -> Iterator[tuple[bytes, ...]]:
+    """For one protocol, or any: a product of its ends' prefixes or groups, and of the masks of its
+    ports."""
     for family in (4, 6) if rule.family == 0 else (rule.family,):
         fixed = [oxm.eth_type(ETHERNET[family])]
         if rule.protocol >= 0:
