@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -129,6 +130,35 @@ def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> N
     assert found.tls.certificate == "/etc/isthmus/tls/kvm2.pem"
     key = other / "etc/isthmus/tls/kvm2-key.pem"
     assert key.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_is_never_there_for_others_not_even_for_a_moment(root: Path) -> None:
+    """Whoever looks before each opening, renaming and narrowing of a file finds none."""
+    _init(root)
+    bundle, other = root / "bundle", root / "other"
+    tls = ("--folder", str(root / "etc/isthmus/tls"))
+    assert run(["certs", "host", "kvm2", *tls, "--into", str(bundle)])[0] == 0
+    folder = other / "etc/isthmus/tls"
+    seen: list[str] = []
+    looking = [False]
+
+    def look(event: str, _arguments: tuple[object, ...]) -> None:
+        if not looking[0] or event not in ("open", "os.chmod", "os.rename"):
+            return
+        looking[0] = False  # what we open ourselves is no event
+        for one in folder.glob("*"):
+            if b"PRIVATE KEY" in one.read_bytes() and one.stat().st_mode & 0o077:
+                seen.append(one.name)
+        looking[0] = True
+
+    sys.addaudithook(look)
+    looking[0] = True
+    where = ("--root", str(other), "--provider-address", "192.0.2.2", "--host", "kvm2")
+    code, _, said = run(["join", "ssl:192.0.2.1:6642", "--certificates", str(bundle), *where])
+    looking[0] = False
+    assert code == 0, said
+    assert (folder / "kvm2-key.pem").stat().st_mode & 0o077 == 0
+    assert seen == []
 
 
 def test_what_is_no_backup_is_refused_and_what_is_there_stays(root: Path) -> None:

@@ -74,7 +74,33 @@ def test_nobody_else_can_read_the_data_or_reach_the_server(directory: Path) -> N
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("damage", ["garbage", "middle", "empty", "standalone", "other store"])
+def test_every_file_is_for_its_owner_alone_also_after_compaction_and_restore(
+    directory: Path,
+) -> None:
+    def open_files() -> list[Path]:
+        found = [*(directory / "data").rglob("*"), *(directory / "run").rglob("*")]
+        return [path for path in found if path.stat().st_mode & 0o077]
+
+    async def go() -> None:
+        copy = directory / "copy"
+        async with north_server(directory) as server, opened(server.remote) as north:
+            await furnish(north)
+            assert open_files() == []
+            control = str(files_in(directory).control)
+            await output_of("ovs-appctl", "-t", control, "ovsdb-server/compact", schema.NORTH)
+            assert open_files() == []
+            await backup(server.remote, schema.NORTH, copy)
+        await restore(files_in(directory), schema.north_schema(), copy)
+        assert open_files() == []
+        assert copy.stat().st_mode & 0o077 == 0
+
+    asyncio.run(go())
+
+
+DAMAGES = ("garbage", "middle", "empty", "standalone", "other store", "zeros", "last record")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_corrupt_file_is_refused_with_what_to_do_and_left_alone(
     directory: Path, damage: str
 ) -> None:
@@ -105,6 +131,11 @@ def _damage(files: ServerFiles, damage: str) -> None:
             files.database.write_bytes(content)
         case "empty":
             files.database.write_bytes(b"")
+        case "zeros":
+            files.database.write_bytes(bytes(content) + bytes(4096))
+        case "last record":
+            content[-20:-10] = bytes(10)
+            files.database.write_bytes(content)
         case _:
             made = schema.north_schema() if damage == "standalone" else schema.south_schema()
             schema_file = files.directory / "schema.json"
@@ -125,9 +156,11 @@ def test_a_file_that_ends_in_a_half_written_record_is_good(directory: Path) -> N
         async with north_server(directory) as server, opened(server.remote) as north:
             await furnish(north)
         database = files_in(directory).database
-        database.write_bytes(database.read_bytes() + b"OVSDB CLUSTER 500 0123456789")
-        async with north_server(directory) as server, opened(server.remote) as north:
-            assert north.view.get("/virtualnetworks/v") is not None
+        digest = b"0123456789" * 4
+        for rest in (b"O", b"OVSDB CLUSTER 500 01234", b"OVSDB CLUSTER 500 %b\n{" % digest):
+            database.write_bytes(database.read_bytes() + rest)
+            async with north_server(directory) as server, opened(server.remote) as north:
+                assert north.view.get("/virtualnetworks/v") is not None
 
     asyncio.run(go())
 

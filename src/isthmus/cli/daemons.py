@@ -218,10 +218,12 @@ def _datapath_type() -> str:
 
 @contextlib.contextmanager
 def _alone(run_directory: Path, name: str) -> Iterator[None]:
-    """Hold the lock and the pid file of a daemon. Raises Conflict when it runs already."""
+    """Hold the lock and the pid file of a daemon. Raises Conflict when it runs already. What a
+    daemon writes from here on is for its owner alone."""
+    os.umask(0o077)
     run_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     pid_file = run_directory / f"{name}.pid"
-    with pid_file.open("a+") as held:
+    with pid_file.open("a+") as held:  # whoever could open it could hold the lock
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -8,7 +8,7 @@ directory, for packagers and tests; ``--dry-run`` only says.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import socket
 import subprocess
 import sys
@@ -54,8 +54,8 @@ class _Maker:
         self.say(f"write {target}")
         if not self.dry_run:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch(mode)
-            target.write_text(content)
+            with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w") as out:
+                out.write(content)
 
 
 @install.command()
@@ -140,6 +140,7 @@ def _certificates(make: _Maker, host: str, address: str) -> None:
 
 def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
     from isthmus.api.certificate_checks import check
+    from isthmus.api.files import write_file
 
     files = [source / f"{host}.pem", source / f"{host}-key.pem", source / "ca.pem"]
     for file in files:
@@ -153,10 +154,8 @@ def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
     folder = make.at(ETC / "tls")
     make.say(f"copy the certificates of {host} to {folder}")
     if not make.dry_run:
-        folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            shutil.copyfile(file, folder / file.name)
-            (folder / file.name).chmod(0o600 if file.stem.endswith("-key") else 0o644)
+            write_file(folder / file.name, file.read_bytes(), secret=file.stem.endswith("-key"))
 
 
 def _checked(address: str) -> str:

@@ -7,13 +7,16 @@ import asyncio
 import hashlib
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store.commands import output_of
+from isthmus.store.databases import create_cluster, refuse_newer
+from isthmus.store.files import ServerFiles
 from isthmus.store.schema import Schema
-from isthmus.store.servers import ServerFiles, held, local_address, refuse_newer, running
+from isthmus.store.servers import held, running
 
 _RECORD = re.compile(rb"OVSDB JSON (\d+) ([0-9a-f]{40})\n")
 """The head of a record: how many bytes follow, and their SHA-1."""
@@ -43,20 +46,17 @@ async def restore(
                 f" `isthmus store stop` first, so that nobody writes to what is replaced"
             )
         await _require_backup(files, schema, file)
-        address = raft_address or local_address(files)
-        # Made beside: what is there goes aside only when there is something in its place.
-        new = files.database.with_suffix(".restored")
-        new.unlink(missing_ok=True)
-        try:
-            await output_of("ovsdb-tool", "create-cluster", str(new), str(file), address)
-        except Unavailable as error:
-            new.unlink(missing_ok=True)
-            raise _no_backup(file, error.message) from error
+        address = raft_address or files.local_address
         aside = None
         if files.database.exists():
             aside = files.database.with_suffix(f".db.before-restore-{int(time.time())}")
-            files.database.rename(aside)
-        new.rename(files.database)
+            aside.hardlink_to(files.database)
+        try:
+            await create_cluster(files, file, address)
+        except Unavailable as error:
+            if aside is not None:
+                aside.unlink()
+            raise _no_backup(file, error.message) from error
         return aside
 
 
@@ -106,11 +106,14 @@ def _no_backup(file: Path, why: str) -> Invalid:
 
 def write_whole(file: Path, content: bytes) -> None:
     """The file as it was, or all of the new one, for its owner alone."""
-    new = file.with_name(f"{file.name}.new")
-    new.touch(0o600)
-    new.chmod(0o600)
-    with new.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(file)
+    # Under a name of chance and with its mode from the beginning (mkstemp(3)): in a folder that
+    # others write to, nobody can have laid something there.
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
+        try:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+            Path(out.name).replace(file)
+        except OSError:
+            Path(out.name).unlink()
+            raise

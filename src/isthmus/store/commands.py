@@ -8,6 +8,8 @@ import asyncio
 from isthmus.errors import NotFound, Unavailable
 
 TIMEOUT_S = 90.0
+OWNER_ONLY = 0o077
+"""The umask: what these commands and servers make, now or when they compact, is born closed."""
 
 
 async def output_of(*command: str, because: str = "", timeout_s: float = TIMEOUT_S) -> bytes:
@@ -38,6 +40,7 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes, 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            umask=OWNER_ONLY,
         )
     except FileNotFoundError as error:
         raise NotFound(
