@@ -51,7 +51,10 @@ def test_init_makes_what_is_missing_and_changes_nothing_the_second_time(root: Pa
     files = _files(root)
     assert "etc/isthmus/isthmus.toml" in files
     assert "etc/isthmus/tls/h1-key.pem" in files
+    assert "etc/isthmus/tls/north/controller-key.pem" in files
     found = load(root / "etc/isthmus/isthmus.toml")
+    assert found.controller.north_tls.ca == "/etc/isthmus/tls/north/ca.pem"
+    assert files["etc/isthmus/tls/north/ca.pem"] != files["etc/isthmus/tls/ca.pem"]
     assert (found.controller.name, found.agent.host) == ("h1", "h1")
     assert found.agent.provider_address == "192.0.2.1"
     code, out, _ = _init(root)

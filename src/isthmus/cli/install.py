@@ -31,6 +31,9 @@ Host = Annotated[str, typer.Option(help="Id of this host; its name.")]
 ProviderAddress = Annotated[str, typer.Option(help="Of this host in the underlay, IPv4.")]
 
 ETC, LIB = Path("etc/isthmus"), Path("var/lib/isthmus")
+NORTH = "north"
+"""Beside the authority that hosts have certificates of: that of the north store, which only its
+servers and controllers have certificates of. OVSDB asks who has signed, not who it is."""
 
 
 @dataclass(frozen=True)
@@ -119,23 +122,27 @@ def _need_packages(make: _Maker, daemons: Sequence[str]) -> None:
 
 
 def _certificates(make: _Maker, host: str, address: str) -> None:
-    from isthmus.api.certificates import Kind, issue, make_authority
+    from isthmus.api.certificates import BOTH, Kind, issue, make_authority
 
     folder = make.at(ETC / "tls")
-    if not (folder / "authority.pem").exists():
-        make.say(f"make a certificate authority in {folder}")
-        if not make.dry_run:
-            make_authority(folder)
+    for authority in (folder, folder / NORTH):
+        if not (authority / "authority.pem").exists():
+            make.say(f"make a certificate authority in {authority}")
+            if not make.dry_run:
+                make_authority(authority)
     for name, kinds in (
-        ("controller", (Kind.SERVER, Kind.CLIENT)),
-        (host, (Kind.SERVER, Kind.CLIENT)),
+        ("controller", BOTH),
+        (f"{NORTH}/controller", BOTH),
+        (host, BOTH),
         ("operator", (Kind.CLIENT,)),
     ):
         if (folder / f"{name}.pem").exists():
             continue
         make.say(f"issue the certificate {folder / name}.pem")
         if not make.dry_run:
-            issue(folder, name, kinds, dns=(host, "localhost"), addresses=(address, "127.0.0.1"))
+            place, common_name = (folder / name).parent, Path(name).name
+            names, addresses = (host, "localhost"), (address, "127.0.0.1")
+            issue(place, common_name, kinds, dns=names, addresses=addresses)
 
 
 def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
@@ -192,9 +199,8 @@ def _toml_value(value: object) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _tls_section(of: str, name: str) -> str:
-    folder = Path("/") / ETC / "tls"
-    return f"\n[{of}.tls]\n" + _toml(
+def _tls_section(of: str, name: str, folder: Path = Path("/") / ETC / "tls") -> str:
+    return f"\n[{of}]\n" + _toml(
         (
             ("certificate", folder / f"{name}.pem"),
             ("key", folder / f"{name}-key.pem"),
@@ -220,7 +226,8 @@ def _first_machine(host: str, address: str, listen: str, mtu: int) -> str:
                 ("underlay_mtu_bytes", mtu),
             )
         )
-        + _tls_section("controller", "controller")
+        + _tls_section("controller.tls", "controller")
+        + _tls_section("controller.north_tls", "controller", Path("/") / ETC / "tls" / NORTH)
         + "\n[agent]\n"
         + _toml((("host", host), ("provider_address", address)))
     )
@@ -231,7 +238,7 @@ def _further_host(host: str, south: str, address: str) -> str:
         _HEADING.format("join")
         + "\n[agent]\n"
         + _toml((("host", host), ("provider_address", address), ("south", (south,))))
-        + _tls_section("agent", host)
+        + _tls_section("agent.tls", host)
     )
 
 

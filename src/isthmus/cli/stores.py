@@ -56,11 +56,7 @@ def restore(
     from isthmus.store import backups, schema
 
     files = _files(NORTH, data_dir, run_dir)
-    aside = asyncio.run(
-        backups.restore(
-            files, schema.north_schema(), file, raft_address=load().controller.raft_address
-        )
-    )
+    aside = asyncio.run(backups.restore(files, schema.north_schema(), file))
     typer.echo(f"restored {file}; start the controller again")
     if aside is not None:
         typer.echo(f"what was there is in {aside}")

@@ -31,6 +31,7 @@ from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, 
 from isthmus.store import schema, servers
 from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Change, Connection
+from isthmus.store.exposure import ServerTls
 from isthmus.store.north import North, Trust
 from isthmus.store.south import PolicyWriter
 
@@ -55,7 +56,8 @@ class Settings(NamedTuple):
     north: tuple[str, ...] = ()
     south: tuple[str, ...] = ()
     store_listen: tuple[str, ...] = ()
-    raft_address: str = ""
+    north_tls: ServerTls | None = None
+    """Of the north store, whose authority is none that hosts have certificates of."""
     underlay_mtu_bytes: int = 1500
     transports: tuple[str, ...] = ("vxlan", "nvgre")
     version: str = "0"
@@ -65,10 +67,9 @@ async def run(settings: Settings) -> None:
     """Serve until cancelled. Raises IsthmusError for what must not or cannot be served."""
     for directory in (settings.run_directory, settings.data_directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    tls = _store_tls(settings)
     north = settings.north or (await _own_server(settings, "north"),)
     south = settings.south or (await _own_server(settings, "south"),)
-    await Controller(settings, north, south, tls).run()
+    await Controller(settings, north, south).run()
 
 
 async def _own_server(settings: Settings, name: str) -> str:
@@ -79,32 +80,21 @@ async def _own_server(settings: Settings, name: str) -> str:
         directory=settings.data_directory,
         run_directory=settings.run_directory,
         listen=settings.store_listen if name == "south" else (),
-        raft_address=_raft_address(settings.raft_address, name),
-        tls=_server_tls(settings),
+        tls=settings.north_tls if name == "north" else _south_tls(settings),
     )
     return server.remote
 
 
-def _raft_address(address: str, name: str) -> str:
-    """The north store is where the setting says, the south store one port higher."""
-    if not address or name == "north":
-        return address
-    host, _, port = address.rpartition(":")
-    return f"{host}:{int(port) + 1}"
-
-
-def _server_tls(settings: Settings) -> servers.ServerTls | None:
-    """How our own servers prove themselves to hosts."""
+def _south_tls(settings: Settings) -> ServerTls | None:
+    """How we and our own server prove ourselves to hosts and to other servers of the south."""
     if settings.certificate is None or settings.key is None or settings.ca is None:
         return None
-    return servers.ServerTls(settings.certificate, settings.key, settings.ca)
+    return ServerTls(settings.certificate, settings.key, settings.ca)
 
 
-def _store_tls(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
+def _context(tls: ServerTls | None) -> Callable[[], ssl.SSLContext] | None:
     """How we prove ourselves to servers that are reached by ``ssl:``. Raises Invalid."""
-    if settings.certificate is None or settings.key is None or settings.ca is None:
-        return None
-    return ClientTls(settings.certificate, settings.key, settings.ca).context
+    return None if tls is None else ClientTls(tls.certificate, tls.key, tls.ca).context
 
 
 def _trust(settings: Settings) -> Trust:
@@ -126,14 +116,15 @@ class Controller:
         settings: Settings,
         north: Sequence[str],
         south: Sequence[str],
-        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.settings = settings
+        south_tls = _south_tls(settings)
+        north_tls = settings.north_tls or south_tls
         self.picture = Picture(time.time, Hearing(time.monotonic))
         self.north = North(
             north,
             replica=settings.name,
-            tls=tls,
+            tls=_context(north_tls),
             on_changes=self._north_changed,
             trust=lambda: _trust(settings),
         )
@@ -142,8 +133,9 @@ class Controller:
             schema.SOUTH,
             TABLES,
             name="south",
-            leader_only=True,
-            tls=tls,
+            # A server of our own may follow: it refuses what the leader would, and the fence too.
+            leader_only=bool(settings.south),
+            tls=_context(south_tls),
             on_changes=self._south_changed,
             on_connected=self._south_connected,
         )

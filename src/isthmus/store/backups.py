@@ -13,7 +13,7 @@ from pathlib import Path
 
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store.commands import output_of
-from isthmus.store.databases import create_cluster, refuse_newer
+from isthmus.store.databases import create_cluster, members_of, refuse_newer
 from isthmus.store.files import ServerFiles
 from isthmus.store.schema import Schema
 from isthmus.store.servers import held, running
@@ -29,12 +29,12 @@ async def backup(remote: str, database: str, file: Path) -> int:
     return len(text)
 
 
-async def restore(
-    files: ServerFiles, schema: Schema, file: Path, *, raft_address: str = ""
-) -> Path | None:
-    """Make a new cluster of one out of a backup; the path that the old data base was moved to.
+async def restore(files: ServerFiles, schema: Schema, file: Path) -> Path | None:
+    """Make a new cluster of one out of a backup, where the old one was; the path that the old data
+    base was moved to.
 
-    The server must not run. Raises Invalid for a file that is no backup of that store.
+    The server must not run. Raises Invalid for a file that is no backup of that store, Conflict
+    where other servers have the old data.
     """
     if not file.exists():
         raise NotFound(f"there is no file {file}", target=str(file))
@@ -46,7 +46,7 @@ async def restore(
                 f" `isthmus store stop` first, so that nobody writes to what is replaced"
             )
         await _require_backup(files, schema, file)
-        address = raft_address or files.local_address
+        address = await _old_address(files)
         aside = None
         if files.database.exists():
             aside = files.database.with_suffix(f".db.before-restore-{int(time.time())}")
@@ -58,6 +58,19 @@ async def restore(
                 aside.unlink()
             raise _no_backup(file, error.message) from error
         return aside
+
+
+async def _old_address(files: ServerFiles) -> str:
+    """Where the server was, as far as that can be read."""
+    if not files.database.exists():
+        return files.local_address
+    members = await asyncio.to_thread(members_of, files.database)
+    if len(members) > 1:
+        raise Conflict(
+            f"other servers have the {files.name} store as well ({', '.join(members)}) and would go"
+            " on with what is to be replaced: `isthmus store leave` there first"
+        )
+    return members[0] if members else files.local_address
 
 
 async def _require_backup(files: ServerFiles, schema: Schema, file: Path) -> None:

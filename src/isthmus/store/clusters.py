@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from isthmus.errors import Broken, Conflict
 from isthmus.store.commands import output_of
-from isthmus.store.servers import Server, ServerFiles, ServerTls, held, start
+from isthmus.store.exposure import ServerTls, refuse_exposed
+from isthmus.store.files import ServerFiles
+from isthmus.store.servers import Server, held, start
 
 
 class Member(NamedTuple):
@@ -46,6 +48,7 @@ async def join_server(
 
     Raises Conflict where there is a data base already.
     """
+    refuse_exposed(listen, [raft_address, *members], tls)
     async with held(files):
         if files.database.exists():
             raise Conflict(

@@ -11,7 +11,10 @@ import asyncio
 import hashlib
 import re
 import tempfile
+import time
 from pathlib import Path
+
+import msgspec
 
 from isthmus.errors import Invalid, Unavailable
 from isthmus.store.commands import output_of, succeeds
@@ -42,6 +45,44 @@ async def create_cluster(files: ServerFiles, source: Path, raft_address: str) ->
         new = Path(folder) / "new.db"
         await output_of("ovsdb-tool", "create-cluster", str(new), str(source), raft_address)
         new.replace(files.database)
+
+
+async def address_of(files: ServerFiles) -> str:
+    """Where other servers of its cluster reach the server of a data base. Raises Unavailable."""
+    command = ("ovsdb-tool", "db-local-address", str(files.database))
+    return (await output_of(*command)).decode().strip()
+
+
+def members_of(database: Path) -> tuple[str, ...]:
+    """The RAFT addresses of the cluster, ours among them, as the file has them last: in its first
+    record, and wherever that changed. O(size)."""
+    content = database.read_bytes()
+    at = 0
+    found: dict[str, str] = {}
+    while header := _HEADER.match(content, at):
+        at = header.end() + int(header[1])
+        record = msgspec.json.decode(content[header.end() : at], type=_Record)
+        found = record.servers or record.prev_servers or found
+    return tuple(sorted(found.values()))
+
+
+class _Record(msgspec.Struct, frozen=True):
+    prev_servers: dict[str, str] = {}
+    servers: dict[str, str] = {}
+
+
+async def move(files: ServerFiles, raft_address: str) -> Path:
+    """Make of a data base, whose server does not run, a new cluster of one at another address; the
+    path where the old one is kept. OVSDB has no other way: the address of a server is a part of its
+    identity (ovsdb(7), Clustered Database Service Model)."""
+    aside = files.database.with_suffix(f".db.before-move-{int(time.time())}")
+    with tempfile.TemporaryDirectory(dir=files.directory) as folder:
+        alone = Path(folder) / "standalone.db"
+        await output_of("ovsdb-tool", "cluster-to-standalone", str(alone), str(files.database))
+        aside.unlink(missing_ok=True)
+        aside.hardlink_to(files.database)
+        await create_cluster(files, alone, raft_address)
+    return aside
 
 
 async def check(files: ServerFiles, schema: Schema) -> None:

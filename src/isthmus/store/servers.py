@@ -18,24 +18,19 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from isthmus.errors import Unavailable
+import msgspec
+
+from isthmus.errors import Conflict, Unavailable
 from isthmus.store.commands import output_of, succeeds
-from isthmus.store.databases import check, convert, create
-from isthmus.store.files import ServerFiles
+from isthmus.store.databases import address_of, check, convert, create
+from isthmus.store.exposure import ServerTls, refuse_exposed
+from isthmus.store.files import ServerFiles, State, placement, remember
 from isthmus.store.schema import Schema
 
 __all__ = ["Server", "ServerFiles", "ServerTls", "ensure_server", "running", "stop_server"]
 
 START_S = 10.0
 STOP_S = 10.0
-
-
-class ServerTls(NamedTuple):
-    """The PEM files by which a server proves itself, and whose clients it takes."""
-
-    certificate: Path
-    key: Path
-    ca: Path
 
 
 class Server(NamedTuple):
@@ -60,18 +55,31 @@ async def ensure_server(
     """Have the server of a store run: the one that does, or a new one on the old or a new data
     base. An older schema is converted.
 
-    `listen` are further addresses for clients, ``ptcp:6641:127.0.0.1``, ``pssl:6641``;
-    `raft_address` is where other servers of a cluster reach this one, fixed when the data base is
-    made; empty for a cluster that shall not leave this machine. Raises Invalid for a data base that
-    is corrupt, of another kind or newer than we; Unavailable when the server does not start.
+    `listen` are addresses for clients, ``ptcp:6641:127.0.0.1``, ``pssl:6641``, beside those that
+    the machine remembers; `raft_address` is where other servers of a cluster reach this one, fixed
+    when the data base is made; empty for a cluster that shall not leave this machine.
+
+    Raises Invalid for a data base that is corrupt, of another kind or newer than we, and for an
+    address that is open to anybody; Conflict where a server has left its cluster; Unavailable when
+    the server does not start.
     """
     files = ServerFiles(name, directory, run_directory)
     async with held(files):
+        found = placement(files)
+        if found.state is State.LEFT:
+            raise Conflict(
+                f"the server of the {name} store here has left its cluster: `isthmus store join` it"
+                f" again, or name other servers in `{name}` of the configuration. To begin with an"
+                f" empty store, remove {files.placement}",
+                target=str(files.placement),
+            )
+        remember(files, msgspec.structs.replace(found, state=State.SERVES))
         pid = await running(files)
         if pid is not None:
             server = Server(files.remote, pid, False)
         else:
             if not files.database.exists():
+                refuse_exposed([*listen, *found.listen], [raft_address or "unix:"], tls)
                 await create(files, schema, raft_address)
             await check(files, schema)
             server = Server(files.remote, await start(files, listen, tls), True)
@@ -80,24 +88,31 @@ async def ensure_server(
 
 
 async def running(files: ServerFiles) -> int | None:
-    """The process that serves, if there is one and it answers."""
+    """The process that serves, if there is one and it answers. Raises Unavailable if it does not
+    answer."""
+    pid = process_of(files)
+    if pid is None or await succeeds("ovs-appctl", "-t", str(files.control), "version"):
+        return pid
+    raise Unavailable(
+        f"the ovsdb-server {pid} of {files.database} runs and does not answer: look at"
+        f" {files.log}; `kill {pid}` lets it be started anew"
+    )
+
+
+def process_of(files: ServerFiles) -> int | None:
+    """The process of the server, if there is one, whether it answers or not."""
     with contextlib.suppress(OSError, ValueError):
         pid = int(files.pid.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         ours = any(word.endswith(b"ovsdb-server") for word in command[:2])
         if ours and str(files.database).encode() in command:
-            if await succeeds("ovs-appctl", "-t", str(files.control), "version"):
-                return pid
-            raise Unavailable(
-                f"the ovsdb-server {pid} of {files.database} runs and does not answer: look at"
-                f" {files.log}; `kill {pid}` lets it be started anew"
-            )
+            return pid
     return None
 
 
 async def stop_server(files: ServerFiles) -> bool:
-    """End the server; False when none ran."""
-    pid = await running(files)
+    """End the server, one that hangs as well; False when none ran."""
+    pid = process_of(files)
     if pid is None:
         return False
     # Not by ovs-appctl's exit, which takes two seconds to look for another leader.
@@ -136,7 +151,11 @@ async def held(files: ServerFiles) -> AsyncIterator[None]:
 
 
 async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None) -> int:
-    arguments = [f"--remote=punix:{files.socket}", *(f"--remote={one}" for one in listen)]
+    """Start the server of a data base; its process. Raises Invalid for an address that is open to
+    anybody, Unavailable."""
+    remotes = tuple(dict.fromkeys((*listen, *placement(files).listen)))
+    refuse_exposed(remotes, [await address_of(files)], tls)
+    arguments = [f"--remote=punix:{files.socket}", *(f"--remote={one}" for one in remotes)]
     if tls is not None:
         arguments += [
             f"--certificate={tls.certificate}",
