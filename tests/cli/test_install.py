@@ -103,6 +103,8 @@ def test_units_are_written_where_systemd_runs(root: Path) -> None:
     unit = (root / "etc/systemd/system/isthmus-controller.service").read_text()
     assert "ExecStart=" in unit
     assert "KillMode=process" in unit
+    assert "StartLimitIntervalSec=0" in unit
+    assert "StateDirectoryMode=0700" in unit
     assert (root / "etc/systemd/system/isthmus-agent.service").exists()
 
 

@@ -15,7 +15,8 @@ from isthmus.cli.connecting import AsJson
 from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
-    from isthmus.store.servers import ServerFiles, ServerTls
+    from isthmus.store.exposure import ServerTls
+    from isthmus.store.files import ServerFiles
 
 stores = typer.Typer()
 store = typer.Typer(help="The servers that hold the data.", no_args_is_help=True)
@@ -88,14 +89,13 @@ def store_status(
 def _status(
     name: str, database: str, data_dir: Path | None, run_dir: Path | None
 ) -> dict[str, object]:
-    from isthmus.store.clusters import cluster_status
+    from isthmus.store.clusters import cluster_status, problem_of
 
     row: dict[str, object] = {**dict.fromkeys(_COLUMNS, ""), "store": name}
     try:
         found = asyncio.run(cluster_status(_files(name, data_dir, run_dir), database))
     except IsthmusError as error:
         return {**row, "problem": f"no server here answers: {error.message}"}
-    leaderless = found.leader in ("", "unknown")
     return {
         **row,
         "status": found.status,
@@ -104,7 +104,7 @@ def _status(
         "term": found.term,
         "members": ", ".join(member.address for member in found.members),
         "address": found.address,
-        "problem": "no leader: most servers of the cluster are away" if leaderless else "",
+        "problem": problem_of(found),
     }
 
 
@@ -133,7 +133,7 @@ def store_join(
             raft_address=address,
             members=members,
             listen=listen or (),
-            tls=_tls(found),
+            tls=_tls(found, name),
         )
     )
     typer.echo(f"{name}: a server joins (process {server.pid}, {server.remote})")
@@ -165,13 +165,28 @@ def store_schema(name: WhichStore) -> None:
     typer.echo(schema.encoded(found()).decode(), nl=False)
 
 
+@store.command("start")
+def store_start(data_dir: DataDirectory = None, run_dir: RunDirectory = None) -> None:
+    """Start this machine's servers, as they were. The controller starts them again when they die;
+    here what was stopped is started, and what no controller keeps."""
+    from isthmus.store.servers import start_again
+
+    found = load().controller
+    for name, _ in _names():
+        files = _files(name, data_dir, run_dir)
+        server = asyncio.run(start_again(files, _listen(found, name), _tls(found, name)))
+        word = "started" if server.started else "runs"
+        typer.echo(f"{name} {word} (process {server.pid}, {server.remote})")
+
+
 @store.command("stop")
 def store_stop(data_dir: DataDirectory = None, run_dir: RunDirectory = None) -> None:
-    """Stop this machine's servers. Traffic goes on; nothing can be changed until they run again."""
-    from isthmus.store.servers import stop_server
+    """Stop this machine's servers until `isthmus store start`, or a controller is started. Traffic
+    goes on; unless others serve, nothing can be changed meanwhile."""
+    from isthmus.store.servers import stop_for_good
 
     for name, _ in _names():
-        stopped = asyncio.run(stop_server(_files(name, data_dir, run_dir)))
+        stopped = asyncio.run(stop_for_good(_files(name, data_dir, run_dir)))
         typer.echo(f"{name} {'stopped' if stopped else 'did not run'}")
 
 
@@ -183,7 +198,7 @@ def _names() -> Iterator[tuple[str, str]]:
 
 
 def _files(name: str, data_dir: Path | None, run_dir: Path | None) -> ServerFiles:
-    from isthmus.store.servers import ServerFiles
+    from isthmus.store.files import ServerFiles
 
     found = load().controller
     return ServerFiles(
@@ -193,9 +208,15 @@ def _files(name: str, data_dir: Path | None, run_dir: Path | None) -> ServerFile
     )
 
 
-def _tls(found: Controller) -> ServerTls | None:
-    from isthmus.store.servers import ServerTls
+def _tls(found: Controller, name: str) -> ServerTls | None:
+    from isthmus.store.exposure import ServerTls
 
-    if not found.tls.certificate:
+    tls = found.north_tls if name == NORTH else found.tls
+    if not tls.certificate:
         return None
-    return ServerTls(Path(found.tls.certificate), Path(found.tls.key), Path(found.tls.ca))
+    return ServerTls(Path(tls.certificate), Path(tls.key), Path(tls.ca))
+
+
+def _listen(found: Controller, name: str) -> tuple[str, ...]:
+    """As configured: what is remembered comes to it."""
+    return found.store_listen if name == SOUTH else ()

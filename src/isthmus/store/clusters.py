@@ -13,6 +13,13 @@ from isthmus.store.exposure import ServerTls, refuse_exposed
 from isthmus.store.files import ServerFiles
 from isthmus.store.servers import Server, held, start
 
+FAILED = "failed"
+"""The status of a server that could not write its log. It never leaves it by itself."""
+STATUS_S = 5.0
+"""A server that works answers at once, or after a large transaction."""
+SILENT_AFTER_MS = 10_000
+"""Heartbeats of RAFT come every third of a second, when nobody is paused by a large transaction."""
+
 
 class Member(NamedTuple):
     """A server of a cluster, as another sees it."""
@@ -20,6 +27,8 @@ class Member(NamedTuple):
     server_id: str
     address: str
     is_self: bool
+    silent_ms: int | None = None
+    """Since its last word; None where the server that was asked need not hear it."""
 
 
 class ClusterStatus(NamedTuple):
@@ -64,7 +73,8 @@ async def join_server(
 
 async def cluster_status(files: ServerFiles, database: str) -> ClusterStatus:
     """What a server on this machine says of its cluster. Raises Unavailable."""
-    text = await output_of("ovs-appctl", "-t", str(files.control), "cluster/status", database)
+    command = ("ovs-appctl", "-t", str(files.control), "cluster/status", database)
+    text = await output_of(*command, timeout_s=STATUS_S)
     return parse_cluster_status(text.decode())
 
 
@@ -73,8 +83,42 @@ async def leave_cluster(files: ServerFiles, database: str) -> None:
     await output_of("ovs-appctl", "-t", str(files.control), "cluster/leave", database)
 
 
+def problem_of(found: ClusterStatus) -> str:
+    """What is wrong with a server or its cluster, in a sentence; empty when nothing is."""
+    match found.status:
+        case "cluster member":
+            pass
+        case "joining cluster":
+            return (
+                "it is not in the cluster yet: do most of its servers run, and do they reach"
+                f" {found.address}?"
+            )
+        case "failed":
+            return "it has stopped at an error of its disk, and serves nobody until it is restarted"
+        case other:
+            return f"{other}: most servers of the cluster are away"
+    if found.leader in ("", "unknown"):
+        return "no leader: most servers of the cluster are away"
+    away = [
+        f"{member.address} is silent for {member.silent_ms // 1000} s"
+        for member in found.members
+        if found.role == "leader"  # followers hear nothing of one another
+        and member.silent_ms is not None
+        and member.silent_ms > SILENT_AFTER_MS
+    ]
+    return "; ".join(away)
+
+
 _FIELD = re.compile(r"^([A-Z][A-Za-z ]+): (.*)$", re.MULTILINE)
 _MEMBER = re.compile(r"^\s+(\w+) \(\w+ at ([^)]+)\)(.*)$", re.MULTILINE)
+
+
+_SILENCE = re.compile(r"last msg (\d+) ms ago")
+
+
+def _silence(text: str) -> int | None:
+    found = _SILENCE.search(text)
+    return None if found is None else int(found[1])
 
 
 def parse_cluster_status(text: str) -> ClusterStatus:
@@ -89,7 +133,7 @@ def parse_cluster_status(text: str) -> ClusterStatus:
             term=int(fields["Term"]),
             leader=fields["Leader"],
             members=tuple(
-                Member(server, address, "(self)" in rest)
+                Member(server, address, "(self)" in rest, _silence(rest))
                 for server, address, rest in _MEMBER.findall(text)
             ),
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from isthmus.errors import NotFound, Unavailable
 
@@ -49,11 +50,14 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes, 
     try:
         out, complaint = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError as error:
-        process.kill()
-        await process.wait()
         raise Unavailable(
             f"{command[0]} {_verb(command)} did not end in {timeout_s:g} s"
         ) from error
+    finally:
+        if process.returncode is None:  # it took too long, or nobody waits any more
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
     assert process.returncode is not None, "it has ended"
     return process.returncode, out, complaint
 

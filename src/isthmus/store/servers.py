@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from isthmus.errors import Conflict, Unavailable
+from isthmus.errors import Conflict, NotFound, Unavailable
 from isthmus.store.commands import output_of, succeeds
 from isthmus.store.databases import address_of, check, convert, create
 from isthmus.store.exposure import ServerTls, refuse_exposed
@@ -65,21 +65,14 @@ async def ensure_server(
     """
     files = ServerFiles(name, directory, run_directory)
     async with held(files):
-        found = placement(files)
-        if found.state is State.LEFT:
-            raise Conflict(
-                f"the server of the {name} store here has left its cluster: `isthmus store join` it"
-                f" again, or name other servers in `{name}` of the configuration. To begin with an"
-                f" empty store, remove {files.placement}",
-                target=str(files.placement),
-            )
-        remember(files, msgspec.structs.replace(found, state=State.SERVES))
+        _refuse_left(files)
+        _want(files, State.SERVES)
         pid = await running(files)
         if pid is not None:
             server = Server(files.remote, pid, False)
         else:
             if not files.database.exists():
-                refuse_exposed([*listen, *found.listen], [raft_address or "unix:"], tls)
+                refuse_exposed(listen, [raft_address or files.local_address], tls)
                 await create(files, schema, raft_address)
             await check(files, schema)
             server = Server(files.remote, await start(files, listen, tls), True)
@@ -124,6 +117,49 @@ async def stop_server(files: ServerFiles) -> bool:
             until += STOP_S
         await asyncio.sleep(0.02)
     return True
+
+
+async def stop_for_good(files: ServerFiles) -> bool:
+    """End the server, and have nobody start it again unasked; False when none ran."""
+    async with held(files):
+        if files.database.exists():
+            _want(files, State.STOPPED)
+        return await stop_server(files)
+
+
+async def start_again(
+    files: ServerFiles, listen: Sequence[str] = (), tls: ServerTls | None = None
+) -> Server:
+    """Have the server of a data base run that is there. Raises NotFound where none is, Conflict
+    where it has left its cluster, Invalid, Unavailable."""
+    async with held(files):
+        _refuse_left(files)
+        if not files.database.exists():
+            raise NotFound(
+                f"there is no {files.database}: the controller makes one at its first start, and"
+                " `isthmus store join` one of a cluster",
+                target=str(files.database),
+            )
+        _want(files, State.SERVES)
+        pid = await running(files)
+        if pid is not None:
+            return Server(files.remote, pid, False)
+        return Server(files.remote, await start(files, listen, tls), True)
+
+
+def _want(files: ServerFiles, state: State) -> None:
+    remember(files, msgspec.structs.replace(placement(files), state=state))
+
+
+def _refuse_left(files: ServerFiles) -> None:
+    if placement(files).state is State.LEFT:
+        name = files.name
+        raise Conflict(
+            f"the server of the {name} store here has left its cluster: `isthmus store join` it"
+            f" again, or name other servers in `{name}` of the configuration. To begin with an"
+            f" empty store, remove {files.placement}",
+            target=str(files.placement),
+        )
 
 
 def _is_alive(pid: int) -> bool:
