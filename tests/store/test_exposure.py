@@ -14,9 +14,10 @@ import pytest
 from isthmus.api.certificates import issue, make_authority
 from isthmus.errors import Invalid, Unavailable
 from isthmus.store import north_rows, schema
-from isthmus.store.clusters import cluster_status, join_server
+from isthmus.store.clusters import cluster_status
 from isthmus.store.connection import Connection
 from isthmus.store.exposure import ServerTls, refuse_exposed
+from isthmus.store.growing import join
 from isthmus.store.servers import ServerFiles, ensure_server, running, stop_server
 from tests.ports import free_ports
 from tests.store.cloud import LONGEST_S, until
@@ -135,7 +136,7 @@ def test_neither_a_host_nor_a_stranger_reads_the_north_store_or_joins_it(
             for name, welcome in ((whose, False), ("north", True)):
                 await _connects(f"ssl:127.0.0.1:{client_port}", authorities, name, welcome)
             joining = f"ssl:127.0.0.1:{second_port}"
-            await join_server(
+            await join(
                 second,
                 schema.NORTH,
                 raft_address=joining,
@@ -147,7 +148,7 @@ def test_neither_a_host_nor_a_stranger_reads_the_north_store_or_joins_it(
             assert (await cluster_status(second, schema.NORTH)).status != "cluster member"
             await stop_server(second)
             second.database.unlink()
-            await join_server(
+            await join(
                 second,
                 schema.NORTH,
                 raft_address=joining,

@@ -18,9 +18,10 @@ import pytest
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store import schema
 from isthmus.store.backups import backup, restore
-from isthmus.store.clusters import cluster_status, join_server, parse_cluster_status
+from isthmus.store.clusters import cluster_status, parse_cluster_status
 from isthmus.store.commands import output_of
 from isthmus.store.connection import Connection
+from isthmus.store.growing import join
 from isthmus.store.servers import ServerFiles, ensure_server, running, stop_server
 from tests.ports import free_ports
 from tests.store.cloud import (
@@ -243,7 +244,7 @@ async def cluster(directory: Path) -> AsyncIterator[list[ServerFiles]]:
     )
     try:
         for files, address in zip(members[1:], addresses[1:], strict=True):
-            await join_server(files, schema.NORTH, raft_address=address, members=[addresses[0]])
+            await join(files, schema.NORTH, raft_address=address, members=[addresses[0]])
         for files in members:
             await _joined(files)
         yield members
@@ -372,7 +373,7 @@ def test_joining_needs_an_empty_place(directory: Path) -> None:
     async def go() -> None:
         async with north_server(directory):
             with pytest.raises(Conflict, match="already"):
-                await join_server(
+                await join(
                     files_in(directory),
                     schema.NORTH,
                     raft_address="tcp:127.0.0.1:1",

@@ -23,7 +23,7 @@ from isthmus.store.servers import process_of, stop_server
 from isthmus.store.supervising import Keeper
 from tests.store.cloud import furnish, interface, north_server, opened, put, until
 
-STATUS = """{id}
+STATUS = """8d78
 Name: Isthmus_North
 Cluster ID: 9b17 (9b17d6f1-3ef6-45c7-8996-c695af0345c2)
 Server ID: 8d78 (8d788f00-86b0-4bad-92bf-6e13423f48f3)
@@ -34,10 +34,24 @@ Term: 3
 Leader: {leader}
 Vote: self
 
+Connections: {connections}
+Disconnections: 0
 Servers:
     8d78 (8d78 at ssl:192.0.2.1:6643) (self) next_index=2 match_index=4
     31f0 (31f0 at ssl:192.0.2.2:6643) next_index=5 match_index=4 last msg {silence} ms ago
 """
+
+
+def test_a_server_that_is_away_is_named_by_followers_too() -> None:
+    for connections, words in (("<-31f0", ""), ("(->31f0)", "ssl:192.0.2.2:6643 is away")):
+        text = STATUS.format(
+            status="cluster member",
+            role="follower",
+            leader="77aa",
+            silence=1,
+            connections=connections,
+        )
+        assert problem_of(parse_cluster_status(text)) == words
 
 
 @pytest.mark.parametrize(
@@ -56,7 +70,9 @@ Servers:
 def test_what_is_wrong_with_a_server_is_told_in_words(
     status: str, role: str, leader: str, silence: int, words: str
 ) -> None:
-    text = STATUS.format(id="8d78", status=status, role=role, leader=leader, silence=silence)
+    text = STATUS.format(
+        status=status, role=role, leader=leader, silence=silence, connections="<-31f0 ->31f0"
+    )
     told = problem_of(parse_cluster_status(text))
     assert words in told
     assert bool(told) == bool(words)

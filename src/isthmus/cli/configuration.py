@@ -79,6 +79,11 @@ class Configuration(_Part, frozen=True):
     client: Client = Client()
 
 
+def configuration_file() -> Path:
+    """The file that is read where none is named."""
+    return Path(os.environ.get(ENVIRONMENT, DEFAULT_FILE))
+
+
 def load(path: Path | None = None) -> Configuration:
     """The file named, or by the environment, or the usual one; defaults where that is missing.
 

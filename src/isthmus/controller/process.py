@@ -149,9 +149,12 @@ class Controller:
         south_tls = _south_tls(settings)
         north_tls = settings.north_tls or south_tls
         self.picture = Picture(time.time, Hearing(time.monotonic))
+        # A server of our own may follow another: what a transaction waits for is looked at by the
+        # leader again (ovsdb(7)), so that the fence and the etags hold there as well.
         self.north = North(
             north,
             replica=settings.name,
+            leader_only=bool(settings.north),
             tls=_context(north_tls),
             on_changes=self._north_changed,
             trust=lambda: _trust(settings),
@@ -161,7 +164,6 @@ class Controller:
             schema.SOUTH,
             TABLES,
             name="south",
-            # A server of our own may follow: it refuses what the leader would, and the fence too.
             leader_only=bool(settings.south),
             tls=_context(south_tls),
             on_changes=self._south_changed,
