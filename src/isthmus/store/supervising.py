@@ -34,8 +34,9 @@ SUSPECT_AFTER_S = 2.0
 ASK_S = 2.0
 """Between two such questions: each is a process."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 30.0
-STEADY_S = 60.0
-"""After so long in service a server is worth a restart without delay again."""
+STEADY_S = 2.0
+"""A server that dies after so long in service is started again without a longer delay: what ends it
+is not how it starts."""
 ROOM_BYTES = 1 << 20
 """With less on its disk a server that has given up would do so again at its next record or two."""
 
