@@ -103,6 +103,13 @@ class Switch:
         for address, mac in neighbours.items():
             self.appctl("tnl/neigh/set", PHYSICAL_BRIDGE, address, mac_text(mac))
 
+    def kill_database(self) -> None:
+        """End its data base's server by SIGKILL, and start it again on the same data, as systemd
+        does.
+        """
+        self._database_daemon().kill()
+        finish([(self._start(self._database_daemon()), self)])
+
     def stop(self) -> None:
         self._forwarding_daemon().stop()
         self._database_daemon().stop()

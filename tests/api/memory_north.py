@@ -82,6 +82,9 @@ class SilentHosts:
     async def remove_host(self, host: str) -> JsonObject:
         return {"host": host, "removed": {}}
 
+    def ailing(self) -> Sequence[str]:
+        return ()
+
     async def explain_port(self, resource_id: str) -> JsonObject:
         return {"verdict": resource_id}
 

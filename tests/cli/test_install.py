@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from isthmus.store import schema
 from isthmus.store.backups import backup
 from isthmus.store.servers import ServerFiles, ensure_server, stop_server
 from tests.cli.conftest import run
-from tests.ports import free_ports
 from tests.store.cloud import opened
 
 pytestmark = pytest.mark.system
@@ -50,7 +49,10 @@ def test_init_makes_what_is_missing_and_changes_nothing_the_second_time(root: Pa
     files = _files(root)
     assert "etc/isthmus/isthmus.toml" in files
     assert "etc/isthmus/tls/h1-key.pem" in files
+    assert "etc/isthmus/tls/north/controller-key.pem" in files
     found = load(root / "etc/isthmus/isthmus.toml")
+    assert found.controller.north_tls.ca == "/etc/isthmus/tls/north/ca.pem"
+    assert files["etc/isthmus/tls/north/ca.pem"] != files["etc/isthmus/tls/ca.pem"]
     assert (found.controller.name, found.agent.host) == ("h1", "h1")
     assert found.agent.provider_address == "192.0.2.1"
     code, out, _ = _init(root)
@@ -99,6 +101,8 @@ def test_units_are_written_where_systemd_runs(root: Path) -> None:
     unit = (root / "etc/systemd/system/isthmus-controller.service").read_text()
     assert "ExecStart=" in unit
     assert "KillMode=process" in unit
+    assert "StartLimitIntervalSec=0" in unit
+    assert "StateDirectoryMode=0700" in unit
     assert (root / "etc/systemd/system/isthmus-agent.service").exists()
 
 
@@ -119,16 +123,46 @@ def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> N
     assert run(["certs", "host", "kvm2", *tls, "--into", str(bundle)])[0] == 0
     other = root / "other"
     where = ("--root", str(other), "--provider-address", "192.0.2.2")
-    arguments = ["join", "ssl:192.0.2.1:6642", "--certificates", str(bundle), *where]
+    stores = ("ssl:192.0.2.1:6642", "ssl:192.0.2.2:6642")
+    arguments = ["join", *stores, "--certificates", str(bundle), *where]
     code, _, said = run([*arguments, "--host", "kvm3"])
     assert code == 1
     assert "kvm3.pem" in said
     assert run([*arguments, "--host", "KVM2"])[0] == 0
     found = load(other / "etc/isthmus/isthmus.toml").agent
-    assert (found.host, found.south) == ("kvm2", ("ssl:192.0.2.1:6642",))
+    assert (found.host, found.south) == ("kvm2", stores)
     assert found.tls.certificate == "/etc/isthmus/tls/kvm2.pem"
     key = other / "etc/isthmus/tls/kvm2-key.pem"
     assert key.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_is_never_there_for_others_not_even_for_a_moment(root: Path) -> None:
+    """Whoever looks before each opening, renaming and narrowing of a file finds none."""
+    _init(root)
+    bundle, other = root / "bundle", root / "other"
+    tls = ("--folder", str(root / "etc/isthmus/tls"))
+    assert run(["certs", "host", "kvm2", *tls, "--into", str(bundle)])[0] == 0
+    folder = other / "etc/isthmus/tls"
+    seen: list[str] = []
+    looking = [False]
+
+    def look(event: str, _arguments: tuple[object, ...]) -> None:
+        if not looking[0] or event not in ("open", "os.chmod", "os.rename"):
+            return
+        looking[0] = False  # what we open ourselves is no event
+        for one in folder.glob("*"):
+            if b"PRIVATE KEY" in one.read_bytes() and one.stat().st_mode & 0o077:
+                seen.append(one.name)
+        looking[0] = True
+
+    sys.addaudithook(look)
+    looking[0] = True
+    where = ("--root", str(other), "--provider-address", "192.0.2.2", "--host", "kvm2")
+    code, _, said = run(["join", "ssl:192.0.2.1:6642", "--certificates", str(bundle), *where])
+    looking[0] = False
+    assert code == 0, said
+    assert (folder / "kvm2-key.pem").stat().st_mode & 0o077 == 0
+    assert seen == []
 
 
 def test_what_is_no_backup_is_refused_and_what_is_there_stays(root: Path) -> None:
@@ -193,59 +227,3 @@ async def running_store(data: Path, runtime: Path) -> AsyncIterator[str]:
         yield server.remote
     finally:
         await stop_server(ServerFiles("north", data, runtime))
-
-
-def test_a_store_grows_by_join_and_shrinks_by_leave(root: Path) -> None:
-    import json
-
-    ports = free_ports(2)
-
-    def places(name: str) -> list[str]:
-        return ["--data-dir", str(root / name / "d"), "--run-dir", str(root / name / "r")]
-
-    async def first() -> None:
-        await ensure_server(
-            "north",
-            schema.north_schema(),
-            directory=root / "a" / "d",
-            run_directory=root / "a" / "r",
-            raft_address=f"tcp:127.0.0.1:{ports[0]}",
-        )
-
-    def shown(name: str) -> list[str]:
-        """The table's row of the north."""
-        code, out, _ = run(["store", "status", *places(name)])
-        assert code == 1  # no server of the south is here
-        columns, *rows = [line.split("\t") for line in out.splitlines()]
-        assert columns[0] == "STORE"
-        return next(row for row in rows if row[0] == "north")
-
-    def members(name: str) -> str:
-        _, out, _ = run(["store", "status", "--json", *places(name)])
-        north = next(row for row in json.loads(out) if row["store"] == "north")
-        return str(north["members"])
-
-    asyncio.run(first())
-    try:
-        address = f"tcp:127.0.0.1:{ports[1]}"
-        joined = ["store", "join", "north", f"tcp:127.0.0.1:{ports[0]}", "--address", address]
-        code, out, said = run([*joined, *places("b")])
-        assert code == 0, said
-        assert "a server joins" in out
-        _until(lambda: address in members("a") and address in members("b"))
-        _until(lambda: shown("b")[1:3] == ["cluster member", "follower"])
-        _until(lambda: shown("a")[1:3] == ["cluster member", "leader"])
-        assert "exists" in run([*joined, *places("b")])[2]
-        assert "no store" in run(["store", "join", "nothing", "x", "--address", "y"])[2]
-        assert run(["store", "leave", "north", *places("b")])[0] == 0
-        _until(lambda: address not in members("a"))
-    finally:
-        for name in ("a", "b"):
-            run(["store", "stop", *places(name)])
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -18,9 +18,10 @@ import pytest
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store import schema
 from isthmus.store.backups import backup, restore
-from isthmus.store.clusters import cluster_status, join_server, parse_cluster_status
+from isthmus.store.clusters import cluster_status, parse_cluster_status
 from isthmus.store.commands import output_of
 from isthmus.store.connection import Connection
+from isthmus.store.growing import join
 from isthmus.store.servers import ServerFiles, ensure_server, running, stop_server
 from tests.ports import free_ports
 from tests.store.cloud import (
@@ -74,7 +75,33 @@ def test_nobody_else_can_read_the_data_or_reach_the_server(directory: Path) -> N
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("damage", ["garbage", "middle", "empty", "standalone", "other store"])
+def test_every_file_is_for_its_owner_alone_also_after_compaction_and_restore(
+    directory: Path,
+) -> None:
+    def open_files() -> list[Path]:
+        found = [*(directory / "data").rglob("*"), *(directory / "run").rglob("*")]
+        return [path for path in found if path.stat().st_mode & 0o077]
+
+    async def go() -> None:
+        copy = directory / "copy"
+        async with north_server(directory) as server, opened(server.remote) as north:
+            await furnish(north)
+            assert open_files() == []
+            control = str(files_in(directory).control)
+            await output_of("ovs-appctl", "-t", control, "ovsdb-server/compact", schema.NORTH)
+            assert open_files() == []
+            await backup(server.remote, schema.NORTH, copy)
+        await restore(files_in(directory), schema.north_schema(), copy)
+        assert open_files() == []
+        assert copy.stat().st_mode & 0o077 == 0
+
+    asyncio.run(go())
+
+
+DAMAGES = ("garbage", "middle", "empty", "standalone", "other store", "zeros", "last record")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_corrupt_file_is_refused_with_what_to_do_and_left_alone(
     directory: Path, damage: str
 ) -> None:
@@ -105,6 +132,11 @@ def _damage(files: ServerFiles, damage: str) -> None:
             files.database.write_bytes(content)
         case "empty":
             files.database.write_bytes(b"")
+        case "zeros":
+            files.database.write_bytes(bytes(content) + bytes(4096))
+        case "last record":
+            content[-20:-10] = bytes(10)
+            files.database.write_bytes(content)
         case _:
             made = schema.north_schema() if damage == "standalone" else schema.south_schema()
             schema_file = files.directory / "schema.json"
@@ -125,9 +157,11 @@ def test_a_file_that_ends_in_a_half_written_record_is_good(directory: Path) -> N
         async with north_server(directory) as server, opened(server.remote) as north:
             await furnish(north)
         database = files_in(directory).database
-        database.write_bytes(database.read_bytes() + b"OVSDB CLUSTER 500 0123456789")
-        async with north_server(directory) as server, opened(server.remote) as north:
-            assert north.view.get("/virtualnetworks/v") is not None
+        digest = b"0123456789" * 4
+        for rest in (b"O", b"OVSDB CLUSTER 500 01234", b"OVSDB CLUSTER 500 %b\n{" % digest):
+            database.write_bytes(database.read_bytes() + rest)
+            async with north_server(directory) as server, opened(server.remote) as north:
+                assert north.view.get("/virtualnetworks/v") is not None
 
     asyncio.run(go())
 
@@ -210,7 +244,7 @@ async def cluster(directory: Path) -> AsyncIterator[list[ServerFiles]]:
     )
     try:
         for files, address in zip(members[1:], addresses[1:], strict=True):
-            await join_server(files, schema.NORTH, raft_address=address, members=[addresses[0]])
+            await join(files, schema.NORTH, raft_address=address, members=[addresses[0]])
         for files in members:
             await _joined(files)
         yield members
@@ -339,7 +373,7 @@ def test_joining_needs_an_empty_place(directory: Path) -> None:
     async def go() -> None:
         async with north_server(directory):
             with pytest.raises(Conflict, match="already"):
-                await join_server(
+                await join(
                     files_in(directory),
                     schema.NORTH,
                     raft_address="tcp:127.0.0.1:1",

@@ -125,8 +125,11 @@ class App:
                 return await self._networking(exchange, rest)
             case "healthz" if not rest:
                 exchange.only("GET")
-                connected = self._north.connected
-                return text_reply(200 if connected else 503, "ok" if connected else "no store")
+                # Names alone: whoever asks need not be known.
+                ailing = list(self._insight.ailing()) or ["north"] * (not self._north.connected)
+                if ailing:
+                    return text_reply(503, f"no store: {', '.join(ailing)}")
+                return text_reply(200, "ok")
             case "metrics" if not rest:
                 exchange.only("GET")
                 return Reply(200, generate_latest(self._registry), (_METRICS_TYPE,))

@@ -75,6 +75,10 @@ class Insight(Protocol):
         """Forget all that a dead host has said. Raises NotFound, Conflict, Unavailable."""
         ...
 
+    def ailing(self) -> Sequence[str]:
+        """The names of the stores that this controller cannot use now."""
+        ...
+
     async def explain_port(self, resource_id: str) -> JsonObject:
         """Raises NotFound."""
         ...

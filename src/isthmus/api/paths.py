@@ -370,6 +370,6 @@ PATHS: dict[str, Json] = {
             errors=("400", "404"),
         ),
     },
-    "/healthz": {"get": _plain("200 while the store can be reached, else 503.", "200", "503")},
+    "/healthz": {"get": _plain("200 while the stores can be reached, else 503.", "200", "503")},
     "/metrics": {"get": _plain("In the text format of Prometheus.", "200")},
 }

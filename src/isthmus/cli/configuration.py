@@ -29,19 +29,20 @@ class Tls(_Part, frozen=True):
 
 
 class Controller(_Part, frozen=True):
-    """``[controller]``. Empty `north` and `south`: embedded servers."""
+    """``[controller]``. Empty `north` and `south`: embedded servers. `tls` is known to hosts,
+    `north_tls` to the servers and users of the north store alone."""
 
     name: str = ""
     data_directory: str = "/var/lib/isthmus"
     run_directory: str = "/run/isthmus"
     listen: tuple[str, ...] = ("unix:/run/isthmus/rest.sock",)
     tls: Tls = Tls()
+    north_tls: Tls = Tls()
     client_certificates: tuple[str, ...] = ()
     users: str = ""
     north: tuple[str, ...] = ()
     south: tuple[str, ...] = ()
     store_listen: tuple[str, ...] = ()
-    raft_address: str = ""
     underlay_mtu_bytes: int = 1500
     transports: tuple[str, ...] = ("vxlan", "nvgre")
 
@@ -76,6 +77,11 @@ class Configuration(_Part, frozen=True):
     controller: Controller = Controller()
     agent: Agent = Agent()
     client: Client = Client()
+
+
+def configuration_file() -> Path:
+    """The file that is read where none is named."""
+    return Path(os.environ.get(ENVIRONMENT, DEFAULT_FILE))
 
 
 def load(path: Path | None = None) -> Configuration:

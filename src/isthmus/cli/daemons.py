@@ -21,12 +21,15 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib.metadata import version
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isthmus.cli.configuration import Tls, load
 from isthmus.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from isthmus.store.exposure import ServerTls
 
 daemons = typer.Typer()
 
@@ -62,11 +65,8 @@ def controller(
     store_south: Annotated[list[str] | None, typer.Option(help="Servers of the south.")] = None,
     store_listen: Annotated[
         list[str] | None,
-        typer.Option(help="Where our own south server also listens: pssl:6642, ptcp:..; several."),
+        typer.Option(help="Where our own south server also listens: pssl:6642; several."),
     ] = None,
-    raft_address: Annotated[
-        str, typer.Option(help="Where servers that join find our own: ssl:host:6643.")
-    ] = "",
     underlay_mtu: Annotated[int, typer.Option(help="Bytes; 0 as configured.")] = 0,
     transports: Annotated[str, typer.Option(help="vxlan,nvgre")] = "",
     log_level: LogLevel = "info",
@@ -90,7 +90,7 @@ def controller(
         north=tuple(store_north or store or found.north),
         south=tuple(store_south or store or found.south),
         store_listen=tuple(store_listen or found.store_listen),
-        raft_address=raft_address or found.raft_address,
+        north_tls=_server_tls(found.north_tls),
         underlay_mtu_bytes=_mtu(underlay_mtu or found.underlay_mtu_bytes),
         transports=_encapsulations(transports.split(",") if transports else found.transports),
         version=version("isthmus"),
@@ -170,6 +170,17 @@ def _tls(found: Tls, certificate: Path | None, key: Path | None, ca: Path | None
     return merged
 
 
+def _server_tls(tls: Tls) -> ServerTls | None:
+    """Raises Invalid where a part is missing."""
+    from isthmus.store.exposure import ServerTls
+
+    if tls == Tls():
+        return None
+    if not (tls.certificate and tls.key and tls.ca):
+        raise Invalid("[controller.north_tls] needs certificate, key and ca: give all or none")
+    return ServerTls(Path(tls.certificate), Path(tls.key), Path(tls.ca))
+
+
 def _client_tls(tls: Tls) -> Callable[[], ssl.SSLContext] | None:
     """How we prove ourselves to the south store. Raises Invalid."""
     from isthmus.store.client_tls import ClientTls
@@ -218,10 +229,12 @@ def _datapath_type() -> str:
 
 @contextlib.contextmanager
 def _alone(run_directory: Path, name: str) -> Iterator[None]:
-    """Hold the lock and the pid file of a daemon. Raises Conflict when it runs already."""
+    """Hold the lock and the pid file of a daemon. Raises Conflict when it runs already. What a
+    daemon writes from here on is for its owner alone."""
+    os.umask(0o077)
     run_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     pid_file = run_directory / f"{name}.pid"
-    with pid_file.open("a+") as held:
+    with pid_file.open("a+") as held:  # whoever could open it could hold the lock
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

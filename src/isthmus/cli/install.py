@@ -8,7 +8,7 @@ directory, for packagers and tests; ``--dry-run`` only says.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import socket
 import subprocess
 import sys
@@ -31,10 +31,14 @@ Host = Annotated[str, typer.Option(help="Id of this host; its name.")]
 ProviderAddress = Annotated[str, typer.Option(help="Of this host in the underlay, IPv4.")]
 
 ETC, LIB = Path("etc/isthmus"), Path("var/lib/isthmus")
+ETC_TLS = Path("/") / ETC / "tls"
+NORTH = "north"
+"""Beside the authority that hosts have certificates of: that of the north store, which only its
+servers and controllers have certificates of. OVSDB asks who has signed, not who it is."""
 
 
 @dataclass(frozen=True)
-class _Maker:
+class Maker:
     """Makes what is missing, and says so."""
 
     root: Path
@@ -54,8 +58,8 @@ class _Maker:
         self.say(f"write {target}")
         if not self.dry_run:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch(mode)
-            target.write_text(content)
+            with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w") as out:
+                out.write(content)
 
 
 @install.command()
@@ -70,8 +74,8 @@ def init(
     dry_run: DryRun = False,
 ) -> None:
     """Prepare a single machine: certificates, configuration, default resources, services."""
-    make = _Maker(root, dry_run)
-    _need_packages(make, ("controller", "agent"))
+    make = Maker(root, dry_run)
+    need_packages(make, ("controller", "agent"))
     name = (host or socket.gethostname()).lower()
     address = _checked(provider_address) or _guessed_address()
     _certificates(make, name, address)
@@ -80,12 +84,14 @@ def init(
     make.say(f"store the default logical network, MAC pool and VSID range, and the server {name}")
     if not dry_run:
         asyncio.run(_store_defaults(make, name))
-    _services(make, ("controller", "agent"))
+    services(make, ("controller", "agent"))
 
 
 @install.command()
 def join(
-    south: Annotated[str, typer.Argument(help="Of the south store: ssl:controller:6642")],
+    south: Annotated[
+        list[str], typer.Argument(help="Servers of the south store: ssl:192.0.2.1:6642; several.")
+    ],
     certificates: Annotated[
         Path, typer.Option(help="Folder with ca.pem, HOST.pem and HOST-key.pem (isthmus certs).")
     ],
@@ -96,19 +102,19 @@ def join(
 ) -> None:
     """Make this machine a host of a network that runs elsewhere. Its server resource must exist
     there: isthmus apply."""
-    make = _Maker(root, dry_run)
-    _need_packages(make, ("agent",))
+    make = Maker(root, dry_run)
+    need_packages(make, ("agent",))
     name = (host or socket.gethostname()).lower()
-    _copy_certificates(make, certificates, name)
+    copy_certificates(make, certificates, name, make.at(ETC / "tls"))
     address = _checked(provider_address) or _guessed_address()
     make.write(ETC / "isthmus.toml", _further_host(name, south, address))
-    _services(make, ("agent",))
+    services(make, ("agent",))
 
 
 # -- steps -----------------------------------------------------------------------------------------
 
 
-def _need_packages(make: _Maker, daemons: Sequence[str]) -> None:
+def need_packages(make: Maker, daemons: Sequence[str]) -> None:
     """Raises NotFound before anything is made where a daemon's package is not installed."""
     missing = units.missing_packages(make.root, Path(sys.prefix), daemons)
     if missing:
@@ -118,45 +124,51 @@ def _need_packages(make: _Maker, daemons: Sequence[str]) -> None:
         )
 
 
-def _certificates(make: _Maker, host: str, address: str) -> None:
-    from isthmus.api.certificates import Kind, issue, make_authority
+def _certificates(make: Maker, host: str, address: str) -> None:
+    from isthmus.api.certificates import BOTH, Kind, issue, make_authority
 
     folder = make.at(ETC / "tls")
-    if not (folder / "authority.pem").exists():
-        make.say(f"make a certificate authority in {folder}")
-        if not make.dry_run:
-            make_authority(folder)
+    for authority in (folder, folder / NORTH):
+        if not (authority / "authority.pem").exists():
+            make.say(f"make a certificate authority in {authority}")
+            if not make.dry_run:
+                make_authority(authority)
     for name, kinds in (
-        ("controller", (Kind.SERVER, Kind.CLIENT)),
-        (host, (Kind.SERVER, Kind.CLIENT)),
+        ("controller", BOTH),
+        (f"{NORTH}/controller", BOTH),
+        (host, BOTH),
         ("operator", (Kind.CLIENT,)),
     ):
         if (folder / f"{name}.pem").exists():
             continue
         make.say(f"issue the certificate {folder / name}.pem")
         if not make.dry_run:
-            issue(folder, name, kinds, dns=(host, "localhost"), addresses=(address, "127.0.0.1"))
+            place, common_name = (folder / name).parent, Path(name).name
+            names, addresses = (host, "localhost"), (address, "127.0.0.1")
+            issue(place, common_name, kinds, dns=names, addresses=addresses)
 
 
-def _copy_certificates(make: _Maker, source: Path, host: str) -> None:
+def copy_certificates(
+    make: Maker, source: Path, name: str, folder: Path, *, kind: str = "host"
+) -> None:
+    """Put the certificate of `name`, its key and the authorities from `source` into `folder`.
+    Raises NotFound, Invalid for what does not fit together."""
     from isthmus.api.certificate_checks import check
+    from isthmus.api.files import write_file
 
-    files = [source / f"{host}.pem", source / f"{host}-key.pem", source / "ca.pem"]
+    files = [source / f"{name}.pem", source / f"{name}-key.pem", source / "ca.pem"]
     for file in files:
         if not file.exists():
             raise NotFound(
-                f"there is no {file}: make it with `isthmus certs host {host} --into FOLDER` where"
-                " the authority is, and copy the folder here",
+                f"there is no {file}: make it with `isthmus certs {kind} {name} --into FOLDER`"
+                " where the authority is, and copy the folder here",
                 target=str(file),
             )
-    check(files[0], files[1], files[2], name=host)
-    folder = make.at(ETC / "tls")
-    make.say(f"copy the certificates of {host} to {folder}")
+    check(files[0], files[1], files[2], name=name)
+    make.say(f"copy the certificates of {name} to {folder}")
     if not make.dry_run:
-        folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            shutil.copyfile(file, folder / file.name)
-            (folder / file.name).chmod(0o600 if file.stem.endswith("-key") else 0o644)
+            write_file(folder / file.name, file.read_bytes(), secret=file.stem.endswith("-key"))
 
 
 def _checked(address: str) -> str:
@@ -193,9 +205,8 @@ def _toml_value(value: object) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _tls_section(of: str, name: str) -> str:
-    folder = Path("/") / ETC / "tls"
-    return f"\n[{of}.tls]\n" + _toml(
+def _tls_section(of: str, name: str, folder: Path = ETC_TLS) -> str:
+    return f"\n[{of}]\n" + _toml(
         (
             ("certificate", folder / f"{name}.pem"),
             ("key", folder / f"{name}-key.pem"),
@@ -208,31 +219,51 @@ _HEADING = "# Isthmus: made by `isthmus {}`. Options of a command override what 
 
 
 def _first_machine(host: str, address: str, listen: str, mtu: int) -> str:
-    listeners = ("unix:/run/isthmus/rest.sock", *((listen,) if listen else ()))
     return (
         _HEADING.format("init")
-        + "\n[controller]\n"
-        + _toml(
-            (
-                ("name", host),
-                ("listen", listeners),
-                ("client_certificates", ("operator",)),
-                ("store_listen", ("pssl:6642",)),
-                ("underlay_mtu_bytes", mtu),
-            )
-        )
-        + _tls_section("controller", "controller")
+        + controller_section(host, ETC_TLS, listen=listen, mtu=mtu)
         + "\n[agent]\n"
         + _toml((("host", host), ("provider_address", address)))
     )
 
 
-def _further_host(host: str, south: str, address: str) -> str:
+def controller_section(
+    name: str,
+    tls: Path,
+    *,
+    listen: str,
+    certificate: str = "controller",
+    mtu: int,
+    south_port: int = 6642,
+    places: Sequence[tuple[str, object]] = (),
+    run_directory: Path = Path("/run/isthmus"),
+) -> str:
+    """The configuration of a controller with servers of its own. `tls` is where certificates are,
+    by the name `certificate`; `places` what else it is told."""
+    listeners = (f"unix:{run_directory}/rest.sock", *((listen,) if listen else ()))
+    return (
+        "\n[controller]\n"
+        + _toml(
+            (
+                ("name", name),
+                ("listen", listeners),
+                ("client_certificates", ("operator",)),
+                ("store_listen", (f"pssl:{south_port}",)),
+                ("underlay_mtu_bytes", mtu),
+                *places,
+            )
+        )
+        + _tls_section("controller.tls", certificate, tls)
+        + _tls_section("controller.north_tls", certificate, tls / NORTH)
+    )
+
+
+def _further_host(host: str, south: Sequence[str], address: str) -> str:
     return (
         _HEADING.format("join")
         + "\n[agent]\n"
-        + _toml((("host", host), ("provider_address", address), ("south", (south,))))
-        + _tls_section("agent", host)
+        + _toml((("host", host), ("provider_address", address), ("south", tuple(south))))
+        + _tls_section("agent.tls", host)
     )
 
 
@@ -270,37 +301,39 @@ def _defaults_text(host: str) -> str:
     return json.dumps(defaults(host), indent=2) + "\n"
 
 
-async def _store_defaults(make: _Maker, host: str) -> None:
+async def _store_defaults(make: Maker, host: str) -> None:
     """Write the default resources that are missing into the north store, by its own server."""
     from isthmus.intent.planning import Put, plan_batch
     from isthmus.store import schema
+    from isthmus.store.exposure import ServerTls
     from isthmus.store.north import North
     from isthmus.store.servers import ServerFiles, ensure_server, stop_server
 
-    run_directory = make.at(Path("run/isthmus"))
+    run_directory, north = make.at(Path("run/isthmus")), make.at(ETC / "tls" / NORTH)
     server = await ensure_server(
         "north",
         schema.north_schema(),
         directory=make.at(LIB),
         run_directory=run_directory,
+        tls=ServerTls(north / "controller.pem", north / "controller-key.pem", north / "ca.pem"),
     )
-    north = North([server.remote], replica="")
+    store = North([server.remote], replica="", leader_only=False)
     try:
-        await north.start()
-        await north.loaded(30.0)
+        await store.start()
+        await store.loaded(30.0)
         missing = [
             Put(path=one["resourceRef"], body={"properties": one["properties"]})
             for one in defaults(host)
-            if north.view.get(one["resourceRef"].lower()) is None
+            if store.view.get(one["resourceRef"].lower()) is None
         ]
-        await north.write(lambda view, ids: plan_batch(view, ids, missing))
+        await store.write(lambda view, ids: plan_batch(view, ids, missing))
     finally:
-        await north.stop()
+        await store.stop()
         if server.started:
             await stop_server(ServerFiles("north", make.at(LIB), run_directory))
 
 
-def _services(make: _Maker, names: Sequence[str]) -> None:
+def services(make: Maker, names: Sequence[str]) -> None:
     """Units where systemd runs, unless a package has put them there; else what to start by hand."""
     if not (make.root / "run/systemd/system").is_dir():
         typer.echo("there is no systemd here; start by hand:")
@@ -311,7 +344,7 @@ def _services(make: _Maker, names: Sequence[str]) -> None:
         if units.packaged_unit(make.root, name) is None:
             make.write(Path("etc/systemd/system") / units.file_name(name), units.text(name))
     if make.root == Path("/") and not make.dry_run:
-        services = [units.file_name(name) for name in names]
+        files = [units.file_name(name) for name in names]
         subprocess.run(["systemctl", "daemon-reload"], check=True)
-        subprocess.run(["systemctl", "enable", "--now", *services], check=True)
-        typer.echo(f"{', '.join(services)} run; `isthmus status` tells how they are")
+        subprocess.run(["systemctl", "enable", "--now", *files], check=True)
+        typer.echo(f"{', '.join(files)} run; `isthmus status` tells how they are")

@@ -17,6 +17,7 @@ from isthmus.cli.connecting import Reaching
 from isthmus.cli.counting import counting
 from isthmus.cli.daemons import daemons
 from isthmus.cli.deleting import deleting
+from isthmus.cli.growing import growing
 from isthmus.cli.health import health
 from isthmus.cli.hosts import hosts
 from isthmus.cli.insight import insight
@@ -24,7 +25,7 @@ from isthmus.cli.install import install
 from isthmus.cli.planning import planning
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
-from isthmus.cli.stores import stores
+from isthmus.cli.stores import store, stores
 from isthmus.cli.terminal import plain, prepare
 from isthmus.cli.topology import topology
 from isthmus.cli.tracing import tracing
@@ -56,6 +57,8 @@ for part in (
 ):
     app.add_typer(part)
 app.add_typer(hosts, name="host")
+store.add_typer(growing)
+app.add_typer(store, name="store")
 app.add_typer(watching, name="watch")
 app.add_typer(certs, name="certs")
 app.add_typer(users, name="users")

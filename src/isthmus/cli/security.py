@@ -16,6 +16,7 @@ from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 certs = typer.Typer(help="The certificate authority, and what it issues.", no_args_is_help=True)
 users = typer.Typer(help="Who may use the API by password.", no_args_is_help=True)
 
+NORTH = "north"
 FOLDER = Path("/etc/isthmus/tls")
 USERS_FILE = Path("/etc/isthmus/users")
 
@@ -55,8 +56,12 @@ def certs_controller(
     dns: Dns = None,
     address: Address = None,
 ) -> None:
-    """Issue a controller's certificate; say by --dns and --address how clients call it."""
+    """Issue a controller's certificates; say by --dns and --address how clients call it. The one
+    for the north store is of an authority of its own, and goes into the folder `north`."""
     _issue(folder, name, into, dns, address, client_only=False)
+    if (folder / NORTH / "authority.pem").exists():
+        beside = None if into is None else into / NORTH
+        _issue(folder / NORTH, name, beside, dns, address, client_only=False)
 
 
 @certs.command("client")
@@ -174,7 +179,7 @@ def certs_retire(
     from isthmus.api.rotation import retire
 
     told = {}
-    if not force:
+    if not force and folder.name != NORTH:  # no host has a certificate of the north's authority
         try:
             with connect(url, user, timeout_s=60.0) as client:
                 told = client.doctor()["certificates"]
@@ -194,7 +199,7 @@ def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
     from isthmus.cli import shown
 
     rows = []
-    for file in sorted(folder.glob("*.pem")):
+    for file in sorted((*folder.glob("*.pem"), *(folder / NORTH).glob("*.pem"))):
         key = file.with_name(f"{file.stem}-key.pem")
         if not key.exists():
             continue
@@ -202,7 +207,7 @@ def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
         try:
             found = read_certificates(file)[0]
             name, until = common_name(found), found.not_valid_after_utc.date().isoformat()
-            check(file, key, folder / "ca.pem")
+            check(file, key, file.parent / "ca.pem")
         except (Invalid, NotFound) as error:
             problem = error.message
         rows.append((name, until, str(file), problem))

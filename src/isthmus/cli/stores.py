@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +14,12 @@ from isthmus.cli.connecting import AsJson
 from isthmus.errors import Invalid, IsthmusError
 
 if TYPE_CHECKING:
-    from isthmus.store.servers import ServerFiles, ServerTls
+    from isthmus.store.exposure import ServerTls
+    from isthmus.store.files import ServerFiles
+    from isthmus.store.schema import Schema
 
 stores = typer.Typer()
 store = typer.Typer(help="The servers that hold the data.", no_args_is_help=True)
-stores.add_typer(store, name="store")
 
 DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="As configured.")]
 RunDirectory = Annotated[Path | None, typer.Option("--run-dir", help="As configured.")]
@@ -40,7 +40,7 @@ def backup(
     from isthmus.store import backups, schema
 
     found = load().controller
-    remote = found.north[0] if found.north else _files(NORTH, None, run_dir).remote
+    remote = found.north[0] if found.north else server_files(NORTH, None, run_dir).remote
     size = asyncio.run(backups.backup(remote, schema.NORTH, file))
     typer.echo(f"wrote {size} bytes to {file}")
 
@@ -55,12 +55,8 @@ def restore(
     what was there is kept aside."""
     from isthmus.store import backups, schema
 
-    files = _files(NORTH, data_dir, run_dir)
-    aside = asyncio.run(
-        backups.restore(
-            files, schema.north_schema(), file, raft_address=load().controller.raft_address
-        )
-    )
+    files = server_files(NORTH, data_dir, run_dir)
+    aside = asyncio.run(backups.restore(files, schema.north_schema(), file))
     typer.echo(f"restored {file}; start the controller again")
     if aside is not None:
         typer.echo(f"what was there is in {aside}")
@@ -74,8 +70,8 @@ def store_status(
     from isthmus.cli import shown
 
     rows, well = [], True
-    for name, database in _names():
-        status = _status(name, database, data_dir, run_dir)
+    for name, schema in stores_by_name().items():
+        status = _status(name, str(schema["name"]), data_dir, run_dir)
         well = well and not status["problem"]
         rows.append(status)
     if as_json:
@@ -92,70 +88,33 @@ def store_status(
 def _status(
     name: str, database: str, data_dir: Path | None, run_dir: Path | None
 ) -> dict[str, object]:
-    from isthmus.store.clusters import cluster_status
+    from isthmus.store.clusters import cluster_status, problem_of
+    from isthmus.store.files import State, placement
 
     row: dict[str, object] = {**dict.fromkeys(_COLUMNS, ""), "store": name}
+    files = server_files(name, data_dir, run_dir)
+    match placement(files).state:
+        case State.LEFT:
+            return {**row, "status": "has left its cluster"}
+        case State.STOPPED:
+            problem = "`isthmus store stop` has stopped it: `isthmus store start`"
+            return {**row, "status": "stopped", "problem": problem}
+        case State.SERVES:
+            pass
     try:
-        found = asyncio.run(cluster_status(_files(name, data_dir, run_dir), database))
+        found = asyncio.run(cluster_status(files, database))
     except IsthmusError as error:
         return {**row, "problem": f"no server here answers: {error.message}"}
-    leaderless = found.leader in ("", "unknown")
     return {
         **row,
         "status": found.status,
         "role": found.role,
         "leader": found.leader,
         "term": found.term,
-        "members": ", ".join(member.address for member in found.members),
+        "members": ", ".join(sorted(member.address for member in found.members)),
         "address": found.address,
-        "problem": "no leader: most servers of the cluster are away" if leaderless else "",
+        "problem": problem_of(found),
     }
-
-
-@store.command("join")
-def store_join(
-    name: WhichStore,
-    members: Annotated[list[str], typer.Argument(help="RAFT addresses of servers in it.")],
-    address: Annotated[str, typer.Option(help="Of this server: tcp:host:port, ssl:host:port.")],
-    listen: Annotated[
-        list[str] | None, typer.Option(help="Where clients find it: ptcp:6641, pssl:6641.")
-    ] = None,
-    data_dir: DataDirectory = None,
-    run_dir: RunDirectory = None,
-) -> None:
-    """Grow a cluster by a server on this machine."""
-    from isthmus.store.clusters import join_server
-
-    database = dict(_names()).get(name)
-    if database is None:
-        raise Invalid(f"{name!r} is no store: say north or south")
-    found = load().controller
-    server = asyncio.run(
-        join_server(
-            _files(name, data_dir, run_dir),
-            database,
-            raft_address=address,
-            members=members,
-            listen=listen or (),
-            tls=_tls(found),
-        )
-    )
-    typer.echo(f"{name}: a server joins (process {server.pid}, {server.remote})")
-    typer.echo("give its address to controllers and agents: --store, --south")
-
-
-@store.command("leave")
-def store_leave(
-    name: WhichStore, data_dir: DataDirectory = None, run_dir: RunDirectory = None
-) -> None:
-    """Take this machine's server out of its cluster."""
-    from isthmus.store.clusters import leave_cluster
-
-    database = dict(_names()).get(name)
-    if database is None:
-        raise Invalid(f"{name!r} is no store: say north or south")
-    asyncio.run(leave_cluster(_files(name, data_dir, run_dir), database))
-    typer.echo(f"{name}: the server here leaves its cluster")
 
 
 @store.command("schema")
@@ -163,31 +122,47 @@ def store_schema(name: WhichStore) -> None:
     """Print a store's schema, for servers of your own: ovsdb-tool create FILE SCHEMA."""
     from isthmus.store import schema
 
-    found = {NORTH: schema.north_schema, SOUTH: schema.south_schema}.get(name)
+    found = stores_by_name().get(name)
     if found is None:
         raise Invalid(f"{name!r} is no store: say north or south")
-    typer.echo(schema.encoded(found()).decode(), nl=False)
+    typer.echo(schema.encoded(found).decode(), nl=False)
+
+
+@store.command("start")
+def store_start(data_dir: DataDirectory = None, run_dir: RunDirectory = None) -> None:
+    """Start this machine's servers, as they were. The controller starts them again when they die;
+    here what was stopped is started, and what no controller keeps."""
+    from isthmus.store.servers import start_again
+
+    found = load().controller
+    for name in stores_by_name():
+        files = server_files(name, data_dir, run_dir)
+        server = asyncio.run(start_again(files, listen_of(found, name), tls_of(found, name)))
+        word = "started" if server.started else "runs"
+        typer.echo(f"{name} {word} (process {server.pid}, {server.remote})")
 
 
 @store.command("stop")
 def store_stop(data_dir: DataDirectory = None, run_dir: RunDirectory = None) -> None:
-    """Stop this machine's servers. Traffic goes on; nothing can be changed until they run again."""
-    from isthmus.store.servers import stop_server
+    """Stop this machine's servers until `isthmus store start`, or a controller is started. Traffic
+    goes on; unless others serve, nothing can be changed meanwhile."""
+    from isthmus.store.servers import stop_for_good
 
-    for name, _ in _names():
-        stopped = asyncio.run(stop_server(_files(name, data_dir, run_dir)))
+    for name in stores_by_name():
+        stopped = asyncio.run(stop_for_good(server_files(name, data_dir, run_dir)))
         typer.echo(f"{name} {'stopped' if stopped else 'did not run'}")
 
 
-def _names() -> Iterator[tuple[str, str]]:
+def stores_by_name() -> dict[str, Schema]:
+    """The two stores' schemas."""
     from isthmus.store import schema
 
-    yield NORTH, schema.NORTH
-    yield SOUTH, schema.SOUTH
+    return {NORTH: schema.north_schema(), SOUTH: schema.south_schema()}
 
 
-def _files(name: str, data_dir: Path | None, run_dir: Path | None) -> ServerFiles:
-    from isthmus.store.servers import ServerFiles
+def server_files(name: str, data_dir: Path | None, run_dir: Path | None) -> ServerFiles:
+    """Where the server of a store keeps what."""
+    from isthmus.store.files import ServerFiles
 
     found = load().controller
     return ServerFiles(
@@ -197,9 +172,16 @@ def _files(name: str, data_dir: Path | None, run_dir: Path | None) -> ServerFile
     )
 
 
-def _tls(found: Controller) -> ServerTls | None:
-    from isthmus.store.servers import ServerTls
+def tls_of(found: Controller, name: str) -> ServerTls | None:
+    """How the server of a store proves itself, and whom it takes."""
+    from isthmus.store.exposure import ServerTls
 
-    if not found.tls.certificate:
+    tls = found.north_tls if name == NORTH else found.tls
+    if not (tls.certificate and tls.key and tls.ca):
         return None
-    return ServerTls(Path(found.tls.certificate), Path(found.tls.key), Path(found.tls.ca))
+    return ServerTls(Path(tls.certificate), Path(tls.key), Path(tls.ca))
+
+
+def listen_of(found: Controller, name: str) -> tuple[str, ...]:
+    """As configured: what is remembered comes to it."""
+    return found.store_listen if name == SOUTH else ()

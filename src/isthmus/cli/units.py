@@ -25,6 +25,8 @@ Description=Isthmus network controller
 After=network-online.target
 Wants=network-online.target
 ConditionPathExists=/etc/isthmus/isthmus.toml
+# However often it fails: what is in its way, a full disk say, may be out of it a day later.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=@COMMAND@ controller
@@ -35,8 +37,10 @@ RestartSec=1
 # Clients, of whom docs/security.md says how many there may be, and the stores.
 LimitNOFILE=65536
 RuntimeDirectory=isthmus
+RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 StateDirectory=isthmus
+StateDirectoryMode=0700
 
 [Install]
 WantedBy=multi-user.target
@@ -47,12 +51,15 @@ Description=Isthmus agent for Open vSwitch
 After=network-online.target openvswitch-switch.service
 Wants=network-online.target openvswitch-switch.service
 ConditionPathExists=/etc/isthmus/isthmus.toml
+# However often it fails: what is in its way, a full disk say, may be out of it a day later.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=@COMMAND@ agent
 Restart=always
 RestartSec=1
 RuntimeDirectory=isthmus-agent
+RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 
 [Install]

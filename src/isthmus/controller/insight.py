@@ -62,6 +62,8 @@ class StoreHealth(NamedTuple):
     connected: bool
     problem: str
     rows: int
+    restarts: int = 0
+    """Of the server that this controller keeps, since the controller began."""
 
 
 class Vitals(Protocol):
@@ -229,6 +231,9 @@ class Insight:
         told = dict(zip(hosts, answers, strict=True))
         request = render(stored, view, states=picture)
         return explained(request, self._world(), picture, told, unknown)
+
+    def ailing(self) -> Sequence[str]:
+        return [one.name for one in self._vitals.stores() if not one.connected]
 
     # -- the whole cloud ---------------------------------------------------------------------------
 

@@ -2,16 +2,19 @@
 """The controller's process: REST in front, two stores behind, and the deriver if nobody else is.
 
 Any number of controllers run on the same stores: all serve REST, one derives. A controller that was
-told of no servers keeps its own, two RAFT clusters of one, which outlive it: hosts go on reading
-the south store while no controller runs, and the next controller takes the servers over.
+told of no servers keeps its own: members of two RAFT clusters, of one each until they are grown. It
+starts them again when they die. They outlive it: hosts go on reading the south store while no
+controller runs, and the next controller takes the servers over.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +34,11 @@ from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, 
 from isthmus.store import schema, servers
 from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Change, Connection
+from isthmus.store.exposure import ServerTls
+from isthmus.store.files import ServerFiles
 from isthmus.store.north import North, Trust
 from isthmus.store.south import PolicyWriter
+from isthmus.store.supervising import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +61,8 @@ class Settings(NamedTuple):
     north: tuple[str, ...] = ()
     south: tuple[str, ...] = ()
     store_listen: tuple[str, ...] = ()
-    raft_address: str = ""
+    north_tls: ServerTls | None = None
+    """Of the north store, whose authority is none that hosts have certificates of."""
     underlay_mtu_bytes: int = 1500
     transports: tuple[str, ...] = ("vxlan", "nvgre")
     version: str = "0"
@@ -65,46 +72,59 @@ async def run(settings: Settings) -> None:
     """Serve until cancelled. Raises IsthmusError for what must not or cannot be served."""
     for directory in (settings.run_directory, settings.data_directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    tls = _store_tls(settings)
-    north = settings.north or (await _own_server(settings, "north"),)
-    south = settings.south or (await _own_server(settings, "south"),)
-    await Controller(settings, north, south, tls).run()
+    own = [one for one in _own_servers(settings) if not getattr(settings, one.files.name)]
+    for one in own:
+        await one.ensure()
+    await Controller(settings, own).run()
 
 
-async def _own_server(settings: Settings, name: str) -> str:
-    """The remote of our own server of a store, started unless it runs."""
-    server = await servers.ensure_server(
-        name,
-        schema.north_schema() if name == "north" else schema.south_schema(),
-        directory=settings.data_directory,
-        run_directory=settings.run_directory,
-        listen=settings.store_listen if name == "south" else (),
-        raft_address=_raft_address(settings.raft_address, name),
-        tls=_server_tls(settings),
+class _OwnServer(NamedTuple):
+    """A server of a store that this machine keeps."""
+
+    files: ServerFiles
+    schema: schema.Schema
+    listen: tuple[str, ...]
+    tls: ServerTls | None
+
+    async def ensure(self) -> None:
+        """Have it run."""
+        await servers.ensure_server(
+            self.files.name,
+            self.schema,
+            directory=self.files.directory,
+            run_directory=self.files.run_directory,
+            listen=self.listen,
+            tls=self.tls,
+        )
+
+    def keeper(self, serves: Callable[[], bool]) -> Keeper:
+        return Keeper(self.files, self.schema, serves=serves, listen=self.listen, tls=self.tls)
+
+
+def _own_servers(settings: Settings) -> tuple[_OwnServer, _OwnServer]:
+    """Both stores', where the settings name no others."""
+    places = settings.data_directory, settings.run_directory
+    return (
+        _OwnServer(ServerFiles("north", *places), schema.north_schema(), (), settings.north_tls),
+        _OwnServer(
+            ServerFiles("south", *places),
+            schema.south_schema(),
+            settings.store_listen,
+            _south_tls(settings),
+        ),
     )
-    return server.remote
 
 
-def _raft_address(address: str, name: str) -> str:
-    """The north store is where the setting says, the south store one port higher."""
-    if not address or name == "north":
-        return address
-    host, _, port = address.rpartition(":")
-    return f"{host}:{int(port) + 1}"
-
-
-def _server_tls(settings: Settings) -> servers.ServerTls | None:
-    """How our own servers prove themselves to hosts."""
+def _south_tls(settings: Settings) -> ServerTls | None:
+    """How we and our own server prove ourselves to hosts and to other servers of the south."""
     if settings.certificate is None or settings.key is None or settings.ca is None:
         return None
-    return servers.ServerTls(settings.certificate, settings.key, settings.ca)
+    return ServerTls(settings.certificate, settings.key, settings.ca)
 
 
-def _store_tls(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
+def _context(tls: ServerTls | None) -> Callable[[], ssl.SSLContext] | None:
     """How we prove ourselves to servers that are reached by ``ssl:``. Raises Invalid."""
-    if settings.certificate is None or settings.key is None or settings.ca is None:
-        return None
-    return ClientTls(settings.certificate, settings.key, settings.ca).context
+    return None if tls is None else ClientTls(tls.certificate, tls.key, tls.ca).context
 
 
 def _trust(settings: Settings) -> Trust:
@@ -121,19 +141,21 @@ def _trust(settings: Settings) -> Trust:
 class Controller:
     """One controller on its two stores."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        north: Sequence[str],
-        south: Sequence[str],
-        tls: Callable[[], ssl.SSLContext] | None,
-    ) -> None:
+    def __init__(self, settings: Settings, own: Sequence[_OwnServer]) -> None:
         self.settings = settings
+        by_name = {one.files.name: one for one in own}
+        north = settings.north or (by_name["north"].files.remote,)
+        south = settings.south or (by_name["south"].files.remote,)
+        south_tls = _south_tls(settings)
+        north_tls = settings.north_tls or south_tls
         self.picture = Picture(time.time, Hearing(time.monotonic))
+        # A server of our own may follow another: what a transaction waits for is looked at by the
+        # leader again (ovsdb(7)), so that the fence and the etags hold there as well.
         self.north = North(
             north,
             replica=settings.name,
-            tls=tls,
+            leader_only=bool(settings.north),
+            tls=_context(north_tls),
             on_changes=self._north_changed,
             trust=lambda: _trust(settings),
         )
@@ -142,11 +164,14 @@ class Controller:
             schema.SOUTH,
             TABLES,
             name="south",
-            leader_only=True,
-            tls=tls,
+            leader_only=bool(settings.south),
+            tls=_context(south_tls),
             on_changes=self._south_changed,
             on_connected=self._south_connected,
         )
+        self._keepers = {
+            name: one.keeper(partial(self._serves, name)) for name, one in by_name.items()
+        }
         self._writer = PolicyWriter(self.south, settings.name)
         self.deriving = Deriving(
             self._writer,
@@ -176,6 +201,7 @@ class Controller:
             ),
             _listeners(self.settings),
         )
+        keeping = [asyncio.create_task(keeper.run()) for keeper in self._keepers.values()]
         try:
             await self.north.start()
             await self.south.start()
@@ -186,6 +212,8 @@ class Controller:
             await api.stop()
             await self.south.stop()
             await self.north.stop()
+            for task in keeping:
+                task.cancel()
 
     async def _loaded(self) -> None:
         try:
@@ -260,7 +288,18 @@ class Controller:
             ("north", self.north, self.north.rows),
             ("south", self.south, sum(len(rows) for rows in self.south.rows.values())),
         ):
-            yield StoreHealth(name, store.connected, store.problem, rows)
+            keeper = self._keepers.get(name)
+            problems = (store.problem, "" if keeper is None else keeper.problem)
+            yield StoreHealth(
+                name,
+                store.connected,
+                "; ".join(filter(None, problems)),
+                rows,
+                0 if keeper is None else keeper.restarts,
+            )
+
+    def _serves(self, name: str) -> bool:
+        return self.north.connected if name == "north" else self.south.connected
 
     def deriver(self) -> JsonObject:
         row = next(iter(self.south.table(Deriver).values()), None)

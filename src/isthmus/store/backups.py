@@ -7,13 +7,16 @@ import asyncio
 import hashlib
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus.store.commands import output_of
+from isthmus.store.databases import create_cluster, members_of, refuse_newer
+from isthmus.store.files import ServerFiles
 from isthmus.store.schema import Schema
-from isthmus.store.servers import ServerFiles, held, local_address, refuse_newer, running
+from isthmus.store.servers import held, running
 
 _RECORD = re.compile(rb"OVSDB JSON (\d+) ([0-9a-f]{40})\n")
 """The head of a record: how many bytes follow, and their SHA-1."""
@@ -26,12 +29,12 @@ async def backup(remote: str, database: str, file: Path) -> int:
     return len(text)
 
 
-async def restore(
-    files: ServerFiles, schema: Schema, file: Path, *, raft_address: str = ""
-) -> Path | None:
-    """Make a new cluster of one out of a backup; the path that the old data base was moved to.
+async def restore(files: ServerFiles, schema: Schema, file: Path) -> Path | None:
+    """Make a new cluster of one out of a backup, where the old one was; the path that the old data
+    base was moved to.
 
-    The server must not run. Raises Invalid for a file that is no backup of that store.
+    The server must not run. Raises Invalid for a file that is no backup of that store, Conflict
+    where other servers have the old data.
     """
     if not file.exists():
         raise NotFound(f"there is no file {file}", target=str(file))
@@ -43,21 +46,31 @@ async def restore(
                 f" `isthmus store stop` first, so that nobody writes to what is replaced"
             )
         await _require_backup(files, schema, file)
-        address = raft_address or local_address(files)
-        # Made beside: what is there goes aside only when there is something in its place.
-        new = files.database.with_suffix(".restored")
-        new.unlink(missing_ok=True)
-        try:
-            await output_of("ovsdb-tool", "create-cluster", str(new), str(file), address)
-        except Unavailable as error:
-            new.unlink(missing_ok=True)
-            raise _no_backup(file, error.message) from error
+        address = await _old_address(files)
         aside = None
         if files.database.exists():
             aside = files.database.with_suffix(f".db.before-restore-{int(time.time())}")
-            files.database.rename(aside)
-        new.rename(files.database)
+            aside.hardlink_to(files.database)
+        try:
+            await create_cluster(files, file, address)
+        except Unavailable as error:
+            if aside is not None:
+                aside.unlink()
+            raise _no_backup(file, error.message) from error
         return aside
+
+
+async def _old_address(files: ServerFiles) -> str:
+    """Where the server was, as far as that can be read."""
+    if not files.database.exists():
+        return files.local_address
+    members = await asyncio.to_thread(members_of, files.database)
+    if len(members) > 1:
+        raise Conflict(
+            f"other servers have the {files.name} store as well ({', '.join(members)}) and would go"
+            " on with what is to be replaced: `isthmus store leave` there first"
+        )
+    return members[0] if members else files.local_address
 
 
 async def _require_backup(files: ServerFiles, schema: Schema, file: Path) -> None:
@@ -106,11 +119,14 @@ def _no_backup(file: Path, why: str) -> Invalid:
 
 def write_whole(file: Path, content: bytes) -> None:
     """The file as it was, or all of the new one, for its owner alone."""
-    new = file.with_name(f"{file.name}.new")
-    new.touch(0o600)
-    new.chmod(0o600)
-    with new.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(file)
+    # Under a name of chance and with its mode from the beginning (mkstemp(3)): in a folder that
+    # others write to, nobody can have laid something there.
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
+        try:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+            Path(out.name).replace(file)
+        except OSError:
+            Path(out.name).unlink()
+            raise

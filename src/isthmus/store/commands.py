@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from isthmus.errors import NotFound, Unavailable
 
 TIMEOUT_S = 90.0
+OWNER_ONLY = 0o077
+"""The umask: what these commands and servers make, now or when they compact, is born closed."""
 
 
 async def output_of(*command: str, because: str = "", timeout_s: float = TIMEOUT_S) -> bytes:
@@ -38,6 +41,7 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes, 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            umask=OWNER_ONLY,
         )
     except FileNotFoundError as error:
         raise NotFound(
@@ -46,11 +50,14 @@ async def _run(command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes, 
     try:
         out, complaint = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError as error:
-        process.kill()
-        await process.wait()
         raise Unavailable(
             f"{command[0]} {_verb(command)} did not end in {timeout_s:g} s"
         ) from error
+    finally:
+        if process.returncode is None:  # it took too long, or nobody waits any more
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
     assert process.returncode is not None, "it has ended"
     return process.returncode, out, complaint
 

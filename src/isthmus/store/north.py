@@ -67,6 +67,7 @@ class North:
         remotes: Sequence[str],
         *,
         replica: str,
+        leader_only: bool = True,
         tls: Callable[[], ssl.SSLContext] | None = None,
         on_changes: Callable[[Sequence[StoredChange]], None] = lambda _changes: None,
         now_s: Callable[[], float] = time.time,
@@ -78,7 +79,7 @@ class North:
             NORTH,
             north_rows.TABLES,
             name="north",
-            leader_only=True,
+            leader_only=leader_only,
             tls=tls,
             on_changes=self._changed,
         )

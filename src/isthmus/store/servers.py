@@ -12,70 +12,25 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import re
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from isthmus.errors import Invalid, Unavailable
+import msgspec
+
+from isthmus.errors import Conflict, NotFound, Unavailable
 from isthmus.store.commands import output_of, succeeds
-from isthmus.store.schema import Schema, encoded, numbers
+from isthmus.store.databases import address_of, check, convert, create
+from isthmus.store.exposure import ServerTls, refuse_exposed
+from isthmus.store.files import ServerFiles, State, placement, remember
+from isthmus.store.schema import Schema
+
+__all__ = ["Server", "ServerFiles", "ServerTls", "ensure_server", "running", "stop_server"]
 
 START_S = 10.0
-_RECORD = b"\nOVSDB CLUSTER "
-"""How every record but the first begins (ovsdb(5), Clustered Database Format)."""
-_FRESH = "all logs are empty"
-"""ovsdb-tool's complaint of a data base that no server has opened yet."""
 STOP_S = 10.0
-
-
-class ServerFiles(NamedTuple):
-    """Where one server keeps what."""
-
-    name: str
-    directory: Path
-    run_directory: Path
-
-    @property
-    def database(self) -> Path:
-        return self.directory / f"{self.name}.db"
-
-    @property
-    def socket(self) -> Path:
-        return self.run_directory / f"{self.name}.sock"
-
-    @property
-    def control(self) -> Path:
-        return self.run_directory / f"{self.name}.ctl"
-
-    @property
-    def pid(self) -> Path:
-        return self.run_directory / f"{self.name}.pid"
-
-    @property
-    def log(self) -> Path:
-        return self.run_directory / f"{self.name}.log"
-
-    @property
-    def lock(self) -> Path:
-        return self.run_directory / f"{self.name}.lock"
-
-    @property
-    def remote(self) -> str:
-        """How clients on this machine reach it."""
-        return f"unix:{self.socket}"
-
-
-class ServerTls(NamedTuple):
-    """The PEM files by which a server proves itself, and whose clients it takes."""
-
-    certificate: Path
-    key: Path
-    ca: Path
 
 
 class Server(NamedTuple):
@@ -100,44 +55,57 @@ async def ensure_server(
     """Have the server of a store run: the one that does, or a new one on the old or a new data
     base. An older schema is converted.
 
-    `listen` are further addresses for clients, ``ptcp:6641:127.0.0.1``, ``pssl:6641``;
-    `raft_address` is where other servers of a cluster reach this one, fixed when the data base is
-    made; empty for a cluster that shall not leave this machine. Raises Invalid for a data base that
-    is corrupt, of another kind or newer than we; Unavailable when the server does not start.
+    `listen` are addresses for clients, ``ptcp:6641:127.0.0.1``, ``pssl:6641``, beside those that
+    the machine remembers; `raft_address` is where other servers of a cluster reach this one, fixed
+    when the data base is made; empty for a cluster that shall not leave this machine.
+
+    Raises Invalid for a data base that is corrupt, of another kind or newer than we, and for an
+    address that is open to anybody; Conflict where a server has left its cluster; Unavailable when
+    the server does not start.
     """
     files = ServerFiles(name, directory, run_directory)
     async with held(files):
+        _refuse_left(files)
+        _want(files, State.SERVES)
         pid = await running(files)
         if pid is not None:
             server = Server(files.remote, pid, False)
         else:
             if not files.database.exists():
-                await _create(files, schema, raft_address)
-            await _check(files, schema)
+                refuse_exposed(listen, [raft_address or files.local_address], tls)
+                await create(files, schema, raft_address)
+            await check(files, schema)
             server = Server(files.remote, await start(files, listen, tls), True)
-        await _convert(files, schema)
+        await convert(files, schema)
     return server
 
 
 async def running(files: ServerFiles) -> int | None:
-    """The process that serves, if there is one and it answers."""
+    """The process that serves, if there is one and it answers. Raises Unavailable if it does not
+    answer."""
+    pid = process_of(files)
+    if pid is None or await succeeds("ovs-appctl", "-t", str(files.control), "version"):
+        return pid
+    raise Unavailable(
+        f"the ovsdb-server {pid} of {files.database} runs and does not answer: look at"
+        f" {files.log}; `kill {pid}` lets it be started anew"
+    )
+
+
+def process_of(files: ServerFiles) -> int | None:
+    """The process of the server, if there is one, whether it answers or not."""
     with contextlib.suppress(OSError, ValueError):
         pid = int(files.pid.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         ours = any(word.endswith(b"ovsdb-server") for word in command[:2])
         if ours and str(files.database).encode() in command:
-            if await succeeds("ovs-appctl", "-t", str(files.control), "version"):
-                return pid
-            raise Unavailable(
-                f"the ovsdb-server {pid} of {files.database} runs and does not answer: look at"
-                f" {files.log}; `kill {pid}` lets it be started anew"
-            )
+            return pid
     return None
 
 
 async def stop_server(files: ServerFiles) -> bool:
-    """End the server; False when none ran."""
-    pid = await running(files)
+    """End the server, one that hangs as well; False when none ran."""
+    pid = process_of(files)
     if pid is None:
         return False
     # Not by ovs-appctl's exit, which takes two seconds to look for another leader.
@@ -149,6 +117,49 @@ async def stop_server(files: ServerFiles) -> bool:
             until += STOP_S
         await asyncio.sleep(0.02)
     return True
+
+
+async def stop_for_good(files: ServerFiles) -> bool:
+    """End the server, and have nobody start it again unasked; False when none ran."""
+    async with held(files):
+        if files.database.exists():
+            _want(files, State.STOPPED)
+        return await stop_server(files)
+
+
+async def start_again(
+    files: ServerFiles, listen: Sequence[str] = (), tls: ServerTls | None = None
+) -> Server:
+    """Have the server of a data base run that is there. Raises NotFound where none is, Conflict
+    where it has left its cluster, Invalid, Unavailable."""
+    async with held(files):
+        _refuse_left(files)
+        if not files.database.exists():
+            raise NotFound(
+                f"there is no {files.database}: the controller makes one at its first start, and"
+                " `isthmus store join` one of a cluster",
+                target=str(files.database),
+            )
+        _want(files, State.SERVES)
+        pid = await running(files)
+        if pid is not None:
+            return Server(files.remote, pid, False)
+        return Server(files.remote, await start(files, listen, tls), True)
+
+
+def _want(files: ServerFiles, state: State) -> None:
+    remember(files, msgspec.structs.replace(placement(files), state=state))
+
+
+def _refuse_left(files: ServerFiles) -> None:
+    if placement(files).state is State.LEFT:
+        name = files.name
+        raise Conflict(
+            f"the server of the {name} store here has left its cluster: `isthmus store join` it"
+            f" again, or name other servers in `{name}` of the configuration. To begin with an"
+            f" empty store, remove {files.placement}",
+            target=str(files.placement),
+        )
 
 
 def _is_alive(pid: int) -> bool:
@@ -165,7 +176,7 @@ async def held(files: ServerFiles) -> AsyncIterator[None]:
     """Make the directories, and hold the lock: of several that start a server at once, one does."""
     for folder in (files.directory, files.run_directory):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with files.lock.open("w") as lock:
+    with os.fdopen(os.open(files.lock, os.O_CREAT | os.O_WRONLY, 0o600), "w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,67 +186,12 @@ async def held(files: ServerFiles) -> AsyncIterator[None]:
         yield
 
 
-def local_address(files: ServerFiles) -> str:
-    return f"unix:{files.run_directory}/{files.name}.raft"
-
-
-async def _create(files: ServerFiles, schema: Schema, raft_address: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        schema_file = Path(folder) / "schema.json"
-        schema_file.write_bytes(encoded(schema))
-        address = raft_address or local_address(files)
-        # Made beside and renamed, so that a crash leaves no half of a data base.
-        new = Path(folder) / "new.db"
-        await output_of("ovsdb-tool", "create-cluster", str(new), str(schema_file), address)
-        whole = files.database.with_suffix(".new")
-        shutil.copyfile(new, whole)
-        whole.chmod(0o600)
-        whole.replace(files.database)
-
-
-async def _check(files: ServerFiles, schema: Schema) -> None:
-    """Refuse what is no sound data base of ours, before a server touches it."""
-    path = str(files.database)
-    repair = (
-        "move the file away and restore a backup (`isthmus restore FILE`); with more servers in the"
-        " cluster, move it away and `isthmus store join`"
-    )
-    if not await succeeds("ovsdb-tool", "db-is-clustered", path):
-        raise Invalid(f"{path} is no clustered OVSDB data base: {repair}", target=path)
-    try:
-        await output_of("ovsdb-tool", "check-cluster", path)
-    except Unavailable as error:
-        told = error.message
-        if _FRESH not in told and not await asyncio.to_thread(_is_torn_tail, files.database, told):
-            raise Invalid(f"{path} is corrupt: {told}. {repair}", target=path) from error
-    name = (await output_of("ovsdb-tool", "db-name", path)).decode().strip()
-    if name != schema["name"]:
-        raise Invalid(f"{path} holds {name}, not {schema['name']}: {repair}", target=path)
-
-
-def _is_torn_tail(database: Path, complaint: str) -> bool:
-    """Whether ovsdb-tool complains of a last record that a crash cut short: nothing follows it, and
-    nobody was told that it was written. The server drops it. It would also drop all that follows a
-    record damaged in the middle, which must not pass for this.
-    """
-    found = re.search(r"offset (\d+)", complaint)
-    if found is None:
-        return False
-    rest = database.read_bytes()[int(found[1]) :]
-    return _RECORD not in rest[1:]
-
-
-def refuse_newer(files: ServerFiles, schema: Schema, found: str) -> None:
-    if numbers(found) > numbers(str(schema["version"])):
-        raise Invalid(
-            f"{files.database} has schema version {found}, this program knows"
-            f" {schema['version']}: use the newer program that wrote it",
-            target=str(files.database),
-        )
-
-
 async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None) -> int:
-    arguments = [f"--remote=punix:{files.socket}", *(f"--remote={one}" for one in listen)]
+    """Start the server of a data base; its process. Raises Invalid for an address that is open to
+    anybody, Unavailable."""
+    remotes = tuple(dict.fromkeys((*listen, *placement(files).listen)))
+    refuse_exposed(remotes, [await address_of(files)], tls)
+    arguments = [f"--remote=punix:{files.socket}", *(f"--remote={one}" for one in remotes)]
     if tls is not None:
         arguments += [
             f"--certificate={tls.certificate}",
@@ -258,19 +214,4 @@ async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None
     pid = await running(files)
     if pid is None:
         raise Unavailable(f"ovsdb-server ended as soon as it was started: look at {files.log}")
-    files.socket.chmod(0o600)
     return pid
-
-
-async def _convert(files: ServerFiles, schema: Schema) -> None:
-    """Bring an older schema to ours while the server runs."""
-    name = str(schema["name"])
-    asked = ("ovsdb-client", f"--timeout={START_S:g}", "get-schema-version", files.remote, name)
-    found = (await output_of(*asked)).decode().strip()
-    refuse_newer(files, schema, found)
-    if found == schema["version"]:
-        return
-    with tempfile.NamedTemporaryFile(suffix=".json") as schema_file:
-        schema_file.write(encoded(schema))
-        schema_file.flush()
-        await output_of("ovsdb-client", "--timeout=60", "convert", files.remote, schema_file.name)

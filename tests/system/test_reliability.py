@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hundred kills of each ovsdb-server of ours, under pings and writes. What came of it (`-s` shows
+it) is in docs/reliability.md."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from isthmus.api.client import Client
+from isthmus.errors import IsthmusError, Unavailable
+from isthmus_lab import processes
+from isthmus_lab.pings import EchoStream
+from isthmus_lab.switch import Switch
+from tests.system.cloud import LONGEST_S, Cloud, Plan, running_cloud, until, virtual_network
+
+pytestmark = [pytest.mark.system, pytest.mark.long]
+
+KILLS = 100
+RATE = 100
+IN_SERVICE_S = 2.2
+"""Between the return of a server and its next end: a keeper then need not wait (`STEADY_S`)."""
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with running_cloud() as made:
+        plans = [Plan(f"web{number}", f"h{number}", ((10 + number, ""),)) for number in (1, 2, 3)]
+        made.furnish(virtual_network("red"), plans=plans)
+        for nic in made.nics.values():
+            nic.use_addresses()
+        yield made
+
+
+class Writes:
+    """An operator who writes all the time, and knows what was acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.acknowledged: set[str] = set()
+        self.refused = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._go)
+
+    def __enter__(self) -> Writes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _go(self) -> None:
+        for number in count():
+            if self._ending.wait(0.02):
+                return
+            name = f"n{number}"
+            try:
+                # Without the client's own patience: what is refused is refused.
+                with Client(self._url, timeout_s=30.0) as client:
+                    client.put(f"/logicalNetworks/{name}", {"properties": {}})
+            except IsthmusError:
+                self.refused += 1
+            else:
+                self.acknowledged.add(name)
+
+    def lost(self) -> set[str]:
+        """What was acknowledged and is not there."""
+        with Client(self._url) as client:
+            found = {one["resourceId"] for one in client.list("/logicalNetworks")}
+        return self.acknowledged - found
+
+
+@contextmanager
+def pinging(cloud: Cloud) -> Iterator[list[EchoStream]]:
+    """web1 asks web2 (by VXLAN) and web3 (by NVGRE), a hundred times a second each."""
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(
+                EchoStream(cloud["web1"].guest, cloud[to].address(4), rate=RATE, grace_s=5.0)
+            )
+            for to in ("web2", "web3")
+        ]
+        for stream in streams:
+            assert stream.wait_for_answers(10, LONGEST_S)
+        yield streams
+
+
+def killed(pid_file: Path) -> int:
+    """End the process that the file names; its number."""
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def told(what: str, streams: list[EchoStream], writes: Writes, away_s: list[float]) -> None:
+    reports = [stream.report for stream in streams]
+    away = sorted(away_s)
+    print(
+        f"\n{what}: {len(away_s)} kills;"
+        f" pings {sum(one.sent for one in reports)}, lost {[one.lost for one in reports]};"
+        f" longest gap {max(one.longest_gap_s for one in reports) * 1e3:.0f} ms;"
+        f" writes acknowledged {len(writes.acknowledged)}, refused {writes.refused},"
+        f" lost {len(writes.lost())};"
+        f" away median {away[len(away) // 2]:.2f} s, longest {away[-1]:.2f} s"
+    )
+
+
+@pytest.mark.parametrize("store", ["north", "south"])
+def test_a_store_that_is_killed_again_and_again_costs_no_packet_and_no_acknowledged_write(
+    cloud: Cloud, store: str
+) -> None:
+    directory = processes.controller_directory(cloud.lab.run_directory)
+    pid_file = directory / f"{store}.pid"
+    away_s: list[float] = []
+    with pinging(cloud) as streams, Writes(f"unix:{directory}/rest.sock") as writes:
+        for _ in range(KILLS):
+            dead = killed(pid_file)
+            began_s = time.monotonic()
+            until(lambda: _replaced(pid_file, dead) and _serves(directory, store))  # noqa: B023  # called here
+            away_s.append(time.monotonic() - began_s)
+            time.sleep(IN_SERVICE_S)
+    told(store, streams, writes, away_s)
+    assert [stream.report.lost for stream in streams] == [(), ()]
+    assert writes.lost() == set()
+    cloud.settle()  # it derives, and hosts do what it says
+
+
+def _replaced(pid_file: Path, dead: int) -> bool:
+    with suppress(OSError, ValueError):
+        return int(pid_file.read_text()) != dead
+    return False
+
+
+def _serves(directory: Path, store: str) -> bool:
+    with suppress(IsthmusError), Client(f"unix:{directory}/rest.sock") as client:
+        found = {one["name"]: one for one in client.status()["stores"]}
+        return bool(found[store]["connected"])
+    return False
+
+
+def test_the_data_base_of_a_switch_that_is_killed_again_and_again_changes_no_flow(
+    cloud: Cloud,
+) -> None:
+    """Of each host in turn. What is lost meanwhile is Open vSwitch's part (docs/reliability.md);
+    here all must work after each, and nothing be programmed anew."""
+    directory = processes.controller_directory(cloud.lab.run_directory)
+    switches = [host.switch for host in cloud.lab.hosts.values()]
+    before = [_flows(switch) for switch in switches]
+    away_s: list[float] = []
+    with pinging(cloud) as streams, Writes(f"unix:{directory}/rest.sock") as writes:
+        for number in range(KILLS):
+            switch = switches[number % len(switches)]
+            began_s = time.monotonic()
+            switch.kill_database()
+            until(_answers(lambda: switch.vsctl("show")))  # noqa: B023  # called here
+            away_s.append(time.monotonic() - began_s)
+            time.sleep(IN_SERVICE_S)
+        for stream in streams:
+            assert stream.wait_for_answers(RATE, LONGEST_S)
+    told("switch", streams, writes, away_s)
+    assert writes.lost() == set()
+    assert [_flows(switch) for switch in switches] == before
+    cloud.settle()
+
+
+def _flows(switch: Switch) -> list[str]:
+    """What br-int has, without what counts."""
+    printed = switch.ofctl("dump-flows", "--no-stats", "--no-names", "br-int")
+    return sorted(line.strip() for line in printed.splitlines() if "cookie" in line)
+
+
+def _answers(ask: Callable[[], object]) -> Callable[[], bool]:
+    def asked() -> bool:
+        with suppress(Unavailable):
+            ask()
+            return True
+        return False
+
+    return asked
