@@ -74,6 +74,10 @@ class Switch:
         """Begin to start ovs-vswitchd; ``br-phy`` exists once the returned process has ended."""
         return self._start(self._forwarding_daemon())
 
+    def stop_forwarding(self) -> None:
+        """Stop ovs-vswitchd alone; its flows and connections are lost, and ``br-phy`` is gone."""
+        self._forwarding_daemon().stop()
+
     def set_provider_address(self, address: str, prefix_length: int, underlay: str) -> None:
         """Give ``br-phy`` its address and wait until the switch has seen the route that comes with
         it.

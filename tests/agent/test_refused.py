@@ -16,7 +16,16 @@ from isthmus.agent.watching import LONGEST_S, MOST_HELD, RATE_PPS, Watches
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
 from isthmus.switches.ovs.facts import THIS, Problem, Watching
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
+from isthmus.switches.ovs.pipeline import (
+    Flag,
+    FlowKey,
+    Programmed,
+    Register,
+    Stage,
+    flow,
+    unit_of_cookie,
+)
+from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.openflow_replies import InstalledFlow
@@ -307,6 +316,16 @@ def test_a_verdict_names_stage_reason_origin_and_packet() -> None:
     }
 
 
+def test_what_is_dropped_as_an_answer_is_told_once_as_it_was_sent() -> None:
+    """It was dropped before that, as what opens a connection; now its ends are exchanged."""
+    state = running()
+    watches = Watches(state)
+    ask(watches, "w")
+    turned = packet(state)._replace(fields={oxm.REG[Register.SENDER]: Flag.TURNED | 7})
+    watches.take(turned, 7)
+    assert told(watches) == []
+
+
 def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
     state = running()
     watches = Watches(state)
@@ -326,7 +345,7 @@ def test_what_stateless_rules_let_pass_is_counted_for_them_and_what_they_do_not_
     for key, value in state.engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
         if key.table in (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE):
-            flows.append(InstalledFlow(*flow(key, value), n_packets=1, n_bytes=10, age_s=1))
+            flows.append(InstalledFlow(*flow(key, value)[:5], n_packets=1, n_bytes=10, age_s=1))
     found = counted(flows, state).rules
     # Of both families.
     assert {(decision.text, decision.level): numbers for decision, numbers in found.items()} == {
@@ -341,7 +360,7 @@ def test_what_flows_have_counted_is_told_by_rule_by_stage_and_by_port() -> None:
     flows = []
     for key, value in state.engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
-        flows.append(InstalledFlow(*flow(key, value), n_packets=3, n_bytes=300, age_s=1))
+        flows.append(InstalledFlow(*flow(key, value)[:5], n_packets=3, n_bytes=300, age_s=1))
     found = counted(flows, state)
     rules = {decision.text: numbers for decision, numbers in found.rules.items()}
     # Of a rule its flows at both levels, of both families.

@@ -8,7 +8,7 @@ families.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -111,12 +111,13 @@ class Cloud:
         network.plugged()
         return changed
 
-    def network(self) -> Network:
+    def network(self, begun: Collection[str] = ()) -> Network:
+        """`begun`: ports that began to be followed a moment ago."""
         rows = self.rows()
-        return Network(Host(name, rows, self.plugged(name)) for name in HOSTS)
+        return Network(Host(name, rows, self.plugged(name), begun) for name in HOSTS)
 
-    def reference(self) -> Reference:
-        return Reference(self.rows())
+    def reference(self, begun: Collection[str] = ()) -> Reference:
+        return Reference(self.rows(), begun)
 
     def with_port(self, changed: Port) -> Cloud:
         ports = tuple(changed if one.id == changed.id else one for one in self.ports)

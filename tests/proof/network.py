@@ -4,7 +4,7 @@ the tunnel of the host whose provider address it is sent to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from isthmus.derive.engine import Change, Engine
 from isthmus.policy.rows import Port, Row
 from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import FlowKey, NotFollowed, Programmed
+from isthmus.switches.ovs.pipeline import FlowKey, NotFollowed, Programmed, Register
 from isthmus.wire import oxm
 from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, frame_of
@@ -33,10 +33,18 @@ class Delivered(NamedTuple):
 
 
 class Host:
-    """A host's engine, and its program as the interpreter has it."""
+    """A host's engine, and its program as the interpreter has it. `begun` are the ports whose
+    windows are there still; those of all others are over."""
 
-    def __init__(self, name: str, rows: Iterable[Row], plugged: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        plugged: Mapping[str, int],
+        begun: Collection[str] = (),
+    ) -> None:
         self.name = name
+        self._begun = begun
         self.engine: Engine = new_engine(name)
         self.numbers = Numbers()
         self.connections = Connections()
@@ -73,8 +81,18 @@ class Host:
             key, new = change.key, change.new
             assert isinstance(key, FlowKey)
             assert new is None or isinstance(new, Programmed)
-            self.program.put(key, None if new is None else decoded(key, new.instructions))
+            is_over = new is not None and new.lasts_s and not self._is_begun(key)
+            present = None if new is None or is_over else decoded(key, new.instructions)
+            self.program.put(key, present)
         return changes
+
+    def _is_begun(self, window: FlowKey) -> bool:
+        ofports = {
+            entry.value
+            for entry in oxm.entries(window.match)
+            if entry.field in (oxm.IN_PORT, oxm.REG[Register.OUT])
+        }
+        return any(self.port_of.get(ofport) in self._begun for ofport in ofports)
 
 
 class Network:

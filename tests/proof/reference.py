@@ -8,12 +8,17 @@ still let the connection be opened, in the direction in which it was. It goes to
 to no other port under rules. At an end at which nothing is forbidden nobody looks, and nothing is
 remembered; nor is, at either end, what passes the one and not the other on the same host.
 
+An end that began to be followed a moment ago cannot know what was asked before. What it may not
+open, it takes for an answer if it could have asked for it; on one host all ends that look do, or
+none. The connection is then known in that order, but for TCP's, of which the acknowledgement says
+the same.
+
 Not said here: who answers ARP, neighbour discovery and DHCP, and limits of rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.policy.rows import Port, Row
@@ -27,8 +32,9 @@ from tests.proof.verdicts import Domain, Rules, Verdict, holds, mac_number, numb
 class Reference:
     """Over the rows of a policy, in which each port has at most one claim."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], begun: Collection[str] = ()) -> None:
         rows = list(rows)
+        self._begun = begun
         self.layout = Layout(rows)
         self.ports = self.layout.ports
         self._rules = Rules(rows)
@@ -58,9 +64,15 @@ class Reference:
             ]
         before = dict(self._memory.get(name, {}))
         passes = self._passes(sender, speaker, "out", frame) if ways else False
-        received = sorted(self._received(ways, frame)) if passes else []
-        if not received and any(self.layout.host_of(way.port.id) == here for way in ways):
+        is_here = any(self.layout.host_of(way.port.id) == here for way in ways)
+        received = sorted(self._received(ways, frame, not is_here)) if passes else []
+        if not received and is_here:
             self._memory[name] = before
+            received = self._answered(
+                [(sender, "out"), *((w.port, "in") for w in ways)], ways, frame
+            )
+        elif ways and not passes and not is_here and self._answered([(sender, "out")], ways, frame):
+            received = sorted(self._received(ways, frame))
         return tuple(received)
 
     def inject(
@@ -71,6 +83,51 @@ class Reference:
         if ways and _goes_to_all_uninvited(frame) and self._has_rules(host, ways[0].port.segment):
             return ()
         return tuple(sorted(self._received(ways, frame)))
+
+    def _answered(
+        self, ends: Iterable[tuple[Port, str]], ways: Iterable[Way], frame: Frame
+    ) -> list[Delivered]:
+        """Who gets a frame because all these ends take it for an answer."""
+        turned = frame.tuple.turned()
+        if turned is None or not turned.may_open or frame.eth_dst & MULTICAST_BIT:
+            return []
+        looking = [one for one in ends if self._looks(*one, frame)]
+        if not looking or not all(self._could_ask(*one, frame.tuple, turned) for one in looking):
+            return []
+        if turned.protocol != 6:
+            for port, _ in looking:
+                self.remember(port.id, turned)
+        return [
+            Delivered(port.id, Frame(eth_src, eth_dst, frame.tuple, ttl))
+            for port, eth_src, eth_dst, ttl in ways
+        ]
+
+    def _looks(self, port: Port, direction: str, frame: Frame) -> bool:
+        """Whether an end follows what it sends or receives."""
+        address = self._own(port, direction, frame.tuple)
+        if not self._rules.forbids_something(port, address):
+            return False
+        alone = self._rules.verdict(port, address, direction, frame.tuple, self._domain(port))
+        return alone is not Verdict.ALLOW_PACKET
+
+    def _could_ask(self, port: Port, direction: str, packet: Tuple, turned: Tuple) -> bool:
+        """Whether it would let begin, in the other direction, what a packet answers."""
+        # Of a packet to where it comes from, nobody can tell the direction.
+        is_known = packet in self._memory.get(port.id, {}) and packet != turned
+        if port.id not in self._begun or is_known:
+            return False
+        is_own = self.layout.is_at(port, packet.family, packet.destination)
+        if direction == "in" and not is_own:
+            return False
+        address = self._own(port, direction, packet)
+        role = "in" if direction == "out" else "out"
+        found = self._rules.verdict(port, address, role, turned, self._domain(port))
+        return found is Verdict.ALLOW
+
+    @staticmethod
+    def _own(port: Port, direction: str, packet: Tuple) -> str:
+        number = packet.source if direction == "out" else packet.destination
+        return _address(port, packet.family, number)
 
     def take_over(self, other: Reference) -> None:
         """Remember what another, of an earlier policy, has seen. A host knows no connections of a
@@ -120,12 +177,17 @@ class Reference:
             return False
         return not may_send or not any(self.layout.ways(sender, frame))
 
-    def _received(self, ways: Iterable[Way], frame: Frame) -> Iterator[Delivered]:
+    def _received(
+        self, ways: Iterable[Way], frame: Frame, other_host: bool = True
+    ) -> Iterator[Delivered]:
         for port, eth_src, eth_dst, ttl in ways:
             seen = Frame(eth_src, eth_dst, frame.tuple, ttl)
             listener = _address(port, frame.tuple.family, frame.tuple.destination)
             if self._passes(port, listener, "in", seen):
                 yield Delivered(port.id, seen)
+            elif other_host:
+                way = Way(port, eth_src, eth_dst, ttl)
+                yield from self._answered([(port, "in")], [way], frame)
 
     def _passes(self, port: Port, address: str, direction: str, frame: Frame) -> bool:
         """What one end says."""

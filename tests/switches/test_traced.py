@@ -157,9 +157,12 @@ FOLLOWED = [*ENTERED, "FORWARD", "RECEIVER", *NO_RULES, "TRACK"]
 CARRIED = [*ENTERED, "FORWARD", *NO_RULES, "TRACK", "COMMIT", "DELIVER", "TUNNEL"]
 ARRIVED = ["CLASSIFY", "SOURCE", "SOURCE_MAC", *FOLLOWED[3:], "COMMIT", "DELIVER"]
 JUDGED = [
-    *("JUDGE", "SOURCE_GROUPS", "TARGET_GROUPS", "INITIATOR", "OUT_INTERFACE", "OUT_SUBNET"),
-    *("RESPONDER", "IN_SUBNET", "IN_INTERFACE"),
+    *("JUDGE", "BEGUN_SENDER", "BEGUN_RECEIVER", "UNKNOWN", "SOURCE_GROUPS", "TARGET_GROUPS"),
+    *("INITIATOR", "OUT_INTERFACE", "OUT_SUBNET", "RESPONDER", "IN_SUBNET", "IN_INTERFACE"),
 ]
+"""Soon after a port began to be followed: what may open no connection is then looked at as an
+answer, which is not told."""
+KEPT = ["COMMIT", "ANSWER", "COMMIT", "RETURN", "DELIVER"]
 ANSWERED = [*ENTERED, "ROUTE", *NO_RULES, "TRACK", "COMMIT", "DELIVER"]
 
 
@@ -177,9 +180,10 @@ RECORDED = {
     "from-vxlan": Expected("port", ARRIVED),
     "from-nvgre": Expected("port", ARRIVED),
     "to-ruled": Expected("tracked", FOLLOWED),
-    "to-ruled-2": Expected("port", [*JUDGED, "COMMIT", "DELIVER"]),
+    "to-ruled-2": Expected("port", [*JUDGED, *KEPT]),
     "ipv6-to-ruled": Expected("tracked", FOLLOWED),
-    "ipv6-to-ruled-2": Expected("port", [*JUDGED, "COMMIT", "DELIVER"]),
+    # An echo request.
+    "ipv6-to-ruled-2": Expected("port", ["JUDGE", *JUDGED[4:], "COMMIT", *KEPT[3:]]),
     **{f"{kind}-denied": Expected("tracked", FOLLOWED) for kind in ("tcp", "udp", "sctp")},
     **{f"{kind}-denied-2": Expected("dropped", JUDGED) for kind in ("tcp", "udp", "sctp")},
     "protocol-denied": Expected("tracked", FOLLOWED),

@@ -20,6 +20,7 @@ from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.intent_units import ROUTER_MAC
 from isthmus_lab import namespaces, packets, processes, resources
 from isthmus_lab.guest import INTERFACE, Guest
+from isthmus_lab.host import Host
 from isthmus_lab.lab import Lab
 from isthmus_lab.northbound import Northbound, Resource
 from isthmus_lab.rawsocket import Capture, send_frames
@@ -96,10 +97,13 @@ class Nic:
 
 
 class Cloud:
-    """A lab with controller and agents, and the ports of `plans`."""
+    """A lab with controller and agents, and the ports of `plans`. Unless it `keeps_windows`, the
+    time in which answers may be the first packets of connections (`switches/ovs/begun.py`) is over
+    whenever it has settled."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, keeps_windows: bool = False) -> None:
         self.lab = lab
+        self.keeps_windows = keeps_windows
         controller = lab.start_controller()
         self.north = Northbound(processes.rest_socket(lab.run_directory))
         self.north.wait_until_ready(controller)
@@ -140,7 +144,21 @@ class Cloud:
     def settle(self) -> None:
         """Wait until all hosts forward by all that was put."""
         self._programmed()
+        if not self.keeps_windows:
+            self.end_windows()
         self._revalidated()
+
+    def end_windows(self) -> None:
+        """Do what switches do after their time."""
+        for host in self.lab.hosts.values():
+            found = []
+            for line in windows(host):
+                stage = line.partition("table=")[2].partition(",")[0]
+                match = line.partition("priority=")[2].partition(" actions")[0]
+                found.append(f"table={stage},priority={match}")
+            if found:
+                text = "\n".join(found)
+                host.switch.ofctl("--strict", "del-flows", "br-int", "-", flows=text)
 
     def trace(self, source: str, destination: str, **how: str | int) -> Resource:
         """By policy and by the switches, asked again where a host was too busy to answer."""
@@ -172,11 +190,17 @@ class Cloud:
                 list(side_by_side.map(lambda one: one.appctl("revalidator/wait"), switches))
 
 
+def windows(host: Host) -> list[str]:
+    """The flows of a host that end by themselves."""
+    text = host.switch.ofctl("dump-flows", "br-int")
+    return [line.strip() for line in text.splitlines() if "hard_timeout=" in line]
+
+
 @contextmanager
-def running_cloud() -> Iterator[Cloud]:
+def running_cloud(*, keeps_windows: bool = False) -> Iterator[Cloud]:
     with Lab(unique_name()) as lab:
         lab.up(HOSTS)
-        cloud = Cloud(lab)
+        cloud = Cloud(lab, keeps_windows=keeps_windows)
         with cloud.north:
             yield cloud
     assert remains_of(lab.name) == {}

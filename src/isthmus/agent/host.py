@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.forgetting import Forgetting
 from isthmus.agent.namesake import second_name
 from isthmus.agent.pairs import Pairs
 from isthmus.agent.refusals import MAY_MEND, Refusals
@@ -34,8 +35,10 @@ from isthmus.policy.rows import (
     Row,
 )
 from isthmus.switches.ovs import program
+from isthmus.switches.ovs.begun import in_order
 from isthmus.switches.ovs.facts import (
     THIS,
+    Ground,
     LocalPort,
     Location,
     Meter,
@@ -99,6 +102,7 @@ class HostState:
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self._pairs = Pairs()
+        self._forgetting = Forgetting()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._conditions: Conditions | None = None
@@ -155,16 +159,15 @@ class HostState:
                 self.engine.put(type(row), row.key, None if new is None else believable(new))
 
     def switch_changed(
-        self, ports: Mapping[str, LocalPort], tunnel_ports: Mapping[str, int]
+        self,
+        ports: Mapping[str, LocalPort],
+        tunnel_ports: Mapping[str, int],
+        forwarding: str = "",
     ) -> None:
-        """What is plugged, by interface id, and the OpenFlow ports of the tunnels."""
-        identity = self.identity
-        this = ThisHost(
-            identity.host,
-            int(identity.provider_address),
-            identity.encapsulations,
-            tuple(sorted(tunnel_ports.items())),
-        )
+        """What is plugged, by interface id, the OpenFlow ports of the tunnels, and who forwards."""
+        host, address, encapsulations = self.identity
+        tunnels = tuple(sorted(tunnel_ports.items()))
+        this = ThisHost(host, int(address), encapsulations, tunnels, forwarding)
         self.engine.put(ThisHost, THIS, this)
         known = self.engine.rows(LocalPort)
         was = {str(name): port for name, port in known.items()}
@@ -264,7 +267,7 @@ class HostState:
                 meters.append(openflow_meter(change.new))
             elif isinstance(change.old, Meter):
                 gone.append(openflow_meter(change.old))
-        return Changes(tuple(adds), tuple(deletes), tuple(meters), tuple(gone))
+        return Changes(in_order(adds), tuple(deletes), tuple(meters), tuple(gone))
 
     def skip_changes(self) -> None:
         """Forget what has changed: the switch is compared with the whole program."""
@@ -274,13 +277,9 @@ class HostState:
         self.engine.changes(Meter)
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
-        """Zones and addresses of this host that are gone since the last call: what connections are
-        still kept of them is to be forgotten."""
-        gone = [
-            change.key
-            for change in self.engine.changes(TrackedAddress)
-            if change.new is None and isinstance(change.key, TrackedAddress)
-        ]
+        """Zones and addresses of which connections are to be forgotten since the last call."""
+        rows = self.engine.rows
+        gone = self._forgetting.step(self.engine.changes(TrackedAddress), rows(Port), rows(Ground))
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:

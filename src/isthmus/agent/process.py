@@ -32,6 +32,7 @@ from isthmus.errors import Broken, IsthmusError, Unavailable
 from isthmus.policy.rows import Heartbeat, HostStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
+from isthmus.switches.ovs import control
 from isthmus.switches.ovs.facts import LocalPort, Reach
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.openflow_packets import PacketIn
@@ -187,7 +188,9 @@ class Agent:
     def _read_switch(self) -> None:
         rows, bridge = self._switch.rows, self.settings.bridge
         self.state.switch_changed(
-            switch.local_ports(rows, bridge), switch.tunnel_ports(rows, bridge)
+            switch.local_ports(rows, bridge),
+            switch.tunnel_ports(rows, bridge),
+            control.forwarding(self.settings.switch_run_directory),
         )
 
     def _south_changed(self, changes: Sequence[ovsdb.Change]) -> None:
@@ -208,6 +211,7 @@ class Agent:
             self._to_write.set()
 
     def _openflow_connected(self) -> None:
+        self._read_switch()
         self._programmer.forget()
         self._to_program.set()
 

@@ -153,7 +153,7 @@ def _shown(found: InstalledFlow) -> Result:
 
 
 def missing_flows(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:
-    """Flows of the program that the switch does not have."""
+    """Flows of the program that the switch does not have, but for those that it ends by itself."""
     have = {(f.table, f.priority, f.match, f.cookie) for f in installed}
     lacking = []
     for unit in _PORT_UNITS:
@@ -162,6 +162,8 @@ def missing_flows(port_id: str, state: HostState, installed: Sequence[InstalledF
                 wanted = flow(item.key, item.value)
                 if unit_of_cookie(wanted.cookie) != unit_cookie(unit, port_id):
                     continue  # another port gives the same flow, and it is under that one's name
+                if wanted.lasts_s:
+                    continue
                 if (wanted.table, wanted.priority, wanted.match, wanted.cookie) not in have:
                     lacking.append(wanted)
     return lacking

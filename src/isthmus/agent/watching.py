@@ -16,7 +16,7 @@ from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Answer
 from isthmus.switches.ovs.facts import THIS, Watching
-from isthmus.switches.ovs.pipeline import DROPS, Register, Stage
+from isthmus.switches.ovs.pipeline import DROPS, Flag, Register, Stage
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.summary import summary
 
@@ -87,8 +87,9 @@ class Watches:
         return True
 
     def take(self, packet: PacketIn, at_us: int) -> None:
-        """A packet that a flow has dropped."""
-        if len(self._held) >= MOST_HELD:
+        """A packet that a flow has dropped. One that is looked at as an answer was dropped before
+        that as what opens a connection, and told as it was sent."""
+        if len(self._held) >= MOST_HELD or packet.reg(Register.SENDER) & Flag.TURNED:
             return
         state = self._state
         sender = state.port_behind(packet.in_port)

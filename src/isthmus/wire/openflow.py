@@ -128,6 +128,8 @@ class Flow(NamedTuple):
     match: bytes
     instructions: bytes
     cookie: int
+    lasts_s: int = 0
+    """Its hard timeout: the switch deletes it after so many seconds; 0 for never."""
 
 
 class Meter(NamedTuple):
@@ -303,13 +305,13 @@ def flow_delete_by_cookie(cookie: int, mask: int, xid: int) -> bytes:
 def _flow_mod(
     command: FlowCommand, flow: Flow, cookie_mask: int, instructions: bytes, xid: int
 ) -> bytes:
-    table, priority, match, _, cookie = flow
+    table, priority, match, _, cookie, lasts_s = flow
     match_length = 4 + len(match)
     tail = match + PADDING[match_length & 7] + instructions
     # fmt: off
     return _FLOW_MOD.pack(
         VERSION, 14, 52 + len(tail), xid,
-        cookie, cookie_mask, table, command, 0, 0, priority,
+        cookie, cookie_mask, table, command, 0, lasts_s, priority,
         NO_BUFFER, ANY_PORT, ANY_GROUP, 0, 0, OXM_MATCH, match_length,
     ) + tail
     # fmt: on

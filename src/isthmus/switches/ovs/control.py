@@ -32,6 +32,17 @@ def control_socket(run_directory: Path) -> Path:
     raise Unavailable(f"no control socket of ovs-vswitchd is in {run_directory}: does it run?")
 
 
+def forwarding(run_directory: Path) -> str:
+    """Names the ovs-vswitchd that runs there, and no other that has run before; empty if that
+    cannot be told. Flows may be saved from one to the next (``ovs-ctl restart``), connections of
+    its userspace data path are not."""
+    pid_file = run_directory / "ovs-vswitchd.pid"
+    try:
+        return f"{pid_file.read_text().strip()} {pid_file.stat().st_mtime_ns}"
+    except OSError:
+        return ""
+
+
 async def ask(run_directory: Path, command: str, arguments: Sequence[str]) -> str:
     """One command's output, as ovs-appctl prints it. Raises Unavailable, also for a refusal."""
     path = control_socket(run_directory)

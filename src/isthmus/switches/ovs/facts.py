@@ -23,6 +23,8 @@ class ThisHost(NamedTuple):
     provider_address: int
     encapsulations: tuple[str, ...]
     tunnel_ports: tuple[tuple[str, int], ...]
+    forwarding: str = ""
+    """Another one when ovs-vswitchd was started anew (`control.forwarding`)."""
 
 
 class LocalPort(NamedTuple):
@@ -93,6 +95,12 @@ class NoPeerZone(NamedTuple):
     detail: str
 
 
+class PeerZone(NamedTuple):
+    """A connection tracking zone between two routing domains, in use on this host."""
+
+    number: int
+
+
 class LocalMember(NamedTuple):
     segment: str
     port: str
@@ -107,6 +115,7 @@ class TrackedAddress(NamedTuple):
 
     zone: int
     address: str
+    port: str
 
 
 class RemoteMember(NamedTuple):

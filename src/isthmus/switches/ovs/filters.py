@@ -15,7 +15,8 @@ or cannot be expressed, lets nothing pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
@@ -146,6 +147,8 @@ class FilterNumber(NamedTuple):
     """The number that packets of an address carry; 0 if nothing need be looked at."""
 
     number: int
+    stateless: str = ""
+    """Another one when what stateless rules let pass, and nobody follows, may have become less."""
 
 
 class Inexpressible(NamedTuple):
@@ -300,7 +303,9 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     assigned = read.get(Assigned, need)
     if assigned is None or assigned.number is None:
         return
-    yield Item(FilterNumber, wanted.name, FilterNumber(assigned.number))
+    unfollowed = repr([_to_last_stateless(read.get(Compiled, name)) for name in wanted if is_plain])
+    stateless = blake2b(unfollowed.encode(), digest_size=8).hexdigest() if is_plain else ""
+    yield Item(FilterNumber, wanted.name, FilterNumber(assigned.number, stateless))
     out_interface, out_subnet, in_subnet, in_interface = numbers
     flows = Flows("filter_flows", wanted.name)
     outward = act.load(out_interface << 16 | out_subnet, oxm.REG[Register.OUT_RULES])
@@ -324,6 +329,13 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
         )
         here = oxm.match(end(register, assigned.number))
         yield flows.add(stage, 100, here, apply=(load, *alone), goto=following)
+
+
+def _to_last_stateless(found: Compiled | None) -> Sequence[Rule]:
+    """The rules that decide what a stateless one allows."""
+    rules = found.level.rules if found is not None else ()
+    last = max((n for n, rule in enumerate(rules, 1) if rule.stateless), default=0)
+    return rules[:last]
 
 
 def end(register: Register, number: int) -> bytes:
@@ -372,12 +384,23 @@ def _no_connection(profile: Profile) -> tuple[str, str]:
 def filter_number(port: Port, address: str, family: int, read: Read) -> int | None:
     """The number that packets of one of its addresses carry, of what is none of them if `address`
     is empty; None until there is one."""
+    found = _numbered(port, address, family, read)
+    return None if found is None else found.number
+
+
+def unfollowed_version(port: Port, address: str, family: int, read: Read) -> str | None:
+    """What changes when connections of one of its addresses, which nobody has followed, are
+    followed from now on; None while nothing need be looked at."""
+    found = _numbered(port, address, family, read)
+    return found.stateless if found is not None and found.number else None
+
+
+def _numbered(port: Port, address: str, family: int, read: Read) -> FilterNumber | None:
     if not address:
         address = next(iter(addresses_of(port, family)), "")
     found = read.get(PortFilter, _key(port, address, family))
     if found is None:
         return None
     if found.filter == NO_FILTER:
-        return 0
-    number = read.get(FilterNumber, found.filter.name)
-    return None if number is None else number.number
+        return FilterNumber(0)
+    return read.get(FilterNumber, found.filter.name)

@@ -34,11 +34,16 @@ class Flows:
         meter: int | None = None,
         apply: tuple[bytes, ...] | None = None,
         goto: Stage | None = None,
+        version: str = "",
+        lasts_s: int = 0,
+        since: FlowKey | None = None,
     ) -> Item:
-        """A flow. One that drops is given by `drop`."""
+        """A flow. One that drops is given by `drop`. `version`: as in `pipeline.programmed`;
+        `lasts_s` and `since`: as in `Programmed`."""
         key = FlowKey(stage, priority, match)
         instructions = act.instructions(meter=meter, apply=apply, goto=goto)
-        return Item(Programmed, key, programmed(self._cookie, key, instructions))
+        value = programmed(self._cookie, key, instructions, version)
+        return Item(Programmed, key, value._replace(lasts_s=lasts_s, since=since))
 
     def drop(self, stage: Stage, priority: int, match: bytes, read: Read) -> Item:
         """A flow that drops and counts; while somebody watches, some of its packets are shown."""

@@ -22,6 +22,7 @@ from isthmus.switches.ovs.facts import (
     LocalMember,
     NoPeerZone,
     NoZone,
+    PeerZone,
     RemoteMember,
     ThisHost,
     Wanted,
@@ -292,6 +293,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
                 no_zone = NoPeerZone(router.rdid, ground.domain, _no_zone(pair))
                 yield Item(NoPeerZone, (router.rdid, ground.domain), no_zone)
             return
+        yield Item(PeerZone, zone, PeerZone(zone))
         routed = (*routed, act.load(zone, oxm.REG[Register.ZONE]))
     asked: tuple[bytes, ...]
     for text in leg.addresses:

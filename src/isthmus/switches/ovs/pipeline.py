@@ -54,7 +54,10 @@ class Stage(IntEnum):
     PLAIN_IN_SUBNET = 49
     PLAIN_IN_INTERFACE = 50
     TRACK = 51
-    JUDGE = 55
+    JUDGE = 52
+    BEGUN_SENDER = 53
+    BEGUN_RECEIVER = 54
+    UNKNOWN = 55
     SOURCE_GROUPS = 56
     TARGET_GROUPS = 57
     INITIATOR = 60
@@ -63,7 +66,10 @@ class Stage(IntEnum):
     RESPONDER = 65
     IN_SUBNET = 66
     IN_INTERFACE = 67
+    ANSWER = 68
     COMMIT = 70
+    RETURN = 71
+    FOLLOWED = 72
     FLOOD = 75
     DELIVER = 80
     TUNNEL = 85
@@ -124,6 +130,14 @@ class Flag(IntEnum):
     """Its rules allow the packet, taken for itself."""
     ASTRAY = 2 << FILTER_BITS
     """The packet's destination is no address of the port that it goes to."""
+    BEGUN = 4 << FILTER_BITS
+    """The connections of this end began to be followed a moment ago (`begun`)."""
+    ASKED = 8 << FILTER_BITS
+    """In SENDER: the rules are only asked whether the packet may open a connection,"""
+    ALLOWED = 64 << FILTER_BITS
+    """and have said yes."""
+    TURNED = 32 << FILTER_BITS
+    """In SENDER: the packet's two ends are exchanged in its headers, as in what it may answer."""
 
 
 class NotFollowed(IntEnum):
@@ -185,6 +199,9 @@ DROPS: dict[Stage, str] = {
     Stage.TRACK: "not IP, and rules hold for it",
     Stage.JUDGE: "of no connection that can be followed (invalid), or an answer that was led to"
     " another port than asked",
+    Stage.BEGUN_SENDER: "not reached",
+    Stage.BEGUN_RECEIVER: "not reached",
+    Stage.UNKNOWN: "an answer that nobody has asked for",
     Stage.SOURCE_GROUPS: "not reached",
     Stage.TARGET_GROUPS: "not reached",
     Stage.INITIATOR: "rules that this host does not know hold for its sender",
@@ -193,7 +210,10 @@ DROPS: dict[Stage, str] = {
     Stage.RESPONDER: "rules that this host does not know hold for its receiver",
     Stage.IN_SUBNET: "an inbound rule of the subnet, or its default",
     Stage.IN_INTERFACE: "an inbound rule of the interface, or its default",
+    Stage.ANSWER: "not reached",
     Stage.COMMIT: "not reached",
+    Stage.RETURN: "not reached",
+    Stage.FOLLOWED: "not reached",
     Stage.FLOOD: "broadcast on a segment that is not known",
     Stage.DELIVER: "not reached",
     Stage.TUNNEL: "no encapsulation in common with the destination's host",
@@ -225,17 +245,22 @@ ISOLATED = 1 << 31
 _UNIT_BITS = 40
 
 
+class FlowKey(NamedTuple):
+    table: int
+    priority: int
+    match: bytes
+
+
 class Programmed(NamedTuple):
     """The value of one flow under its key (table, priority, match)."""
 
     instructions: bytes
     cookie: int
-
-
-class FlowKey(NamedTuple):
-    table: int
-    priority: int
-    match: bytes
+    lasts_s: int = 0
+    """After how many seconds the switch deletes it by itself; 0 for never."""
+    since: FlowKey | None = None
+    """Of a flow that lasts: the one with which it is sent, and without which it is never sent
+    again."""
 
 
 def unit_cookie(unit: str, key: object) -> int:
@@ -246,16 +271,19 @@ def unit_cookie(unit: str, key: object) -> int:
     return int.from_bytes(digest, "big")
 
 
-def programmed(unit: int, key: FlowKey, instructions: bytes) -> Programmed:
+def programmed(unit: int, key: FlowKey, instructions: bytes, version: str = "") -> Programmed:
     """A flow's cookie: 40 bits name its unit call, 24 bits its content, so that equal cookies at
-    one place of a table mean an unchanged flow, and a restart compares cookies alone.
+    one place of a table mean an unchanged flow, and a restart compares cookies alone. `version` is
+    what else makes it another flow, though it does the same.
     """
     content = crc32(instructions, crc32(key.match, key.table << 16 | key.priority))
+    if version:
+        content = crc32(version.encode(), content)
     return Programmed(instructions, unit << 24 | content & 0xFFFFFF)
 
 
 def flow(key: FlowKey, value: Programmed) -> Flow:
-    return Flow(key.table, key.priority, key.match, value.instructions, value.cookie)
+    return Flow(key.table, key.priority, key.match, value.instructions, value.cookie, value.lasts_s)
 
 
 def unit_of_cookie(cookie: int) -> int:

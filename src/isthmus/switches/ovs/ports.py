@@ -3,7 +3,8 @@
 
 A local port with one IPv4 address costs ten flows, a peer three: two keys (its MAC for
 forwarding, its address for ARP and routing) and one source check; with rules a local port costs
-three more. Each further address costs one key and one check.
+four more, and for a time four beside these (`begun`). Each further address costs one key and one
+check.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from isthmus.derive.engine import Item, Read
 from isthmus.policy import closed
 from isthmus.policy.dhcp import server_address, subnet_of
 from isthmus.policy.rows import Port, Router, RouterPort, Subnet
+from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
@@ -111,8 +113,9 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     if filtered:
         yield from _receive(flows, port, local.ofport, numbers)
         for address in port.addresses:
-            tracked = TrackedAddress(ground.zone, address)
+            tracked = TrackedAddress(ground.zone, address, port.id)
             yield Item(TrackedAddress, tracked, tracked)
+        yield from port_begins(flows, port, local, ground, numbers, read)
 
 
 def _dhcp_server(port: Port, read: Read) -> IPv4Address | None:
@@ -130,15 +133,12 @@ def _problem(port: Port, code: str, detail: str) -> Item:
 def _classify(
     flows: Flows, port: Port, local: Plugged, ground: Ground, read: Read
 ) -> Iterator[Item]:
-    location = read.get(Location, port.id)
-    this = read.get(ThisHost, THIS)
-    standing_by = location is not None and this is not None and location.host != this.host
     actions: tuple[bytes, ...] = (
         act.load(ground.vsid, oxm.REG[Register.VSID]),
         act.load(ground.domain, oxm.REG[Register.DOMAIN]),
         act.load(ground.zone, oxm.REG[Register.ZONE]),
     )
-    if standing_by:
+    if stands_by(port, read):
         # Another host has the port: the guest's first frame here shows that it has arrived.
         actions = (act.controller(FIRST_FRAME, max_len=64), *actions)
     yield flows.add(

@@ -22,6 +22,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.switches.ovs.begun import zone_windows
 from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
@@ -31,6 +32,7 @@ from isthmus.switches.ovs.facts import (
     Meter,
     NoPeerZone,
     NoZone,
+    PeerZone,
     Plugged,
     Problem,
     Reach,
@@ -84,6 +86,7 @@ UNITS = (
     unit(Reach, tunnel),
     unit(Router, router_flows),
     unit(RouterPort, leg_flows),
+    unit(PeerZone, zone_windows),
     unit(Port, locate),
     unit(RuleSet, stateless_set),
     unit(Plugged, port_filters),
@@ -110,4 +113,5 @@ TABLES: tuple[type, ...] = (
     *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
     *(Location, Ground, NoZone, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
     *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching, StatelessSet),
+    PeerZone,
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from isthmus.switches.ovs.begun import in_order
 from isthmus.switches.ovs.facts import Meter
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.wire import openflow as of
@@ -30,16 +31,21 @@ def difference(
 ) -> Difference:
     """Compares flows by table, priority, match and cookie: a cookie holds a digest of its flow."""
     have = {FlowKey(f.table, f.priority, f.match): f for f in installed}
+
+    def lacks(key: FlowKey) -> bool:
+        return key not in have or have[key].cookie != wanted[key].cookie
+
     adds = [
         flow(key, value)
         for key, value in wanted.items()
-        if key not in have or have[key].cookie != value.cookie
+        # What has ended by itself is not begun again.
+        if lacks(value.since or key)
     ]
     deletes = [f.flow for key, f in have.items() if key not in wanted]
     meters_have = {meter.id: meter for meter in installed_meters}
     meters_want = {meter.id: openflow_meter(meter) for meter in wanted_meters}
     return Difference(
-        tuple(adds),
+        in_order(adds),
         tuple(deletes),
         tuple(m for m in meters_want.values() if meters_have.get(m.id) != m),
         tuple(m for m in meters_have.values() if m.id not in meters_want),

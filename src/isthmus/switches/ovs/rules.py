@@ -38,6 +38,7 @@ from isthmus.switches.ovs.pipeline import (
     GROUPS,
     PLAIN_END,
     PLAIN_LAST,
+    Flag,
     Register,
     Stage,
 )
@@ -168,7 +169,12 @@ def _verdicts(rule: Rule) -> tuple[tuple[bytes, Fields, bool], ...]:
     lets them pass."""
     allows = rule.action == "allow"
     if rule.stateless and allows:
-        return (NO_REPLY, QUESTION, True), (REPLY, ANSWER, False)
+        turned = NO_REPLY + oxm.reg(Register.SENDER, Flag.TURNED, Flag.TURNED)
+        return (
+            (NO_REPLY + oxm.reg(Register.SENDER, 0, Flag.TURNED), QUESTION, True),
+            (turned, QUESTION, False),
+            (REPLY, ANSWER, False),
+        )
     if rule.protocol == SCTP and _looks_inside(rule):
         return (NO_REPLY, QUESTION, allows), (REPLY, ANSWER, allows)
     return ((FOLLOWED, ORIGINAL, allows),)

@@ -3,7 +3,8 @@
 
 The switch is asked twice where a packet goes through connection tracking: its trace does not fill
 in the original tuple, on which rules look; so the second half starts anew at JUDGE, with the
-registers that the first half ended with, as a new connection.
+registers that the first half ended with, as a new connection. In the time in which such a packet
+may be taken for an answer (`begun`), what is said is whether it may open a connection.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _FINAL = re.compile(r"^Final flow: (.*)$", re.MULTILINE)
 _FLOW = re.compile(r"^Flow: (.*)$", re.MULTILINE)
 _TP = re.compile("^tp_")
 _UP = re.compile(r"^(?:CONTROLLER|controller)\b.*\buserdata=([0-9a-f.]+)")
+_TRACKED = re.compile(r"ct\(.*table=")
 _PEER = re.compile(r"set_field:([0-9.]+)->tun_dst")
 
 PORTED = {"tcp": 6, "udp": 17, "sctp": 132, "tcp6": 6, "udp6": 17, "sctp6": 132}
@@ -76,11 +78,16 @@ def read(text: str, in_port: str) -> Traced:
     first = text.split("\n====", 1)[0]
     entries = _entries(first)
     fields = _fields(first)
+    for place, entry in enumerate(entries):
+        if entry.stage == Stage.ANSWER.name and any(map(_TRACKED.match, entry.actions)):
+            # It may open no connection: that it may answer one is another question.
+            entries, fields = entries[:place], _fields(_FINAL.sub("", first))
+            break
     actions = [action for entry in entries for action in entry.actions]
     outcome, port, peer = "dropped", 0, ""
     for action in actions:
         found = _OUTPUT.search(action)
-        if action.startswith("ct(") and "table=" in action:
+        if _TRACKED.match(action):
             outcome = "tracked"
         elif found is not None:
             outcome, port = "port", int(found[1] or found[2])

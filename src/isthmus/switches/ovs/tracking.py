@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs.begun import ANSWER, QUESTION, unknown_flows
 from isthmus.switches.ovs.filters import end
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -36,6 +37,7 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     yield from _plain(flows)
     yield from _track(flows)
     yield from _judge(flows, read)
+    yield from unknown_flows(flows)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
     yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
     yield from _rules(flows)
@@ -98,18 +100,15 @@ def _track(flows: Flows) -> Iterator[Item]:
         )
 
 
-_SENDER, _RECEIVER = oxm.REG[Register.SENDER], oxm.REG[Register.RECEIVER]
 _INITIATOR, _RESPONDER = oxm.REG[Register.INITIATOR], oxm.REG[Register.RESPONDER]
 _NO_GROUPS = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
-_QUESTION = act.move(_SENDER, 0, _INITIATOR, 0, 32), act.move(_RECEIVER, 0, _RESPONDER, 0, 32)
-_ANSWER = act.move(_RECEIVER, 0, _INITIATOR, 0, 32), act.move(_SENDER, 0, _RESPONDER, 0, 32)
 
 
 def _judge(flows: Flows, read: Read) -> Iterator[Item]:
     state = oxm.CT_TRK | oxm.CT_INV | oxm.CT_RPL
     for ethernet in _IP:
         kind = oxm.eth_type(ethernet)
-        for reply, ends in ((0, _QUESTION), (oxm.CT_RPL, _ANSWER)):
+        for reply, ends in ((0, QUESTION), (oxm.CT_RPL, ANSWER)):
             yield flows.add(
                 Stage.JUDGE,
                 100,
@@ -129,7 +128,7 @@ def _judge(flows: Flows, read: Read) -> Iterator[Item]:
                 oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV),
                 oxm.ip_frag(oxm.FRAGMENT_LATER, oxm.FRAGMENT_LATER),
             ),
-            apply=_QUESTION,
+            apply=QUESTION,
             goto=Stage.COMMIT,
         )
 
@@ -169,7 +168,7 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
             Stage.JUDGE,
             priority,
             oxm.match(*alone),
-            apply=(*_ANSWER, *skipped, *_NO_GROUPS),
+            apply=(*ANSWER, *skipped, *_NO_GROUPS),
             goto=Stage.SOURCE_GROUPS,
         )
         # These could open none.
@@ -181,7 +180,7 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
                 Stage.JUDGE,
                 106,
                 oxm.match(*alone, *what),
-                apply=(*_ANSWER, *_NO_GROUPS),
+                apply=(*ANSWER, *_NO_GROUPS),
                 goto=Stage.SOURCE_GROUPS,
             )
 
@@ -255,7 +254,7 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
             priority,
             oxm.match(*new, absent),
             apply=(act.ct(commit=True, zone=oxm.REG[Register.ZONE], actions=marks),),
-            goto=Stage.DELIVER,
+            goto=Stage.RETURN,
         )
     known = oxm.CT_TRK | oxm.CT_EST
     question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))

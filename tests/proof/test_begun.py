@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""While ports have just begun to be followed: each flow that answers pass by matters, and mistakes
+in them are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import pytest
+
+from isthmus.policy.rows import Rule, RuleSet
+from isthmus.switches.ovs.pipeline import FlowKey, Stage
+from tests.proof.checker import Checker
+from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, port
+from tests.proof.probes import Probe, between
+from tests.proof.program import Flow, Slots
+from tests.proof.slots import Condition
+
+STAGES = Stage.UNKNOWN, Stage.ANSWER, Stage.RETURN
+SPOKEN = ((6, 80, 40000), (17, 53, 40000), (132, 5000, 5001), (47, 0, 0))
+ECHOES = ((1, 0, 0), (1, 14, 0), (1, 16, 0), (1, 18, 0), (58, 129, 0))
+SERVED = {6: "80-80", 17: "53-53", 132: "5000-5000"}
+
+
+def begun_cloud() -> Cloud:
+    """Some ask, some serve, one may neither be asked nor ask; on one host and across, routed."""
+    lists = {"asks": ("red/a", 4), "serves": ("red/a", 5), "shut": ("red/b", 4)}
+    ports = [
+        port(segment, number, rule_sets=(f"interface * {name}",))
+        for name, (segment, number) in lists.items()
+    ]
+    ports += [port("red/b", 5, rule_sets=("interface * serves",)), port("red/a", 6)]
+    ports += [port("red/b", 6, rule_sets=("interface * asks",)), port("red/b", 7)]
+    rules: tuple[RuleSet | Rule, ...] = (
+        RuleSet(id="asks", in_default="deny", out_default="allow"),
+        RuleSet(id="serves", in_default="deny", out_default="deny"),
+        *(
+            allow("serves", "in", 100 + number, protocol=number, destination_ports=ports_of)
+            for number, ports_of in SERVED.items()
+        ),
+        *(allow("serves", "in", 200 + number, protocol=number) for number in (1, 47, 58)),
+        RuleSet(id="shut", in_default="deny", out_default="deny"),
+        allow("shut", "out", 100, stateless=True),
+    )
+    hosts = ("h1", "h1", "h1", "h2", "h2", "h1", "h1")
+    return cloud(ports, rules, hosts)
+
+
+FOUND = begun_cloud()
+NAMES = frozenset(one.id for one in FOUND.ports)
+
+
+def answers() -> Iterator[Probe]:
+    """From everybody to everybody, what answers and what does not."""
+    for source, target in permutations(FOUND.ports, 2):
+        for service in (*SPOKEN, *ECHOES):
+            for frame in between(source, target, service, ROUTER_MAC):
+                yield Probe(frame, port=source.id)
+
+
+def checker() -> Checker:
+    return Checker(FOUND.network(NAMES), FOUND.reference(NAMES))
+
+
+def test_answers_pass_where_the_question_would() -> None:
+    assert next(checker().disagreements(answers()), None) is None
+
+
+def _met() -> set[FlowKey]:
+    """The flows of h1 that any of these probes meet, of those that are about answers."""
+    met: set[FlowKey] = set()
+
+    def watch(_table: int, _packet: Slots, flow: Flow | None) -> None:
+        if flow is not None and flow.key.table in STAGES:
+            met.add(flow.key)
+
+    found = checker()
+    found.network.watches["h1"] = watch
+    for probe in answers():
+        found.compare(probe)
+    return met
+
+
+def _is_noticed(key: FlowKey, flow: Flow | None) -> bool:
+    found = checker()
+    found.network.hosts["h1"].program.put(key, flow)
+    return next(found.disagreements(answers()), None) is not None
+
+
+@pytest.mark.timeout(600)
+def test_each_flow_that_answers_meet_matters() -> None:
+    met = _met()
+    assert {key.table for key in met} == set(STAGES)
+    unnoticed = [
+        (Stage(key.table).name, key.priority, key.match.hex())
+        for key in sorted(met)
+        if not _is_noticed(key, None)
+    ]
+    assert unnoticed == []
+
+
+@pytest.mark.timeout(600)
+def test_who_has_not_just_begun_or_has_not_the_address_gets_no_answer() -> None:
+    """Each condition on the ends of a packet matters."""
+    flows = checker().network.hosts["h1"].program.flows
+    for key in sorted(one for one in flows if (one.table, one.priority) == (Stage.UNKNOWN, 20)):
+        flow = flows[key]
+        for condition in flow.conditions:
+            if condition.slot < 16:  # a register
+                wider = tuple(one for one in flow.conditions if one != condition)
+                changed = flow._replace(conditions=wider)
+                assert isinstance(condition, Condition)
+                assert _noticed_later(key, changed), (key, condition)
+
+
+def _noticed_later(key: FlowKey, flow: Flow) -> bool:
+    """By ports of which some, or all, began long ago."""
+    asking = frozenset(one.id for one in FOUND.ports if "interface * asks" in one.rule_sets)
+    for begun in (frozenset[str](), NAMES, asking, NAMES - asking):
+        found = Checker(FOUND.network(begun), FOUND.reference(begun))
+        found.network.hosts["h1"].program.put(key, flow)
+        if next(found.disagreements(answers()), None) is not None:
+            return True
+    return False

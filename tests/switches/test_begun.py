@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a time begins in which an answer may be the first packet of a connection, and when not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import pytest
+
+from isthmus.agent.host import HostState
+from isthmus.agent.questions import missing_flows
+from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.switches.ovs.begun import TCP_WINDOW_S, WINDOW_S
+from isthmus.switches.ovs.facts import LocalPort
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
+from isthmus.switches.ovs.resync import difference
+from isthmus.wire.openflow import Flow
+from isthmus.wire.openflow_replies import InstalledFlow
+from tests.agent.test_host import forget, host, learn, plug
+from tests.switches.policy_rows import TUNNEL_PORTS, claim, network_rows, port
+
+SHUT, OTHER = RuleSet(id="shut", in_default="deny"), RuleSet(id="other", in_default="deny")
+FREE = Rule(rule_set="shut", id="r", direction="in", priority=100, action="allow", stateless=True)
+DENIED = Rule(rule_set="shut", id="x", direction="in", priority=7, action="deny")
+BARE = port("red", "a", 4)
+WEB = msgspec.structs.replace(BARE, rule_sets=("interface * shut",))
+MARKED = {Stage.BEGUN_SENDER, Stage.BEGUN_RECEIVER}
+
+
+def plugged(*ports: Port, among: Iterable[Rule] = ()) -> HostState:
+    state = host("h1", *network_rows("red"), SHUT, OTHER, *among, *ports)
+    learn(state, *(claim(one, "h1") for one in ports))
+    plug(state, *ports)
+    return state
+
+
+def begun(state: HostState) -> list[Flow]:
+    """The windows that are sent next."""
+    return [one for one in state.changes().adds if one.lasts_s]
+
+
+def put(state: HostState, old: Port | Rule, new: Port | Rule) -> None:
+    forget(state, old)
+    learn(state, new)
+
+
+def test_a_first_list_begins_a_time_for_each_end_and_for_tcp_a_longer_one() -> None:
+    state = plugged(BARE)
+    assert begun(state) == []
+    learn(state, WEB)
+    found = begun(state)
+    assert {(one.table, one.lasts_s) for one in found} == {
+        (stage, seconds) for stage in MARKED for seconds in (WINDOW_S, TCP_WINDOW_S)
+    }
+
+
+def test_windows_come_before_all_else_and_markers_after() -> None:
+    adds = plugged(WEB).changes().adds
+    ranks = [0 if one.lasts_s else 2 if one.table == Stage.FOLLOWED else 1 for one in adds]
+    assert ranks == sorted(ranks)
+    assert set(ranks) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: learn(state, msgspec.structs.replace(WEB, rule_sets=("interface * other",))),
+        lambda state: learn(state, DENIED),
+        lambda state: learn(state, msgspec.structs.replace(WEB, groups=("g",))),
+    ],
+    ids=["another list", "another rule", "a group"],
+)
+def test_who_is_followed_and_goes_on_being_followed_begins_nothing(
+    change: Callable[[HostState], None],
+) -> None:
+    state = plugged(WEB)
+    state.changes()
+    change(state)
+    assert begun(state) == []
+
+
+def test_an_address_begins_for_itself() -> None:
+    state = plugged(WEB)
+    state.changes()
+    more = (*WEB.addresses, "10.0.1.40")
+    learn(state, msgspec.structs.replace(WEB, addresses=more))
+    matches = {one.match for one in begun(state)}
+    number = bytes((10, 0, 1, 40))
+    assert matches
+    assert all(number in match for match in matches)
+
+
+def test_what_arrives_from_another_host_begins_when_it_has_arrived() -> None:
+    state = plugged(WEB)
+    learn(state, claim(WEB, "h2", sequence=2))
+    state.changes()
+    forget(state, claim(WEB, "h2", sequence=2))
+    assert begun(state) != []
+
+
+def test_a_stateless_rule_that_becomes_stateful_begins_a_time() -> None:
+    state = plugged(WEB, among=[FREE])
+    state.changes()
+    learn(state, msgspec.structs.replace(FREE, stateless=False))
+    assert begun(state) != []
+
+
+def test_a_rule_behind_the_last_stateless_one_begins_nothing() -> None:
+    state = plugged(WEB, among=[FREE])
+    state.changes()
+    learn(state, msgspec.structs.replace(FREE, id="later", priority=200, stateless=False))
+    assert begun(state) == []
+
+
+# -- restarts --------------------------------------------------------------------------------------
+
+
+def installed(state: HostState, *, without: Callable[[Programmed], object]) -> list[InstalledFlow]:
+    return [
+        InstalledFlow(*flow(key, value)[:5], 0, 0, 0)
+        for key, value in _program(state).items()
+        if not without(value)
+    ]
+
+
+def _program(state: HostState) -> dict[FlowKey, Programmed]:
+    rows = state.engine.rows(Programmed)
+    return {key: value for key, value in rows.items() if isinstance(key, FlowKey)}
+
+
+def _added(state: HostState, found: list[InstalledFlow]) -> list[Flow]:
+    return list(difference(found, _program(state), [], []).adds)
+
+
+def test_a_time_that_is_over_is_not_begun_again_by_an_agent_that_starts() -> None:
+    state = plugged(WEB)
+    assert _added(state, installed(state, without=lambda value: value.lasts_s)) == []
+
+
+def test_a_time_that_lasts_still_is_left_alone_by_an_agent_that_starts() -> None:
+    state = plugged(WEB)
+    found = installed(state, without=lambda value: False)
+    assert difference(found, _program(state), [], [])[:2] == ((), ())
+
+
+def test_an_empty_switch_begins_every_time_anew() -> None:
+    state = plugged(WEB)
+    assert [one for one in _added(state, []) if one.lasts_s] != []
+
+
+def test_flows_that_were_saved_over_a_restart_of_the_switch_begin_a_time() -> None:
+    """``ovs-ctl restart`` restores flows, markers too; the connections are lost."""
+    state = plugged(WEB)
+    found = installed(state, without=lambda value: value.lasts_s)
+    interfaces = {WEB.id: LocalPort(WEB.id, 1)}
+    state.switch_changed(interfaces, TUNNEL_PORTS, "another process")
+    state.settle()
+    assert [one for one in _added(state, found) if one.lasts_s] != []
+
+
+def test_a_time_that_is_over_lacks_nobody() -> None:
+    """To `explain port`, a port without its windows is whole, and one without its marker is not."""
+    state = plugged(WEB)
+    found = installed(state, without=lambda value: value.lasts_s)
+    assert missing_flows(WEB.id, state, found) == []
+    unmarked = [one for one in found if one.table != Stage.FOLLOWED]
+    assert [one.table for one in missing_flows(WEB.id, state, unmarked)] == [Stage.FOLLOWED]
+
+
+def test_who_goes_leaves_no_time_behind() -> None:
+    state = plugged(WEB)
+    found = installed(state, without=lambda value: False)
+    plug(state)
+    gone = difference(found, _program(state), [], []).deletes
+    assert {one.table for one in gone} >= {*MARKED, Stage.FOLLOWED}

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that are open before they are followed, with packets: they go on, whoever speaks
+next; and nobody passes who only seems to answer, but for what rules would let be asked, for a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from isthmus.switches.ovs.begun import TCP_WINDOW_S, WINDOW_S
+from isthmus_lab import packets
+from tests.system import cloud as clouds
+from tests.system.cloud import (
+    FAMILIES,
+    HOSTS,
+    Cloud,
+    Frame,
+    Nic,
+    Plan,
+    access_control_list,
+    arrivals,
+    interface,
+    rule,
+    to,
+    virtual_network,
+)
+from tests.system.conversations import TCP_PORT, UDP_PORT, Conversation, says
+
+pytestmark = pytest.mark.system
+
+OPEN = ""
+ECHO = (rule("ICMPv4", icmpType=8, icmpCode=0), rule("ICMPv6", icmpType=128, icmpCode=0))
+SERVED = (rule("TCP", str(TCP_PORT)), rule("UDP", str(UDP_PORT)), *ECHO)
+LISTS = (
+    access_control_list("asks"),
+    access_control_list("asks-echo", *ECHO),
+    access_control_list("serves", *SERVED, outbound="Deny"),
+    access_control_list("shut", outbound="Deny"),
+    # What passes by stateless rules is followed by nobody.
+    access_control_list(
+        "unfollowed",
+        rule("All", stateless=True),
+        rule("All", type="Outbound", stateless=True),
+        outbound="Deny",
+    ),
+)
+PLANS = (
+    Plan("asker", "h1", ((10, OPEN),)),
+    Plan("near", "h1", ((11, OPEN),)),
+    Plan("far", "h2", ((12, OPEN),)),
+    Plan("routed", "h1", ((13, OPEN),), subnet="db"),
+    Plan("far-routed", "h3", ((14, OPEN),), subnet="db"),
+)
+SERVERS = ("near", "far", "routed", "far-routed")
+each_server = pytest.mark.parametrize("server", SERVERS)
+each_speaker = pytest.mark.parametrize("first", ["answering", "asking"])
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with clouds.running_cloud(keeps_windows=True) as made:
+        made.furnish(
+            ("/securityTags/asking", {"properties": {}}),
+            ("/securityTags/serving", {"properties": {}}),
+            *LISTS,
+            virtual_network("red"),
+            plans=PLANS,
+        )
+        for nic in made.nics.values():
+            nic.use_addresses()
+        yield made
+
+
+def put_list(cloud: Cloud, lists: dict[str, str], tags: Sequence[str] = ()) -> None:
+    """These lists on these ports."""
+    for name, rules in lists.items():
+        plan = cloud[name].plan
+        addresses = tuple((number, rules) for number, _ in plan.addresses)
+        cloud.north.put(
+            f"/networkInterfaces/{name}", interface(replace(plan, addresses=addresses), tags=tags)
+        )
+    cloud.settle()
+
+
+def talking(stack: ExitStack, cloud: Cloud, server: str) -> list[Conversation]:
+    return [
+        stack.enter_context(Conversation(cloud["asker"], cloud[server], family))
+        for family in FAMILIES
+    ]
+
+
+def stopped(conversations: Sequence[Conversation], first: str) -> list[str]:
+    return [what for one in conversations for what in one.stops(first, wait_s=15.0)]
+
+
+@pytest.fixture(autouse=True)
+def _as_before(cloud: Cloud) -> Iterator[None]:
+    yield
+    put_list(cloud, {plan.name: OPEN for plan in PLANS})
+    for plan in PLANS:
+        if cloud[plan.name].guest.state.host != plan.host:
+            cloud.lab.move(cloud[plan.name].guest, cloud.lab.host(plan.host))
+
+
+@each_speaker
+@each_server
+@pytest.mark.parametrize(
+    "lists", [("asks", OPEN), (OPEN, "serves"), ("asks", "serves")], ids=lambda one: "-".join(one)
+)
+def test_a_first_list_cuts_no_connection_that_it_allows(
+    cloud: Cloud, lists: tuple[str, str], server: str, first: str
+) -> None:
+    with ExitStack() as stack:
+        conversations = talking(stack, cloud, server)
+        put_list(cloud, {"asker": lists[0], server: lists[1]})
+        assert stopped(conversations, first) == []
+
+
+@each_server
+def test_a_first_rule_of_a_group_cuts_no_connection_that_it_allows(
+    cloud: Cloud, server: str
+) -> None:
+    with ExitStack() as stack:
+        put_list(cloud, {"asker": OPEN}, tags=("asking",))
+        put_list(cloud, {server: OPEN}, tags=("serving",))
+        conversations = talking(stack, cloud, server)
+        tags = {"asking": "asks", "serving": "serves"}
+        for name, rules in tags.items():
+            cloud.north.put(f"/securityTags/{name}", tag_of(rules))
+        cloud.settle()
+        assert stopped(conversations, "answering") == []
+    for name in tags:
+        cloud.north.put(f"/securityTags/{name}", {"properties": {}})
+
+
+def tag_of(rules: str) -> dict[str, object]:
+    return {"properties": {"accessControlList": {"resourceRef": f"/accessControlLists/{rules}"}}}
+
+
+@each_speaker
+@each_server
+def test_what_was_stateless_and_is_no_longer_is_not_cut(
+    cloud: Cloud, server: str, first: str
+) -> None:
+    """Nobody has followed it until then."""
+    with ExitStack() as stack:
+        put_list(cloud, {"asker": "unfollowed", server: "unfollowed"})
+        conversations = talking(stack, cloud, server)
+        put_list(cloud, {"asker": "asks", server: "serves"})
+        assert stopped(conversations, first) == []
+
+
+@each_speaker
+@each_server
+@pytest.mark.parametrize("who", ["asker", "server"])
+def test_a_move_cuts_no_connection(cloud: Cloud, who: str, server: str, first: str) -> None:
+    with ExitStack() as stack:
+        put_list(cloud, {"asker": "asks", server: "serves"})
+        conversations = talking(stack, cloud, server)
+        moved = cloud["asker" if who == "asker" else server].guest
+        there = next(host for host in ("h2", "h1", "h3") if host != moved.state.host)
+        cloud.lab.move(moved, cloud.lab.host(there))
+        cloud.settle()
+        assert stopped(conversations, first) == []
+
+
+@each_speaker
+@each_server
+@pytest.mark.parametrize("host", ["h1", "h2"])
+def test_a_switch_that_is_started_again_cuts_no_connection(
+    cloud: Cloud, host: str, server: str, first: str
+) -> None:
+    """Its connection tracking is empty."""
+    with ExitStack() as stack:
+        put_list(cloud, {"asker": "asks", server: "serves"})
+        conversations = talking(stack, cloud, server)
+        restart(cloud, host)
+        assert stopped(conversations, first) == []
+
+
+def restart(cloud: Cloud, name: str) -> None:
+    host = cloud.lab.host(name)
+    others = [other for other in HOSTS if other.name != name]
+    host.switch.stop_forwarding()
+    forwarding = host.switch.start_forwarding()
+    assert forwarding.wait(clouds.LONGEST_S) == 0
+    host.switch.set_provider_address(host.spec.provider_address, 24, UNDERLAY)
+    host.switch.set_neighbours({one.provider_address: one.provider_mac for one in others})
+    cloud.settle()
+
+
+UNDERLAY = "172.31.0.0/24"
+
+
+# -- who only seems to answer ----------------------------------------------------------------------
+
+
+def forged(sender: Nic, receiver: Nic, family: int) -> dict[str, Frame]:
+    """What answers a question that nobody has asked, of each protocol."""
+    ends = sender.address(family), receiver.address(family)
+    segment, datagram = (TCP_PORT, 41000), (UDP_PORT, 41000)
+    icmp, kind = (packets.icmp, 0) if family == 4 else (packets.icmpv6, 129)
+    return {
+        "TCP": lambda mark: to(sender, receiver, packets.tcp(*ends, segment, mark, flags=0x18)),
+        "UDP": lambda mark: to(sender, receiver, packets.udp(*ends, datagram, mark)),
+        "ICMP": lambda mark: to(sender, receiver, icmp(*ends, kind, 0, b"\x70\x01\x00\x01" + mark)),
+    }
+
+
+def witness(sender: Nic, receiver: Nic, family: int) -> dict[str, Frame]:
+    """An echo request, which rules of everybody here let in last."""
+    ends = sender.address(family), receiver.address(family)
+    icmp, kind = (packets.icmp, 8) if family == 4 else (packets.icmpv6, 128)
+    return {
+        "witness": lambda mark: to(
+            sender, receiver, icmp(*ends, kind, 0, b"\x71\x01\x00\x01" + mark)
+        )
+    }
+
+
+def windows(cloud: Cloud, host: str) -> list[str]:
+    return clouds.windows(cloud.lab.host(host))
+
+
+def end_windows(cloud: Cloud) -> None:
+    cloud.end_windows()
+    cloud.settle()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@each_server
+def test_what_nobody_could_have_asked_for_passes_at_no_time(
+    cloud: Cloud, server: str, family: int
+) -> None:
+    """The asker's own outbound rules forbid the question."""
+    put_list(cloud, {"asker": "serves"})
+    sent = {**forged(cloud[server], cloud["asker"], family)}
+    told = witness(cloud[server], cloud["asker"], family)
+    assert arrivals(cloud[server], cloud["asker"], sent | told, told) == set(told)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@each_server
+def test_a_forged_answer_passes_in_that_time_only(cloud: Cloud, server: str, family: int) -> None:
+    """An agent that is dead changes nothing: the switch has the time."""
+    put_list(cloud, {"asker": "asks-echo"})
+    sent = forged(cloud[server], cloud["asker"], family)
+    assert arrivals(cloud[server], cloud["asker"], sent, sent) == set(sent)
+    assert {timeout_of(line) for line in windows(cloud, "h1")} == {WINDOW_S, TCP_WINDOW_S}
+    end_windows(cloud)
+    later = {name: of_another(name, cloud[server], cloud["asker"], family) for name in sent}
+    told = witness(cloud[server], cloud["asker"], family)
+    assert arrivals(cloud[server], cloud["asker"], later | told, told) == set(told)
+
+
+def timeout_of(line: str) -> int:
+    return int(line.partition("hard_timeout=")[2].partition(",")[0])
+
+
+def of_another(name: str, sender: Nic, receiver: Nic, family: int) -> Frame:
+    """Of a connection that nobody has seen in that time."""
+    ends = sender.address(family), receiver.address(family)
+    if name == "TCP":
+        ports = TCP_PORT, 42000
+        return lambda mark: to(sender, receiver, packets.tcp(*ends, ports, mark, flags=0x18))
+    if name == "UDP":
+        return lambda mark: to(sender, receiver, packets.udp(*ends, (UDP_PORT, 42000), mark))
+    icmp, kind = (packets.icmp, 0) if family == 4 else (packets.icmpv6, 129)
+    return lambda mark: to(sender, receiver, icmp(*ends, kind, 0, b"\x72\x01\x00\x01" + mark))
+
+
+def test_what_was_taken_for_an_answer_is_kept_after_that_time(cloud: Cloud) -> None:
+    """A stream of UDP that nobody answers goes on."""
+    with ExitStack() as stack:
+        conversations = talking(stack, cloud, "far")
+        put_list(cloud, {"asker": "asks", "far": "serves"})
+        assert stopped(conversations, "answering") == []
+        end_windows(cloud)
+        for one in conversations:
+            client, server = one.udp
+            assert says(server, client, 15.0)
+        assert [what for one in conversations for what in one.stops("asking", 15.0)] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_time_ends_when_the_agent_is_dead(cloud: Cloud) -> None:
+    put_list(cloud, {"asker": "asks-echo"})
+    agent = cloud.lab.agent(cloud.lab.host("h1"))
+    agent.kill()
+    try:
+        udp = forged(cloud["near"], cloud["asker"], 4)["UDP"]
+        assert arrivals(cloud["near"], cloud["asker"], {"UDP": udp}, {"UDP"}) == {"UDP"}
+        clouds.until(lambda: all(timeout_of(one) != WINDOW_S for one in windows(cloud, "h1")))
+        time.sleep(2.0)  # what the data path has cached of them goes within a second
+        later = {"UDP": of_another("UDP", cloud["near"], cloud["asker"], 4)}
+        told = witness(cloud["near"], cloud["asker"], 4)
+        assert arrivals(cloud["near"], cloud["asker"], later | told, told) == set(told)
+    finally:
+        agent.start()
