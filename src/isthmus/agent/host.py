@@ -98,7 +98,7 @@ class HostState:
         self.refusals = Refusals(self.engine)
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
-        self._pairs = Pairs()
+        self.pairs = Pairs()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._conditions: Conditions | None = None
@@ -187,7 +187,7 @@ class HostState:
         if port is not None and port.id in self.claims:
             self._claims_over.add(port.id)
         if port is not None:
-            self._pairs.forget(port.id)
+            self.pairs.forget(port.id)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -196,8 +196,9 @@ class HostState:
             self._frames_seen.add(name)
             self._report_interface(name)
 
-    def pair_seen(self, ofport: int, address: str, mac: str) -> bool:
-        """A guest has announced an address pair. True if the store has to hear of it."""
+    def pair_seen(self, ofport: int, address: str, mac: str, *, asked: bool = False) -> bool:
+        """A guest has announced an address pair, or answers for it when it is `asked`. True if the
+        store has to hear of it."""
         port = self.port_behind(ofport)
         if port is None:
             return False
@@ -207,7 +208,9 @@ class HostState:
             for key in self.engine.entry(LEARNED_BY_ADDRESS, (port.segment, address))
             if (row := self.engine.rows(LearnedAddress)[key]).port != port.id
         ]
-        is_news = self._pairs.announce(port, self.identity.host, address, mac, stored, others)
+        is_news = self.pairs.announce(
+            port, self.identity.host, address, mac, stored, others, asked=asked
+        )
         if is_news:
             self._to_report.add(port.id)
         return is_news
@@ -336,7 +339,7 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return {}
-        return self._pairs.wanted(port, self._stored_learned(port_id))
+        return self.pairs.wanted(port, self._stored_learned(port_id))
 
     def _stored_learned(self, port_id: str) -> dict[str, LearnedAddress]:
         """By address, what the store has of a port of ours, as far as it can be believed."""
