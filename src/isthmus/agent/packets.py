@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.addresses import mac_text
@@ -15,10 +16,17 @@ from isthmus.agent.probing import Probing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, DROPPED, FIRST_FRAME, PAIR_SEEN, PROBED
+from isthmus.switches.ovs.pipeline import (
+    DHCP_QUESTION,
+    DROPPED,
+    FIRST_FRAME,
+    PAIR_SEEN,
+    PROBED,
+    TUNNEL_ANSWER,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
-from isthmus.wire.neighbours import announced
+from isthmus.wire.neighbours import announced, is_answer
 from isthmus.wire.openflow_packets import PacketIn
 
 log = logging.getLogger(__name__)
@@ -36,8 +44,10 @@ class Counters:
 class PacketAnswers:
     """Deals with packet-ins. Guests are hostile: whatever comes is answered or counted."""
 
-    def __init__(self, state: HostState) -> None:
+    def __init__(self, state: HostState, tunnel_answer: Callable[[PacketIn], None]) -> None:
+        """`tunnel_answer` takes what peers answer through tunnels, and raises Malformed."""
         self.counters = Counters()
+        self._tunnel_answer = tunnel_answer
         self.watches = Watches(state)
         self.probing = Probing(state)
         self._state = state
@@ -54,6 +64,12 @@ class PacketAnswers:
         if packet.userdata == PROBED:
             self.probing.take(packet)
             return False
+        if packet.userdata == TUNNEL_ANSWER:
+            try:
+                self._tunnel_answer(packet)
+            except Malformed:
+                self.counters.malformed += 1
+            return False
         if packet.userdata == PAIR_SEEN:
             return self._hear(packet)
         if packet.userdata == DHCP_QUESTION:
@@ -64,11 +80,12 @@ class PacketAnswers:
         self.counters.announcements += 1
         try:
             address, mac = announced(packet.packet)
+            asked = is_answer(packet.packet)
         except Malformed as error:
             self.counters.malformed += 1
             log.debug("announcement=malformed error=%s", error)
             return False
-        return self._state.pair_seen(packet.in_port, str(address), mac_text(mac))
+        return self._state.pair_seen(packet.in_port, str(address), mac_text(mac), asked=asked)
 
     def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
         port = self._state.port_behind(packet.in_port)
