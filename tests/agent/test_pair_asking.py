@@ -7,12 +7,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import msgspec
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import Mac, parse_mac
 from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import MOST_ADDRESSES, PairAsking, candidates
 from isthmus.agent.pairs import Pairs
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.wire.ethernet import parse_arp, parse_ethernet
+from isthmus.wire.ethernet import (
+    Arp,
+    Ethernet,
+    build_arp,
+    build_ethernet,
+    parse_arp,
+    parse_ethernet,
+)
 from isthmus.wire.neighbours import announced, is_answer
 from isthmus_lab import frames, frames6, packets
 from tests.agent.test_host import host, plug
@@ -89,6 +96,20 @@ def test_an_answer_is_no_announcement() -> None:
     reply[38:42] = ip_address(other).packed
     assert is_answer(bytes(reply))
     assert announced(bytes(reply)) == (IPv4Address(own), mac)
+
+
+def test_an_answer_to_us_is_told_from_what_guests_say_to_each_other() -> None:
+    asking = PairAsking(_state(f"10.0.1.100/32 {MAC}"))
+    mac, router = parse_mac(MAC), parse_mac(ROUTER_MAC)
+    own, gateway = IPv4Address("10.0.1.100"), IPv4Address("10.0.1.1")
+    reply = build_arp(Arp(2, mac, own, router, gateway))
+    to_us = build_ethernet(Ethernet(router, mac, 0x0806, reply))
+    to_a_neighbour = build_ethernet(Ethernet(Mac(0x020000000007), mac, 0x0806, reply))
+    assert asking.is_answered_by(1, to_us)
+    assert not asking.is_answered_by(1, to_a_neighbour)
+    assert not asking.is_answered_by(9, to_us)
+    assert not asking.is_answered_by(1, frames.gratuitous_arp(mac, str(own)))
+    assert not asking.is_answered_by(1, b"")
 
 
 # -- what an answer means --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from isthmus.addresses import mac_text
 from isthmus.agent.dhcp import SERVER_MAC, answer_frame, surroundings
 from isthmus.agent.host import HostState
+from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.probing import Probing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
@@ -50,6 +51,7 @@ class PacketAnswers:
         self._tunnel_answer = tunnel_answer
         self.watches = Watches(state)
         self.probing = Probing(state)
+        self.asking = PairAsking(state)
         self._state = state
 
     def take(self, packet: PacketIn, connection: Connection) -> bool:
@@ -59,7 +61,9 @@ class PacketAnswers:
             self._state.frame_seen(packet.in_port)
             return True
         if packet.userdata == DROPPED:
-            self.watches.take(packet, time.time_ns() // 1000)
+            # What guests answer to us goes nowhere else, and nobody misses it.
+            if not self.asking.is_answered_by(packet.in_port, packet.packet):
+                self.watches.take(packet, time.time_ns() // 1000)
             return False
         if packet.userdata == PROBED:
             self.probing.take(packet)

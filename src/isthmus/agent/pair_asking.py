@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import NamedTuple
 
-from isthmus.addresses import Address, Mac
+from isthmus.addresses import Address, Mac, mac_bytes
 from isthmus.agent.dhcp import SERVER_MAC
 from isthmus.agent.host import HostState
 from isthmus.policy.rows import LearnedAddress, Port, RouterPort
 from isthmus.switches.ovs.facts import Ground, LocalMember
 from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT, PEER
 from isthmus.switches.ovs.spoofing import parse_pair
-from isthmus.wire.neighbours import solicitation, who_has
+from isthmus.wire.malformed import Malformed
+from isthmus.wire.neighbours import is_answer, solicitation, who_has
 
 MOST_ADDRESSES = 8
 """Of one port in one round: what a guest answers is limited as what it announces is (`ports`)."""
@@ -64,15 +65,28 @@ class PairAsking:
         start = self._round * MOST_ADDRESSES % len(addresses)
         return (addresses[start:] + addresses[:start])[:MOST_ADDRESSES]
 
+    def is_answered_by(self, ofport: int, frame: bytes) -> bool:
+        """Whether a frame of a guest answers a question of ours, which nobody else asks: the router
+        does not look for its neighbours."""
+        port = self._state.port_behind(ofport)
+        try:
+            answers = is_answer(frame)
+        except Malformed:
+            return False
+        return answers and port is not None and frame[:6] == mac_bytes(self._asker(port.segment))
+
+    def _asker(self, segment: str) -> Mac:
+        ground = self._state.engine.rows(Ground).get(segment)
+        return ground.router_mac if ground is not None and ground.router_mac else SERVER_MAC
+
     def _frames(self, port: Port, ofport: int, addresses: list[Address]) -> Iterator[Asked]:
-        ground = self._state.engine.rows(Ground).get(port.segment)
-        mac = ground.router_mac if ground is not None and ground.router_mac else SERVER_MAC
+        mac = self._asker(port.segment)
         gateway = self._gateway(port.segment)
         for address in addresses:
             if isinstance(address, IPv4Address):
                 yield Asked(ofport, who_has(address, gateway, mac))
             else:
-                yield Asked(ofport, solicitation(address, Mac(mac)))
+                yield Asked(ofport, solicitation(address, mac))
 
     def _gateway(self, segment: str) -> IPv4Address:
         """The router's address in a segment. Without one the question comes from nobody, as a probe
