@@ -164,3 +164,48 @@ def test_an_address_whose_turn_it_is_not_is_held_as_before() -> None:
     pairs.ask(WEB.id, ["10.0.1.99"])
     pairs.ask(WEB.id, [ADDRESS])
     assert not answers(pairs, row(1), row(2, OTHER))
+
+
+def test_a_guest_that_answered_and_is_silent_gives_an_address_up_to_another() -> None:
+    pairs = Pairs()
+    pairs.announce(WEB, "h1", ADDRESS, MAC, None, ())
+    pairs.ask(WEB.id, [ADDRESS])
+    answers(pairs, row(1))
+    stored = {ADDRESS: row(1)}
+    assert not pairs.ask(WEB.id, [ADDRESS])
+    # One answer may be lost.
+    assert not pairs.ask(WEB.id, [ADDRESS])
+    assert pairs.wanted(WEB, stored, [ADDRESS]) == stored
+    assert pairs.ask(WEB.id, [ADDRESS])
+    assert pairs.wanted(WEB, stored, [ADDRESS]) == {}
+    # Nobody else wants it: then it stays where it was.
+    assert pairs.wanted(WEB, stored) == stored
+    # It speaks again, and has it again.
+    assert answers(pairs, None, row(1, OTHER))
+    assert pairs.wanted(WEB, {}, [ADDRESS]) == {ADDRESS: row(2)}
+
+
+def test_a_guest_that_never_answers_questions_keeps_what_it_has_announced() -> None:
+    pairs = Pairs()
+    pairs.announce(WEB, "h1", ADDRESS, MAC, None, ())
+    stored = {ADDRESS: row(1)}
+    for _ in range(5):
+        assert not pairs.ask(WEB.id, [ADDRESS])
+        assert pairs.wanted(WEB, stored, [ADDRESS]) == stored
+
+
+def test_a_host_takes_back_what_its_silent_guest_held_while_another_is_there() -> None:
+    of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=(f"{ADDRESS}/32 {MAC}",))
+    mine = LearnedAddress(
+        address=ADDRESS, port=of.id, host="h1", segment="red/a", mac=MAC, sequence=2
+    )
+    other = msgspec.structs.replace(mine, port="red-a-5", host="h2", sequence=1)
+    state = _state(*of.pairs, learned=(mine, other))
+    asking = PairAsking(state)
+    asking.questions()
+    assert not state.pair_seen(1, ADDRESS, MAC, asked=True)
+    state.take_reports()
+    for _ in range(3):
+        asking.questions()
+    assert state.take_reports() == [of.id]
+    assert state.wanted_learned(of.id) == {}

@@ -315,7 +315,7 @@ def test_an_address_pair_is_found_where_it_is_though_nobody_heard_it_announced(
     finally:
         cloud.lab.start_agent(h2)
     until(partial(cloud.passes, FLOATING))
-    # And back, while all agents run, with an announcement that is dropped on its way: none.
+    # And back at once, while all agents run, and nobody announces anything.
     two.run(["ip", "addr", "del", f"{FLOATING}/32", "dev", "eth0"])
     one.run(["ip", "addr", "add", f"{FLOATING}/32", "dev", "eth0"])
     until(partial(cloud.passes, FLOATING))

@@ -37,7 +37,7 @@ class Asked(NamedTuple):
 
 
 class PairAsking:
-    """The rounds of one host: pure but for what `HostState.pairs` remembers."""
+    """The rounds of one host: pure but for what `HostState` remembers."""
 
     def __init__(self, state: HostState) -> None:
         self._state = state
@@ -53,7 +53,7 @@ class PairAsking:
             port = self._state.engine.rows(Port).get(member.port)
             if port is not None and port.pairs:
                 addresses = self._turn(candidates(port, in_use[port.segment]))
-                self._state.pairs.ask(port.id, map(str, addresses))
+                self._state.ask_pairs(port.id, map(str, addresses))
                 found += self._frames(port, member.ofport, addresses)
         self._round += 1
         return found

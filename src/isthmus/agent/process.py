@@ -98,6 +98,7 @@ class Agent:
             underlay_interface=settings.underlay_interface,
             at_rest=lambda: self._is_at_rest,
             on_changed=self._to_write.set,
+            on_reports=self._to_program.set,
         )
         self._to_answer = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()

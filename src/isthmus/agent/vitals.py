@@ -44,7 +44,7 @@ AGAIN_S = 5.0
 
 class Vitals:
     """Of one host. `at_rest` tells whether all that its ports need has been read; `on_changed` is
-    called when something else is wrong than before."""
+    called when something else is wrong than before, `on_reports` when ports are to be reported."""
 
     def __init__(
         self,
@@ -58,12 +58,13 @@ class Vitals:
         underlay_interface: str,
         at_rest: Callable[[], bool],
         on_changed: Callable[[], None],
+        on_reports: Callable[[], None],
     ) -> None:
         self.tunnels = TunnelProbing(state, openflow_connection)
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
-        self._at_rest, self._on_changed = at_rest, on_changed
+        self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
@@ -245,6 +246,8 @@ class Vitals:
                 with contextlib.suppress(Unavailable):
                     for ofport, frame in asking.questions():
                         self._openflow.send_packet_out(frame, [act.output(ofport)])
+                if self._state.has_reports:
+                    self._on_reports()
                 await asyncio.sleep(GUESTS_EVERY_S)
             else:
                 await asyncio.sleep(ASKED_EVERY_S)
