@@ -5,6 +5,7 @@ underlay.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -40,15 +41,25 @@ def start_switches(hosts: Sequence[Host], underlay: IPv4Network) -> None:
     """Start the switches of all hosts, side by side, and connect them. Raises Unavailable."""
     switches = [host.switch for host in hosts]
     finish([(switch.start_database(), switch) for switch in switches])
-    finish(
-        [(host.switch.start_configuration(host.spec.provider_mac), host.switch) for host in hosts]
-    )
+    finish([(_start_configuration(host), host.switch) for host in hosts])
     finish([(switch.start_forwarding(), switch) for switch in switches])
+    bridged = [host for host in hosts if not host.spec.plain]
     for host in hosts:
+        if host.spec.plain:
+            with links.links_of(host.namespace) as here:
+                address = host.spec.provider_address
+                here.add_address(UNDERLAY_NIC, address, underlay.prefixlen)
+    for host in bridged:
         host.switch.set_provider_address(
             host.spec.provider_address, underlay.prefixlen, str(underlay)
         )
-    for host in hosts:
-        others = {peer.spec.provider_address: peer.spec.provider_mac for peer in hosts}
+    for host in bridged:
+        others = {peer.spec.provider_address: peer.spec.provider_mac for peer in bridged}
         del others[host.spec.provider_address]
         host.switch.set_neighbours(others)
+
+
+def _start_configuration(host: Host) -> subprocess.Popen[bytes]:
+    if host.spec.plain:
+        return host.switch.start_unconfigured()
+    return host.switch.start_configuration(host.spec.provider_mac)

@@ -49,14 +49,16 @@ def checked_node_name(name: str) -> str:
 
 
 class HostSpec(msgspec.Struct, frozen=True):
-    """A hypervisor to be. `encapsulations` in order of preference; `mtu_bytes` is its
-    underlay's.
+    """A hypervisor to be. `encapsulations` in order of preference; `mtu_bytes` is its underlay's.
+    `plain`: its provider address is on the NIC itself, as on a machine that nobody has prepared for
+    a userspace switch.
     """
 
     name: str
     provider_address: str
     encapsulations: tuple[str, ...] = ("vxlan", "nvgre")
     mtu_bytes: int = 1500
+    plain: bool = False
 
     def __post_init__(self) -> None:
         checked_node_name(self.name)

@@ -3,14 +3,15 @@
 namespace.
 
 The underlay NIC is a port of ``br-phy`` whose internal port carries the provider address: that is
-how a userspace switch finds the route of its tunnels. ``br-int`` is not made here but by the
-host's agent.
+how a userspace switch finds the route of its tunnels. (A plain host has no such bridge, until its
+agent makes one.) ``br-int`` is not made here but by the host's agent.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -70,6 +71,10 @@ class Switch:
             ]
         )
 
+    def start_unconfigured(self) -> subprocess.Popen[bytes]:
+        """Begin to make the data base that of a switch without bridges."""
+        return self._spawn([*self._vsctl("--no-wait"), "init"])
+
     def start_forwarding(self) -> subprocess.Popen[bytes]:
         """Begin to start ovs-vswitchd; ``br-phy`` exists once the returned process has ended."""
         return self._start(self._forwarding_daemon())
@@ -113,6 +118,15 @@ class Switch:
         """
         self._database_daemon().kill()
         finish([(self._start(self._database_daemon()), self)])
+
+    def restart_forwarding(self) -> None:
+        """End ovs-vswitchd at once and start another one."""
+        self._forwarding_daemon().kill()
+        finish([(self.start_forwarding(), self)])
+
+    def signal_forwarding(self, number: signal.Signals) -> None:
+        """Send a signal to ovs-vswitchd."""
+        self._forwarding_daemon().kill(number)
 
     def stop(self) -> None:
         self._forwarding_daemon().stop()

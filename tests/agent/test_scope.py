@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from isthmus.agent.remembered import load, save
 from isthmus.agent.scope import Conditions, covers, union
 from isthmus.policy.rows import Claim, Port, Segment
+from tests.agent.test_host import WEB, host, plug
+from tests.switches.policy_rows import network_rows
 
 A, B = ("segment", "==", "a"), ("segment", "==", "b")
 NARROW: Conditions = {Port: (A,), Claim: ()}
@@ -42,3 +47,24 @@ def test_a_scope_is_remembered_and_a_broken_memory_is_none(tmp_path: Path) -> No
         assert load(file) == {}
     assert load(None) == {}
     save(WIDE, tmp_path / "no such folder" / "scope.json")
+
+
+@pytest.mark.parametrize(
+    "clause", [["colour", "==", "red"], ["mac", "==", "x"], ["segment", "includes", "a"]]
+)
+def test_a_memory_that_asks_for_what_is_no_scope_of_ours_is_none(
+    tmp_path: Path, clause: list[str]
+) -> None:
+    """The store would refuse all of it, each time."""
+    file = tmp_path / "scope.json"
+    file.write_text(json.dumps({"Port": [["segment", "==", "a"], clause], "Claim": []}))
+    assert load(file) == {}
+
+
+def test_every_condition_that_we_make_can_be_remembered(tmp_path: Path) -> None:
+    state = host("h1", *network_rows("red"), WEB)
+    plug(state, WEB, "nobody")
+    file = tmp_path / "scope.json"
+    save(state.conditions(), file)
+    found = load(file)
+    assert {table: found[table] for table in state.conditions()} == dict(state.conditions())

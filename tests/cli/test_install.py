@@ -55,6 +55,7 @@ def test_init_makes_what_is_missing_and_changes_nothing_the_second_time(root: Pa
     assert files["etc/isthmus/tls/north/ca.pem"] != files["etc/isthmus/tls/ca.pem"]
     assert (found.controller.name, found.agent.host) == ("h1", "h1")
     assert found.agent.provider_address == "192.0.2.1"
+    assert found.agent.underlay_interface == ""
     code, out, _ = _init(root)
     assert code == 0
     assert "left as it is" in out
@@ -128,8 +129,9 @@ def test_a_further_host_joins_with_certificates_of_its_own_name(root: Path) -> N
     code, _, said = run([*arguments, "--host", "kvm3"])
     assert code == 1
     assert "kvm3.pem" in said
-    assert run([*arguments, "--host", "KVM2"])[0] == 0
+    assert run([*arguments, "--host", "KVM2", "--underlay-interface", "eth1"])[0] == 0
     found = load(other / "etc/isthmus/isthmus.toml").agent
+    assert found.underlay_interface == "eth1"
     assert (found.host, found.south) == ("kvm2", stores)
     assert found.tls.certificate == "/etc/isthmus/tls/kvm2.pem"
     key = other / "etc/isthmus/tls/kvm2-key.pem"

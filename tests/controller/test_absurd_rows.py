@@ -50,7 +50,9 @@ def test_whatever_one_host_says_everything_is_answered(rows: list[Row], going: l
 
 def answered(picture: Picture, world: World) -> None:
     """Everything that is made of rows, as JSON."""
-    told: list[Json] = [host_shown(view) for view in picture.host_views()]
+    told: list[Json] = [
+        host_shown(view, picture.problems_of(view)) for view in picture.host_views()
+    ]
     for kind, instance in (
         *(("networkInterfaces", row.profile_id) for row in PORTS),
         ("servers", "h1-instance"),

@@ -19,6 +19,7 @@ from isthmus.controller.doctor import (
     physical_mtu,
 )
 from isthmus.intent.model import Json
+from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import (
     Heartbeat,
     HostStatus,
@@ -115,6 +116,19 @@ def _segment(name: str, vsid: int) -> Segment:
     return Segment(id=name, physical_network="underlay", vsid=vsid, origin=f"/{name}")
 
 
+BROKEN_TUNNEL = HostProblem(
+    "unreachable-tunnel", "h1", "no VXLAN packet comes back from h1", "mend it"
+)
+
+
+def _beat(host: str, *problems: HostProblem) -> Heartbeat:
+    return Heartbeat(host=host, at_s=int(NOW_S) - 5, problems=tuple(one.text for one in problems))
+
+
+def without_answer(cloud: Cloud, host: str) -> Cloud:
+    return cloud._replace(heard={name: one for name, one in cloud.heard.items() if name != host})
+
+
 BROKEN = PortStatus(
     port=WEB.id, host="h1", segment=WEB.segment, state="error", code="PortBlocked", detail="why"
 )
@@ -189,12 +203,36 @@ BROKEN = PortStatus(
         (
             well(says={"h2": {"unreachable": ["192.0.2.1"]}}),
             *(ERROR, "h2 h1", "unreachable-tunnel"),
-            "h1 (192.0.2.1) does not answer on the underlay, asked from h2",
+            "h1 (192.0.2.1) answers no packet through its tunnel, asked from h2",
         ),
         (
             well(says={"h2": {"tooSmall": ["192.0.2.77"]}}),
             *(ERROR, "h2 192.0.2.77", "path-mtu"),
-            "192.0.2.77 (192.0.2.77) answers, but not to packets of 1550 bytes, asked from h2",
+            "192.0.2.77 (192.0.2.77) answers through its tunnel, but not to packets of 1550 bytes",
+        ),
+        (
+            well(says={"h2": {"unknown": ["192.0.2.1"]}}),
+            *(WARNING, "h2 h1", "tunnel-unknown"),
+            "h1 (192.0.2.1) answers no questions through tunnels: whether packets pass is unknown,",
+        ),
+        (
+            well(says={"h2": {"unknown": ["192.0.2.1"], "unpinged": ["192.0.2.1"]}}),
+            *(WARNING, "h2 h1", "tunnel-unknown"),
+            "h1 (192.0.2.1) answers no questions through tunnels: whether packets pass is unknown,"
+            " and it answers no ping, asked from h2",
+        ),
+        (
+            well(says={"h2": {"seenAs": {"192.0.2.1": "192.0.2.99"}}}),
+            *(ERROR, "h2 h1", "tunnel-source"),
+            "h1 (192.0.2.1) sees the tunnel packets of h2 come from 192.0.2.99, and drops them",
+        ),
+        (
+            well(_beat("h2", HostProblem("interface-no-port", "wbe", "tap0 names wbe", "set it"))),
+            *(ERROR, "h2", "interface-no-port", "tap0 names wbe"),
+        ),
+        (
+            without_answer(well(_beat("h2", BROKEN_TUNNEL)), "h2"),
+            *(ERROR, "h2", "unreachable-tunnel", "no VXLAN packet comes back from h1"),
         ),
         (
             well(says={"h2": {"certificate": {"error": "cannot be read"}}}),
@@ -223,6 +261,13 @@ def test_what_is_wrong_is_found_once_with_what_to_do(
     assert found.finding.startswith(text)
     assert found.repair
     assert "{" not in found.repair
+
+
+def test_a_broken_tunnel_is_said_once_and_not_of_a_host_that_is_silent() -> None:
+    # It has just been asked, and its tunnels are well again.
+    assert well(_beat("h2", BROKEN_TUNNEL)).found() == []
+    cloud = without_answer(well(_beat("h2", BROKEN_TUNNEL))._replace(silent={"h1": 91}), "h2")
+    assert [one.code for one in cloud.found()] == ["stale-host"]
 
 
 def test_errors_come_before_warnings() -> None:

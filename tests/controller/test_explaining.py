@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from isthmus.controller.explaining import explained, verdict
 from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import JsonObject
+from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
 from tests.controller.clocks import Clock
 from tests.reach.cloud import port, rule, rule_set, world
@@ -43,6 +45,7 @@ def said(
     return verdict(WEB.id, WEB, picture, told, unknown or {})
 
 
+MISNAMED = HostProblem("interface-no-port", "red-a-5", "tap0 names 'red-a-5'", "mend it")
 UP = (HOST, ALIVE, HERE, status())
 
 
@@ -67,6 +70,11 @@ UP = (HOST, ALIVE, HERE, status())
             "unknown: h1 has applied it, but does not answer now: busy",
         ),
         (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
+        (UP, {"h1": {"problems": ["two name it"]}}, "h1 has it, but two name it"),
+        (
+            (HOST, msgspec.structs.replace(ALIVE, problems=(MISNAMED.text,))),
+            *({}, "no host has it: plug an interface with external_ids:iface-id=red-a-4 or"),
+        ),
         (UP, {"h1": {}}, "works: h1 has it, and its switch holds all its flows"),
     ],
 )
@@ -83,6 +91,12 @@ def test_a_silent_host_s_verdict_says_so() -> None:
     assert said(*UP, told={}, age_s=12, unknown={"h1": why}).startswith(
         f"unknown: h1 has it, and {why}"
     )
+
+
+def test_who_looks_for_a_port_that_no_host_has_is_shown_interfaces_that_name_none() -> None:
+    beat = msgspec.structs.replace(ALIVE, problems=(MISNAMED.text, "no bridge"))
+    assert said(HOST, beat, told={}).endswith("; on h1: tap0 names 'red-a-5'")
+    assert "tap0" not in said(HOST, beat, told={}, age_s=SILENT_AFTER_S)
 
 
 def test_without_policy_the_verdict_says_where_to_look() -> None:

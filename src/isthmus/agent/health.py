@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host says of itself when the doctor asks: its clock, its certificate, the MTU of its
-underlay, and whether its peers answer there, also with packets of full size.
+underlay, and whether its peers answer through their tunnels, also with packets of full size.
 
 ``health`` and a JSON object: `mtu`, bytes that the underlay must carry, and `peers`, provider
-addresses.
+addresses. Peers whose switches answer no questions through tunnels are asked by ping, which says
+little of their tunnels: they are named as unknown.
 """
 
 from __future__ import annotations
@@ -19,16 +20,14 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.agent.tunnel_probing import TunnelProbing, asked_through
 from isthmus.errors import Invalid, IsthmusError
+from isthmus.wire.ethernet import checksum
 
 WAIT_S = 0.6
-"""For the answers of peers, after each of two volleys."""
+"""For the answers of peers to a ping."""
 
 _ICMP_ECHO, _ICMP_REPLY = 8, 0
-_HEADERS_BYTES = 28
-"""IPv4 and ICMP."""
-_IP_MTU_DISCOVER, _PROBE = 10, 3
-"""Linux ip(7): send with "do not fragment", whatever is known of the path."""
 
 
 class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,22 +42,25 @@ async def health(
     provider_address: IPv4Address,
     certificate: Path | None,
     authorities: Path | None,
+    probing: TunnelProbing,
 ) -> dict[str, object]:
-    """The answer, as a JSON object. Raises Invalid."""
+    """The answer, as a JSON object. Raises Invalid, Unavailable."""
     try:
         question = msgspec.json.decode(text, type=HealthQuestion)
     except msgspec.DecodeError as error:
         raise Invalid(f"the question cannot be read: {error}") from error
     # pyroute2 has a loop of its own.
     interface, mtu = await asyncio.to_thread(_underlay, provider_address)
-    small = await _answering(provider_address, question.peers, 64)
-    full = await _answering(provider_address, question.peers, question.mtu)
+    tunnels = await asked_through(probing, question.peers, question.mtu)
+    unknown = tunnels["unknown"]
+    assert isinstance(unknown, list)
+    pinged = await _answering(provider_address, unknown)
     return {
         "timeUs": time.time_ns() // 1000,
         "interface": interface,
         "mtu": mtu,
-        "unreachable": sorted(set(question.peers) - small),
-        "tooSmall": sorted(small - full),
+        **tunnels,
+        "unpinged": sorted(set(unknown) - pinged),
         "certificate": None if certificate is None else _certificate(certificate, authorities),
     }
 
@@ -74,8 +76,8 @@ def _underlay(address: IPv4Address) -> tuple[str, int]:
     return "", 0
 
 
-async def _answering(source: IPv4Address, peers: Sequence[str], size: int) -> set[str]:
-    """Peers that answer an echo request of so many bytes that must not be fragmented."""
+async def _answering(source: IPv4Address, peers: Sequence[str]) -> set[str]:
+    """Peers that answer an echo request."""
     if not peers:
         return set()
     loop, answered = asyncio.get_running_loop(), set[str]()
@@ -83,39 +85,31 @@ async def _answering(source: IPv4Address, peers: Sequence[str], size: int) -> se
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sender:
         sender.setblocking(False)
         sender.bind((str(source), 0))
-        sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
         for number, peer in enumerate(peers):
             try:
-                sender.sendto(_echo(identifier, number, size - _HEADERS_BYTES), (peer, 0))
+                sender.sendto(_echo(identifier, number), (peer, 0))
             except OSError:
-                continue  # too long for our own interface, or no route: it does not answer
+                continue  # no route: it does not answer
         try:
             async with asyncio.timeout(WAIT_S):
                 while len(answered) < len(set(peers)):
                     data, address = await loop.sock_recvfrom(sender, 65536)
-                    if _is_answer(data, identifier, size) and address[0] in peers:
+                    if _is_answer(data, identifier) and address[0] in peers:
                         answered.add(address[0])
         except TimeoutError:
             pass
     return answered
 
 
-def _echo(identifier: int, number: int, size: int) -> bytes:
-    payload = bytes(max(0, size))
-    blank = struct.pack("!BBHHH", _ICMP_ECHO, 0, 0, identifier, number) + payload
-    total = sum(struct.unpack(f"!{len(blank) // 2}H", blank[: len(blank) // 2 * 2]))
-    total = (total >> 16) + (total & 0xFFFF)
-    checksum = ~(total + (total >> 16)) & 0xFFFF
-    return blank[:2] + struct.pack("!H", checksum) + blank[4:]
+def _echo(identifier: int, number: int) -> bytes:
+    blank = struct.pack("!BBHHH", _ICMP_ECHO, 0, 0, identifier, number)
+    return blank[:2] + struct.pack("!H", checksum(blank)) + blank[4:]
 
 
-def _is_answer(data: bytes, identifier: int, size: int) -> bool:
+def _is_answer(data: bytes, identifier: int) -> bool:
     body = data[(data[0] & 15) * 4 :] if data else b""
     return (
-        len(body) >= 8
-        and body[0] == _ICMP_REPLY
-        and int.from_bytes(body[4:6], "big") == identifier
-        and len(data) == size
+        len(body) >= 8 and body[0] == _ICMP_REPLY and int.from_bytes(body[4:6], "big") == identifier
     )
 
 

@@ -15,7 +15,7 @@ from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
 from isthmus.agent.forgetting import Forgetting
 from isthmus.agent.namesake import second_name
-from isthmus.agent.pairs import Pairs
+from isthmus.agent.pairs import Pairs, others_of
 from isthmus.agent.refusals import MAY_MEND, Refusals
 from isthmus.agent.scope import PORTS_BY_PROFILE, Conditions
 from isthmus.agent.statuses import PROBLEMS_BY_PORT, wanted_status
@@ -47,7 +47,6 @@ from isthmus.switches.ovs.facts import (
     TrackedAddress,
 )
 from isthmus.switches.ovs.ground import ZONES
-from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
@@ -101,7 +100,7 @@ class HostState:
         self.refusals = Refusals(self.engine)
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
-        self._pairs = Pairs()
+        self.pairs = Pairs()
         self._forgetting = Forgetting()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
@@ -190,7 +189,7 @@ class HostState:
         if port is not None and port.id in self.claims:
             self._claims_over.add(port.id)
         if port is not None:
-            self._pairs.forget(port.id)
+            self.pairs.forget(port.id)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -199,21 +198,24 @@ class HostState:
             self._frames_seen.add(name)
             self._report_interface(name)
 
-    def pair_seen(self, ofport: int, address: str, mac: str) -> bool:
-        """A guest has announced an address pair. True if the store has to hear of it."""
+    def pair_seen(self, ofport: int, address: str, mac: str, *, asked: bool = False) -> bool:
+        """A guest announces an address pair, or answers for it. True if that is news."""
         port = self.port_behind(ofport)
         if port is None:
             return False
         stored = self._stored_learned(port.id).get(address)
-        others = [
-            row
-            for key in self.engine.entry(LEARNED_BY_ADDRESS, (port.segment, address))
-            if (row := self.engine.rows(LearnedAddress)[key]).port != port.id
-        ]
-        is_news = self._pairs.announce(port, self.identity.host, address, mac, stored, others)
+        others = others_of(self.engine, port, address)
+        is_news = self.pairs.announce(
+            port, self.identity.host, address, mac, stored, others, asked=asked
+        )
         if is_news:
             self._to_report.add(port.id)
         return is_news
+
+    def ask_pairs(self, port_id: str, addresses: Iterable[str]) -> None:
+        """The guest of a port is asked for these address pairs now."""
+        if self.pairs.ask(port_id, addresses):
+            self._to_report.add(port_id)
 
     def report_all(self) -> None:
         """Everything of ours in the store is to be looked at again."""
@@ -335,7 +337,9 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return {}
-        return self._pairs.wanted(port, self._stored_learned(port_id))
+        stored = self._stored_learned(port_id)
+        contested = [address for address in stored if others_of(self.engine, port, address)]
+        return self.pairs.wanted(port, stored, contested)
 
     def _stored_learned(self, port_id: str) -> dict[str, LearnedAddress]:
         """By address, what the store has of a port of ours, as far as it can be believed."""

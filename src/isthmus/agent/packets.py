@@ -6,19 +6,28 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.addresses import mac_text
 from isthmus.agent.dhcp import SERVER_MAC, answer_frame, surroundings
 from isthmus.agent.host import HostState
+from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.probing import Probing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, DROPPED, FIRST_FRAME, PAIR_SEEN, PROBED
+from isthmus.switches.ovs.pipeline import (
+    DHCP_QUESTION,
+    DROPPED,
+    FIRST_FRAME,
+    PAIR_SEEN,
+    PROBED,
+    TUNNEL_ANSWER,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
-from isthmus.wire.neighbours import announced
+from isthmus.wire.neighbours import announced, is_answer
 from isthmus.wire.openflow_packets import PacketIn
 
 log = logging.getLogger(__name__)
@@ -36,10 +45,13 @@ class Counters:
 class PacketAnswers:
     """Deals with packet-ins. Guests are hostile: whatever comes is answered or counted."""
 
-    def __init__(self, state: HostState) -> None:
+    def __init__(self, state: HostState, tunnel_answer: Callable[[PacketIn], None]) -> None:
+        """`tunnel_answer` takes what peers answer through tunnels, and raises Malformed."""
         self.counters = Counters()
+        self._tunnel_answer = tunnel_answer
         self.watches = Watches(state)
         self.probing = Probing(state)
+        self.asking = PairAsking(state)
         self._state = state
 
     def take(self, packet: PacketIn, connection: Connection) -> bool:
@@ -49,10 +61,18 @@ class PacketAnswers:
             self._state.frame_seen(packet.in_port)
             return True
         if packet.userdata == DROPPED:
-            self.watches.take(packet, time.time_ns() // 1000)
+            # What guests answer to us goes nowhere else, and nobody misses it.
+            if not self.asking.is_answered_by(packet.in_port, packet.packet):
+                self.watches.take(packet, time.time_ns() // 1000)
             return False
         if packet.userdata == PROBED:
             self.probing.take(packet)
+            return False
+        if packet.userdata == TUNNEL_ANSWER:
+            try:
+                self._tunnel_answer(packet)
+            except Malformed:
+                self.counters.malformed += 1
             return False
         if packet.userdata == PAIR_SEEN:
             return self._hear(packet)
@@ -64,11 +84,12 @@ class PacketAnswers:
         self.counters.announcements += 1
         try:
             address, mac = announced(packet.packet)
+            asked = is_answer(packet.packet)
         except Malformed as error:
             self.counters.malformed += 1
             log.debug("announcement=malformed error=%s", error)
             return False
-        return self._state.pair_seen(packet.in_port, str(address), mac_text(mac))
+        return self._state.pair_seen(packet.in_port, str(address), mac_text(mac), asked=asked)
 
     def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
         port = self._state.port_behind(packet.in_port)

@@ -12,21 +12,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
-from typing import NamedTuple, Never
+from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
-from isthmus.agent.host import HostState, Identity
+from isthmus.agent.host import HostState
 from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.namesake import instance_of
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
 from isthmus.agent.programming import Programmer
+from isthmus.agent.settings import Settings
 from isthmus.agent.stored import SouthChange
+from isthmus.agent.vitals import Vitals
 from isthmus.agent.writing import Writer
 from isthmus.errors import Broken, IsthmusError, Unavailable
 from isthmus.policy.rows import Heartbeat, HostStatus, Query, row_or_none
@@ -57,34 +57,13 @@ PAUSE_S = 0.2
 """After a failure, before the next attempt."""
 
 
-class Settings(NamedTuple):
-    """What the agent is told. `bridge` is the integration bridge, made when it is missing."""
-
-    identity: Identity
-    south: tuple[str, ...]
-    switch: str
-    switch_run_directory: Path
-    bridge: str = "br-int"
-    datapath_type: str = "netdev"
-    version: str = "0"
-    tls: Callable[[], ssl.SSLContext] | None = None
-    """Of each connection to the south store that is made."""
-    scope_file: Path | None = None
-    """Where the scope is remembered, so that a restart asks for all of it at once."""
-    certificate: Path | None = None
-    authorities: Path | None = None
-    """What this host proves itself with and whom it trusts, for the doctor to look at."""
-    metrics: str = ""
-    """Address of the Prometheus end point, ``host:port``; empty for none."""
-
-
 class Agent:
     """One host's agent."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = HostState(settings.identity)
-        self._packets = PacketAnswers(self.state)
+        self._packets = PacketAnswers(self.state, self._tunnel_answer)
         self._primer = Primer(settings.datapath_type)
         self._openflow = openflow.Connection(
             settings.switch_run_directory / f"{settings.bridge}.mgmt",
@@ -110,6 +89,18 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._vitals = Vitals(
+            self.state,
+            self._switch,
+            self._openflow,
+            bridge=settings.bridge,
+            datapath_type=settings.datapath_type,
+            run_directory=settings.switch_run_directory,
+            underlay_interface=settings.underlay_interface,
+            at_rest=lambda: self._is_at_rest,
+            on_changed=self._to_write.set,
+            on_reports=self._to_program.set,
+        )
         self._to_answer = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()
         self._scope_changed, self._watched = asyncio.Event(), asyncio.Event()
@@ -131,7 +122,8 @@ class Agent:
             await self._switch.loaded()
             instance = instance_of(next(iter(self._switch.table(switch.Switch)), ""))
             self._writer = Writer(self.state, self._south, instance)
-            self.state.remember(switch.stored_numbers(self._switch.rows, self.settings.bridge))
+            bridge = self.settings.bridge
+            self.state.remember(switch.kept(self._switch.rows, bridge, switch.NUMBERS))
             self._read_switch()
             self.state.settle()
             self._scope = self.state.conditions()
@@ -148,6 +140,7 @@ class Agent:
                 tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
                 tasks.create_task(self._beat())
                 tasks.create_task(self._watch())
+                tasks.create_task(self._vitals.run())
         finally:
             end_metrics()
             await self._south.stop()
@@ -213,7 +206,11 @@ class Agent:
     def _openflow_connected(self) -> None:
         self._read_switch()
         self._programmer.forget()
+        self._vitals.look_again()
         self._to_program.set()
+
+    def _tunnel_answer(self, packet: PacketIn) -> None:
+        self._vitals.tunnels.take(packet)
 
     def _packet_in(self, packet: PacketIn) -> None:
         if self._packets.take(packet, self._openflow):
@@ -230,7 +227,7 @@ class Agent:
         state, probe = self.state, self.state.probe
         state.settle()
         self._scope = state.conditions()
-        at_rest = self._scope_read is not None and scope.covers(self._scope_read, self._scope)
+        at_rest = self._is_at_rest
         if at_rest:
             state.settle(whole=True)
         else:
@@ -267,10 +264,16 @@ class Agent:
             self._programmer.must_go_on = False
             self._to_program.set()
 
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether all has been read that our ports need."""
+        return self._scope_read is not None and scope.covers(self._scope_read, self._scope)
+
     async def _keep_numbers(self) -> None:
         """Tell the bridge of new numbers before the first flow that has them."""
         text = self.state.numbers.text()
-        operations = switch.keep_numbers(self._switch.rows, self.settings.bridge, text)
+        rows, bridge = self._switch.rows, self.settings.bridge
+        operations = switch.keep(rows, bridge, switch.NUMBERS, text)
         if operations:
             await self._switch.transact(operations)
         self.state.numbers.unsaved = False
@@ -283,6 +286,7 @@ class Agent:
             bridge_name=settings.bridge,
             datapath_type=settings.datapath_type,
             encapsulations=settings.identity.encapsulations,
+            provider_address=str(settings.identity.provider_address),
         )
         if operations:
             await self._switch.transact(operations)
@@ -329,23 +333,8 @@ class Agent:
             self.state,
             at_s=int(time.time()),
             probe=self._programmed_probe,
-            problems=self._problems(),
+            problems=[one.text for one in self._vitals.problems()],
         )
-
-    def _problems(self) -> list[str]:
-        """What is wrong with the switch."""
-        found = [
-            f"interface {name}: {error}"
-            for name, error in switch.interface_errors(
-                self._switch.rows, self.settings.bridge
-            ).items()
-        ]
-        if not self._openflow.connected:
-            found.append(
-                f"{self.settings.bridge} does not answer on its OpenFlow socket in"
-                f" {self.settings.switch_run_directory}: is ovs-vswitchd running?"
-            )
-        return found
 
     async def _answer(self) -> None:
         """Answer what is asked, each question for itself and once: some take a second."""
@@ -366,8 +355,10 @@ class Agent:
             settings.bridge,
             watches,
             self._packets.probing,
+            self._vitals.tunnels,
             settings.certificate,
             settings.authorities,
+            self._vitals.problems,
         )
         try:
             found = await questions.answer(query, self.state, hands)

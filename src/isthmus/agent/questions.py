@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,10 @@ from isthmus.agent.health import health
 from isthmus.agent.host import HostState
 from isthmus.agent.probing import Probing
 from isthmus.agent.tracing import trace
+from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Invalid, IsthmusError
+from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import Location
@@ -55,8 +57,11 @@ class Switch(NamedTuple):
     bridge: str
     watches: Watches
     probing: Probing
+    tunnels: TunnelProbing
     certificate: Path | None
     authorities: Path | None
+    problems: Callable[[], Sequence[HostProblem]]
+    """What is wrong with the host."""
 
 
 async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
@@ -68,7 +73,7 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
     try:
         match word:
             case "port":
-                result = await _port(argument, state, switch.connection)
+                result = await _port(argument, state, switch)
             case "trace":
                 result = await trace(argument, state, switch.run_directory, switch.bridge)
             case "counters":
@@ -81,6 +86,7 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                     state.identity.provider_address,
                     switch.certificate,
                     switch.authorities,
+                    switch.tunnels,
                 )
             case "watch":
                 switch.watches.ask(argument, time.monotonic())
@@ -119,14 +125,14 @@ def counters_shown(found: Counted) -> Result:
     return {"rules": rules, "dropped": found.dropped, "blocked": found.blocked}
 
 
-async def _port(port_id: str, state: HostState, connection: Connection) -> Result:
+async def _port(port_id: str, state: HostState, switch: Switch) -> Result:
     port = state.engine.rows(Port).get(port_id)
     if port is None:
         return {"error": f"{state.identity.host} knows no port {port_id}"}
     installed = [
         found
         for unit in _PORT_UNITS
-        for found in await connection.dump_flows(
+        for found in await switch.connection.dump_flows(
             cookie=unit_cookie(unit, port_id) << 24, mask=_UNIT_MASK
         )
     ]
@@ -139,6 +145,7 @@ async def _port(port_id: str, state: HostState, connection: Connection) -> Resul
         "state": None if status is None else status.state,
         "detail": "" if status is None else status.detail,
         "flows": [_shown(found) for found in sorted(installed, key=lambda f: (f.table, f.match))],
+        "problems": [one.shown for one in switch.problems() if one.about == port_id],
         "missing": [flow_text(lacking) for lacking in missing_flows(port_id, state, installed)],
     }
 

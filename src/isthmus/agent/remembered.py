@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.agent.scope import READ, Clause, Conditions
+from isthmus.agent.scope import COLUMNS, READ, Clause, Conditions
+from isthmus.policy.rows import Row
 
 
 def save(conditions: Conditions, file: Path | None) -> None:
@@ -24,11 +25,20 @@ def save(conditions: Conditions, file: Path | None) -> None:
 
 
 def load(file: Path | None) -> Conditions:
-    """The remembered scope; empty where there is none."""
+    """The remembered scope; empty where there is none, or where it asks for what is no scope of
+    ours: the store would refuse all of it, as often as it is asked."""
     if file is None:
         return {}
     try:
         found = msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[Clause, ...]])
     except (OSError, msgspec.DecodeError):
         return {}
-    return {table: found.get(table.TABLE, ()) for table in READ}
+    clauses = {table: found.get(table.TABLE, ()) for table in READ}
+    if not all(_is_ours(table, one) for table, ones in clauses.items() for one in ones):
+        return {}
+    return clauses
+
+
+def _is_ours(table: type[Row], clause: Clause) -> bool:
+    column, function, _ = clause
+    return function == "==" and column in COLUMNS.get(table, ())

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.agent.host import HostState
 from isthmus.agent.stored import OurRow, Stored
+from isthmus.agent.tunnel_probing import ANSWERS
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import Programmed
@@ -44,6 +45,7 @@ def host_status(
         version=version,
         switch_version=switch_version,
         instance=instance,
+        capabilities=(ANSWERS,),
     )
 
 

@@ -160,6 +160,18 @@ def conditions(engine: Engine, host: str, second_name: str) -> Conditions:
     }
 
 
+COLUMNS: Mapping[type[Row], tuple[str, ...]] = {
+    **dict.fromkeys((Segment, Router, RuleSet), ("id",)),
+    Subnet: ("segment",),
+    RouterPort: ("segment", "router"),
+    Port: ("segment", "id", "profile_id"),
+    Rule: ("rule_set",),
+    **dict.fromkeys((Claim, LearnedAddress), ("segment", "host")),
+    **dict.fromkeys((PortStatus, Heartbeat, Query), ("host",)),
+}
+"""What conditions speak of."""
+
+
 def covers(asked: Conditions, wanted: Conditions) -> bool:
     """Whether all that is wanted is among what has been asked for."""
     return asked is wanted or all(

@@ -24,6 +24,7 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     type: str = ""
     ofport: int | None = None
     error: str | None = None
+    link_state: str | None = None
     external_ids: dict[str, str] = {}
     options: dict[str, str] = {}
 
@@ -42,6 +43,7 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     fail_mode: str | None = None
     ports: frozenset[RowId] = frozenset()
     external_ids: dict[str, str] = {}
+    other_config: dict[str, str] = {}
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +86,23 @@ def find_bridge(replica: Replica, name: str) -> tuple[RowId, Bridge] | None:
 
 def interfaces(replica: Replica, bridge: Bridge) -> Iterator[Interface]:
     """All interfaces of a bridge."""
+    for _, interface in _interface_rows(replica, bridge):
+        yield interface
+
+
+def interfaces_of(replica: Replica, bridge_name: str) -> list[Interface]:
+    """The same by the bridge's name; none where there is no such bridge."""
+    found = find_bridge(replica, bridge_name)
+    return list(interfaces(replica, found[1])) if found else []
+
+
+def _interface_rows(replica: Replica, bridge: Bridge) -> Iterator[tuple[RowId, Interface]]:
     for port_id in bridge.ports:
         port = _table(replica, SwitchPort).get(port_id)
         for interface_id in port.interfaces if isinstance(port, SwitchPort) else ():
             interface = _table(replica, Interface).get(interface_id)
             if isinstance(interface, Interface):
-                yield interface
+                yield interface_id, interface
 
 
 def local_ports(replica: Replica, bridge_name: str) -> dict[str, LocalPort]:
@@ -130,27 +143,50 @@ NUMBERS = "isthmus-numbers"
 """Key in the bridge's external_ids: zones and the like, so that a restart renumbers nothing."""
 
 
-def stored_numbers(replica: Replica, bridge_name: str) -> str:
-    """What `Numbers` has been kept there."""
+def kept(replica: Replica, bridge_name: str, key: str) -> str:
+    """What has been kept on a bridge's row under a key of its external_ids."""
     found = find_bridge(replica, bridge_name)
-    return found[1].external_ids.get(NUMBERS, "") if found else ""
+    return found[1].external_ids.get(key, "") if found else ""
 
 
-def keep_numbers(replica: Replica, bridge_name: str, text: str) -> list[Operation]:
-    """What stores them."""
+def keep(replica: Replica, bridge_name: str, key: str, text: str) -> list[Operation]:
+    """What keeps a text there."""
     found = find_bridge(replica, bridge_name)
-    before = found[1].external_ids.get(NUMBERS, "") if found else ""
+    before = found[1].external_ids.get(key, "") if found else ""
     if found is None or before == text:
         return []
+    changes: list[tuple[str, str, object]] = [("external_ids", "insert", {key: text})]
+    if before:
+        changes.insert(0, ("external_ids", "delete", {key: before}))
+    return [mutate(Bridge.TABLE, found[0], changes)]
+
+
+def datapath_types(replica: Replica) -> dict[str, str]:
+    """Of all bridges, by name; an empty type is the kernel's."""
+    rows = _table(replica, Bridge).values()
+    return {row.name: row.datapath_type or "system" for row in rows if isinstance(row, Bridge)}
+
+
+def uplink_bridge(replica: Replica, name: str, interface: str, mac: str) -> list[Operation]:
+    """What makes a bridge of the userspace datapath that switches as any switch does, with
+    `interface` as its uplink and the MAC address of that."""
+    switches = [i for i, row in _table(replica, Switch).items() if isinstance(row, Switch)]
+    if not switches:
+        return []
+    ports = frozenset(named(_row_name("port", one)) for one in (name, interface))
+    bridge = Bridge(
+        name=name,
+        datapath_type="netdev",
+        ports=ports,
+        external_ids=OURS,
+        other_config={"hwaddr": mac},
+    )
+    added = frozenset([named(_row_name("bridge", name))])
     return [
-        mutate(
-            Bridge.TABLE,
-            found[0],
-            [
-                ("external_ids", "delete", {NUMBERS: before}),
-                ("external_ids", "insert", {NUMBERS: text}),
-            ],
-        )
+        *_port(name, "internal", {}),
+        *_port(interface, "", {}),
+        insert(Bridge.TABLE, bridge, _row_name("bridge", name)),
+        mutate(Switch.TABLE, switches[0], [("bridges", "insert", added)]),
     ]
 
 
@@ -160,8 +196,12 @@ def needed_operations(
     bridge_name: str,
     datapath_type: str,
     encapsulations: Sequence[str],
+    provider_address: str,
 ) -> list[Operation]:
     """What makes the bridge and the tunnels be as they must; empty when they are.
+
+    Tunnels send from the provider address: else the outer source would be whichever address of the
+    uplink its route prefers, and peers drop what comes from an address that claims nothing.
 
     The bridge fails secure (ovs-vswitchd.conf.db(5), Bridge fail_mode): without flows it passes
     nothing.
@@ -170,12 +210,20 @@ def needed_operations(
     if not switches:
         return []
     found = find_bridge(replica, bridge_name)
-    have = {i.name for i in interfaces(replica, found[1])} if found else set()
-    missing = [t for t in TUNNELS if t.encapsulation in encapsulations and t.name not in have]
+    rows = dict(_interface_rows(replica, found[1])) if found else {}
+    have = {interface.name: row_id for row_id, interface in rows.items()}
+    wanted = [tunnel for tunnel in TUNNELS if tunnel.encapsulation in encapsulations]
+    missing = [tunnel for tunnel in wanted if tunnel.name not in have]
+    options = {"remote_ip": "flow", "key": "flow", "local_ip": provider_address}
     operations: list[Operation] = []
     for tunnel in missing:
-        options = {"remote_ip": "flow", "key": "flow"}
         operations += _port(tunnel.name, tunnel.type, options)
+    for row_id in (have[tunnel.name] for tunnel in wanted if tunnel.name in have):
+        # What an operator has set beside them stays.
+        changed = {**rows[row_id].options, **options}
+        if rows[row_id].options != changed:
+            row = Interface(options=changed)
+            operations.append(update(Interface.TABLE, row_id, row, ["options"]))
     new_ports = [named(_row_name("port", tunnel.name)) for tunnel in missing]
     if found is None:
         operations += _port(bridge_name, "internal", {})

@@ -59,6 +59,7 @@ class Agent(_Part, frozen=True):
     run_directory: str = "/run/isthmus-agent"
     bridge: str = "br-int"
     datapath_type: str = ""
+    underlay_interface: str = ""
     metrics: str = ""
     tls: Tls = Tls()
 

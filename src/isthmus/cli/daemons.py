@@ -119,6 +119,13 @@ def agent(
     datapath_type: Annotated[
         str, typer.Option(help="system or netdev; system where the kernel has Open vSwitch.")
     ] = "",
+    underlay_interface: Annotated[
+        str,
+        typer.Option(
+            help="The uplink, for the agent to put into a bridge with its IPv4 addresses and routes"
+            " where the datapath is netdev."
+        ),
+    ] = "",
     certificate: Annotated[Path | None, typer.Option(help="Of this host, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Whom to trust, PEM.")] = None,
@@ -130,6 +137,7 @@ def agent(
     """Keep this host's Open vSwitch at the policy, in the foreground."""
     from isthmus.agent import process
     from isthmus.agent.host import Identity
+    from isthmus.agent.settings import Settings
 
     found = load(config).agent
     run_directory = run_dir or Path(found.run_directory)
@@ -139,7 +147,7 @@ def agent(
         _encapsulations(encapsulations.split(",") if encapsulations else found.encapsulations),
     )
     tls_files = _tls(found.tls, certificate, key, ca)
-    settings = process.Settings(
+    settings = Settings(
         identity=identity,
         south=tuple(south or found.south),
         switch=switch or found.switch,
@@ -152,6 +160,7 @@ def agent(
         authorities=_path(tls_files.ca),
         scope_file=run_directory / "scope.json",
         metrics=metrics or found.metrics,
+        underlay_interface=underlay_interface or found.underlay_interface,
     )
     with _alone(run_directory, "agent"):
         _serve(lambda: process.Agent(settings).run(), log_level)

@@ -29,6 +29,13 @@ Root = Annotated[Path, typer.Option(help="Under which everything is put.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Host = Annotated[str, typer.Option(help="Id of this host; its name.")]
 ProviderAddress = Annotated[str, typer.Option(help="Of this host in the underlay, IPv4.")]
+UnderlayInterface = Annotated[
+    str,
+    typer.Option(
+        help="The uplink, where Open vSwitch forwards in userspace: the agent puts it into a bridge"
+        " with its IPv4 addresses and routes."
+    ),
+]
 
 ETC, LIB = Path("etc/isthmus"), Path("var/lib/isthmus")
 ETC_TLS = Path("/") / ETC / "tls"
@@ -66,6 +73,7 @@ class Maker:
 def init(
     host: Host = "",
     provider_address: ProviderAddress = "",
+    underlay_interface: UnderlayInterface = "",
     listen: Annotated[
         str, typer.Option(help="Where others than this machine reach the API: 0.0.0.0:443.")
     ] = "",
@@ -79,7 +87,7 @@ def init(
     name = (host or socket.gethostname()).lower()
     address = _checked(provider_address) or _guessed_address()
     _certificates(make, name, address)
-    make.write(ETC / "isthmus.toml", _first_machine(name, address, listen, mtu))
+    make.write(ETC / "isthmus.toml", _first_machine(name, address, listen, mtu, underlay_interface))
     make.write(ETC / "defaults.json", _defaults_text(name))
     make.say(f"store the default logical network, MAC pool and VSID range, and the server {name}")
     if not dry_run:
@@ -97,6 +105,7 @@ def join(
     ],
     host: Host = "",
     provider_address: ProviderAddress = "",
+    underlay_interface: UnderlayInterface = "",
     root: Root = Path("/"),
     dry_run: DryRun = False,
 ) -> None:
@@ -107,7 +116,7 @@ def join(
     name = (host or socket.gethostname()).lower()
     copy_certificates(make, certificates, name, make.at(ETC / "tls"))
     address = _checked(provider_address) or _guessed_address()
-    make.write(ETC / "isthmus.toml", _further_host(name, south, address))
+    make.write(ETC / "isthmus.toml", _further_host(name, south, address, underlay_interface))
     services(make, ("agent",))
 
 
@@ -218,12 +227,12 @@ def _tls_section(of: str, name: str, folder: Path = ETC_TLS) -> str:
 _HEADING = "# Isthmus: made by `isthmus {}`. Options of a command override what is here.\n"
 
 
-def _first_machine(host: str, address: str, listen: str, mtu: int) -> str:
+def _first_machine(host: str, address: str, listen: str, mtu: int, interface: str) -> str:
     return (
         _HEADING.format("init")
         + controller_section(host, ETC_TLS, listen=listen, mtu=mtu)
         + "\n[agent]\n"
-        + _toml((("host", host), ("provider_address", address)))
+        + _toml((("host", host), ("provider_address", address), *_uplink(interface)))
     )
 
 
@@ -258,11 +267,20 @@ def controller_section(
     )
 
 
-def _further_host(host: str, south: Sequence[str], address: str) -> str:
+def _uplink(interface: str) -> tuple[tuple[str, object], ...]:
+    return (("underlay_interface", interface),) if interface else ()
+
+
+def _further_host(host: str, south: Sequence[str], address: str, interface: str) -> str:
     return (
         _HEADING.format("join")
         + "\n[agent]\n"
-        + _toml((("host", host), ("provider_address", address), ("south", tuple(south))))
+        + _toml(
+            (
+                *(("host", host), ("provider_address", address), *_uplink(interface)),
+                ("south", tuple(south)),
+            )
+        )
         + _tls_section("agent.tls", host)
     )
 

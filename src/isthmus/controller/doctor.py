@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from isthmus.controller.tracing import chosen
 from isthmus.intent.model import Json, JsonObject
-from isthmus.policy.rows import PhysicalNetwork, Router, Segment
+from isthmus.policy.host_problems import (
+    PROVIDER_ADDRESS,
+    TUNNEL,
+    TUNNEL_SOURCE,
+    TUNNELS,
+    shown,
+)
+from isthmus.policy.rows import Heartbeat, PhysicalNetwork, Router, Segment
 from isthmus.reach.world import World
 
 CLOCK_S = 2.0
@@ -54,7 +61,7 @@ def findings(
     """All of them, errors first. `silent`: hosts that have not been heard of, and for how many
     seconds by the controller's clock."""
     found = [
-        *_hosts(world, silent),
+        *_hosts(world, heard, silent),
         *_pairs(world),
         *_numbers(world),
         *_ports(world),
@@ -63,7 +70,10 @@ def findings(
     return sorted(found, key=lambda one: (one.severity != ERROR, one.subject, one.code))
 
 
-def _hosts(world: World, silent: Mapping[str, int]) -> Iterator[Finding]:
+def _hosts(
+    world: World, heard: Mapping[str, Heard], silent: Mapping[str, int]
+) -> Iterator[Finding]:
+    alive = frozenset(world.heartbeats.keys() - silent.keys())
     for host in sorted(world.hosts):
         heartbeat = world.heartbeats.get(host)
         if heartbeat is None:
@@ -78,8 +88,9 @@ def _hosts(world: World, silent: Mapping[str, int]) -> Iterator[Finding]:
                 f" host is gone for good: isthmus host remove {host}",
             )
         else:
-            for problem in heartbeat.problems:
-                yield Finding(ERROR, host, "host-problem", problem, f"see the log on {host}")
+            told = heard.get(host)
+            answers = told is not None and not told.answer.get("error")
+            yield from _said(host, heartbeat, alive, asked=answers)
     strangers = {*world.host_statuses, *world.heartbeats} - {*world.hosts}
     for host in sorted(strangers & silent.keys()):
         yield Finding(
@@ -113,6 +124,18 @@ def _hosts(world: World, silent: Mapping[str, int]) -> Iterator[Finding]:
                 *(ERROR, address, "provider-address-twice", f"{names} say that they are {address}"),
                 "give each its own provider_address in /etc/isthmus/isthmus.toml, and restart it",
             )
+
+
+def _said(
+    host: str, heartbeat: Heartbeat, alive: frozenset[str], *, asked: bool
+) -> Iterator[Finding]:
+    """What a host has said is wrong with it. `asked`: it has just answered as well, and what it
+    says then of its underlay is newer."""
+    for problem in shown(heartbeat.problems, alive):
+        if asked and problem.code in (TUNNEL, TUNNEL_SOURCE, TUNNELS, PROVIDER_ADDRESS):
+            continue
+        repair = f"on {host}: {problem.repair}" if problem.repair else f"see the log on {host}"
+        yield Finding(ERROR, host, problem.code, problem.finding, repair)
 
 
 def _pairs(world: World) -> Iterator[Finding]:
@@ -207,7 +230,7 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
     mtu, interface = answer.get("mtu"), answer.get("interface")
     if mtu == 0:
         yield Finding(
-            *(ERROR, host, "provider-address", "no interface has its provider address"),
+            *(ERROR, host, PROVIDER_ADDRESS, "no interface has its provider address"),
             f"on {host}: ip address add it to the underlay's interface, or mend provider_address in"
             " /etc/isthmus/isthmus.toml",
         )
@@ -223,23 +246,44 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
 def _peers(
     host: str, answer: JsonObject, names: Mapping[str, str], underlay_mtu: int
 ) -> Iterator[Finding]:
-    for field, code, text, repair in (
+    unpinged = _texts(answer.get("unpinged"))
+    for field, severity, code, text, repair in (
         (
-            *("unreachable", "unreachable-tunnel", "does not answer on the underlay"),
-            "on {host}: ping {peer}; ip route get {peer}; look at firewalls between them",
+            *("unreachable", ERROR, TUNNEL, "answers no packet through its tunnel"),
+            "let UDP port 4789 (VXLAN) and IP protocol 47 (NVGRE) pass between both, both ways;"
+            " on {host}: ip route get {peer}",
         ),
         (
-            *("tooSmall", "path-mtu", f"answers, but not to packets of {underlay_mtu} bytes"),
+            *("tooSmall", ERROR, "path-mtu"),
+            f"answers through its tunnel, but not to packets of {underlay_mtu} bytes",
             "on {host}: tracepath {peer}; raise the MTU on the way, or lower underlay_mtu_bytes",
         ),
+        (
+            *("unknown", WARNING, "tunnel-unknown"),
+            "answers no questions through tunnels: whether packets pass is unknown",
+            "an older isthmus agent there: upgrade it; another kind of switch: ping a port of it",
+        ),
     ):
-        peers = answer.get(field)
-        for peer in peers if isinstance(peers, Sequence) else ():
-            name = names.get(str(peer), str(peer))
+        for peer in _texts(answer.get(field)):
+            name = names.get(peer, peer)
+            also = ", and it answers no ping" if field == "unknown" and peer in unpinged else ""
             yield Finding(
-                *(ERROR, f"{host} {name}", code, f"{name} ({peer}) {text}, asked from {host}"),
+                *(severity, f"{host} {name}", code),
+                f"{name} ({peer}) {text}{also}, asked from {host}",
                 repair.format(host=host, peer=peer),
             )
+    seen_as = answer.get("seenAs")
+    for peer, seen in sorted(seen_as.items()) if isinstance(seen_as, Mapping) else ():
+        name = names.get(peer, peer)
+        yield Finding(
+            *(ERROR, f"{host} {name}", TUNNEL_SOURCE),
+            f"{name} ({peer}) sees the tunnel packets of {host} come from {seen}, and drops them",
+            f"no address translation may be between hosts; on {host}: ip route get {peer}",
+        )
+
+
+def _texts(value: Json) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []
 
 
 def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:

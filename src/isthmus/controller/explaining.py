@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.host_problems import NO_PORT
 from isthmus.policy.rows import Port, Row
 from isthmus.policy.rules import AppliedSet
 from isthmus.reach.world import World
@@ -72,9 +73,10 @@ def verdict(
         strangers = sorted(picture.claims_by_port.get(port_id, {}))
         if strangers:
             return f"only {', '.join(strangers)} claims it, which may not have it or is no server"
+        named = [f"; on {host}: {text}" for host, text in misnamed(picture)]
         return (
             "no host has it: plug an interface with external_ids:iface-id="
-            f"{port_id} or {port.profile_id} into a host's integration bridge"
+            f"{port_id} or {port.profile_id} into a host's integration bridge{''.join(named)}"
         )
     if claim.host in unknown:
         return (
@@ -97,7 +99,21 @@ def verdict(
         return f"unknown: {claim.host} has applied it, but does not answer now: {answer['error']}"
     if answer.get("missing"):
         return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
+    problems = answer.get("problems")
+    if isinstance(problems, list | tuple) and problems:
+        return f"{claim.host} has it, but {'; '.join(map(str, problems))}"
     return f"works: {claim.host} has it, and its switch holds all its flows"
+
+
+def misnamed(picture: Picture, port_id: str = "") -> list[tuple[str, str]]:
+    """By host, the interfaces that name no port, or `port_id`, which is none."""
+    return [
+        (view.host, problem.finding)
+        for view in picture.host_views()
+        if view.alive
+        for problem in picture.problems_of(view)
+        if problem.code == NO_PORT and (not port_id or problem.about == port_id)
+    ]
 
 
 def _row(row: Row) -> dict[str, Json]:

@@ -26,7 +26,7 @@ from isthmus.controller.doctor import (
     findings,
     physical_mtu,
 )
-from isthmus.controller.explaining import explained
+from isthmus.controller.explaining import explained, misnamed
 from isthmus.controller.picture import Picture, host_shown
 from isthmus.controller.preview import preview
 from isthmus.controller.probes import Probes
@@ -180,7 +180,7 @@ class Insight:
             "controllers": [dict(one) for one in self._vitals.controllers()],
             "stores": [store._asdict() for store in self._vitals.stores()],
             "deriver": dict(self._vitals.deriver()),
-            "hosts": [host_shown(view) for view in picture.host_views()],
+            "hosts": [host_shown(view, picture.problems_of(view)) for view in picture.host_views()],
             "ports": {
                 "total": len(picture.ports),
                 "claimed": sum(1 for port in picture.ports if picture.claim_of(port)),
@@ -220,9 +220,10 @@ class Insight:
         view, picture = self._view(), self._picture
         stored = view.get(f"/networkinterfaces/{port_id}")
         if stored is None:
+            named = [f"; on {host}: {text}" for host, text in misnamed(picture, port_id)]
             raise NotFound(
                 f"there is no networkInterface {resource_id}: `isthmus get /networkInterfaces`"
-                " lists those that are",
+                f" lists those that are{''.join(named)}",
                 target=f"/networkInterfaces/{resource_id}",
             )
         hosts = sorted({*picture.claims_by_port.get(port_id, {})})

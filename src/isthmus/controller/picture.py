@@ -16,6 +16,7 @@ import msgspec
 
 from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.host_problems import HostProblem, read, shown
 from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
     Claim,
@@ -193,6 +194,16 @@ class Picture:
     def _now_us(self) -> int:
         return int(self._now_s() * 1e6)
 
+    def problems_of(self, view: HostView) -> list[HostProblem]:
+        """What the host has said is wrong with it, as far as it is worth a word."""
+        if view.heartbeat is None:
+            return []
+        sentences = view.heartbeat.problems
+        alive = frozenset(
+            one.about for one in map(read, sentences) if one.about and self.is_alive(one.about)
+        )
+        return shown(sentences, alive)
+
     # -- ports -------------------------------------------------------------------------------------
 
     def claim_of(self, port: str) -> Claim | None:
@@ -313,8 +324,9 @@ class Picture:
         if not view.alive:
             text = f"not heard of for {view.age_s} s: is isthmus agent running there?"
             return _state("Failure", "HostNotConnectedToController", text, at_us, instance_id)
-        if view.heartbeat.problems:
-            text = "; ".join(view.heartbeat.problems)
+        problems = self.problems_of(view)
+        if problems:
+            text = "; ".join(problem.shown for problem in problems)
             return _state("Warning", "PolicyConfigurationFailure", text, at_us, instance_id)
         return _state("Success", "Success", "connected", at_us, instance_id)
 
@@ -359,7 +371,7 @@ def _state(
     }
 
 
-def host_shown(view: HostView) -> dict[str, Json]:
+def host_shown(view: HostView, problems: Sequence[HostProblem]) -> dict[str, Json]:
     """A host as JSON."""
     status, heartbeat = view.status, view.heartbeat
     return {
@@ -370,7 +382,7 @@ def host_shown(view: HostView) -> dict[str, Json]:
         "claims": view.claims,
         "ports": 0 if heartbeat is None else heartbeat.ports,
         "flows": 0 if heartbeat is None else heartbeat.flows,
-        "problems": [] if heartbeat is None else list(heartbeat.problems),
+        "problems": [problem.shown for problem in problems],
         "encapsulations": [] if status is None else status.encapsulations.split(","),
         "providerAddresses": [] if status is None else list(status.provider_addresses),
         "version": "" if status is None else status.version,

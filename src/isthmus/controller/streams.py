@@ -47,7 +47,9 @@ class Streams:
             case "reset":
                 return Message("reset", {"why": "events are missing: read anew"}, identifier)
             case "host":
-                return Message("host", host_shown(self._picture.host_view(event.key)), identifier)
+                view = self._picture.host_view(event.key)
+                shown = host_shown(view, self._picture.problems_of(view))
+                return Message("host", shown, identifier)
             case "resource":
                 return Message("resource", self._resource(event.key), identifier)
         port = self._picture.ports.get(event.key)

@@ -233,11 +233,16 @@ DROPPED = b"\x04"
 PROBED = b"\x05"
 """Userdata of a packet-in with what may answer a probe of ours."""
 
+TUNNEL_ANSWER = b"\x07"
+"""Userdata of a packet-in with a peer's answer to a question through the tunnel."""
+
 STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
 """Added to a port's OpenFlow port: the ids of the meters of its broadcasts, and of what it says of
 its address pairs. That of its DHCP messages is its OpenFlow port."""
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
+TUNNEL_METER = WATCH_METER + 1
+"""Limits how many answers to questions through tunnels come up."""
 
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""

@@ -77,10 +77,11 @@ from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.switches.ovs.ports import local_flows, mismatch, place, unpeered
 from isthmus.switches.ovs.rules import membership, rule_flows
-from isthmus.switches.ovs.tunnels import fixed_flows, tunnel
+from isthmus.switches.ovs.tunnels import fixed_flows, probe_flows, tunnel
 
 UNITS = (
     unit(ThisHost, fixed_flows),
+    unit(ThisHost, probe_flows),
     unit(Segment, ground),
     unit(HostStatus, reach),
     unit(Reach, tunnel),

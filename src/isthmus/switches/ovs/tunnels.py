@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How packets leave for other hosts, and the flows that every host has."""
+"""How packets leave for other hosts, how the way there is tried, and the flows that every host
+has."""
 
 from __future__ import annotations
 
@@ -14,13 +15,15 @@ from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import (
     RESOLVED_MAC,
     TARGET6,
+    TUNNEL_ANSWER,
+    TUNNEL_METER,
     WATCH_METER,
     Register,
     Stage,
 )
 from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import openflow_actions as act
-from isthmus.wire import oxm
+from isthmus.wire import oxm, tunnel_probes
 
 ALL_NODES, ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
 """RFC 4291 section 2.7.1, RFC 2464 section 7."""
@@ -54,6 +57,60 @@ def tunnel(reach: Reach, read: Read) -> Iterator[Item]:
             act.output(ofport),
         ),
     )
+
+
+def tunnel_match(encapsulation: str, vsid: int) -> bytes:
+    """What a packet of a VSID has in its tunnel's key. RFC 7637 section 3.2: NVGRE's holds a FlowID
+    as well."""
+    if encapsulation == "nvgre":
+        return oxm.tunnel_id(vsid << 8, 0xFFFFFF00)
+    return oxm.tunnel_id(vsid)
+
+
+def sent_through(encapsulation: str, ofport: int, peer: int) -> tuple[bytes, ...]:
+    """What sends a question (`wire.tunnel_probes`) to a peer."""
+    key = tunnel_probes.VSID << 8 if encapsulation == "nvgre" else tunnel_probes.VSID
+    return (
+        act.load(key, oxm.TUNNEL_ID),
+        act.set_field(oxm.tun_dst(peer)),
+        act.output(ofport),
+    )
+
+
+ANSWERS_PPS = 1000
+"""Of answers to questions through tunnels: a host with a thousand peers asks each twice a minute,
+and may ask again at once."""
+
+
+def probe_flows(this: ThisHost, read: Read) -> Iterator[Item]:
+    """Over ThisHost: the switch answers questions through tunnels, and shows us the answers."""
+    flows = Flows("probe_flows", "")
+    for encapsulation, ofport in this.tunnel_ports:
+        if encapsulation not in this.encapsulations:
+            continue
+        yield Item(Meter, TUNNEL_METER, Meter(TUNNEL_METER, ANSWERS_PPS, ANSWERS_PPS))
+        through = (
+            *(oxm.in_port(ofport), tunnel_match(encapsulation, tunnel_probes.VSID)),
+            oxm.eth_type(tunnel_probes.ETHERTYPE),
+        )
+        yield flows.add(
+            Stage.CLASSIFY,
+            300,
+            oxm.match(*through, oxm.eth_dst(tunnel_probes.ASK)),
+            apply=(
+                act.set_field(oxm.eth_dst(tunnel_probes.ANSWER)),
+                act.move(oxm.TUN_SRC, 0, oxm.ETH_SRC, 0, 32),
+                act.move(oxm.TUN_SRC, 0, oxm.TUN_DST, 0, 32),
+                act.in_port(),
+            ),
+        )
+        yield flows.add(
+            Stage.CLASSIFY,
+            300,
+            oxm.match(*through, oxm.eth_dst(tunnel_probes.ANSWER)),
+            meter=TUNNEL_METER,
+            apply=(act.controller(TUNNEL_ANSWER, max_len=128),),
+        )
 
 
 def fixed_flows(this: ThisHost, read: Read) -> Iterator[Item]:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host says is wrong with itself, as the sentences of `Heartbeat.problems`.
+
+A sentence names the fault and its repair, so that whoever reads the row knows both; programs find
+the parts again by `read`. A sentence of another form, of an older host, is a problem too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+TUNNEL, TUNNEL_SOURCE, TUNNELS = "unreachable-tunnel", "tunnel-source", "unreachable-tunnels"
+"""Codes of problems with the way to one peer, whose `about` is the peer's name, and to many."""
+PROVIDER_ADDRESS = "provider-address"
+"""No interface has it."""
+NO_PORT, TWICE = "interface-no-port", "interface-twice"
+"""Codes of problems with interfaces; `about` is the port that they name, in lower case."""
+OTHER = "host-problem"
+
+_FORM = re.compile(
+    r"(?P<finding>.*); repair: (?P<repair>.*)"
+    r' \[(?P<code>[a-z-]+) (?P<about>"(?:[^"\\]|\\.)*")\]',
+    re.DOTALL,
+)
+"""What it concerns is a JSON text (RFC 8259 section 7): names may hold anything."""
+
+
+class HostProblem(NamedTuple):
+    """`code` is a word for programs; `about` what it concerns: a host, a port, an interface."""
+
+    code: str
+    about: str
+    finding: str
+    repair: str
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        about = json.dumps(self.about, ensure_ascii=False)
+        return f"{self.finding}; repair: {self.repair} [{self.code} {about}]"
+
+    @property
+    def shown(self) -> str:
+        """The sentence for people."""
+        return f"{self.finding}: {self.repair}" if self.repair else self.finding
+
+
+def read(sentence: str) -> HostProblem:
+    """The parts of a sentence of a heartbeat."""
+    found = _FORM.fullmatch(sentence)
+    try:
+        about = json.loads(found["about"]) if found else None
+    except ValueError:
+        about = None
+    if found is None or about is None:
+        return HostProblem(OTHER, "", sentence, "")
+    return HostProblem(found["code"], about, found["finding"], found["repair"])
+
+
+def shown(sentences: Iterable[str], alive: frozenset[str]) -> list[HostProblem]:
+    """Problems to be told. That no tunnel packet comes back from a peer is no news where the peer
+    is not alive (`alive` names the hosts that are): that is said of the peer itself."""
+    problems = [read(sentence) for sentence in sentences]
+    return [one for one in problems if one.code != TUNNEL or one.about in alive]
