@@ -51,8 +51,10 @@ class Cloud:
         return trace(World((*self.rows, *self.statuses().values())), question)
 
     def program(self) -> Program:
+        """Its flows when the times in which ports had just begun to be followed are over."""
         rows = self.state.engine.rows(Programmed).items()
-        return Program(decoded(key, value.instructions) for key, value in rows)  # type: ignore[arg-type]  # keys are FlowKeys
+        lasting = [(key, value) for key, value in rows if not value.lasts_s]
+        return Program(decoded(key, value.instructions) for key, value in lasting)  # type: ignore[arg-type]  # keys are FlowKeys
 
     def differences(self) -> Iterator[str]:
         """Between all ports: where the flows do other than the trace says."""
