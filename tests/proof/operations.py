@@ -95,6 +95,7 @@ _GOTO_TABLE, _APPLY_ACTIONS, _METER = 1, 4, 6
 _OUTPUT, _DEC_TTL, _SET_FIELD, _VENDOR = 0, 24, 25, 0xFFFF
 _NICIRA_MOVE, _NICIRA_LOAD, _NICIRA_MULTIPATH = 6, 7, 10
 _NICIRA_RESUBMIT, _NICIRA_OUTPUT_REG, _NICIRA_CT, _NICIRA_CONTROLLER = 14, 15, 35, 37
+_NICIRA_CLONE = 42
 _TO_IN_PORT = 0xFFFFFFF8
 
 
@@ -103,7 +104,8 @@ def operations(table: int, instructions: bytes) -> tuple[Operation, ...]:
     found: list[Operation] = []
     for kind, body in _elements(instructions):
         if kind == _APPLY_ACTIONS:
-            found += [_action(*element) for element in _elements(body[4:])]
+            for element in _elements(body[4:]):
+                found += _actions(*element)
         elif kind == _GOTO_TABLE:
             if body[0] <= table:
                 raise Refused(f"goto_table goes back, from {table} to {body[0]}")
@@ -121,6 +123,19 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise Refused(f"an element of {length} bytes in {data.hex()}")
         yield kind, data[start + 4 : start + length]
         start += length
+
+
+def _actions(kind: int, body: bytes) -> Iterator[Operation]:
+    """Also those of a clone: of these only a ct action is taken, which leaves the packet as it
+    is."""
+    if kind != _VENDOR or struct.unpack_from(">IH", body) != (0x2320, _NICIRA_CLONE):
+        yield _action(kind, body)
+        return
+    for element in _elements(body[12:]):
+        one = _action(*element)
+        if not isinstance(one, Ct) or one.table is not None:
+            raise Refused(f"in a clone: {one}")
+        yield one
 
 
 def _action(kind: int, body: bytes) -> Operation:

@@ -122,8 +122,9 @@ def _as_tracked(
     if masks[oxm.IP_PROTO] != 0xFF and any(_slot(packets.known, one) for one in tracked):
         its, mask = known[oxm.IP_PROTO], masks[oxm.IP_PROTO]
         may_be = [protocol for protocol in PORTS_OF if not (protocol ^ its) & mask]
-        known[oxm.IP_PROTO] = random.choice(may_be)
-        masks[oxm.IP_PROTO] = 0xFF
+        if may_be:
+            known[oxm.IP_PROTO] = random.choice(may_be)
+            masks[oxm.IP_PROTO] = 0xFF
     fields = PORTS_OF.get(known[oxm.IP_PROTO], ()) if masks[oxm.IP_PROTO] == 0xFF else ()
     if turned and known[oxm.IP_PROTO] in (1, 58):
         fields = ()

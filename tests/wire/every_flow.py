@@ -147,6 +147,7 @@ _ACTIONS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("multipath(symmetric_l4,1024,modulo_n,256,0,NXM_NX_TUN_ID[0..7])",
      (act.multipath("symmetric_l4", 1024, 255, 0, oxm.TUNNEL_ID, 0, 8),)),
     ("conjunction(7,1/2),conjunction(8,2/2)", (act.conjunction(7, 1, 2), act.conjunction(8, 2, 2))),
+    ("clone(ct(commit,zone=5),output:2)", (act.clone(act.ct(commit=True, zone=5), act.output(2)),)),
     ("check_pkt_larger(1314)->NXM_NX_REG0[0]", (act.check_pkt_larger(1314, oxm.REG[0]),)),
 )
 

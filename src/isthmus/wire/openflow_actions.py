@@ -50,6 +50,7 @@ class Nicira(IntEnum):
     CONJUNCTION = 34
     CT = 35
     CONTROLLER = 37
+    CLONE = 42
     CHECK_PKT_LARGER = 49
 
 
@@ -99,6 +100,7 @@ _RESUBMIT = Struct(">HHIHHB3x")
 _OUTPUT_REG = Struct(">HHIHHIH6x")
 _CONJUNCTION = Struct(">HHIHBBI")
 _CT = Struct(">HHIHHIHB3xH")
+_CLONE = Struct(">HHIH6x")
 _CONTROLLER = Struct(">HHIH6x")
 _CHECK_PKT_LARGER = Struct(">HHIHHHI6x")
 _PROPERTY_U16 = Struct(">HHH2x")
@@ -275,6 +277,14 @@ def ct(
         )
         + nested
     )
+
+
+def clone(*actions: bytes) -> bytes:
+    """Do this with a copy of the packet, which ends there: what the actions do to it, or add to it,
+    the next action does not see.
+    """
+    nested = b"".join(actions)
+    return _CLONE.pack(_VENDOR, 16 + len(nested), NICIRA, Nicira.CLONE) + nested
 
 
 def check_pkt_larger(length: int, field: Field, bit: int = 0) -> bytes:

@@ -165,6 +165,10 @@ def _controller(body: bytes) -> str:
     return f"controller({','.join(words)})" if words else "controller"
 
 
+def _clone(body: bytes) -> str:
+    return f"clone({actions_text(body[6:])})"
+
+
 def _check_pkt_larger(body: bytes) -> str:
     length, bit, header = struct.unpack_from(">HHI", body)
     return f"check_pkt_larger({length})->{place_text(header, bit, 1)}"
@@ -183,5 +187,6 @@ _NICIRA_ACTIONS: dict[int, Callable[[bytes], str]] = {
     act.Nicira.CONJUNCTION: _conjunction,
     act.Nicira.CT: _ct,
     act.Nicira.CONTROLLER: _controller,
+    act.Nicira.CLONE: _clone,
     act.Nicira.CHECK_PKT_LARGER: _check_pkt_larger,
 }

@@ -241,7 +241,7 @@ def unknown_flows(flows: Flows) -> Iterator[Item]:
             turned = (_flag(Flag.ASKED, 0), _flag(Flag.TURNED, 1), *ANSWER, *_NO_GROUPS)
             yield flows.add(
                 *(Stage.ANSWER, 10 + len(packet), oxm.match(kind, *packet)),
-                apply=(*there, *turned, act.ct(zone=oxm.REG[Register.ZONE], table=Stage.JUDGE)),
+                apply=(*there, *turned, act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED)),
             )
             yield flows.add(
                 *(Stage.RETURN, 10 + len(packet)),

@@ -260,6 +260,10 @@ def router_flows(router: Router, read: Read) -> Iterator[Item]:
             oxm.match(oxm.eth_dst(mac), oxm.eth_type(ethernet), domain),
             goto=Stage.ROUTE,
         )
+    # A fragment that comes back from connection tracking is answered if it is the router's
+    # (`fragments`).
+    asked = oxm.reg(Register.OUT, Out.GATEWAY), oxm.eth_dst(mac)
+    yield flows.add(Stage.FRAGMENT, 100, oxm.match(*asked, domain), goto=Stage.JUDGE)
     yield flows.add(
         Stage.SOURCE_MAC,
         50,

@@ -17,6 +17,7 @@ from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.switches.ovs.facts import THIS, Ground, Location, Plugged, ThisHost
 from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.fragments import to_port
 from isthmus.switches.ovs.ground import looked_for
 from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
 from isthmus.switches.ovs.spoofing import parse_pair
@@ -71,6 +72,7 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
             apply=(act.load(local.ofport, oxm.REG[Register.OUT]),),
             goto=Stage.RECEIVER,
         )
+        yield to_port(flows, local.ofport, mac)
     else:
         yield flows.add(
             Stage.FORWARD,

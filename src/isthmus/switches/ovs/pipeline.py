@@ -4,10 +4,11 @@
 A packet from a local port goes CLASSIFY → ADMISSION → DISPATCH → (ROUTE →) (NEIGHBOUR → RESOLVED →)
 FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER. What stateless
 rules allow an end is seen in the PLAIN stages, on the packet alone. If rules hold for an end that
-is left, TRACK sends it through connection tracking, and it comes back at JUDGE; there the
-two ends are put in the order of the connection (who opened it), the rules of the initiator and of
-the responder are looked at on the *original* tuple of the connection, and COMMIT keeps a new one,
-with a mark of the ends that do not follow it.
+is left, TRACK sends it through connection tracking. It comes back at TRACKED, where fragments that
+Open vSwitch has put among the packets of others end (`fragments`). At JUDGE the two ends are put in
+the order of the connection (who opened it), the rules of the initiator and of the responder are
+looked at on the *original* tuple of the connection, and COMMIT keeps a new one, with a mark of the
+ends that do not follow it.
 DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
 each local receiver.
 
@@ -43,6 +44,9 @@ class Stage(IntEnum):
     NEIGHBOUR = 35
     RESOLVED = 36
     ADVERTISE = 37
+    TRACKED = 38
+    """Here packets come back from connection tracking, and go on at JUDGE."""
+    FRAGMENT = 39
     FORWARD = 40
     RECEIVER = 42
     PLAIN_SOURCE_GROUPS = 43
@@ -138,6 +142,8 @@ class Flag(IntEnum):
     """and have said yes."""
     TURNED = 32 << FILTER_BITS
     """In SENDER: the packet's two ends are exchanged in its headers, as in what it may answer."""
+    JUDGED = 128 << FILTER_BITS
+    """In SENDER: a fragment that may pass, and has waited for the others of its packet."""
 
 
 class NotFollowed(IntEnum):
@@ -186,6 +192,8 @@ DROPS: dict[Stage, str] = {
     Stage.NEIGHBOUR: "no port has that address",
     Stage.RESOLVED: "not reached",
     Stage.ADVERTISE: "not reached",
+    Stage.TRACKED: "a fragment that has waited in vain for the others of its packet",
+    Stage.FRAGMENT: "a fragment to another port, among whose packets Open vSwitch has put it",
     Stage.FORWARD: "no port has that destination MAC on the segment",
     Stage.RECEIVER: "not reached",
     Stage.PLAIN_SOURCE_GROUPS: "not reached",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port with one IPv4 address costs ten flows, a peer three: two keys (its MAC for
+A local port with one IPv4 address costs eleven flows, a peer three: two keys (its MAC for
 forwarding, its address for ARP and routing) and one source check; with rules a local port costs
 four more, and for a time four beside these (`begun`). Each further address costs one key and one
 check.
@@ -37,6 +37,7 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.fragments import to_port
 from isthmus.switches.ovs.ground import (
     LEGS_BY_SEGMENT,
     LOCAL_BY_DOMAIN,
@@ -241,6 +242,7 @@ def _deliver(
         apply=(act.load(ofport, oxm.REG[Register.OUT]),),
         goto=Stage.RECEIVER,
     )
+    yield to_port(flows, ofport, mac)
     for loser in location.others:
         # The host that the port has left forwards what still arrives there, whoever sent it: its
         # own source check has passed it, and only for frames to this port is it believed.

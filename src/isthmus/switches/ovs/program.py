@@ -60,6 +60,7 @@ from isthmus.switches.ovs.filters import (
     port_filters,
     stateless_set,
 )
+from isthmus.switches.ovs.fragments import zone_flows
 from isthmus.switches.ovs.ground import (
     LEGS_BY_ROUTER,
     LEGS_BY_SEGMENT,
@@ -102,6 +103,7 @@ UNITS = (
     unit(RemoteMember, mismatch),
     unit(NoPeerZone, unpeered),
     unit(Ground, segment_flows),
+    unit(Wanted, zone_flows),
 )
 
 INDEXES = (

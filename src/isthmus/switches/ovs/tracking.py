@@ -16,6 +16,7 @@ from isthmus.derive.engine import Item, Read
 from isthmus.switches.ovs.begun import ANSWER, QUESTION, unknown_flows
 from isthmus.switches.ovs.filters import end
 from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.fragments import fragment_flows, keep
 from isthmus.switches.ovs.pipeline import (
     PLAIN_END,
     PLAIN_LAST,
@@ -36,6 +37,7 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     """What is the same on every host, from RECEIVER to DELIVER."""
     yield from _plain(flows)
     yield from _track(flows)
+    yield from fragment_flows(flows, read)
     yield from _judge(flows, read)
     yield from unknown_flows(flows)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
@@ -88,7 +90,7 @@ def _track(flows: Flows) -> Iterator[Item]:
             Stage.TRACK,
             100,
             oxm.match(oxm.eth_type(ethernet)),
-            apply=(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.JUDGE),),
+            apply=(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED),),
         )
         # It comes from FLOOD, judged for its sender: now for one of its receivers.
         yield flows.add(
@@ -223,18 +225,6 @@ def _commit(flows: Flows) -> Iterator[Item]:
     yield flows.add(Stage.COMMIT, 110, oxm.match(oxm.eth_dst(group, group)), goto=Stage.DELIVER)
     for ethernet in _IP:
         yield from _keep(flows, oxm.eth_type(ethernet))
-        # Fragments leave connection tracking all together or not at all: once more, and those whose
-        # first one was refused expire there. A new connection's have just gone through.
-        yield flows.add(
-            Stage.COMMIT,
-            90,
-            oxm.match(
-                *(oxm.eth_type(ethernet), oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK)),
-                oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY),
-            ),
-            apply=(act.ct(zone=oxm.REG[Register.ZONE]),),
-            goto=Stage.DELIVER,
-        )
     yield flows.add(Stage.COMMIT, 1, oxm.match(), goto=Stage.DELIVER)
 
 
@@ -249,13 +239,7 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
         (100, b"", 0),
     ):
         marks = (act.load(not_followed, oxm.CT_MARK),)
-        yield flows.add(
-            Stage.COMMIT,
-            priority,
-            oxm.match(*new, absent),
-            apply=(act.ct(commit=True, zone=oxm.REG[Register.ZONE], actions=marks),),
-            goto=Stage.RETURN,
-        )
+        yield from keep(flows, priority, (*new, absent), marks, Stage.RETURN)
     known = oxm.CT_TRK | oxm.CT_EST
     question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))
     by_initiator = _flagged(Register.INITIATOR, Flag.ALONE)
@@ -265,19 +249,9 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
         (95, (by_initiator,), NotFollowed.INITIATOR, (0, 1)),
         (95, (by_responder,), NotFollowed.RESPONDER, (1, 1)),
     ):
-        yield flows.add(
-            Stage.COMMIT,
-            priority,
-            oxm.match(*question, *ends, oxm.ct_mark(followed, followed)),
-            apply=(
-                act.ct(
-                    commit=True,
-                    zone=oxm.REG[Register.ZONE],
-                    actions=(act.load(0, oxm.CT_MARK, *bits),),
-                ),
-            ),
-            goto=Stage.DELIVER,
-        )
+        match = (*question, *ends, oxm.ct_mark(followed, followed))
+        marks = (act.load(0, oxm.CT_MARK, *bits),)
+        yield from keep(flows, priority, match, marks, Stage.DELIVER)
 
 
 def _deliver(flows: Flows) -> Iterator[Item]:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fragments, on their way out of connection tracking: none goes on as another packet.
+
+Open vSwitch's userspace data path keeps fragments until their packet is whole. Before version 3.6
+it sends, with whatever packets pass connection tracking next, of whatever zone: what has waited in
+vain, 15 s; and of a packet that became whole, what finds no place among the 32 that it handles at
+once. Such a fragment has its own headers, ct_zone, pkt_mark and ct_state (without ``trk``, if it
+waited in vain), but the registers, the input port and the further actions of packets that it has
+nothing to do with (measured with 3.1; `ipf_send_frags_in_list` in its lib/ipf.c).
+
+So a fragment goes on behind connection tracking only if it was tracked, in the zone of the pipeline
+that it is in, in the same of its two passes, and is sent to the MAC address of the port that it
+would come to (on another host, that host sees to it). And nothing but this check follows a ct
+action: what has no ``table`` is in a clone, which ends there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus.addresses import MULTICAST_BIT, Mac
+from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs.facts import Assigned, Wanted
+from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.pipeline import Flag, Out, Register, Stage
+from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm
+
+_IP = (0x0800, 0x86DD)
+_FRAGMENT = oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY)
+_WHOLE = oxm.ip_frag(0, oxm.FRAGMENT_ANY)
+_TRACKED = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK)
+_VALID = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV)
+_JUDGED = oxm.reg(Register.SENDER, Flag.JUDGED, Flag.JUDGED)
+_AGAIN = 1
+"""In pkt_mark, which belongs to the packet and not to its pipeline: the packet passes connection
+tracking for the second time."""
+
+
+def fragment_flows(flows: Flows, read: Read) -> Iterator[Item]:
+    """What is the same on every host."""
+    again = oxm.pkt_mark(_AGAIN)
+    yield flows.add(Stage.TRACKED, 1, oxm.match(), goto=Stage.JUDGE)
+    for ethernet in _IP:
+        kind = oxm.eth_type(ethernet)
+        yield flows.drop(Stage.TRACKED, 50, oxm.match(kind, _FRAGMENT), read)
+        # Marks of whole packets are the host's own.
+        yield flows.drop(Stage.JUDGE, 200, oxm.match(kind, _FRAGMENT, again), read)
+        # Fragments leave connection tracking all together or not at all: once more, and those whose
+        # first one was refused expire there.
+        yield flows.add(
+            *(Stage.COMMIT, 90, oxm.match(kind, _TRACKED, _FRAGMENT)),
+            apply=_waiting(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED)),
+        )
+    group = Mac(MULTICAST_BIT)
+    for receiver in (
+        (oxm.reg(Register.OUT, 0),),
+        (oxm.reg(Register.OUT, Out.FLOOD), oxm.eth_dst(group, group)),
+    ):
+        yield flows.add(Stage.FRAGMENT, 100, oxm.match(*receiver), goto=Stage.JUDGE)
+    yield flows.add(Stage.JUDGE, 210, oxm.match(_JUDGED, again, _VALID), goto=Stage.COMMIT)
+    yield flows.drop(Stage.JUDGE, 200, oxm.match(_JUDGED), read)
+    end = (act.load(0, oxm.PKT_MARK),)
+    yield flows.add(Stage.COMMIT, 210, oxm.match(_JUDGED), apply=end, goto=Stage.DELIVER)
+
+
+def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
+    """Over Wanted: fragments that were tracked in the zone that their pipeline is in."""
+    assigned = read.get(Assigned, wanted)
+    if wanted.kind != ZONES or assigned is None or assigned.number is None:
+        return
+    flows = Flows("zone_flows", str(assigned.number))
+    zone = oxm.reg(Register.ZONE, assigned.number), oxm.ct_zone(assigned.number)
+    for ethernet in _IP:
+        yield flows.add(
+            *(Stage.TRACKED, 100),
+            oxm.match(oxm.eth_type(ethernet), _TRACKED, _FRAGMENT, *zone),
+            goto=Stage.FRAGMENT,
+        )
+
+
+def to_port(flows: Flows, ofport: int, mac: Mac) -> Item:
+    """A fragment goes on to this port if it is sent to it."""
+    receiver = oxm.reg(Register.OUT, ofport)
+    return flows.add(Stage.FRAGMENT, 100, oxm.match(receiver, oxm.eth_dst(mac)), goto=Stage.JUDGE)
+
+
+def keep(
+    flows: Flows, priority: int, match: tuple[bytes, ...], marks: tuple[bytes, ...], goto: Stage
+) -> Iterator[Item]:
+    """At COMMIT: the connection of IP packets that match is kept, with those marks, and they go on
+    at `goto`. Fragments wait for each other there, and come back as judged."""
+    commit = act.ct(commit=True, zone=oxm.REG[Register.ZONE], actions=marks)
+    yield flows.add(
+        *(Stage.COMMIT, priority, oxm.match(*match, _WHOLE)), apply=(act.clone(commit),), goto=goto
+    )
+    zone = oxm.REG[Register.ZONE]
+    yield flows.add(
+        *(Stage.COMMIT, priority, oxm.match(*match, _FRAGMENT)),
+        apply=_waiting(act.ct(commit=True, zone=zone, table=Stage.TRACKED, actions=marks)),
+    )
+
+
+def _waiting(ct: bytes) -> tuple[bytes, ...]:
+    judged = act.load(1, oxm.REG[Register.SENDER], Flag.JUDGED.bit_length() - 1, 1)
+    return judged, act.load(_AGAIN, oxm.PKT_MARK), ct
