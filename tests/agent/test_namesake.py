@@ -8,7 +8,9 @@ from ipaddress import IPv4Address
 import msgspec
 
 from isthmus.agent.namesake import SILENT_AFTER_S, Namesake, instance_of, second_name
+from isthmus.agent.reports import beat_operations
 from isthmus.policy.rows import Heartbeat, HostStatus
+from tests.agent.test_host import host, learn
 
 FIRST = HostStatus(host="h1", provider_addresses=("192.0.2.1",), instance="first")
 
@@ -63,3 +65,13 @@ def test_when_the_rows_are_removed_anybody_may_speak_at_once() -> None:
 def test_the_mark_of_a_machine_stays_and_is_another_for_another_switch() -> None:
     assert instance_of("a") == instance_of("a") != instance_of("b")
     assert second_name(IPv4Address("192.0.2.9")) == "second-agent@192.0.2.9"
+
+
+def test_another_host_s_heartbeat_is_never_taken_for_what_we_said_under_a_second_name() -> None:
+    """A scope that was remembered under that host's name reads its heartbeat as well."""
+    state = host("h2")
+    learn(state, beat(7))
+    assert list(beat_operations(state, Heartbeat(host="h2", at_s=8)))[1:] == []
+    learn(state, Heartbeat(host=state.second_name, at_s=7))
+    _, gone = beat_operations(state, Heartbeat(host="h2", at_s=8))
+    assert gone["op"] == "delete"

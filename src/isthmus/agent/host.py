@@ -129,7 +129,9 @@ class HostState:
             case Heartbeat() if row.host == mine:
                 self.heartbeat = None if new is None else Stored(row_id, row)
             case Heartbeat():
-                self.second_beat = None if new is None else Stored(row_id, row)
+                # A scope that was remembered under another name reads that host's heartbeat too.
+                if row.host == self.second_name:
+                    self.second_beat = None if new is None else Stored(row_id, row)
             case Probe():
                 self.probe = 0 if new is None else row.number
             case Query():
