@@ -116,6 +116,9 @@ class Probes:
             if not await self._asking.next_change(asked_s + ANSWER_S):
                 break
         now_s = time.monotonic()
+        # A view says how it was when it was taken, and time has passed.
+        silent = {view.host for view in missing}
+        missing = [view for view in self._known(hosts) if view.host in silent]
         asked = {view.host for view in self._known(hosts)}
         since = {view.host: self._unknown_since.get(view.host, asked_s) for view in missing}
         others = {h: s for h, s in self._unknown_since.items() if h not in asked}
