@@ -166,6 +166,19 @@ def test_a_rotated_certificate_is_used_without_a_restart(folder: Path) -> None:
     served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
 
 
+def test_who_was_issued_a_certificate_a_moment_ago_is_let_in_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "WATCH_S", 3600.0)
+
+    async def work(_: ApiServer, url: str) -> None:
+        rotate(folder)
+        issue(folder, "admin", [Kind.CLIENT])
+        assert await asyncio.to_thread(discovered, url, folder, **with_certificate(folder, "admin"))
+
+    served(Listener("127.0.0.1:0", tls=tls(folder), certificates=("admin",)), work)
+
+
 def test_files_that_change_are_noticed_without_being_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

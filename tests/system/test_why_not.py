@@ -737,7 +737,7 @@ def test_counters_count(cloud: Cloud, shut: None) -> None:
 
 def test_what_stateless_rules_let_pass_and_drop_is_counted_and_seen(cloud: Cloud) -> None:
     """Out of b1 and into a1, one rule each lets a datagram pass alone; another is dropped."""
-    of_b1 = "of-green two"
+    of_b1 = "of-green, two"
     cloud.north.put_all(
         (
             a_list("one", rule("UDP", "86", stateless=True), inbound="Deny"),
@@ -829,7 +829,9 @@ def test_a_bundle_has_what_support_needs_and_no_secret(
     code, out = isthmus(cloud, "bundle", str(file))
     assert (code, out.startswith(f"{file}: ")) == (0, True)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["cloud.json.gz"]
+    # What somebody else has put beside it, for others to read, was neither used nor touched.
+    assert {path.name for path in tmp_path.iterdir()} == {"cloud.json.gz", "cloud.json.gz.new"}
+    assert (tmp_path / "cloud.json.gz.new").read_bytes() == b""
     text = gzip.decompress(file.read_bytes()).decode()
     assert "/credentials/secret" in text
     assert PASSWORD not in text

@@ -9,12 +9,13 @@ connections, drops none, and a broken file changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.api.certificate_checks import check, names, read_certificates
-from isthmus.errors import Invalid
+from isthmus.errors import Invalid, IsthmusError
 from isthmus.store.client_tls import stamp
 
 
@@ -34,7 +35,7 @@ class ReplaceableTls:
         """Raises NotFound, or Invalid saying what is wrong with which file."""
         self._files = files
         self._ask = ask_for_certificates
-        self._stamp = stamp(_paths(files))
+        self._stamp = self._tried = stamp(_paths(files))
         self._newest = server_context(files, ask_for_certificates=ask_for_certificates)
         self.names = names(read_certificates(files.certificate)[0])
         """What the certificate is for, in lower case."""
@@ -56,6 +57,12 @@ class ReplaceableTls:
     def _choose(
         self, connection: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext
     ) -> None:
+        # Whoever comes with what was issued a moment ago is judged by the files of this moment.
+        found = stamp(_paths(self._files))
+        if found not in (self._stamp, self._tried):
+            self._tried = found
+            with contextlib.suppress(IsthmusError):  # the watcher of the files says what is wrong
+                self.reload()
         connection.context = self._newest
 
 

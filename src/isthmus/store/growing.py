@@ -279,9 +279,16 @@ async def remove(files: ServerFiles, database: str, address: str, *, timeout_s: 
         raise NotFound(f"{address} is no server of the {files.name} store: there are {known}")
     if member.is_self or member.connected:
         raise Conflict(f"{address} is there: `isthmus store leave` on its machine")
-    control = str(files.control)
-    await output_of("ovs-appctl", "-t", control, "cluster/kick", database, member.server_id)
-    until = time.monotonic() + timeout_s
+    control, until = str(files.control), time.monotonic() + timeout_s
+    while True:
+        try:
+            await output_of("ovs-appctl", "-t", control, "cluster/kick", database, member.server_id)
+            break
+        except Unavailable:
+            # Only the leader removes, and it may be the one that is gone: the others elect another.
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(POLL_S)
     while time.monotonic() < until:
         found = await cluster_status(files, database)
         if all(one.address != address for one in found.members):
