@@ -93,9 +93,6 @@ def imports_of(folder: str) -> set[str]:
 MODULE_OF = {"pyyaml": "yaml", "prometheus-client": "prometheus_client"}
 """Where the module has another name than the package."""
 
-IMPORTED_BY_UVICORN = {"httptools"}
-"""isthmus.api.connection stands on uvicorn's protocol that uses it."""
-
 RUN_AS_COMMANDS = {
     *("coverage", "mypy", "ruff", "import-linter", "pytest-timeout", "pytest-xdist"),
     "types-pyyaml",  # read by mypy
@@ -105,7 +102,7 @@ RUN_AS_COMMANDS = {
 def test_every_dependency_is_used() -> None:
     in_src = imports_of("src")
     in_tests = imports_of("tests") | imports_of("bench")
-    runtime = {MODULE_OF.get(name, name) for name in requirements()[RUNTIME] - IMPORTED_BY_UVICORN}
+    runtime = {MODULE_OF.get(name, name) for name in requirements()[RUNTIME]}
     dev = {MODULE_OF.get(name, name) for name in requirements()[DEV] - RUN_AS_COMMANDS}
     assert runtime - in_src == set()
     assert dev - in_tests == set()

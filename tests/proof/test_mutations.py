@@ -90,11 +90,13 @@ def _number_caught(found: Counter[str]) -> int:
     return sum(found[one.value] for one in _CAUGHT)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CLOUDS)
 def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
     assert _number_caught(_judged(name, {"h1": 40}, seed=7)) == 40
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["groups", "pairs"])
 def test_what_probes_catch_is_never_proved_equivalent(name: str) -> None:
     """The proof is a program, too: it must not excuse what matters."""
