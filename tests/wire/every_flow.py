@@ -147,7 +147,6 @@ _ACTIONS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("multipath(symmetric_l4,1024,modulo_n,256,0,NXM_NX_TUN_ID[0..7])",
      (act.multipath("symmetric_l4", 1024, 255, 0, oxm.TUNNEL_ID, 0, 8),)),
     ("conjunction(7,1/2),conjunction(8,2/2)", (act.conjunction(7, 1, 2), act.conjunction(8, 2, 2))),
-    ("clone(ct(commit,zone=5),output:2)", (act.clone(act.ct(commit=True, zone=5), act.output(2)),)),
     ("check_pkt_larger(1314)->NXM_NX_REG0[0]", (act.check_pkt_larger(1314, oxm.REG[0]),)),
 )
 
@@ -158,6 +157,7 @@ _ON_IP: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("set_field:5->ip_dscp", (act.set_field(oxm.ip_dscp(5)),)),
     ("move:NXM_OF_IP_DST[]->NXM_NX_REG3[]", (act.move(oxm.IPV4_DST, 0, oxm.REG[3], 0, 32),)),
     ("ct(table=40,zone=5)", (act.ct(zone=5, table=40),)),
+    ("clone(ct(commit,zone=5),output:2)", (act.clone(act.ct(commit=True, zone=5), act.output(2)),)),
     ("ct(commit,force,zone=NXM_NX_REG3[0..15],exec(set_field:0x5->ct_mark))",
      (act.ct(commit=True, force=True, zone=oxm.REG[3], actions=[act.set_field(oxm.ct_mark(5))]),)),
     ("ct(commit,zone=5,exec(load:0x5->NXM_NX_CT_MARK[0..7]))",
