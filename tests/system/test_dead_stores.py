@@ -51,8 +51,12 @@ def healthz(controller: Controller) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def process(controller: Controller, name: str) -> int:
-    return int((controller.run_directory / f"{name}.pid").read_text())
+def process(controller: Controller, name: str) -> int | None:
+    """None while no server has written its pid."""
+    try:
+        return int((controller.run_directory / f"{name}.pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 @pytest.mark.parametrize("name", ["north", "south"])
@@ -62,9 +66,11 @@ def test_a_store_that_is_killed_comes_back_and_nothing_is_lost(
     add_port(controller, "before")
     until(lambda: ports(controller) == 1)
     for round_ in range(1, 4):
+        until(lambda: process(controller, name))
         dead = process(controller, name)
+        assert dead is not None
         os.kill(dead, signal.SIGKILL)
-        until(lambda: process(controller, name) != dead)  # noqa: B023  # awaited here
+        until(lambda: process(controller, name) not in (dead, None))  # noqa: B023  # awaited here
         until(lambda: healthz(controller) == (200, "ok"))
         add_port(controller, f"after{round_}")
         until(lambda: ports(controller) == 1 + round_)  # noqa: B023  # awaited here
