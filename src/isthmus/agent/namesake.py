@@ -15,12 +15,11 @@ import hashlib
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from isthmus.policy.host_problems import SECOND_AGENT
 from isthmus.policy.rows import Heartbeat, HostStatus
 
 SILENT_AFTER_S = 90.0
 """Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
-
-SECOND = "second-agent@"
 
 _MACHINE_MARKS = ("/sys/class/dmi/id/product_uuid", "/etc/machine-id")
 """Of the machine; a clone of a machine has the former anew, and the latter only if it was told."""
@@ -28,7 +27,7 @@ _MACHINE_MARKS = ("/sys/class/dmi/id/product_uuid", "/etc/machine-id")
 
 def second_name(provider_address: IPv4Address) -> str:
     """What an agent calls itself that may not use its name."""
-    return f"{SECOND}{provider_address}"
+    return f"{SECOND_AGENT}{provider_address}"
 
 
 def instance_of(switch: str) -> str:

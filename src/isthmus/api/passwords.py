@@ -19,6 +19,7 @@ from pathlib import Path
 
 from isthmus.api.users import PasswordHash, hash_password, read_users
 from isthmus.errors import Unauthorized, Unavailable
+from isthmus.store.client_tls import Stamp, stamp
 
 FREE_FAILURES = 3
 FIRST_PAUSE_S = 1.0
@@ -49,7 +50,7 @@ class Passwords:
         self._known: OrderedDict[bytes, float] = OrderedDict()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
         self._secret = secrets.token_bytes(32)
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp = (None,)
         self._nobody = hash_password(secrets.token_hex())
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
@@ -62,14 +63,14 @@ class Passwords:
     def reload(self) -> None:
         """Read the file again and forget who was known. Raises NotFound, Invalid; then nothing
         changes."""
-        stamp = _stamp(self._path)
+        found = stamp([self._path])
         self._users = read_users(self._path)
-        self._stamp = stamp
+        self._stamp = found
         self._known.clear()
 
     def has_changed(self) -> bool:
         """Whether the file is another one than at the last successful `reload`."""
-        return _stamp(self._path) != self._stamp
+        return stamp([self._path]) != self._stamp
 
     async def check(self, user: str, password: str, sender: str) -> None:
         """Return if it is that user's password.
@@ -136,12 +137,3 @@ def _refusal(pause_s: float) -> Unauthorized:
 def _shorten(table: OrderedDict[bytes, float] | OrderedDict[tuple[str, str], _Failures]) -> None:
     while len(table) > REMEMBERED:
         table.popitem(last=False)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is written or replaced; None while it is missing."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -24,7 +24,7 @@ from isthmus.api.certificates import (
     new_authority,
     store_authority,
 )
-from isthmus.api.issued import read_issued
+from isthmus.api.issued import Issue, read_issued
 from isthmus.errors import Conflict
 
 Told = Mapping[str, object]
@@ -45,8 +45,6 @@ def rotate(folder: Path, *, now: datetime | None = None) -> Authority:
 def renew(folder: Path, *, now: datetime | None = None) -> list[Issued]:
     """Issue again what the newest authority has not signed, with the names that it had, where it
     was issued to. Expired certificates are left."""
-    newest = thumbprint(load_authority(folder).certificate)
-    at = now or datetime.now(UTC)
     return [
         issue(
             folder,
@@ -57,8 +55,7 @@ def renew(folder: Path, *, now: datetime | None = None) -> list[Issued]:
             into=Path(one.into) if one.into else None,
             now=now,
         )
-        for name, one in sorted(read_issued(folder).items())
-        if one.authority != newest and one.until > at
+        for name, one in _outdated(folder, now)
     ]
 
 
@@ -82,12 +79,10 @@ def dependants(
     folder: Path, told: Mapping[str, Told | None], *, now: datetime | None = None
 ) -> list[str]:
     """What would be cut off if only the newest authority were trusted, each with what to do."""
-    newest = thumbprint(load_authority(folder).certificate)
-    at = now or datetime.now(UTC)
+    newest = _newest(folder)
     found = [
         f"the last certificate of {name} is signed by an old one (isthmus certs renew)"
-        for name, one in sorted(read_issued(folder).items())
-        if one.authority != newest and one.until > at
+        for name, _ in _outdated(folder, now)
     ]
     for name, said in sorted(told.items()):
         trusts = said.get("trusts") if said is not None else None
@@ -98,3 +93,17 @@ def dependants(
         elif not isinstance(trusts, Sequence) or newest not in trusts:
             found.append(f"{name} does not trust the new one (copy ca.pem there)")
     return found
+
+
+def _outdated(folder: Path, now: datetime | None) -> list[tuple[str, Issue]]:
+    """Names whose last certificate is in force and not signed by the newest authority."""
+    newest, at = _newest(folder), now or datetime.now(UTC)
+    return [
+        (name, one)
+        for name, one in sorted(read_issued(folder).items())
+        if one.authority != newest and one.until > at
+    ]
+
+
+def _newest(folder: Path) -> str:
+    return thumbprint(load_authority(folder).certificate)

@@ -13,6 +13,7 @@ from isthmus.controller.tracing import chosen
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.host_problems import (
     PROVIDER_ADDRESS,
+    SECOND_AGENT,
     TUNNEL,
     TUNNEL_SOURCE,
     TUNNELS,
@@ -23,8 +24,6 @@ from isthmus.reach.world import World
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
-SECOND = "second-agent@"
-"""How an agent calls itself that was refused its name: `agent.namesake`."""
 EXPIRES_S = 30 * 86400
 """Before a certificate expires, how long it is worth a word."""
 
@@ -101,7 +100,7 @@ def _hosts(
         )
     for host in sorted(strangers - silent.keys()):
         heartbeat = world.heartbeats.get(host)
-        if host.startswith(SECOND) and heartbeat is not None:
+        if host.startswith(SECOND_AGENT) and heartbeat is not None:
             yield Finding(
                 *(ERROR, host, "second-agent", "; ".join(heartbeat.problems)),
                 "on that machine: mend host in /etc/isthmus/isthmus.toml, then systemctl restart"

@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+SECOND_AGENT = "second-agent@"
+"""How an agent calls itself, before its provider address, that was refused its name."""
+
 TUNNEL, TUNNEL_SOURCE, TUNNELS = "unreachable-tunnel", "tunnel-source", "unreachable-tunnels"
 """Codes of problems with the way to one peer, whose `about` is the peer's name, and to many."""
 PROVIDER_ADDRESS = "provider-address"
