@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from isthmus.controller.process import Settings, run
-from isthmus.errors import IsthmusError
-
 
 @pytest.mark.parametrize("listen", ["banana", "0.0.0.0:9999", "127.0.0.1:99999"])
 def test_are_refused_before_anything_is_started(tmp_path: Path, listen: str) -> None:
-    data, here = tmp_path / "data", tmp_path / "run"
-    settings = Settings(name="c1", data_directory=data, run_directory=here, listen=(listen,))
-    with pytest.raises(IsthmusError, match=listen.rpartition(":")[0] or listen):
-        asyncio.run(run(settings))
+    places = ("--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run"))
+    done = subprocess.run(
+        [sys.executable, "-m", "isthmus.cli.main", "controller", "--listen", listen, *places],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert listen in done.stderr
     assert not list(tmp_path.rglob("*.pid"))
     assert not list(tmp_path.rglob("*.db"))
