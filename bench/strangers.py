@@ -113,6 +113,8 @@ async def _watched(work: Callable[[], None], pid: int, unix_socket: Path) -> tup
             most = max(most, memory_mib(pid))
             await asyncio.sleep(0.02)
     process.join()
+    if process.exitcode != 0:
+        raise RuntimeError("the strangers' process has failed: what it cost says nothing")
     return most - before, longest
 
 

@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import socket
 import tempfile
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from isthmus.api import accepting, connection
 from isthmus.api.admission import MOST, MOST_UNKNOWN
 from isthmus.api.certificates import issue, make_authority
 from isthmus.api.connection import LONGEST_HEAD_BYTES, MOST_AHEAD, MOST_HEADERS
+from isthmus.api.exchange import MOST_BYTES, MOST_LARGE
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.tls import TlsFiles
@@ -27,6 +29,8 @@ HOST = b"host: localhost\r\n"
 DISCOVERY = b"GET /networking/discovery HTTP/1.1\r\n" + HOST + b"\r\n"
 BATCH = b"POST /networking/v1/batch HTTP/1.1\r\ncontent-type: application/json\r\n" + HOST
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+WAITING_BYTES = 100 * 1024
+"""What a body may cost that waits until others have been read."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -295,6 +299,35 @@ def test_known_ones_have_bounds_too(folder: Path) -> None:
             assert await served.operator() == 200
             left = [one for one in strangers if not one[0].at_eof()]
             assert len(left) <= MOST
+
+    attacked(folder, work)
+
+
+def test_bodies_that_wait_for_their_turn_cost_little(folder: Path) -> None:
+    """On an open listener: each body is as long as it may be, and none comes to its end."""
+    number, rounds, piece = 60, 20, b" " * 65536
+    said = BATCH + b"content-length: %d\r\n\r\n" % MOST_BYTES
+
+    async def work(served: Served) -> None:
+        with contextlib.ExitStack() as strangers:
+            sockets = [strangers.enter_context(socket.socket()) for _ in range(number)]
+            for one in sockets:
+                one.connect(("127.0.0.1", served.port))
+                one.setblocking(False)
+                one.send(said)
+            await asyncio.sleep(0.2)  # all of them are being read
+            tracemalloc.start()
+            try:
+                for _ in range(rounds):
+                    for one in sockets:
+                        with contextlib.suppress(BlockingIOError):
+                            one.send(piece)
+                    await asyncio.sleep(0.01)
+                held, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert held > 1 << 20, "nothing was taken"
+            assert held < MOST_LARGE * rounds * len(piece) + number * WAITING_BYTES
 
     attacked(folder, work)
 

@@ -78,6 +78,23 @@ def test_a_trace_shows_each_step_and_its_exit_status_is_the_verdict(cli: Cli) ->
     assert (code, json.loads(out)) == (1, cli.hosts.answers["trace"])
 
 
+@pytest.mark.parametrize("switches", ["dropped", "unknown"])
+def test_what_the_switches_say_is_in_the_verdict_where_policy_says_better(
+    cli: Cli, switches: str
+) -> None:
+    cli.hosts.answers["trace"] = traced(
+        *(step("a", "sends"), step("b", "receives it")),
+        sender="a",
+        switches={"verdict": switches, "reason": "CLASSIFY", "passages": []},
+    )
+    code, out, _ = cli.run("trace", "a", "b", "--switches")
+    assert code == 1
+    assert out.splitlines()[-1] == (
+        f"Verdict   {switches}: policy says delivered, but the switches say so, see above;"
+        " `isthmus explain port a` says more"
+    )
+
+
 def test_a_trace_asks_what_it_was_told(cli: Cli) -> None:
     cli.hosts.answers["trace"] = traced(step("a", "sends"))
     for arguments in (
@@ -338,6 +355,7 @@ def test_a_live_trace_sends_a_real_packet_between_the_same_addresses(
     found, out, _ = cli.run("trace", "web1", "web2", "--tcp", "443", "--live")
     assert found == code
     assert line in out.splitlines()
+    assert (out.splitlines()[-1] == "Verdict   delivered") is (code == 0)
     (check,) = cli.hosts.checks
     assert (check.network, check.sender, check.receiver) == ("shop", address, "10.0.0.5")
     assert (check.protocol, check.port) == ("Tcp", 443)

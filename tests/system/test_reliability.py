@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from isthmus_lab import processes
 from isthmus_lab.pings import EchoStream
 from isthmus_lab.switch import Switch
 from tests.system.cloud import LONGEST_S, Cloud, Plan, running_cloud, until, virtual_network
+from tests.system.writes import Writes
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
@@ -38,45 +37,6 @@ def cloud() -> Iterator[Cloud]:
         for nic in made.nics.values():
             nic.use_addresses()
         yield made
-
-
-class Writes:
-    """An operator who writes all the time, and knows what was acknowledged."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.acknowledged: set[str] = set()
-        self.refused = 0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._go)
-
-    def __enter__(self) -> Writes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _go(self) -> None:
-        for number in count():
-            if self._ending.wait(0.02):
-                return
-            name = f"n{number}"
-            try:
-                # Without the client's own patience: what is refused is refused.
-                with Client(self._url, timeout_s=30.0) as client:
-                    client.put(f"/logicalNetworks/{name}", {"properties": {}})
-            except IsthmusError:
-                self.refused += 1
-            else:
-                self.acknowledged.add(name)
-
-    def lost(self) -> set[str]:
-        """What was acknowledged and is not there."""
-        with Client(self._url) as client:
-            found = {one["resourceId"] for one in client.list("/logicalNetworks")}
-        return self.acknowledged - found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from isthmus.agent.host import HostState
 from isthmus.policy.rows import RuleSet
-from isthmus.switches.ovs.filters import Compiled
+from isthmus.switches.ovs.filters import Compiled, Filter
 from isthmus.switches.ovs.pipeline import (
     DROPS,
     Stage,
@@ -48,10 +48,25 @@ class Counted(NamedTuple):
 
 def decisions(state: HostState) -> dict[int, Decision]:
     """By the unit part of cookies: everything that rules on this host can decide."""
-    return dict(_decisions(state))
+    return {unit: decision for unit, decision, _ in _decisions(state)}
 
 
-def _decisions(state: HostState) -> Iterator[tuple[int, Decision]]:
+def applied(state: HostState) -> dict[int, Decision]:
+    """Those of lists at the levels at which a port of this host has them; flows are there at
+    both."""
+    return {unit: decision for unit, decision, is_applied in _decisions(state) if is_applied}
+
+
+def _decisions(state: HostState) -> Iterator[tuple[int, Decision, bool]]:
+    levels = {
+        (profile, level)
+        for found in state.engine.rows(Filter).values()
+        for level, profiles in (
+            ("interface", (found.out_interface, found.in_interface)),
+            ("subnet", (found.out_subnet, found.in_subnet)),
+        )
+        for profile in profiles
+    }
     for compiled in state.engine.rows(Compiled).values():
         profile, sets = compiled.profile, compiled.profile.sets
         direction = profile.direction
@@ -59,14 +74,17 @@ def _decisions(state: HostState) -> Iterator[tuple[int, Decision]]:
         default = "allow" if compiled.level.allow_by_default else "deny"
         origin = found.origin if found is not None else ""
         for level in ("interface", "subnet"):
+            is_applied = (profile.name, level) in levels
             yield (
                 unit_cookie("rule_flows", flows_name(profile, level)),
                 Decision(", ".join(sets), "", direction, level, default, origin),
+                is_applied,
             )
             for rule in compiled.level.rules:
                 yield (
                     unit_cookie("rule_flows", flows_name(profile, level, rule)),
                     Decision(*(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)),
+                    is_applied,
                 )
 
 
@@ -86,7 +104,7 @@ none, it is judged once more with its connection, and counted twice for the firs
 
 def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
     """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
-    known = decisions(state)
+    known = applied(state)
     found = Counted({}, {}, {})
     for flow in flows:
         if flow.priority == 0 and not flow.match:

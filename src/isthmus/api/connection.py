@@ -27,6 +27,7 @@ import httptools
 from cryptography import x509
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -55,8 +56,13 @@ UNWANTED_S = 5.0
 may not see the answer."""
 UNREAD_BYTES = 64 * 1024
 """Of TLS, what is taken in while an earlier request is answered."""
+READ_BYTES = 16 * 1024
+"""Without TLS, what is read at once."""
 PIECE_BYTES = 4096
 """Of a head, what is read before its bounds are looked at."""
+
+# What uvicorn takes in of a body before anybody asks for it: it has 64 KiB for each connection.
+httptools_impl.HIGH_WATER_LIMIT = 16 * 1024  # type: ignore[attr-defined]
 
 
 class Connection(HttpToolsProtocol):
@@ -89,6 +95,9 @@ class Connection(HttpToolsProtocol):
         if isinstance(transport, sslproto._SSLProtocolTransport):
             # asyncio would take in 512 KiB that nobody has asked for
             transport.set_read_buffer_limits(high=UNREAD_BYTES)
+        else:
+            # asyncio would read 256 KiB at once, and uvicorn pauses only after that
+            transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         peer = Peer(self._visit.address, _certificate(transport))
         self._extensions = {PEER: peer, VISIT: self._visit}
 

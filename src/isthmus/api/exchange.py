@@ -19,7 +19,7 @@ from isthmus.intent.model import Json
 
 MOST_BYTES = 8 << 20
 """Of a body: a batch of a thousand resources has about two million."""
-LARGE_BYTES = 64 << 10
+LARGE_BYTES = 16 << 10
 """Of a body that waits until there is room for it."""
 MOST_LARGE = 2
 """Large bodies that are held at once."""

@@ -13,6 +13,8 @@ from isthmus.cli.terminal import BAD, GOOD, say
 
 tracing = typer.Typer()
 
+DELIVERED, DROPPED, UNKNOWN = "delivered", "dropped", "unknown"
+
 Told = Mapping[str, Any]
 
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
@@ -81,8 +83,19 @@ def trace(
     else:
         for line in traced(told):
             say(line, _style(line))
-    if told["verdict"] != "delivered" or (result and result["status"] != "Success"):
+    if verdict(told) != DELIVERED:
         raise typer.Exit(1)
+
+
+def verdict(told: Told) -> str:
+    """The worst of what policy, the switches and a real packet say, for one word is looked at
+    last and an exit status has no room for three."""
+    said = [told["verdict"]]
+    if "switches" in told:
+        said.append(told["switches"]["verdict"])
+    if "live" in told and told["live"]["status"] != "Success":
+        said.append(DROPPED)
+    return next((one for one in (DROPPED, UNKNOWN) if one in said), DELIVERED)
 
 
 def _style(line: str) -> str:
@@ -108,7 +121,8 @@ def traced(told: Told) -> Iterator[str]:
 
         yield live_line(told["live"])
     yield ""
-    yield f"Verdict   {told['verdict']}{_why(told)}"
+    worst = verdict(told)
+    yield f"Verdict   {worst}{_why(told) if worst == told['verdict'] else _against_policy(told)}"
 
 
 def _packet(packet: Told) -> str:
@@ -126,6 +140,14 @@ def _why(told: Told) -> str:
         return f": policy {policy}, and {unknown[0]['host']} {unknown[0]['why']}"
     last = told["steps"][-1]
     return "" if last["passes"] else f": {last['where']}: {last['text']}"
+
+
+def _against_policy(told: Told) -> str:
+    """Why it is not what policy says."""
+    who = "a real packet was not answered"
+    if "switches" in told and told["switches"]["verdict"] == verdict(told):
+        who = f"the switches say so, see above; `isthmus explain port {told['sender']}` says more"
+    return f": policy says {told['verdict']}, but {who}"
 
 
 def _switches(told: Told) -> Iterator[str]:

@@ -73,9 +73,10 @@ async def run(settings: Settings) -> None:
     for directory in (settings.run_directory, settings.data_directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = [one for one in _own_servers(settings) if not getattr(settings, one.files.name)]
+    controller = Controller(settings, own)  # refuses settings before anything is started
     for one in own:
         await one.ensure()
-    await Controller(settings, own).run()
+    await controller.run()
 
 
 class _OwnServer(NamedTuple):
@@ -139,7 +140,8 @@ def _trust(settings: Settings) -> Trust:
 
 
 class Controller:
-    """One controller on its two stores."""
+    """One controller on its two stores. The constructor raises IsthmusError for settings that must
+    not or cannot be served, and begins nothing."""
 
     def __init__(self, settings: Settings, own: Sequence[_OwnServer]) -> None:
         self.settings = settings
@@ -190,26 +192,27 @@ class Controller:
             engine=lambda: self.deriving.engine,
         )
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        api = ApiServer(
+        self._api = ApiServer(
             create_app(
                 self.north,
                 states=self.picture,
                 insight=self.insight,
-                software_version=self.settings.version,
+                software_version=settings.version,
             ),
-            _listeners(self.settings),
+            _listeners(settings),
         )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
         keeping = [asyncio.create_task(keeper.run()) for keeper in self._keepers.values()]
         try:
             await self.north.start()
             await self.south.start()
             await self._loaded()
-            await api.start()
+            await self._api.start()
             await self.deriving.run()
         finally:
-            await api.stop()
+            await self._api.stop()
             await self.south.stop()
             await self.north.stop()
             for task in keeping:
