@@ -46,7 +46,7 @@ exec /usr/lib/isthmus/bin/python3 -I /usr/lib/isthmus/bin/isthmus "$@"
 """
 ENTRY = """\
 # SPDX-License-Identifier: Apache-2.0
-from isthmus.cli.main import main
+from isthmus.cli.start import main
 
 main()
 """

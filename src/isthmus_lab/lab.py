@@ -28,7 +28,7 @@ from types import FrameType, TracebackType
 import msgspec
 
 from isthmus.addresses import mac_text, parse_mac
-from isthmus.errors import NotFound, Unavailable
+from isthmus.errors import Conflict, NotFound, Unavailable
 from isthmus_lab import namespaces, prerequisites, processes, state
 from isthmus_lab.daemon import Daemon, end_all
 from isthmus_lab.guest import Guest
@@ -126,11 +126,11 @@ class Lab:
             self.guests.clear()
 
     def refuse_if_up(self) -> None:
-        """Raises Unavailable when a lab of this name is up, unless its owner is dead."""
+        """Raises Conflict when a lab of this name is up, unless its owner is dead."""
         found = state.load(self.run_directory)
         if found is not None and (found.owner is None or state.is_alive(found.owner)):
             whose = "" if found.owner is None else f", by process {found.owner.pid}"
-            raise Unavailable(
+            raise Conflict(
                 f"lab {self.name!r} is up already{whose};"
                 f" to end it: isthmus lab down --name {self.name}"
             )

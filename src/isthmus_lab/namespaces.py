@@ -46,9 +46,15 @@ def create(name: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Take the name away; the namespace itself ends with the last process or socket in it."""
+    """Take the name away; the namespace itself ends with the last process or socket in it. Raises
+    Unavailable when the caller may not."""
     if (NETNS_DIRECTORY / name).exists():
-        netns.remove(name)
+        try:
+            netns.remove(name)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot remove network namespace {name}: {error.strerror}; the lab needs root"
+            ) from error
 
 
 def existing(prefix: str) -> list[str]:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from isthmus.addresses import Mac, mac_text
@@ -68,6 +69,7 @@ class Switch:
                 *("--", "set", "bridge", PHYSICAL_BRIDGE, "datapath_type=netdev"),
                 f'other-config:hwaddr="{mac_text(provider_mac)}"',
                 *("--", "add-port", PHYSICAL_BRIDGE, UNDERLAY_NIC),
+                *("--", "set", "Open_vSwitch", ".", f"ovs_version={_version()}"),
             ]
         )
 
@@ -300,3 +302,10 @@ def _decoded(received: bytes) -> dict[str, object] | None:
     except ValueError:
         return None
     return message
+
+
+@cache
+def _version() -> str:
+    """Of the Open vSwitch here, which its service would write where it starts it."""
+    said = subprocess.run(["ovs-vswitchd", "--version"], check=True, capture_output=True, text=True)
+    return said.stdout.split("\n", 1)[0].rpartition(" ")[2]

@@ -86,7 +86,14 @@ def test_networks_have_their_subnets_and_these_their_ports() -> None:
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("H1", "h1  alive"), ("front", "front  10.0.0.0/24"), ("web2", "web2  10.0.0.5")],
+    [
+        ("H1", "h1  alive"),
+        ("front", "front  10.0.0.0/24"),
+        ("web2", "web2  10.0.0.5"),
+        ("/virtualNetworks/shop/subnets/front", "front  10.0.0.0/24"),
+        ("/networkInterfaces/web2/", "web2  10.0.0.5"),
+        ("10.0.0.5", "web2  10.0.0.5"),
+    ],
 )
 def test_any_of_them_can_be_asked_for_by_name(name: str, first: str) -> None:
     trees = [*by_hosts(CLOUD), *by_networks(CLOUD)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.addresses import Mac
-from isthmus.errors import Invalid, NotFound, Unavailable
+from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
 from isthmus_lab import namespaces
 from isthmus_lab.daemon import Daemon, marked_processes, start_process
 from isthmus_lab.lab import Lab, end_abandoned
@@ -186,7 +186,7 @@ def test_a_lab_of_a_living_owner_is_not_touched(name: str) -> None:
     with Lab(name) as lab:
         lab.up(HOSTS[:1])
         assert name not in end_abandoned()
-        with Lab(name) as second, pytest.raises(Unavailable, match="is up already, by process"):
+        with Lab(name) as second, pytest.raises(Conflict, match="is up already, by process"):
             second.up(HOSTS)
         assert lab.host("h1").switch.vsctl("list-br").split() == ["br-phy"]
 

@@ -108,7 +108,7 @@ def load_authority(folder: Path) -> Authority:
     """Read the authority of `folder`. Raises NotFound, or Invalid for files that are not ours."""
     path = folder / AUTHORITY_FILE
     pem = read_file(
-        path, "the certificate authority of this installation (isthmus certs makes one)"
+        path, "the certificate authority of this installation (isthmus certs init makes one)"
     )
     try:
         key = serialization.load_pem_private_key(pem, None)

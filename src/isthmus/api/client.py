@@ -239,14 +239,39 @@ class Client:
         try:
             reply = self._client.request(method, path, json=body, headers=headers)
         except httpx.HTTPError as error:
-            told = str(error) or type(error).__name__
-            raise Unavailable(
-                f"no answer from the controller at {self.url}: {told}."
-                " Is it running (isthmus controller), and is the address right (--url)?"
-            ) from error
+            raise _no_answer(self.url, error) from error
         if reply.status_code >= 300:
             raise _error(reply)
         return reply
+
+
+def _no_answer(url: str, error: httpx.HTTPError) -> IsthmusError:
+    """Why there is none, and what is to be done about that."""
+    told = str(error) or type(error).__name__
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    advice = "Is it running (isthmus controller), and is the address right (--url)?"
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return errors.Invalid(
+            f"{url} is no address of a controller: write unix:/path, http://127.0.0.1:8080 or"
+            " https://host",
+            target="--url",
+        )
+    if any(isinstance(one, PermissionError) for one in causes):
+        advice = "Its unix socket is its owner's alone: ask as root, or by https:// and a name."
+    elif any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
+        advice = (
+            "Somebody answers, whose certificate --ca does not vouch for: give the authority"
+            " (--ca), and the name or address that is in the certificate (--url)."
+        )
+    elif any(isinstance(one, ssl.SSLError) for one in causes):
+        advice = (
+            "Somebody answers, but not as agreed on: does it speak TLS, and want --certificate?"
+        )
+    return Unavailable(f"no answer from the controller at {url}: {told}. {advice}")
 
 
 def _messages(lines: Iterable[str]) -> Iterator[StreamedEvent]:

@@ -128,7 +128,7 @@ def wanted_of(paths: list[str]) -> Wanted:
         details = tuple(Detail(error.code, error.message) for error in wrong)
         raise Invalid(f"{len(wrong)} entries are no resources; nothing was sent", details=details)
     if not found:
-        raise Invalid(f"{', '.join(paths)} hold no resource")
+        raise Invalid(f"there is no resource in {', '.join(paths)}")
     order = _mentioned_first([request for request, _ in found])
     return Wanted([found[index][0] for index in order], [found[index][1] for index in order])
 

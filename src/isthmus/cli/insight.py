@@ -134,6 +134,7 @@ def port(
     it works."""
     from isthmus.cli import shown
 
+    port_id = port_id.rstrip("/").rpartition("/")[2]  # its reference is as good
     if bundle is not None:
         from isthmus.cli.bundles import explained_offline
 

@@ -123,7 +123,7 @@ def main() -> None:
             _end_quietly()
         if os.environ.get("ISTHMUS_DEBUG"):
             raise
-        print(f"isthmus: {error}", file=sys.stderr)
+        print(f"isthmus: {_plainly(error)}", file=sys.stderr)
         sys.exit(REFUSED)
 
 
@@ -131,6 +131,14 @@ def _end_quietly() -> None:
     """Whoever read our output has enough of it; what Python would flush at exit has no reader."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(REFUSED)
+
+
+def _plainly(error: OSError | UnicodeError) -> str:
+    """Without the number that the operating system has for it."""
+    if isinstance(error, OSError) and error.strerror:
+        where = os.fsdecode(error.filename) + ": " if error.filename else ""
+        return plain(f"{where}{error.strerror}")
+    return plain(str(error))
 
 
 def _sentence(error: IsthmusError) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
 from isthmus.cli.terminal import say
-from isthmus.errors import Invalid, IsthmusError
+from isthmus.errors import Invalid, IsthmusError, NotFound
 
 if TYPE_CHECKING:
     from isthmus.api.client import Client
@@ -51,27 +51,36 @@ def get(
     user: User = "",
 ) -> None:
     """Show resources: a collection as a table, one resource as YAML. `-o wide` is a table with all
-    that has one value, `-o name` the references alone."""
+    that has one value, `-o name` the references alone. What is not there is said after what is."""
+    wanted = Format.JSON if as_json else output
+    failed: list[IsthmusError] = []
+    with connect(url, user) as client:
+        for reference in references:
+            try:
+                _show(client.get(reference), wanted)
+            except NotFound as error:
+                failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def _show(resource: Mapping[str, Any], wanted: Format | None) -> None:
     from isthmus.cli import shown
 
-    wanted = Format.JSON if as_json else output
-    with connect(url, user) as client:
-        found = [client.get(reference) for reference in references]
-    for resource in found:
-        is_collection = "value" in resource and "resourceId" not in resource
-        several = resource["value"] if is_collection else [resource]
-        match wanted or (Format.TABLE if is_collection else Format.YAML):
-            case Format.JSON:
-                shown.print_json(resource)
-            case Format.YAML:
-                shown.print_yaml(resource)
-            case Format.TABLE:
-                shown.print_collection(several)
-            case Format.WIDE:
-                shown.print_collection(several, wide=True)
-            case Format.NAME:
-                for one in several:
-                    say(one["resourceRef"])
+    is_collection = "value" in resource and "resourceId" not in resource
+    several = resource["value"] if is_collection else [resource]
+    match wanted or (Format.TABLE if is_collection else Format.YAML):
+        case Format.JSON:
+            shown.print_json(resource)
+        case Format.YAML:
+            shown.print_yaml(resource)
+        case Format.TABLE:
+            shown.print_collection(several)
+        case Format.WIDE:
+            shown.print_collection(several, wide=True)
+        case Format.NAME:
+            for one in several:
+                say(one["resourceRef"])
 
 
 @resources.command()
@@ -82,7 +91,9 @@ def apply(
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the change to the last host.")
     ] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to watch.")] = 30.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.0, help="Seconds to watch.")
+    ] = 30.0,
     in_parts: Annotated[
         bool, typer.Option("--in-parts", help="More than 1000 resources: several transactions.")
     ] = False,

@@ -15,7 +15,20 @@ import sys
 import unicodedata
 from typing import TextIO
 
-_PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "×": "x", "≤": "<=", "≥": ">=", "•": "*"}
+_PLAIN = {
+    "→": "->",
+    "…": "...",
+    "–": "-",
+    "—": "-",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "•": "*",
+    "├": "|",
+    "└": "`",
+    "─": "-",
+    "│": "|",
+}
 _ERRORS = "isthmus-plain"
 
 GOOD, BAD, DIM = "green", "bold red", "dim"

@@ -27,12 +27,13 @@ class By(enum.StrEnum):
 
 
 class Node(NamedTuple):
-    """A line of the tree. `name` is what it can be asked for by."""
+    """A line of the tree. `name` and `addresses` are what it can be asked for by."""
 
     name: str
     text: str
     below: tuple[Node, ...] = ()
     is_bad: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 class Cloud(NamedTuple):
@@ -89,7 +90,7 @@ def by_hosts(cloud: Cloud) -> Iterator[Node]:
                 f"speaks {', '.join(host['encapsulations']) or 'nothing'}",
             )
         )
-        yield Node(host["host"], text, below, state != "alive")
+        yield Node(host["host"], text, below, state != "alive", tuple(host["providerAddresses"]))
     for name, left in sorted(ports.items()):
         yield Node(name, f"{name}  no server of this name" if name else "on no host", tuple(left))
 
@@ -118,12 +119,14 @@ def by_networks(cloud: Cloud) -> Iterator[Node]:
 
 
 def named(trees: Sequence[Node], name: str) -> list[Node]:
-    """Every place of this name, whatever it is. Raises NotFound."""
+    """Every place of this name, whatever it is: a resource's may be its reference as well, and a
+    port's one of its addresses. Raises NotFound."""
+    wanted = name.rstrip("/").rpartition("/")[2].lower()
     found: dict[str, Node] = {}
 
     def look(nodes: Sequence[Node]) -> None:
         for node in nodes:
-            if node.name.lower() == name.lower():
+            if wanted == node.name.lower() or wanted in node.addresses:
                 # A port stands below its host and below its subnet, and is shown once.
                 found.setdefault(node.text if node.below else node.name, node)
             look(node.below)
@@ -166,7 +169,7 @@ def _tunnels(host: Told, hosts: Sequence[Told]) -> Iterator[Node]:
 def _port(interface: Told, *, where: bool = False) -> Node:
     properties = interface["properties"]
     configs = [one.get("properties", {}) for one in properties.get("ipConfigurations", ())]
-    addresses = ", ".join(str(one.get("privateIPAddress", "")) for one in configs)
+    addresses = tuple(str(one.get("privateIPAddress", "")) for one in configs)
     state = properties.get("configurationState") or {}
     status = str(state.get("status", "not known"))
     details = state.get("detailedInfo") or [{}]
@@ -174,7 +177,7 @@ def _port(interface: Told, *, where: bool = False) -> Node:
     place = _host_of(interface) or "on no host"
     words = [
         interface["resourceId"],
-        addresses,
+        ", ".join(addresses),
         str(properties.get("privateMacAddress", "")),
         place if where else ", ".join(_short(subnet) for subnet in _subnets_of(interface)),
         f"{status}{why}",
@@ -183,6 +186,7 @@ def _port(interface: Told, *, where: bool = False) -> Node:
         interface["resourceId"],
         "  ".join(word for word in words if word),
         is_bad=status not in ("Success", "not known"),
+        addresses=addresses,
     )
 
 
