@@ -145,8 +145,7 @@ def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(cloud: Cloud, 
 
         def have_waited() -> bool:
             others_speak()
-            now = _expired(switch)
-            return all(now[family] > before[family] + 96 for family in FAMILIES)
+            return _expired(switch) > before + 192
 
         until(have_waited)
         for _ in range(3):  # for what waits still
@@ -195,11 +194,8 @@ def test_of_a_packet_that_the_rules_refuse_no_fragment_arrives(cloud: Cloud, fam
         assert seen.having(mark) == []
 
 
-def _expired(switch: Switch) -> dict[int, int]:
-    """How many fragments it has sent on that had waited in vain, by family."""
+def _expired(switch: Switch) -> int:
+    """How many fragments it has sent on that had waited in vain: of both families, for where both
+    wait, it counts some of one among the other's."""
     lines = switch.appctl("dpctl/ipf-get-status").splitlines()
-    return {
-        family: int(line.rsplit(":", 1)[1])
-        for family, line in product(FAMILIES, lines)
-        if f"v{family} frags expired" in line
-    }
+    return sum(int(line.rsplit(":", 1)[1]) for line in lines if "frags expired" in line)
