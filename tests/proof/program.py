@@ -3,13 +3,16 @@
 
 The one of the highest priority does; where two of one priority match and do not do the same, the
 program is wrong (`Overlap`), for a switch may take either. Flows that compare the same bits are
-looked up together, so that the cost does not grow with their number.
+looked up together, so that the cost does not grow with their number; and what was found is kept
+until the table changes, for most packets are like others in what its flows compare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from tests.proof.operations import Operation, operations
@@ -30,7 +33,12 @@ class Flow(NamedTuple):
 
 def decoded(key: FlowKey, instructions: bytes) -> Flow:
     """Raises Refused."""
-    return Flow(key, conditions(key.match), operations(key.table, instructions))
+    return Flow(key, _conditions(key.match), _operations(key.table, instructions))
+
+
+# Most flows of a host are those of every other.
+_conditions = lru_cache(100_000)(conditions)
+_operations = lru_cache(100_000)(operations)
 
 
 class _Shape:
@@ -44,12 +52,27 @@ class _Shape:
         self.top = -1
 
 
+class _Found:
+    """What the flows of a table compare of a packet, and the flow for each of these states."""
+
+    __slots__ = ("flows", "state")
+
+    def __init__(self, slots: tuple[int, ...]) -> None:
+        self.state: Callable[[Slots], Any] = itemgetter(*slots) if slots else len
+        self.flows: dict[Any, Flow | None] = {}
+
+
+_MOST_FOUND = 50_000
+"""Kept for one table."""
+
+
 class Program:
     """The flows of one host, and how to find them."""
 
     def __init__(self, flows: Iterable[Flow] = ()) -> None:
         self._tables: dict[int, dict[tuple[tuple[int, int], ...], _Shape]] = {}
         self._ordered: dict[int, list[_Shape]] = {}
+        self._found: dict[int, _Found] = {}
         self.flows: dict[FlowKey, Flow] = {}
         for flow in flows:
             self.put(flow.key, flow)
@@ -63,6 +86,7 @@ class Program:
             self.flows[key] = flow
             self._bucket(flow).append(flow)
         self._ordered.pop(key.table, None)
+        self._found.pop(key.table, None)
 
     def _bucket(self, flow: Flow) -> list[Flow]:
         shape = tuple((slot, mask) for slot, _, mask in flow.conditions)
@@ -99,6 +123,20 @@ class Program:
 
     def find(self, table: int, packet: Slots) -> Flow | None:
         """Raises Overlap."""
+        found = self._found.get(table)
+        if found is None:
+            found = self._found[table] = _Found(self.slots_of(table))
+        state = found.state(packet)
+        try:
+            return found.flows[state]
+        except KeyError:
+            flow = self._looked_up(table, packet)
+        if len(found.flows) == _MOST_FOUND:
+            found.flows.clear()
+        found.flows[state] = flow
+        return flow
+
+    def _looked_up(self, table: int, packet: Slots) -> Flow | None:
         best: Flow | None = None
         highest = -1
         for shape in self._ordered.get(table) or self._shapes(table):

@@ -309,6 +309,7 @@ def test_two_controllers_race_without_a_duplicate_address_or_a_lost_update(
     asyncio.run(go())
 
 
+@pytest.mark.long
 def test_ten_thousand_dynamic_interfaces_by_sixteen_clients_of_two_controllers(
     directory: Path,
 ) -> None:

@@ -39,6 +39,10 @@ CARRIAGES = {"h1": "on one host", "h2": "by VXLAN", "h3": "by NVGRE"}
 """How h1 hears each host."""
 
 ROUTER = parse_mac(ROUTER_MAC)
+REVALIDATION_MS = 100
+"""How long a switch that has nothing to do waits before it looks through its data path again: the
+shortest that Open vSwitch takes (500 by default). `Cloud.settle` waits for two such rounds."""
+
 SUBNETS = {"web": 1, "db": 2}
 NUMBERS = {**SUBNETS, "store": 3}
 """With the subnet of a network that is peered with another."""
@@ -109,6 +113,8 @@ class Cloud:
         self.north.wait_until_ready(controller)
         self.north.put_all(resources.fabric("172.31.0.0/24", HOSTS))
         for host in lab.hosts.values():
+            revalidation = f"other_config:max-revalidator={REVALIDATION_MS}"
+            host.switch.vsctl("set", "Open_vSwitch", ".", revalidation)
             lab.start_agent(host)
         self.nics: dict[str, Nic] = {}
 
