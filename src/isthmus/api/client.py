@@ -73,6 +73,8 @@ class Client:
         self.url = url
         self._prefix = f"/networking/{version}"
         path = url.removeprefix("unix:") if url.startswith("unix:") else None
+        if not url.startswith(("unix:", "http://", "https://")):
+            raise _no_address(url, "")
         verify: ssl.SSLContext | bool = False
         if url.startswith("https://") or ca or certificate:
             verify = _context(ca, certificate, key)  # reads all authorities: 0.2 s
@@ -85,11 +87,7 @@ class Client:
                 timeout=timeout_s,
             )
         except httpx.InvalidURL as error:
-            raise errors.Invalid(
-                f"{url!r} is no address of a controller ({error}): write unix:/path,"
-                " http://127.0.0.1:8080 or https://host",
-                target=url,
-            ) from error
+            raise _no_address(url, f" ({error})") from error
 
     def __enter__(self) -> Self:
         return self
@@ -248,6 +246,14 @@ class Client:
         return reply
 
 
+def _no_address(url: str, why: str) -> errors.Invalid:
+    return errors.Invalid(
+        f"{url!r} is no address of a controller{why}: write unix:/path, http://127.0.0.1:8080 or"
+        " https://host",
+        target=url,
+    )
+
+
 def _no_answer(url: str, error: httpx.HTTPError) -> IsthmusError:
     """Why there is none, and what is to be done about that."""
     told = str(error) or type(error).__name__
@@ -257,12 +263,6 @@ def _no_answer(url: str, error: httpx.HTTPError) -> IsthmusError:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
     advice = "Is it running (isthmus controller), and is the address right (--url)?"
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return errors.Invalid(
-            f"{url} is no address of a controller: write unix:/path, http://127.0.0.1:8080 or"
-            " https://host",
-            target="--url",
-        )
     if any(isinstance(one, PermissionError) for one in causes):
         advice = "Its unix socket is its owner's alone: ask as root, or by https:// and a name."
     elif any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
