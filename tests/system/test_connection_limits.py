@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -144,6 +145,14 @@ def test_while_one_guest_floods_its_neighbours_and_other_tenants_connect(
         assert BURST < followed(cloud)[-1] < NETWORK
         about = "server" if flooding == "far" else flooding
         until(partial(is_told, cloud, f"port {about} ", str(RATE)))
+
+
+def test_what_a_port_opens_too_fast_is_counted(cloud: Cloud) -> None:
+    url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
+    with flood(cloud["flooding"], cloud["server"]):
+        pass
+    _, out, _ = run(["counters"], url)
+    assert re.search(r"^h1\topened too fast\tflooding\t\d{4,}$", out, re.MULTILINE), out
 
 
 def test_a_network_that_is_full_takes_no_room_from_others_and_nothing_past_its_rules(

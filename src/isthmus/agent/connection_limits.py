@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -134,6 +134,17 @@ def zones_from(text: str) -> dict[int, Zone]:
     }
 
 
+def dropped_by_port(stats: Iterable[MeterStats], state: HostState) -> dict[tuple[str, str], int]:
+    """What the meters of ports have dropped, as in `Counted`."""
+    found = {}
+    for one in stats:
+        direction = _PORT_METERS.get(one.id & ~_OFPORT)
+        port = state.port_behind(one.id & _OFPORT) if direction else None
+        if direction and port is not None:
+            found[port.id, direction] = one.n_dropped
+    return found
+
+
 class Meters(Protocol):
     """The switch, as far as it is asked what its meters have counted."""
 
@@ -203,7 +214,7 @@ class ConnectionLimits:
         stats = await self._connection.dump_meter_stats()
         names = dict(self._names())
         networks = {names[zone]: one for zone, one in found.items() if zone in names}
-        self.counted = Counted(networks, dict(self._dropped(stats)))
+        self.counted = Counted(networks, dropped_by_port(stats, self._state))
         self._findings.look(self.counted, now_s)
 
     @property
@@ -216,13 +227,6 @@ class ConnectionLimits:
         while rest:
             some, rest = rest[:ZONES_AT_ONCE], rest[ZONES_AT_ONCE:]
             await control.ask(self._run_directory, command, [self._datapath, *some])
-
-    def _dropped(self, stats: Collection[MeterStats]) -> Iterator[tuple[tuple[str, str], int]]:
-        for one in stats:
-            direction = _PORT_METERS.get(one.id & ~_OFPORT)
-            port = self._state.port_behind(one.id & _OFPORT) if direction else None
-            if direction and port is not None:
-                yield (port.id, direction), one.n_dropped
 
     def _names(self) -> Iterator[tuple[int, str]]:
         """Zones by the names of their networks."""
