@@ -284,7 +284,11 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
         "hosts": [
             {
                 **{"host": "h1", "rules": [{**rule, "packets": 1, "bytes": 9}, default, unused]},
-                **{"dropped": {"ROUTE": 3, "CLASSIFY": 0}, "blocked": {"a": 4, "b": 0}},
+                **{
+                    "dropped": {"ROUTE": 3, "CLASSIFY": 0},
+                    "blocked": {"a": 4, "b": 0},
+                    "unopened": {"a": 8},
+                },
             },
             {
                 **{"host": "h2", "rules": [{**rule, "packets": 2, "bytes": 9}]},
@@ -304,6 +308,7 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
         "HOST\t\tWHERE\tPACKETS",
         "h1\tdropped at\tROUTE\t3",
         "h1\tblocked port\ta\t4",
+        "h1\topened too fast\ta\t8",
         "h3\tno answer\th3 is silent\t",
     ]
     code, out, _ = cli.run("counters", "--json")

@@ -157,6 +157,7 @@ class Agent:
             lambda: questions.count(self.state, self._openflow),
             self._packets.counters,
             lambda: (len(rows(LocalPort)), len(rows(Programmed))),
+            lambda: self._vitals.connections.counted,
         )
         return serve(self.settings.metrics, collector)
 
@@ -239,7 +240,10 @@ class Agent:
             # not a new port is on its way to hosts just then.
             loop = asyncio.get_running_loop()
             self._narrowing = loop.call_later(NARROW_AFTER_S, self._scope_changed.set)
-        if not self._openflow.connected or (self._programmer.must_read and not at_rest):
+        if not self._openflow.connected:
+            return
+        await self._vitals.connections.settle()
+        if self._programmer.must_read and not at_rest:
             return
         ports, now_us = state.take_reports(), time.time_ns() // 1000
         statuses = {port: state.wanted_status(port, now_us) for port in ports}

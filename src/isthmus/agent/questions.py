@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from isthmus.agent.connection_limits import dropped_by_port
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.health import health
 from isthmus.agent.host import HostState
@@ -113,7 +114,11 @@ async def count(state: HostState, connection: Connection) -> Counted:
     flows = await connection.dump_flows(cookie=fixed, mask=_UNIT_MASK)
     for stage in (*RULE_STAGES, Stage.ADMISSION):
         flows += await connection.dump_flows(table=stage)
-    return counted(flows, state)
+    found = counted(flows, state)
+    stats = await connection.dump_meter_stats()
+    for (port, _), n_packets in dropped_by_port(stats, state).items():
+        found.unopened[port] = found.unopened.get(port, 0) + n_packets
+    return found
 
 
 def counters_shown(found: Counted) -> Result:
@@ -122,7 +127,12 @@ def counters_shown(found: Counted) -> Result:
         {**decision._asdict(), "packets": packets, "bytes": octets}
         for decision, (packets, octets) in sorted(found.rules.items())
     ]
-    return {"rules": rules, "dropped": found.dropped, "blocked": found.blocked}
+    return {
+        "rules": rules,
+        "dropped": found.dropped,
+        "blocked": found.blocked,
+        "unopened": found.unopened,
+    }
 
 
 async def _port(port_id: str, state: HostState, switch: Switch) -> Result:

@@ -67,6 +67,7 @@ class _Counters(_Told, kw_only=True):
     rules: list[_Rule]
     dropped: dict[str, int]
     blocked: dict[str, int]
+    unopened: dict[str, int] = {}
 
 
 class _Probe(_Told, kw_only=True):

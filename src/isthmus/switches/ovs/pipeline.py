@@ -7,8 +7,8 @@ rules allow an end is seen in the PLAIN stages, on the packet alone. If rules ho
 is left, TRACK sends it through connection tracking. It comes back at TRACKED, where fragments that
 Open vSwitch has put among the packets of others end (`fragments`). At JUDGE the two ends are put in
 the order of the connection (who opened it), the rules of the initiator and of the responder are
-looked at on the *original* tuple of the connection, and COMMIT keeps a new one, with a mark of the
-ends that do not follow it.
+looked at on the *original* tuple of the connection. What opens one passes a meter at OPENING
+(`opening`), and COMMIT keeps it, with a mark of the ends that do not follow it.
 DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
 each local receiver.
 
@@ -71,6 +71,7 @@ class Stage(IntEnum):
     IN_SUBNET = 66
     IN_INTERFACE = 67
     ANSWER = 68
+    OPENING = 69
     COMMIT = 70
     RETURN = 71
     FOLLOWED = 72
@@ -154,6 +155,10 @@ class NotFollowed(IntEnum):
     RESPONDER = 2
 
 
+KEPT = 4
+"""Another bit of ct_mark, of all connections that COMMIT has kept."""
+
+
 PLAIN_END = {
     Stage.PLAIN_OUT_INTERFACE: (Register.SENDER, Register.INITIATOR),
     Stage.PLAIN_OUT_SUBNET: (Register.SENDER, Register.INITIATOR),
@@ -219,6 +224,7 @@ DROPS: dict[Stage, str] = {
     Stage.IN_SUBNET: "an inbound rule of the subnet, or its default",
     Stage.IN_INTERFACE: "an inbound rule of the interface, or its default",
     Stage.ANSWER: "not reached",
+    Stage.OPENING: "not reached",
     Stage.COMMIT: "not reached",
     Stage.RETURN: "not reached",
     Stage.FOLLOWED: "not reached",
@@ -247,6 +253,8 @@ TUNNEL_ANSWER = b"\x07"
 STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
 """Added to a port's OpenFlow port: the ids of the meters of its broadcasts, and of what it says of
 its address pairs. That of its DHCP messages is its OpenFlow port."""
+OPENING_METERS, OPENED_METERS = 3 << 16, 5 << 16
+"""Likewise: of what opens connections, from the port, and to it from other hosts."""
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
 TUNNEL_METER = WATCH_METER + 1

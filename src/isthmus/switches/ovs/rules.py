@@ -57,7 +57,7 @@ STAGES = {
     ("out", "interface"): (Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
     ("out", "subnet"): (Stage.OUT_SUBNET, Stage.RESPONDER),
     ("in", "subnet"): (Stage.IN_SUBNET, Stage.IN_INTERFACE),
-    ("in", "interface"): (Stage.IN_INTERFACE, Stage.COMMIT),
+    ("in", "interface"): (Stage.IN_INTERFACE, Stage.OPENING),
 }
 """Where the rules of a direction and level are, and where goes what they let pass."""
 
