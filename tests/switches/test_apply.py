@@ -157,6 +157,7 @@ def test_meters_are_there_before_flows_and_go_after_them(switch: RealSwitch) -> 
         assert await apply(connection, [flow], meters=[meter]) == ()
         assert await apply(connection, meters=[faster]) == ()
         assert await connection.dump_meters() == [faster]
+        assert await connection.dump_metered() == {7: 0}
         assert await installed(connection) == {flow}
         assert await apply(connection, deletes=[flow], deleted_meters=[faster, meter]) == ()
         assert await connection.dump_meters() == []

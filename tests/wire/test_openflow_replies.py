@@ -18,6 +18,7 @@ from isthmus.wire.openflow_replies import (
     bundle_reply,
     features,
     flow_stats,
+    metered,
     meters,
     part,
     speaks_our_version,
@@ -101,3 +102,23 @@ def test_features_and_bundle_replies() -> None:
     assert bundle_reply(message(of.Type.BUNDLE_CONTROL, reply)) == (9, of.Bundle.COMMIT_REPLY)
     with pytest.raises(Malformed):
         features(message(of.Type.ERROR, body))
+
+
+def test_meters_tell_what_they_have_dropped() -> None:
+    def entry(meter_id: int, *bands: tuple[int, int]) -> bytes:
+        body = b"".join(struct.pack(">QQ", *band) for band in bands)
+        return struct.pack(">IH6xIQQII", meter_id, 40 + len(body), 1, 9, 900, 5, 0) + body
+
+    assert metered(b"") == {}
+    assert metered(entry(7, (3, 300)) + entry(8) + entry(1 << 18, (1, 2), (4, 5))) == {
+        7: 3,
+        8: 0,
+        1 << 18: 5,
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 39, 41, 55])
+def test_meter_statistics_that_are_cut_short_are_malformed(cut: int) -> None:
+    whole = struct.pack(">IH6xIQQII", 7, 56, 1, 9, 900, 5, 0) + struct.pack(">QQ", 3, 300)
+    with pytest.raises(Malformed):
+        metered(whole[:cut])

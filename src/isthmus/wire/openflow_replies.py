@@ -27,6 +27,8 @@ _FLOW = Struct(">HBxI4xH8x2xQQQHH")
 _TABLE = Struct(">B3xIQQ")
 _METER = Struct(">HHI")
 _BAND = Struct(">HHII4x")
+_METER_STATS = Struct(">IH6x4xQQII")
+_BAND_STATS = Struct(">QQ")
 _FEATURES = Struct(">QIBB2xII")
 _ELEMENT = Struct(">HH")
 _BUNDLE = Struct(">IHH")
@@ -169,5 +171,25 @@ def meters(body: bytes) -> list[Meter]:
             if kind == DROP_BAND:
                 rate, burst = band_rate, band_burst
         found.append(Meter(meter_id, rate, burst, bool(flags & MeterFlag.KBPS)))
+        start += length
+    return found
+
+
+def metered(body: bytes) -> dict[int, int]:
+    """By meter, how many packets its bands have dropped: a reply to `openflow.meter_stats_request`
+    (OpenFlow 1.4 section 7.3.5.9)."""
+    found: dict[int, int] = {}
+    start, end = 0, len(body)
+    while start < end:
+        if end - start < _METER_STATS.size:
+            raise Malformed(f"meter statistics end within an entry: {body.hex()}")
+        meter_id, length, *_ = _METER_STATS.unpack_from(body, start)
+        bands = length - _METER_STATS.size
+        if bands < 0 or bands % _BAND_STATS.size or start + length > end:
+            raise Malformed(f"meter statistics of {length} bytes, in {end - start}")
+        first = start + _METER_STATS.size
+        found[meter_id] = sum(
+            packets for packets, _ in _BAND_STATS.iter_unpack(body[first : start + length])
+        )
         start += length
     return found

@@ -34,6 +34,7 @@ from isthmus.wire.openflow_replies import (
     InstalledFlow,
     TableStats,
     flow_stats,
+    metered,
     meters,
     table_stats,
 )
@@ -171,6 +172,14 @@ class Connection:
         (xid,) = self.reserve(1)
         request = of.meter_config_request(xid)
         await self._collect(xid, request, lambda body: found.extend(meters(body)))
+        return found
+
+    async def dump_metered(self) -> dict[int, int]:
+        """By meter, how many packets it has dropped."""
+        found: dict[int, int] = {}
+        (xid,) = self.reserve(1)
+        request = of.meter_stats_request(xid)
+        await self._collect(xid, request, lambda body: found.update(metered(body)))
         return found
 
     async def dump_tables(self) -> list[TableStats]:
