@@ -95,8 +95,9 @@ def test_meter_statistics_tell_what_was_dropped() -> None:
     head = struct.pack(">IH6xIQQII", 7, 56, 1, 90, 9000, 1, 0)
     other = struct.pack(">IH6xIQQII", 8, 40, 0, 4, 400, 1, 0)
     body = head + struct.pack(">QQ", 30, 3000) + other
+    assert meter_stats(b"") == []
     assert meter_stats(body) == [MeterStats(7, 90, 30), MeterStats(8, 4, 0)]
-    for end in (1, 39, 50, len(body) - 1):
+    for end in (1, 39, 41, 50, len(body) - 1):
         with pytest.raises(Malformed):
             meter_stats(body[:end])
 

@@ -8,6 +8,7 @@
 - ``health JSON``: how it is with the host and its underlay (`agent.health`).
 - ``probe JSON``: send a real packet and wait for what answers it (`agent.probing`).
 - ``watch JSON``: show what is dropped for a while (`agent.watching`).
+- ``flows JSON``: likewise, also what is allowed, or what has a certain peer.
 """
 
 from __future__ import annotations
@@ -89,13 +90,13 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                     switch.authorities,
                     switch.tunnels,
                 )
-            case "watch":
+            case "watch" | "flows":
                 switch.watches.ask(argument, time.monotonic())
                 result = {"watching": True}
             case _:
                 raise Invalid(
                     f"{word!r} is no question that this host knows: ask port ID, trace"
-                    " JSON, probe JSON, watch JSON, health JSON or counters"
+                    " JSON, probe JSON, watch JSON, flows JSON, health JSON or counters"
                 )
     except Invalid as error:
         return refusal(query, error)

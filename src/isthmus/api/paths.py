@@ -90,6 +90,14 @@ _BATCH_ANSWER: Json = _object(
     "responses",
 )
 _ID = _parameter("id", "path", _TEXT)
+_WATCHED = (
+    _parameter("port", "query", _TEXT, "From or to this networkInterface only."),
+    _parameter(
+        *("peer", "query", _TEXT),
+        "To or from this networkInterface, address or prefix only; with port, between the two.",
+    ),
+    _parameter("host", "query", _TEXT, "On this server only."),
+)
 _AS_WRITTEN: Json = {"description": "The resource as it is now.", "content": _content(_FREE)}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _MAPPING: Json = _object(
@@ -330,8 +338,20 @@ PATHS: dict[str, Json] = {
         "parameters": _OF_VERSION,
         "get": _stream(
             "A sample of what hosts drop, each with what dropped it.",
-            _parameter("port", "query", _TEXT, "Of this networkInterface only."),
-            _parameter("host", "query", _TEXT, "On this server only."),
+            *_WATCHED,
+        ),
+    },
+    f"{_VERSION}/isthmus/flows": {
+        "parameters": _OF_VERSION,
+        "get": _stream(
+            "A sample of what hosts allow and drop, each with what decided it.",
+            _parameter(
+                "verdict",
+                "query",
+                {"type": "string", "enum": ["allowed", "dropped", "all"], "default": "all"},
+                "Of this verdict only.",
+            ),
+            *_WATCHED,
         ),
     },
     f"{_VERSION}/diagnostics/ConnectivityCheck": {

@@ -155,6 +155,22 @@ class Watching(NamedTuple):
     rate_pps: int
 
 
+class Interest(NamedTuple):
+    """What of the packets here somebody looks at: those from or to a port, from or to a network, or
+    between the two. Empty texts are any."""
+
+    port: str
+    network: str
+
+
+class WatchingAllowed(NamedTuple):
+    """Input: somebody watches what is allowed here; of it, so many connections that begin are shown
+    in a second, and as many packets that nobody follows. Key: `THIS`."""
+
+    rate_pps: int
+    interests: tuple[Interest, ...]
+
+
 class Whole(NamedTuple):
     """What is enforced as a whole or closed: `kind` is list or port, `name` the profile's or the
     port's."""

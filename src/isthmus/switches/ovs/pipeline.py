@@ -145,6 +145,8 @@ class Flag(IntEnum):
     """In SENDER: the packet's two ends are exchanged in its headers, as in what it may answer."""
     JUDGED = 128 << FILTER_BITS
     """In SENDER: a fragment that may pass, and has waited for the others of its packet."""
+    SHOWN = 256 << FILTER_BITS
+    """In SENDER: the packet has been shown to who watches what is allowed (`allowed`)."""
 
 
 class NotFollowed(IntEnum):
@@ -244,6 +246,10 @@ PAIR_SEEN = b"\x03"
 DROPPED = b"\x04"
 """Userdata of a packet-in that shows a packet that was dropped."""
 
+ALLOWED, PASSED = b"\x08", b"\x09"
+"""Userdata of packet-ins that show what is let pass: the packet that opens a connection, and a
+packet of what nobody follows."""
+
 PROBED = b"\x05"
 """Userdata of a packet-in with what may answer a probe of ours."""
 
@@ -259,6 +265,8 @@ WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
 TUNNEL_METER = WATCH_METER + 1
 """Limits how many answers to questions through tunnels come up."""
+ALLOWED_METER, PASSED_METER = WATCH_METER + 2, WATCH_METER + 3
+"""Limit how many connections that begin are shown, and how many packets that nobody follows."""
 
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""
@@ -331,6 +339,7 @@ def markdown() -> str:
         ),
         f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
         f"| xxreg{TARGET6} | the IPv6 address that is looked for; later, bits of groups |",
+        "| metadata | while somebody watches what is allowed: which rules let the packet pass |",
         "",
     ]
     return "\n".join(lines)
