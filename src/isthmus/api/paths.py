@@ -168,12 +168,12 @@ def _whole(highest: int) -> dict[str, Json]:
     return {"type": "integer", "minimum": 0, "maximum": highest}
 
 
-def _stream(summary: str, *parameters: Json) -> dict[str, Json]:
+def _stream(summary: str, *parameters: Json, errors: tuple[str, ...] = ("404",)) -> dict[str, Json]:
     """Server-sent events that do not end."""
     return {
         "summary": summary,
         "parameters": [*parameters],
-        "responses": answers({"200": _STREAM}, "404"),
+        "responses": answers({"200": _STREAM}, *errors),
     }
 
 
@@ -352,6 +352,7 @@ PATHS: dict[str, Json] = {
                 "Of this verdict only.",
             ),
             *_WATCHED,
+            errors=("400", "404"),
         ),
     },
     f"{_VERSION}/diagnostics/ConnectivityCheck": {
