@@ -12,22 +12,10 @@ from isthmus.agent.decisions import RULE_STAGES, counted, decision_of, decisions
 from isthmus.agent.host import HostState
 from isthmus.agent.reports import heartbeat
 from isthmus.agent.stored import SouthChange
-from isthmus.agent.watching import LONGEST_S, MOST_HELD, RATE_PPS, Watches
-from isthmus.errors import Invalid
 from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
-from isthmus.switches.ovs.facts import THIS, Problem, Watching
-from isthmus.switches.ovs.pipeline import (
-    Flag,
-    FlowKey,
-    Programmed,
-    Register,
-    Stage,
-    flow,
-    unit_of_cookie,
-)
-from isthmus.wire import oxm
+from isthmus.switches.ovs.facts import Problem
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
 from isthmus.wire.openflow import Flow
-from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.openflow_replies import InstalledFlow
 from tests.agent.test_host import host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
@@ -216,124 +204,7 @@ def test_lists_that_read_alike_are_counted_apart() -> None:
     assert of_flows == inbound
 
 
-# -- watching --------------------------------------------------------------------------------------
-
-
-def ask(watches: Watches, name: str, seconds: int = 10, port: str = "", now_s: float = 0.0) -> None:
-    question = {"name": name, "seconds": seconds, "port": port}
-    watches.ask(msgspec.json.encode(question).decode(), now_s)
-
-
-def test_flows_that_drop_show_what_they_drop_while_somebody_watches_and_are_then_as_before() -> (
-    None
-):
-    state = running()
-    before = dict(state.engine.rows(Programmed))
-    watches = Watches(state)
-    ask(watches, "w")
-    state.settle()
-    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS)}
-    assert dict(state.engine.rows(Programmed)) != before
-    assert not watches.expire(10.0)
-    assert watches.expire(10.1)
-    assert not watches.any
-    assert not watches.expire(11.0)
-    state.settle()
-    assert dict(state.engine.rows(Programmed)) == before
-
-
-def test_a_watch_that_is_asked_for_again_goes_on_and_none_is_longer_than_a_minute() -> None:
-    watches = Watches(running())
-    ask(watches, "a", 10)
-    ask(watches, "a", 10, now_s=8.0)
-    ask(watches, "b", 10_000)
-    assert not watches.expire(17.0)
-    assert not watches.expire(18.5)
-    assert watches.any
-    assert watches.expire(LONGEST_S + 0.1)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": 1, "seconds": 1}'])
-def test_a_question_that_cannot_be_read_is_refused_and_begins_nothing(text: str) -> None:
-    watches = Watches(running())
-    with pytest.raises(Invalid, match="cannot be read"):
-        watches.ask(text, 0.0)
-    assert not watches.any
-
-
-def packet(state: HostState, in_port: int = 1) -> PacketIn:
-    """An LLDP frame that the default of web has dropped."""
-    default = next(
-        one
-        for one in given_by(state, "rule_flows")
-        if (found := decision_of(one.cookie, state)) is not None and not found.rule
-    )
-    frame = bytes.fromhex("020000000002020000000001") + b"\x88\xcc"
-    return PacketIn(frame, in_port, Stage.IN_INTERFACE, default.cookie, 0, b"", {})
-
-
-def told(watches: Watches) -> list[tuple[str, str, str]]:
-    """Ids of answers, and what their first verdict says of port and decision."""
-    found = []
-    for answer in watches.answers():
-        first = msgspec.json.decode(answer.result)["verdicts"][0]
-        found.append((answer.id, first["port"], first["decision"]))
-    return found
-
-
-def test_each_watch_is_told_of_its_port_once_with_who_decided() -> None:
-    state = running()
-    watches = Watches(state)
-    ask(watches, "all")
-    ask(watches, "web", port=WEB.id)
-    ask(watches, "other", port="nobody")
-    watches.take(packet(state), 7)
-    assert told(watches) == [
-        ("all.h1.1", WEB.id, "default of web"),
-        ("web.h1.1", WEB.id, "default of web"),
-    ]
-    assert told(watches) == []
-    watches.take(packet(state, in_port=99), 8)
-    assert told(watches) == [("all.h1.2", "", "default of web")]
-
-
-def test_a_verdict_names_stage_reason_origin_and_packet() -> None:
-    state = running()
-    watches = Watches(state)
-    ask(watches, "w")
-    watches.take(packet(state), 7)
-    (answer,) = watches.answers()
-    (verdict,) = msgspec.json.decode(answer.result)["verdicts"]
-    assert verdict == {
-        "atUs": 7,
-        "host": "h1",
-        "port": WEB.id,
-        "stage": "IN_INTERFACE",
-        "reason": "an inbound rule of the interface, or its default",
-        "decision": "default of web",
-        "origin": SET.origin,
-        "packet": "ethertype 0x88cc 02:00:00:00:00:01 → 02:00:00:00:00:02",
-    }
-
-
-def test_what_is_dropped_as_an_answer_is_told_once_as_it_was_sent() -> None:
-    """It was dropped before that, as what opens a connection; now its ends are exchanged."""
-    state = running()
-    watches = Watches(state)
-    ask(watches, "w")
-    turned = packet(state)._replace(fields={oxm.REG[Register.SENDER]: Flag.TURNED | 7})
-    watches.take(turned, 7)
-    assert told(watches) == []
-
-
-def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
-    state = running()
-    watches = Watches(state)
-    ask(watches, "w")
-    for number in range(MOST_HELD + 5):
-        watches.take(packet(state), number)
-    (answer,) = watches.answers()
-    assert len(msgspec.json.decode(answer.result)["verdicts"]) == MOST_HELD
+# -- what was counted ------------------------------------------------------------------------------
 
 
 def test_what_stateless_rules_let_pass_is_counted_for_them_and_what_they_do_not_is_not() -> None:

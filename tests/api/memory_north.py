@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from isthmus.api.doors import Check
+from isthmus.api.doors import Check, Watched
 from isthmus.api.streams import Message
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
@@ -91,8 +91,8 @@ class SilentHosts:
     def events(self, after: str) -> AsyncIterator[Message]:
         return _told(Message("reset", {"after": after}, "x-1"))
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        return _told(Message("drop", {"port": port, "host": host}))
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        return _told(Message(kind, watched._asdict()))
 
     async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
         return {"requests": len(requests), "version": str(version)}

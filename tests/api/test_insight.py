@@ -15,9 +15,9 @@ import pytest
 
 from isthmus.api import listening
 from isthmus.api.client import Client
-from isthmus.api.doors import Check
+from isthmus.api.doors import Check, Watched
 from isthmus.api.streams import Message
-from isthmus.errors import NotFound
+from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import JsonObject
 from isthmus.reach.trace import Question
 from tests.api.conftest import BODY, NIC, Api
@@ -135,6 +135,7 @@ def test_what_takes_no_question_is_answered_in_any_case_and_with_a_head(
     [
         *("", "/", "/nothing", "/status/more", "/trace/more?from=a&to=b", "/explain"),
         *("/explain/ports", "/explain/hosts/h", "/explain/ports/a/b", "/events/1", "/drops/1"),
+        *("/flows/1",),
         *("/plan/1", "/doctor/h1", "/bundle/1", "/counters/1", "/probes/1/2"),
     ],
 )
@@ -146,7 +147,7 @@ def test_what_is_nowhere_is_not_found_and_the_places_are_named(api: Api, path: s
 
 # -- streams ---------------------------------------------------------------------------------------
 
-STREAMS = ("events", "drops")
+STREAMS = ("events", "drops", "flows")
 
 
 class Tellers(SilentHosts):
@@ -172,10 +173,10 @@ class Tellers(SilentHosts):
     def events(self, after: str) -> AsyncIterator[Message]:
         return self._endless("events", after)
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        if port == "nobody":
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        if watched.port == "nobody":
             raise NotFound("no port is called nobody", target="/networkInterfaces/nobody")
-        return self._endless("drops", port, host)
+        return self._endless(kind, *watched)
 
 
 class Quiet(Tellers):
@@ -211,19 +212,33 @@ def test_a_stream_has_a_head_and_no_other_method(place: str) -> None:
 
 
 def test_a_stream_of_nobody_is_not_found() -> None:
+    with serving(Api(Tellers()).app) as url, Client(url) as client:
+        for stream in (client.drops("nobody"), client.flows(port="nobody")):
+            with pytest.raises(NotFound) as caught:
+                next(stream)
+            assert caught.value.target == "/networkInterfaces/nobody"
+
+
+def test_a_verdict_that_is_none_is_refused_with_those_that_are() -> None:
+    hosts = Tellers()
     with (
-        serving(Api(Tellers()).app) as url,
+        serving(Api(hosts).app) as url,
         Client(url) as client,
-        pytest.raises(NotFound) as caught,
+        pytest.raises(Invalid, match="allowed, dropped, all") as caught,
     ):
-        next(client.drops("nobody"))
-    assert caught.value.target == "/networkInterfaces/nobody"
+        next(client.flows("passed"))
+    assert caught.value.target == "verdict"
+    assert hosts.asked == []
 
 
-def test_events_and_drops_are_asked_for_as_meant() -> None:
+def test_events_drops_and_flows_are_asked_for_as_meant() -> None:
     hosts = Tellers()
     with serving(Api(hosts).app) as url, Client(url) as client:
-        for stream in (client.events(), client.events("x-7"), client.drops("p", "h")):
+        streams = (
+            *(client.events(), client.events("x-7"), client.drops("p", "h", "10.0.0.5")),
+            *(client.flows(), client.flows("allowed", "p", "h", "q")),
+        )
+        for stream in streams:
             found = [next(stream) for _ in range(3)]
             assert [one.identifier for one in found] == ["e-1", "e-2", "e-3"]
             assert [one.data["number"] for one in found] == [1, 2, 3]
@@ -235,7 +250,9 @@ def test_events_and_drops_are_asked_for_as_meant() -> None:
     assert hosts.asked == [
         ("events", ""),
         ("events", "x-7"),
-        ("drops", "p", "h"),
+        ("drop", "dropped", "p", "10.0.0.5", "h"),
+        ("flow", "all", "", "", ""),
+        ("flow", "allowed", "p", "q", "h"),
         ("events", "x-9"),
     ]
 

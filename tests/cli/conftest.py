@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from isthmus.api.app import create_app
-from isthmus.api.doors import Check
+from isthmus.api.doors import Check, Watched
 from isthmus.api.listening import Listener
 from isthmus.api.server import ApiServer
 from isthmus.api.streams import Message
@@ -137,8 +137,8 @@ class Hosts(SilentHosts):
         for message in self.messages:
             yield message
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        self.asked.append((port, host))
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        self.asked.append((kind, *watched))
         return self._told()
 
     def events(self, after: str) -> AsyncIterator[Message]:

@@ -228,22 +228,75 @@ def drop(**more: object) -> Message:
     return Message("drop", told)
 
 
+def flow(**more: object) -> Message:
+    told = {**drop().data, "verdict": "allowed", "stage": "", "reason": "", "begins": True}
+    return Message("flow", {**told, "receiver": "b", "decisions": [], **more})
+
+
+def decided(direction: str, level: str, text: str) -> dict[str, str]:
+    return {"direction": direction, "level": level, "decision": text, "origin": ""}
+
+
+BOTH_LEVELS = [
+    decided("out", "interface", "web/https"),
+    decided("in", "subnet", "default of lan"),
+    decided("in", "interface", "db/ssh"),
+]
+WATCH_COLUMNS = "TIME\tHOST\tPORT\tVERDICT\tPACKET\tWHY"
+
+
 def test_drops_are_shown_one_a_line_and_silent_hosts_beside_them(cli: Cli) -> None:
     cli.hosts.messages = [
         Message("silent", {"host": "h2", "error": "h2 is silent"}),
         Message("", {}),
         drop(),
+        Message("unshown", {"host": "h1", "packets": 12}),
         drop(decision="x/r", origin="/accessControlLists/x"),
         drop(port=""),
     ]
-    code, out, err = cli.run("watch", "drops", "--port", "a", "--host", "h1", "--count", "2")
-    assert (code, err) == (0, "h2: h2 is silent\n")
-    plain, ruled = (line.partition("  ")[2] for line in out.splitlines())
-    assert plain == "h1 a  udp x → y  dropped at ROUTE: no route"
-    assert ruled == ("h1 a  udp x → y  dropped at ROUTE by x/r: no route  [/accessControlLists/x]")
+    code, out, err = cli.run(
+        *("watch", "drops", "--port", "a", "--peer", "10.0.0.5", "--host", "h1", "--count", "2")
+    )
+    assert (code, err) == (0, "h2: h2 is silent\nh1: 12 packets more are not shown\n")
+    head, *rows = out.splitlines()
+    plain, ruled = (row.partition("\t")[2] for row in rows)
+    assert head == WATCH_COLUMNS
+    assert plain == "h1\ta\tdropped\tudp x → y\tat ROUTE: no route"
+    assert ruled == (
+        "h1\ta\tdropped\tudp x → y\tat ROUTE by x/r: no route  [/accessControlLists/x]"
+    )
     code, out, _ = cli.run("watch", "drops", "--json")
     assert [json.loads(line)["port"] for line in out.splitlines()] == ["a", "a", ""]
-    assert cli.hosts.asked == [("a", "h1"), ("", "")]
+    assert cli.hosts.asked == [
+        ("drop", "dropped", "a", "10.0.0.5", "h1"),
+        ("drop", "dropped", "", "", ""),
+    ]
+
+
+def test_flows_are_shown_with_the_rule_of_each_level_that_allowed_them(cli: Cli) -> None:
+    cli.hosts.messages = [
+        flow(decisions=BOTH_LEVELS),
+        flow(receiver="", begins=False),
+        flow(begins=False, decisions=[decided("in", "interface", "web/dns")]),
+        Message("flow", {**drop().data, "verdict": "dropped"}),
+    ]
+    code, out, _ = cli.run(
+        *("watch", "flows", "--port", "a", "--peer", "b", "--verdict", "allowed", "--count", "4")
+    )
+    assert code == 0
+    head, *rows = out.splitlines()
+    assert head == WATCH_COLUMNS
+    assert [row.partition("\t")[2] for row in rows] == [
+        "h1\ta → b\tallowed\tudp x → y\tby out web/https; in default of lan (subnet); in db/ssh",
+        "h1\ta\tallowed\tudp x → y\tno rule holds for it here (a packet that nobody follows)",
+        "h1\ta → b\tallowed\tudp x → y\tby in web/dns (a packet that nobody follows)",
+        "h1\ta\tdropped\tudp x → y\tat ROUTE: no route",
+    ]
+    code, out, _ = cli.run("watch", "flows", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [one["verdict"] for one in lines] == ["allowed"] * 3 + ["dropped"]
+    assert lines[0]["decisions"] == BOTH_LEVELS
+    assert cli.hosts.asked == [("flow", "allowed", "a", "b", ""), ("flow", "all", "", "", "")]
 
 
 def test_events_are_shown_one_a_line_with_their_ids(cli: Cli) -> None:
@@ -284,7 +337,11 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
         "hosts": [
             {
                 **{"host": "h1", "rules": [{**rule, "packets": 1, "bytes": 9}, default, unused]},
-                **{"dropped": {"ROUTE": 3, "CLASSIFY": 0}, "blocked": {"a": 4, "b": 0}},
+                **{
+                    "dropped": {"ROUTE": 3, "CLASSIFY": 0},
+                    "blocked": {"a": 4, "b": 0},
+                    "unopened": {"a": 8},
+                },
             },
             {
                 **{"host": "h2", "rules": [{**rule, "packets": 2, "bytes": 9}]},
@@ -304,6 +361,7 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
         "HOST\t\tWHERE\tPACKETS",
         "h1\tdropped at\tROUTE\t3",
         "h1\tblocked port\ta\t4",
+        "h1\topened too fast\ta\t8",
         "h3\tno answer\th3 is silent\t",
     ]
     code, out, _ = cli.run("counters", "--json")
@@ -369,6 +427,7 @@ COMMANDS = (
     ("doctor",),
     ("bundle", "/tmp/isthmus-no-such-bundle"),
     ("watch", "drops"),
+    ("watch", "flows"),
     ("watch", "events"),
     ("counters",),
 )
@@ -395,6 +454,7 @@ def test_a_controller_that_is_away_is_exit_status_3(command: tuple[str, ...]) ->
         *(("trace", "a", "b", "--tcp", "x"), ("trace", "a", "b", "--tcp", "1", "--udp", "1")),
         *(("trace", "a", "b", "--tcp", "1", "--protocol", "6"), ("plan",), ("bundle",)),
         *(("watch",), ("watch", "nothing"), ("watch", "drops", "--count", "-1")),
+        *(("watch", "flows", "--verdict", "passed"), ("watch", "flows", "--count", "x")),
         *(("doctor", "h1"), ("counters", "h1"), ("trace", "a", "b", "--protocol", "256")),
     ],
     ids=" ".join,

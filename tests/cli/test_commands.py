@@ -19,11 +19,13 @@ from isthmus.api.app import create_app
 from isthmus.api.listening import Listener
 from isthmus.api.tls import TlsFiles
 from isthmus.cli.configuration import load
+from isthmus.cli.daemons import limits
 from isthmus.cli.files import wanted_of
 from isthmus.cli.insight import explained
 from isthmus.cli.install import defaults
 from isthmus.errors import Invalid, NotFound, Unavailable
 from isthmus.intent.model import JsonObject
+from isthmus.switches.ovs.facts import Limits
 from tests.api.memory_north import MemoryNorth
 from tests.api.serving import serving
 from tests.cli.conftest import HOST, Cli, Hosts, run
@@ -289,12 +291,25 @@ def test_the_configuration_file_is_read_and_mistakes_in_it_are_named(tmp_path: P
         ("[controller]\nnmae = 1\n", "nmae"),
         ("[controller]\nname = 1\n", "name"),
         ("[controller\n", "isthmus.toml"),
+        ("[agent]\nconnections_per_network = -1\n", "connections_per_network"),
+        ("[agent]\nnew_connections_per_port = 1.5\n", "new_connections_per_port"),
     ):
         file.write_text(text)
         with pytest.raises(Invalid, match=words):
             load(file)
     with pytest.raises(NotFound):
         load(tmp_path / "missing.toml")
+
+
+def test_limits_of_connections_are_read_with_the_defaults_of_a_host(tmp_path: Path) -> None:
+    file = tmp_path / "isthmus.toml"
+    file.write_text("[agent]\n")
+    assert limits(load(file).agent) == Limits()
+    file.write_text("[agent]\nconnections_per_network = 5\nnew_connections_per_port = 0\n")
+    assert limits(load(file).agent) == Limits(connections=5, opened_pps=0)
+    file.write_text("[agent]\nnew_connections_burst = 0\n")
+    with pytest.raises(Invalid, match="new_connections_burst"):
+        limits(load(file).agent)
 
 
 def test_certificates_are_made_rotated_and_listed(tmp_path: Path) -> None:

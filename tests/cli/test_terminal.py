@@ -96,3 +96,45 @@ def test_what_an_encoding_has_not_is_shown_plainly(encoding: str, expected: byte
 )
 def test_nothing_in_a_text_moves_the_cursor(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+ROWS = """
+from isthmus.cli.rows import Rows
+from isthmus.cli.terminal import BAD, GOOD
+rows = Rows(("TIME", "HOST", "VERDICT", "PACKET", "WHY"))
+styles = {"allowed": GOOD, "dropped": BAD}
+rows.say(("10:00:00.001", "h1", "allowed", "tcp 10.0.0.4:49152 → 10.0.0.5:443", "by a/b"), styles)
+rows.say(("10:00:00.002", "h10", "dropped", "tcp 10.0.0.4:49152 → 10.0.0.5:443",
+    "at IN_INTERFACE by default of web: an inbound rule of the interface, or its default"), styles)
+rows.say(("10:00:00.004", "h1", "allowed",
+    "tcp [2001:db8:1:100::1004]:49152 → [2001:db8:1:100::1005]:443", "by a/b"), styles)
+rows.say(("10:00:00.003", "h1\\x1b[2J", "allowed", "udp a → b", "by\\na/b"), styles)
+"""
+
+
+def test_rows_that_come_one_by_one_have_columns_and_no_line_is_too_long() -> None:
+    shown = on_a_terminal(ROWS, NO_COLOR="1")
+    assert shown.splitlines() == [
+        "TIME          HOST  VERDICT  PACKET                             WHY",
+        "10:00:00.001  h1    allowed  tcp 10.0.0.4:49152 → 10.0.0.5:443  by a/b",
+        "10:00:00.002  h10   dropped  tcp 10.0.0.4:49152 → 10.0.0.5:443",
+        "    at IN_INTERFACE by default of web: an inbound rule of the interface, or its",
+        "    default",
+        "10:00:00.004  h1    allowed",
+        "    tcp [2001:db8:1:100::1004]:49152 → [2001:db8:1:100::1005]:443  by a/b",
+        "10:00:00.003  h1\\x1b[2J  allowed  udp a → b",
+        "    by a/b",
+    ]
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_verdicts_are_coloured_on_a_terminal_alone() -> None:
+    shown = on_a_terminal(ROWS)
+    assert "\x1b[32mallowed\x1b[0m" in shown
+    assert "\x1b[1;31mdropped\x1b[0m" in shown
+    piped = in_a_pipe(ROWS, PYTHONIOENCODING="utf-8").decode().splitlines()
+    assert piped[:2] == [
+        "TIME\tHOST\tVERDICT\tPACKET\tWHY",
+        "10:00:00.001\th1\tallowed\ttcp 10.0.0.4:49152 → 10.0.0.5:443\tby a/b",
+    ]
+    assert len(piped) == 5

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.cli import counting, insight, tracing, watching
-from isthmus.controller.answers import Drops, Found, read_answer, read_told
+from isthmus.controller.answers import Found, Verdicts, read_answer, read_told
 from isthmus.controller.doctor import Heard, certificates_told, findings
 from isthmus.reach.world import World
 from tests.reach.cloud import red
@@ -57,6 +57,14 @@ HEALTH = {
 VERDICT = {
     "atUs": 1_700_000_000_000_000,
     **{name: "x" for name in ("host", "port", "stage", "reason", "decision", "origin", "packet")},
+}
+ALLOWED = {
+    **VERDICT,
+    "verdict": "allowed",
+    "receiver": "x",
+    "begins": True,
+    "protocol": 6,
+    "decisions": [{name: "x" for name in ("direction", "level", "decision", "origin")}],
 }
 SOUND: dict[str, dict[str, Any]] = {
     "port x": PORT,
@@ -122,13 +130,16 @@ def test_whatever_a_host_answers_can_be_shown(data: st.DataObject) -> None:
     assert all(isinstance(line, str) for line in shown)
 
 
-@given(JSON | st.fixed_dictionaries({"verdicts": st.lists(spoiled(VERDICT), max_size=3)}))
-def test_whatever_a_host_tells_of_drops_can_be_shown(said: object) -> None:
-    told = read_told(msgspec.json.encode(said).decode(), Drops)
+@given(
+    JSON
+    | st.fixed_dictionaries({"verdicts": st.lists(spoiled(VERDICT) | spoiled(ALLOWED), max_size=3)})
+)
+def test_whatever_a_host_tells_of_flows_can_be_shown(said: object) -> None:
+    told = read_told(msgspec.json.encode(said).decode(), Verdicts)
     verdicts = told.get("verdicts", ())
     assert isinstance(verdicts, list | tuple)
     if not told.get("error"):
-        assert all(watching._drop(verdict) for verdict in verdicts)
+        assert all(watching._cells({"verdict": "dropped", **verdict}) for verdict in verdicts)
 
 
 @given(JSON | spoiled({"asked": {}, "atS": 1, "status": "Success"}))

@@ -12,7 +12,7 @@ from isthmus.derive.engine import Change, Engine
 from isthmus.policy.rows import Port, Row
 from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import FlowKey, NotFollowed, Programmed, Register
+from isthmus.switches.ovs.pipeline import KEPT, FlowKey, NotFollowed, Programmed, Register
 from isthmus.wire import oxm
 from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, frame_of
@@ -125,7 +125,7 @@ class Network:
             where, _ = self.place_of[name]
             host = self.hosts[where]
             here = {port for port in (initiator, responder) if port in host.port_of.values()}
-            mark = (initiator not in here) * NotFollowed.INITIATOR
+            mark = KEPT | (initiator not in here) * NotFollowed.INITIATOR
             mark |= (responder not in here) * NotFollowed.RESPONDER
             port = host.engine.rows(Port)[name]
             ground = host.engine.rows(Ground)[port.segment]

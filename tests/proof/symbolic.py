@@ -43,7 +43,7 @@ def _field(field: oxm.Field) -> Place:
 
 _TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE))
 _TTL = span_of(_field(oxm.IP_TTL))
-_MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 2))
+_MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 3))
 _REPLY, _INVALID = oxm.CT_TRK | oxm.CT_EST | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV
 _ASKING = oxm.CT_TRK | oxm.CT_NEW, oxm.CT_TRK | oxm.CT_EST
 

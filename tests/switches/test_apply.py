@@ -16,6 +16,7 @@ from isthmus.switches.ovs.connection import Connection
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow, Meter
+from isthmus.wire.openflow_replies import MeterStats
 from tests.switches.real_switch import RealSwitch, connected
 
 T = TypeVar("T")
@@ -157,6 +158,7 @@ def test_meters_are_there_before_flows_and_go_after_them(switch: RealSwitch) -> 
         assert await apply(connection, [flow], meters=[meter]) == ()
         assert await apply(connection, meters=[faster]) == ()
         assert await connection.dump_meters() == [faster]
+        assert await connection.dump_meter_stats() == [MeterStats(7, 0, 0)]
         assert await installed(connection) == {flow}
         assert await apply(connection, deletes=[flow], deleted_meters=[faster, meter]) == ()
         assert await connection.dump_meters() == []

@@ -15,7 +15,7 @@ from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow, Meter
 from isthmus.wire.openflow_packets import REASON_ACTION, PacketIn
-from isthmus.wire.openflow_replies import InstalledFlow
+from isthmus.wire.openflow_replies import InstalledFlow, MeterStats
 from isthmus.wire.openflow_text import flow_text
 from tests.switches.real_switch import BRIDGE, RealSwitch, connected, until
 from tests.wire.every_flow import METERS, every_flow, printed_line
@@ -98,6 +98,15 @@ def test_meters_are_read_as_they_were_set(switch: RealSwitch) -> None:
             return await connection.dump_meters()
 
     assert sorted(asyncio.run(there_and_back())) == sorted(meters)
+
+
+def test_meters_tell_what_they_have_counted(switch: RealSwitch) -> None:
+    async def there_and_back() -> list[MeterStats]:
+        async with connected(switch) as connection:
+            await apply(connection, meters=[Meter(3 << 16, rate=10, burst=20)])
+            return await connection.dump_meter_stats()
+
+    assert asyncio.run(there_and_back()) == [MeterStats(3 << 16, 0, 0)]
 
 
 def test_a_packet_comes_in_with_userdata_and_registers_and_goes_out_again(

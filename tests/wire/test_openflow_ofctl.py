@@ -67,6 +67,7 @@ def printed(message: bytes) -> str:
         (of.barrier_request(XID), "OFPT_BARRIER_REQUEST"),
         (of.table_stats_request(XID), "OFPST_TABLE request"),
         (of.meter_config_request(XID), "OFPST_METER_CONFIG request meter=all"),
+        (of.meter_stats_request(XID), "OFPST_METER request meter=all"),
         (of.flow_stats_request(XID, table=7), "OFPST_FLOW request table=7"),
         (
             of.bundle_control(of.Bundle.OPEN_REQUEST, 9, XID),

@@ -15,9 +15,11 @@ from isthmus.wire.openflow_packets import PacketIn, packet_in
 from isthmus.wire.openflow_replies import (
     Features,
     InstalledFlow,
+    MeterStats,
     bundle_reply,
     features,
     flow_stats,
+    meter_stats,
     meters,
     part,
     speaks_our_version,
@@ -87,6 +89,17 @@ def test_other_experimenters_are_left_alone() -> None:
 def test_a_meter_of_another_kind_has_no_rate() -> None:
     remark = struct.pack(">HHIHHIIB3x", 24, 5, 7, 2, 16, 100, 20, 1)
     assert meters(remark) == [of.Meter(7, 0, 0, kbps=True)]
+
+
+def test_meter_statistics_tell_what_was_dropped() -> None:
+    head = struct.pack(">IH6xIQQII", 7, 56, 1, 90, 9000, 1, 0)
+    other = struct.pack(">IH6xIQQII", 8, 40, 0, 4, 400, 1, 0)
+    body = head + struct.pack(">QQ", 30, 3000) + other
+    assert meter_stats(b"") == []
+    assert meter_stats(body) == [MeterStats(7, 90, 30), MeterStats(8, 4, 0)]
+    for end in (1, 39, 41, 50, len(body) - 1):
+        with pytest.raises(Malformed):
+            meter_stats(body[:end])
 
 
 def test_parts_say_whether_more_follow() -> None:

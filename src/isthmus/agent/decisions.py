@@ -6,17 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from isthmus.addresses import Address
 from isthmus.agent.host import HostState
-from isthmus.policy.rows import RuleSet
-from isthmus.switches.ovs.filters import Compiled, Filter
+from isthmus.policy.rows import Port, RuleSet
+from isthmus.switches.ovs.allowed import notes
+from isthmus.switches.ovs.filters import Compiled, Filter, PortFilter, addresses_of
 from isthmus.switches.ovs.pipeline import (
     DROPS,
     Stage,
     unit_cookie,
     unit_of_cookie,
 )
-from isthmus.switches.ovs.rules import flows_name
+from isthmus.switches.ovs.rules import BOTTOM, TOP, flows_name
 from isthmus.wire import oxm
+from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_replies import InstalledFlow
 
 
@@ -38,12 +41,14 @@ class Decision(NamedTuple):
 
 class Counted(NamedTuple):
     """What rules, stages and ports have counted. `blocked` is by port: what port security dropped;
-    `dropped` by stage: what reached its end."""
+    `dropped` by stage: what reached its end; `unopened` by port: what would have opened more
+    connections than it may, from it or to it."""
 
     rules: dict[Decision, tuple[int, int]]
     """Packets and bytes."""
     dropped: dict[str, int]
     blocked: dict[str, int]
+    unopened: dict[str, int]
 
 
 def decisions(state: HostState) -> dict[int, Decision]:
@@ -93,6 +98,50 @@ def decision_of(cookie: int, state: HostState) -> Decision | None:
     return decisions(state).get(unit_of_cookie(cookie))
 
 
+def allowing(
+    metadata: int, sender: Port | None, receiver: Port | None, ends: Conversation, state: HostState
+) -> list[Decision]:
+    """What the rules of a packet's ends noted on its way (`allowed.noted`): which of them let it
+    pass, level by level. What has changed since then is left out."""
+    found = []
+    for direction, level, priority in notes(metadata):
+        port, address = (
+            (sender, ends.source) if direction == "out" else (receiver, ends.destination)
+        )
+        profile = _profile(port, address, direction, level, state)
+        compiled = state.engine.rows(Compiled).get(profile)
+        if compiled is not None and (decision := _noted(compiled, level, priority, state)):
+            found.append(decision)
+    return found
+
+
+def _profile(
+    port: Port | None, address: Address, direction: str, level: str, state: HostState
+) -> str:
+    """The name of the list that holds for an address of a port, as `filters.port_filters` has it:
+    what is none of its addresses is under that which leads its family."""
+    if port is None:
+        return ""
+    rows = state.engine.rows(PortFilter)
+    own = addresses_of(port, address.version)
+    name = str(address) if str(address) in own else next(iter(own), f"v{address.version}")
+    found = rows.get((port.id, name))
+    return getattr(found.filter, f"{direction}_{level}") if found is not None else ""
+
+
+def _noted(compiled: Compiled, level: str, priority: int, state: HostState) -> Decision | None:
+    sets, direction = compiled.profile.sets, compiled.profile.direction
+    if priority < BOTTOM:
+        found = state.engine.rows(RuleSet).get(sets[0])
+        origin = found.origin if found is not None else ""
+        return Decision(", ".join(sets), "", direction, level, "allow", origin)
+    rank = TOP - priority
+    if rank >= len(compiled.level.rules):
+        return None
+    rule = compiled.level.rules[rank]
+    return Decision(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)
+
+
 RULE_STAGES = (
     *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE),
     *(Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
@@ -105,7 +154,7 @@ none, it is judged once more with its connection, and counted twice for the firs
 def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
     """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
     known = applied(state)
-    found = Counted({}, {}, {})
+    found = Counted({}, {}, {}, {})
     for flow in flows:
         if flow.priority == 0 and not flow.match:
             if flow.table in DROPS:

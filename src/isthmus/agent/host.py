@@ -39,6 +39,7 @@ from isthmus.switches.ovs.begun import in_order
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
+    Limits,
     LocalPort,
     Location,
     Meter,
@@ -57,11 +58,12 @@ from isthmus.wire.ovsdb import RowId
 
 
 class Identity(NamedTuple):
-    """Who the host is. `encapsulations` in order of preference."""
+    """Who the host is, and how much it follows. `encapsulations` in order of preference."""
 
     host: str
     provider_address: IPv4Address
     encapsulations: tuple[str, ...]
+    limits: Limits = Limits()
 
 
 class Changes(NamedTuple):
@@ -166,9 +168,9 @@ class HostState:
         forwarding: str = "",
     ) -> None:
         """What is plugged, by interface id, the OpenFlow ports of the tunnels, and who forwards."""
-        host, address, encapsulations = self.identity
+        host, address, encapsulations, limits = self.identity
         tunnels = tuple(sorted(tunnel_ports.items()))
-        this = ThisHost(host, int(address), encapsulations, tunnels, forwarding)
+        this = ThisHost(host, int(address), encapsulations, tunnels, forwarding, limits)
         self.engine.put(ThisHost, THIS, this)
         known = self.engine.rows(LocalPort)
         was = {str(name): port for name, port in known.items()}

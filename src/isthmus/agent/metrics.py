@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from isthmus.agent import connection_limits
 from isthmus.agent.decisions import Counted
 from isthmus.agent.packets import Counters
 from isthmus.errors import Invalid, IsthmusError
@@ -25,11 +26,13 @@ class HostMetrics:
         count: Callable[[], Awaitable[Counted]],
         counters: Counters,
         sizes: Callable[[], tuple[int, int]],
+        connections: Callable[[], connection_limits.Counted],
     ) -> None:
-        """`sizes`: how many ports and flows there are."""
+        """`sizes`: how many ports and flows there are; `connections`: of the last look."""
         self._count = count
         self._counters = counters
         self._sizes = sizes
+        self._connections = connections
         self._loop = asyncio.get_running_loop()
 
     def collect(self) -> Iterable[Metric]:
@@ -44,6 +47,7 @@ class HostMetrics:
             ("announcements", "Address pairs announced.", self._counters.announcements),
         ):
             yield CounterMetricFamily(f"isthmus_host_{name}", text, value)
+        yield from limited_families(self._connections())
         asked = asyncio.run_coroutine_threadsafe(self._counted(), self._loop)
         try:
             found = asked.result(SCRAPE_S)
@@ -75,6 +79,27 @@ def _families(found: Counted) -> Iterable[Metric]:
     for port, n_packets in found.blocked.items():
         blocked.add_metric((port,), n_packets)
     yield from (packets, octets, dropped, blocked)
+
+
+def limited_families(found: connection_limits.Counted) -> Iterable[Metric]:
+    """What is known of limits of connections."""
+    followed = GaugeMetricFamily(
+        "isthmus_network_connections", "Connections followed here.", labels=("network",)
+    )
+    limits = GaugeMetricFamily(
+        "isthmus_network_connections_limit", "How many there may be.", labels=("network",)
+    )
+    for network, zone in found.networks.items():
+        followed.add_metric((network,), zone.n_connections)
+        limits.add_metric((network,), zone.limit)
+    dropped = CounterMetricFamily(
+        "isthmus_port_unopened_packets",
+        "Packets dropped because connections were opened too fast.",
+        labels=("port", "direction"),
+    )
+    for labels, n_packets in found.dropped.items():
+        dropped.add_metric(labels, n_packets)
+    yield from (followed, limits, dropped)
 
 
 def serve(address: str, metrics: HostMetrics) -> Callable[[], None]:

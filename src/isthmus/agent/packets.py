@@ -18,10 +18,12 @@ from isthmus.agent.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import (
+    ALLOWED,
     DHCP_QUESTION,
     DROPPED,
     FIRST_FRAME,
     PAIR_SEEN,
+    PASSED,
     PROBED,
     TUNNEL_ANSWER,
 )
@@ -64,6 +66,9 @@ class PacketAnswers:
             # What guests answer to us goes nowhere else, and nobody misses it.
             if not self.asking.is_answered_by(packet.in_port, packet.packet):
                 self.watches.take(packet, time.time_ns() // 1000)
+            return False
+        if packet.userdata in (ALLOWED, PASSED):
+            self.watches.take(packet, time.time_ns() // 1000)
             return False
         if packet.userdata == PROBED:
             self.probing.take(packet)

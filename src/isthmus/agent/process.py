@@ -51,7 +51,7 @@ WIDEN_AHEAD_S = 0.3
 three times, for its segment, the segment's router and all that this reaches."""
 
 WATCH_S = 0.3
-"""Between two tellings of what was dropped."""
+"""Between two tellings of what was dropped and allowed."""
 
 PAUSE_S = 0.2
 """After a failure, before the next attempt."""
@@ -157,6 +157,7 @@ class Agent:
             lambda: questions.count(self.state, self._openflow),
             self._packets.counters,
             lambda: (len(rows(LocalPort)), len(rows(Programmed))),
+            lambda: self._vitals.connections.counted,
         )
         return serve(self.settings.metrics, collector)
 
@@ -239,7 +240,10 @@ class Agent:
             # not a new port is on its way to hosts just then.
             loop = asyncio.get_running_loop()
             self._narrowing = loop.call_later(NARROW_AFTER_S, self._scope_changed.set)
-        if not self._openflow.connected or (self._programmer.must_read and not at_rest):
+        if not self._openflow.connected:
+            return
+        await self._vitals.connections.settle()
+        if self._programmer.must_read and not at_rest:
             return
         ports, now_us = state.take_reports(), time.time_ns() // 1000
         statuses = {port: state.wanted_status(port, now_us) for port in ports}
@@ -369,23 +373,29 @@ class Agent:
             found = questions.refusal(query, Broken(f"a fault of the agent: {error!r}"))
         with contextlib.suppress(Unavailable):  # then nobody waits any more
             await self._south.transact([insert(found.TABLE, found), delete(query.TABLE, row_id)])
-        if watches.any and not self._watched.is_set():
+        if watches.any:
             self._watched.set()
+        if watches.must_program:
+            watches.must_program = False
             self._to_program.set()
 
     async def _watch(self) -> Never:
-        """While somebody watches, tell what is dropped; then have the flows as before."""
+        """While somebody watches, tell what is seen; then have the flows as before."""
         while True:
             await self._watched.wait()
             await asyncio.sleep(WATCH_S)
-            watches = self._packets.watches
-            told = [insert(one.TABLE, one) for one in watches.answers()]
+            watches, now_s = self._packets.watches, time.monotonic()
+            with contextlib.suppress(Unavailable):
+                found = await self._openflow.dump_meter_stats()
+                watches.note_metered({one.id: one.n_dropped for one in found})
+            told = [insert(one.TABLE, one) for one in watches.answers(now_s)]
             if told:
                 with contextlib.suppress(Unavailable):
                     await self._south.transact(told)
-            if watches.expire(time.monotonic()):
-                self._watched.clear()
+            if watches.expire(now_s):
                 self._to_program.set()
+            if not watches.any:
+                self._watched.clear()
 
     async def _beat(self) -> Never:
         while True:

@@ -8,6 +8,7 @@
 - ``health JSON``: how it is with the host and its underlay (`agent.health`).
 - ``probe JSON``: send a real packet and wait for what answers it (`agent.probing`).
 - ``watch JSON``: show what is dropped for a while (`agent.watching`).
+- ``flows JSON``: likewise, also what is allowed, or what has a certain peer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from isthmus.agent.connection_limits import dropped_by_port
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.health import health
 from isthmus.agent.host import HostState
@@ -88,13 +90,13 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                     switch.authorities,
                     switch.tunnels,
                 )
-            case "watch":
+            case "watch" | "flows":
                 switch.watches.ask(argument, time.monotonic())
                 result = {"watching": True}
             case _:
                 raise Invalid(
                     f"{word!r} is no question that this host knows: ask port ID, trace"
-                    " JSON, probe JSON, watch JSON, health JSON or counters"
+                    " JSON, probe JSON, watch JSON, flows JSON, health JSON or counters"
                 )
     except Invalid as error:
         return refusal(query, error)
@@ -113,7 +115,11 @@ async def count(state: HostState, connection: Connection) -> Counted:
     flows = await connection.dump_flows(cookie=fixed, mask=_UNIT_MASK)
     for stage in (*RULE_STAGES, Stage.ADMISSION):
         flows += await connection.dump_flows(table=stage)
-    return counted(flows, state)
+    found = counted(flows, state)
+    stats = await connection.dump_meter_stats()
+    for (port, _), n_packets in dropped_by_port(stats, state).items():
+        found.unopened[port] = found.unopened.get(port, 0) + n_packets
+    return found
 
 
 def counters_shown(found: Counted) -> Result:
@@ -122,7 +128,12 @@ def counters_shown(found: Counted) -> Result:
         {**decision._asdict(), "packets": packets, "bytes": octets}
         for decision, (packets, octets) in sorted(found.rules.items())
     ]
-    return {"rules": rules, "dropped": found.dropped, "blocked": found.blocked}
+    return {
+        "rules": rules,
+        "dropped": found.dropped,
+        "blocked": found.blocked,
+        "unopened": found.unopened,
+    }
 
 
 async def _port(port_id: str, state: HostState, switch: Switch) -> Result:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Never
 
 from isthmus.agent import interfaces, links, scope, switch, underlay
+from isthmus.agent.connection_limits import ConnectionLimits
 from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.tunnel_probing import TunnelProbing
@@ -36,6 +37,8 @@ UNDERLAY_EVERY_S = 5.0
 """An ovs-vswitchd that starts again makes its bridges' interfaces anew, without addresses."""
 TUNNELS_EVERY_S = 30.0
 """All peers at once, of which there may be a thousand."""
+CONNECTIONS_EVERY_S = 5.0
+"""Who is at a limit of connections; a port has three or four meters, all told at once."""
 GUESTS_EVERY_S = 10.0
 """How long an address pair may stay with its former holder when its announcement was missed."""
 AGAIN_S = 5.0
@@ -61,6 +64,9 @@ class Vitals:
         on_reports: Callable[[], None],
     ) -> None:
         self.tunnels = TunnelProbing(state, openflow_connection)
+        self.connections = ConnectionLimits(
+            state, openflow_connection, run_directory, lambda: self._kind
+        )
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
@@ -78,6 +84,7 @@ class Vitals:
             tasks.create_task(self._keep_underlay())
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
+            tasks.create_task(self._keep_counting())
             tasks.create_task(self._keep_looking())
         raise AssertionError("the tasks end by cancellation only")
 
@@ -106,6 +113,7 @@ class Vitals:
             *found,
             *self._interfaces(),
             *self.tunnels.problems,
+            *self.connections.problems,
         ]
 
     def _silence(self) -> HostProblem | None:
@@ -181,7 +189,7 @@ class Vitals:
     async def _tend_underlay(self) -> None:
         rows, address = self._switch.rows, str(self._state.identity.provider_address)
         types = switch.datapath_types(rows)
-        kind = types.get(self._bridge, self._datapath_type)
+        kind = self._kind
         if underlay.is_well(address, kind, self._underlay_interface, links.addresses(), types):
             self._underlay = None
             return
@@ -198,7 +206,7 @@ class Vitals:
         types = switch.datapath_types(rows)
         return underlay.Ground(
             provider_address=str(self._state.identity.provider_address),
-            datapath_type=types.get(self._bridge, self._datapath_type),
+            datapath_type=self._kind,
             interface=self._underlay_interface,
             links=await asyncio.to_thread(links.read),
             bridges=types,
@@ -235,6 +243,21 @@ class Vitals:
         while True:
             await self.tunnels.round()
             await asyncio.sleep(AGAIN_S if self.tunnels.problems else TUNNELS_EVERY_S)
+
+    # -- connections -------------------------------------------------------------------------------
+
+    async def _keep_counting(self) -> Never:
+        while True:
+            await asyncio.sleep(CONNECTIONS_EVERY_S)
+            if self._openflow.connected:
+                with contextlib.suppress(Unavailable):  # a switch that is silent is told as such
+                    await self.connections.look(time.monotonic())
+
+    @property
+    def _kind(self) -> str:
+        """The bridge's datapath type."""
+        types = switch.datapath_types(self._switch.rows)
+        return types.get(self._bridge, self._datapath_type)
 
     # -- guests ------------------------------------------------------------------------------------
 

@@ -1,22 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shows what is dropped while somebody watches: a sample of the packets, each with what dropped it.
+"""Shows what is dropped and what is allowed while somebody watches: a sample of the packets, each
+with what decided it.
 
-``watch`` and a JSON object: `name`, `seconds`, and a `port` to look at only. While a watch lasts,
-flows that drop send what they drop up, within a rate; afterwards they are as before.
+``watch`` or ``flows`` and a JSON object: `name`, `seconds`, `verdict` (dropped, allowed, all), a
+`port` to look at only, and `peers`, networks that one of the ends must be in. An agent that does
+not know what is allowed does not know the word ``flows``. While a watch lasts, flows send up what
+they drop, or allow (`switches.ovs.allowed`), within a rate; afterwards they are as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from isthmus.agent.decisions import decision_of
+from isthmus.agent.decisions import Decision, allowing, decision_of
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
-from isthmus.policy.rows import Answer
-from isthmus.switches.ovs.facts import THIS, Watching
-from isthmus.switches.ovs.pipeline import DROPS, Flag, Register, Stage
+from isthmus.policy.rows import Answer, Port, RouterPort
+from isthmus.policy.rules import Network
+from isthmus.switches.ovs.facts import (
+    THIS,
+    Ground,
+    Interest,
+    Watching,
+    WatchingAllowed,
+)
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
+from isthmus.switches.ovs.pipeline import (
+    ALLOWED,
+    ALLOWED_METER,
+    DROPS,
+    PASSED,
+    PASSED_METER,
+    WATCH_METER,
+    Flag,
+    Register,
+    Stage,
+)
+from isthmus.wire import oxm
+from isthmus.wire.conversation import Conversation, conversation
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.summary import summary
 
@@ -25,28 +51,76 @@ RATE_PPS = 50
 
 LONGEST_S = 60
 MOST_HELD = 200
+TELL_AGAIN_US = 10_000_000
+"""The same conversation is told as allowed again after so long: a connection that nobody answers
+is a new one with every packet for the kernel's connection tracking, and what nobody follows is."""
+MOST_REMEMBERED = 10_000
+UNSHOWN_EVERY_S = 1.0
+"""How often it is told how much has not been shown."""
+
+METERS = {WATCH_METER: "dropped", ALLOWED_METER: "allowed", PASSED_METER: "allowed"}
+"""What is withheld by each."""
 
 
 class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller asks. `name` names the watch: asked again, it goes on."""
+    """What a controller asks. `name` names the watch: asked again, it goes on. `peers` are
+    prefixes, `peer` the port that they belong to, if it is one."""
 
     name: str
     seconds: int
     port: str = ""
+    verdict: Literal["dropped", "allowed", "all"] = "dropped"
+    peers: tuple[str, ...] = ()
+    peer: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One dropped packet. `port` is the local one that it came from or went to, if any; `decision`
-    is ``set/rule`` or ``default of sets`` where rules dropped it."""
+    """One packet. `port` is the local one that it came from or went to, if any, and `receiver` the
+    one that it went to, where both are local; `decision` is ``set/rule`` or ``default of sets``
+    where rules dropped it, and all that allowed it. `begins`: a connection begins with it."""
 
+    verdict: str
     at_us: int
     host: str
     port: str
+    receiver: str
     stage: str
     reason: str
     decision: str
     origin: str
     packet: str
+    begins: bool = False
+    protocol: int = -1
+    source: str = ""
+    destination: str = ""
+    source_port: int = 0
+    destination_port: int = 0
+    decisions: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Watch:
+    question: WatchQuestion
+    networks: tuple[Network, ...]
+    until_s: float
+    number: int = 0
+    """Of what it was told."""
+    unshown: dict[str, int] = field(default_factory=dict)
+    """What of `Watches.unshown` it has been told."""
+    unshown_told_s: float = 0.0
+
+    def looks_at(self, verdict: str) -> bool:
+        return self.question.verdict in ("all", verdict)
+
+
+class _Shown(NamedTuple):
+    """A packet that was decided on. `domain` is the routing domain that it is in."""
+
+    verdict: Verdict
+    ends: Conversation | None
+    sender: Port | None
+    receiver: Port | None
+    domain: int
 
 
 class Watches:
@@ -54,72 +128,220 @@ class Watches:
 
     def __init__(self, state: HostState) -> None:
         self._state = state
-        self._until: dict[str, float] = {}
-        self._ports: dict[str, str] = {}
-        self._held: list[Verdict] = []
-        self._told: dict[str, int] = {}
+        self._watches: dict[str, _Watch] = {}
+        self._held: list[_Shown] = []
+        self._told_us: dict[tuple[object, ...], int] = {}
+        """When a conversation was last told as allowed."""
+        self._unshown: dict[str, int] = {}
+        """By verdict, how many packets since the beginning nobody was shown."""
+        self._metered: dict[int, int] = {}
+        self.must_program = False
+        """The flows have to change for what was asked; its owner resets it."""
 
     def ask(self, text: str, now_s: float) -> None:
         """Begin a watch, or go on with it. Raises Invalid."""
         try:
             question = msgspec.json.decode(text, type=WatchQuestion)
-        except msgspec.DecodeError as error:
+            networks = tuple(ip_network(text) for text in question.peers)
+        except (msgspec.DecodeError, ValueError) as error:
             raise Invalid(f"the question cannot be read: {error}") from error
-        self._until[question.name] = now_s + min(question.seconds, LONGEST_S)
-        self._ports[question.name] = question.port
-        self._state.engine.put(Watching, THIS, Watching(RATE_PPS))
+        until_s = now_s + min(question.seconds, LONGEST_S)
+        known = self._watches.get(question.name)
+        if known is None:
+            unshown = dict(self._unshown)
+            made = _Watch(question, networks, until_s, unshown=unshown, unshown_told_s=now_s)
+            self._watches[question.name] = made
+        else:
+            known.question, known.networks, known.until_s = question, networks, until_s
+        self.must_program |= self._look()
 
     @property
     def any(self) -> bool:
-        return bool(self._until)
+        return bool(self._watches)
 
     def expire(self, now_s: float) -> bool:
-        """Forget watches whose time is up; True if that was the last one."""
-        if not self._until:
-            return False
-        for name in [name for name, until in self._until.items() if until < now_s]:
-            del self._until[name], self._ports[name]
-            self._told.pop(name, None)
-        if self._until:
-            return False
-        self._state.engine.put(Watching, THIS, None)
-        self._held.clear()
-        return True
+        """Forget watches whose time is up. True if flows have to change."""
+        for name in [name for name, one in self._watches.items() if one.until_s < now_s]:
+            del self._watches[name]
+        if not self._watches:
+            self._held.clear()
+            self._told_us.clear()
+            self._metered.clear()
+        return self._look()
+
+    def _look(self) -> bool:
+        """Have the flows show what somebody looks at, and no more. True if that is a change."""
+        dropped = any(one.looks_at("dropped") for one in self._watches.values())
+        interests = sorted(
+            {
+                Interest(one.question.port, str(network) if network else "")
+                for one in self._watches.values()
+                if one.looks_at("allowed")
+                for network in one.networks or (None,)
+            }
+        )
+        watching = Watching(RATE_PPS) if dropped else None
+        allowed = WatchingAllowed(RATE_PPS, tuple(interests)) if interests else None
+        rows = self._state.engine.rows
+        changed = rows(Watching).get(THIS) != watching or rows(WatchingAllowed).get(THIS) != allowed
+        self._state.engine.put(Watching, THIS, watching)
+        self._state.engine.put(WatchingAllowed, THIS, allowed)
+        return changed
 
     def take(self, packet: PacketIn, at_us: int) -> None:
-        """A packet that a flow has dropped. One that is looked at as an answer was dropped before
-        that as what opens a connection, and told as it was sent."""
-        if len(self._held) >= MOST_HELD or packet.reg(Register.SENDER) & Flag.TURNED:
+        """A packet that a flow has dropped, or shows before it lets it pass. One that is looked at
+        as an answer was dropped before that as what opens a connection, and told as it was sent."""
+        if packet.reg(Register.SENDER) & Flag.TURNED:
             return
-        state = self._state
-        sender = state.port_behind(packet.in_port)
-        receiver = state.port_behind(packet.reg(Register.OUT))
-        port = sender or receiver
-        decision = decision_of(packet.cookie, state)
-        stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
-        self._held.append(
-            Verdict(
-                at_us=at_us,
-                host=state.identity.host,
-                port=port.id if port is not None else "",
-                stage=stage.name if stage is not None else str(packet.table),
-                reason=DROPS.get(stage, "") if stage is not None else "",
-                decision=decision.text if decision else "",
-                origin=decision.origin if decision else "",
-                packet=summary(packet.packet),
-            )
-        )
+        ends = conversation(packet.packet)
+        if _is_allowed(packet) and self._was_told(packet, ends, at_us):
+            return
+        if len(self._held) >= MOST_HELD:
+            verdict = "allowed" if _is_allowed(packet) else "dropped"
+            self._unshown[verdict] = self._unshown.get(verdict, 0) + 1
+            return
+        sender = self._state.port_behind(packet.in_port)
+        receiver = self._state.port_behind(packet.reg(Register.OUT))
+        told = _verdict(packet, ends, (sender, receiver), self._state, at_us)
+        domain = packet.reg(Register.DOMAIN)
+        self._held.append(_Shown(told, ends, sender, receiver, domain))
 
-    def answers(self) -> Iterator[Answer]:
+    def _was_told(self, packet: PacketIn, ends: Conversation | None, at_us: int) -> bool:
+        """Whether it was told as allowed a moment ago."""
+        what = packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), ends
+        last_us = self._told_us.get(what)
+        if last_us is not None and at_us < last_us + TELL_AGAIN_US:
+            return True
+        if len(self._told_us) >= MOST_REMEMBERED:
+            self._told_us.clear()
+        self._told_us[what] = at_us
+        return False
+
+    def note_metered(self, metered: Mapping[int, int]) -> None:
+        """What the switch's meters have dropped since they were made."""
+        for meter, verdict in METERS.items():
+            count, last = metered.get(meter, 0), self._metered.get(meter, 0)
+            self._metered[meter] = count
+            more = count - last if count >= last else count
+            self._unshown[verdict] = self._unshown.get(verdict, 0) + more
+
+    def answers(self, now_s: float) -> Iterator[Answer]:
         """What each watch has not been told yet."""
         held, self._held = self._held, []
-        for name, port in self._ports.items():
-            mine = [verdict for verdict in held if port in ("", verdict.port)]
-            if not mine:
+        for name, watch in self._watches.items():
+            mine = [one.verdict for one in held if self._is_for(watch, one)]
+            unshown = self._more_unshown(watch, now_s)
+            if not mine and not unshown:
                 continue
-            number = self._told[name] = self._told.get(name, 0) + 1
+            watch.number += 1
+            host = self._state.identity.host
+            told = {"host": host, "verdicts": mine, "unshown": unshown}
             yield Answer(
-                id=f"{name}.{self._state.identity.host}.{number}",
-                host=self._state.identity.host,
-                result=msgspec.json.encode({"verdicts": mine}).decode(),
+                id=f"{name}.{host}.{watch.number}",
+                host=host,
+                result=msgspec.json.encode(told).decode(),
             )
+
+    def _more_unshown(self, watch: _Watch, now_s: float) -> int:
+        if now_s < watch.unshown_told_s + UNSHOWN_EVERY_S:
+            return 0
+        watch.unshown_told_s = now_s
+        now = {one: count for one, count in self._unshown.items() if watch.looks_at(one)}
+        more = sum(count - watch.unshown.get(one, 0) for one, count in now.items())
+        watch.unshown = now
+        return more
+
+    def _is_for(self, watch: _Watch, shown: _Shown) -> bool:
+        question = watch.question
+        if not watch.looks_at(shown.verdict.verdict):
+            return False
+        sent = received = True
+        if question.port:
+            sent = shown.sender is not None and shown.sender.id == question.port
+            received = shown.receiver is not None and shown.receiver.id == question.port
+        if watch.networks:
+            if shown.ends is None or not self._is_reached(question.peer, shown):
+                return False
+            sent = sent and _is_in(watch.networks, shown.ends.destination)
+            received = received and _is_in(watch.networks, shown.ends.source)
+        return sent or received
+
+    def _is_reached(self, peer: str, shown: _Shown) -> bool:
+        """Whether a packet is in a network where this port is: others may have its addresses."""
+        if not peer:
+            return True
+        rows = self._state.engine.rows
+        port = rows(Port).get(peer)
+        ground = rows(Ground).get(port.segment) if port is not None else None
+        if ground is None:
+            return False
+        if shown.domain in (0, ground.domain):
+            return True
+        keys = self._state.engine.entry(LEGS_BY_ROUTER, ground.router or "")
+        legs = [leg for key in keys if (leg := rows(RouterPort).get(key)) is not None]
+        return any(leg.kind == PEER for leg in legs)
+
+
+def _is_allowed(packet: PacketIn) -> bool:
+    return packet.userdata in (ALLOWED, PASSED)
+
+
+def _is_in(networks: Iterable[Network], address: object) -> bool:
+    return any(address in network for network in networks)
+
+
+def _verdict(
+    packet: PacketIn,
+    ends: Conversation | None,
+    ports: tuple[Port | None, Port | None],
+    state: HostState,
+    at_us: int,
+) -> Verdict:
+    sender, receiver = ports
+    port = sender or receiver
+    stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
+    found = Verdict(
+        verdict="dropped",
+        at_us=at_us,
+        host=state.identity.host,
+        port=port.id if port is not None else "",
+        receiver=receiver.id if receiver is not None and sender is not None else "",
+        stage=stage.name if stage is not None else str(packet.table),
+        reason=DROPS.get(stage, "") if stage is not None else "",
+        decision="",
+        origin="",
+        packet=summary(packet.packet),
+    )
+    if ends is not None:
+        found = msgspec.structs.replace(
+            found,
+            protocol=ends.protocol,
+            source=str(ends.source),
+            destination=str(ends.destination),
+            source_port=ends.source_port,
+            destination_port=ends.destination_port,
+        )
+    if _is_allowed(packet):
+        metadata = packet.fields.get(oxm.METADATA, 0)
+        decisions = allowing(metadata, *ports, ends, state) if ends is not None else []
+        found = msgspec.structs.replace(
+            found, verdict="allowed", stage="", reason="", begins=packet.userdata == ALLOWED
+        )
+    else:
+        decision = decision_of(packet.cookie, state)
+        decisions = [decision] if decision is not None else []
+    return msgspec.structs.replace(
+        found,
+        decision=", ".join(one.text for one in decisions),
+        origin=decisions[0].origin if len(decisions) == 1 else "",
+        decisions=tuple(_shown(one) for one in decisions),
+    )
+
+
+def _shown(decision: Decision) -> Mapping[str, str]:
+    return {
+        "direction": decision.direction,
+        "level": decision.level,
+        "decision": decision.text,
+        "origin": decision.origin,
+    }

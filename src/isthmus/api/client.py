@@ -186,10 +186,17 @@ class Client:
         query = urlencode({"after": after}) if after else ""
         return self._stream(f"{self._prefix}/isthmus/events?{query}")
 
-    def drops(self, port: str = "", host: str = "") -> Iterator[StreamedEvent]:
+    def drops(self, port: str = "", host: str = "", peer: str = "") -> Iterator[StreamedEvent]:
         """What hosts drop; endless."""
-        query = urlencode({"port": port, "host": host})
+        query = urlencode({"port": port, "host": host, "peer": peer})
         return self._stream(f"{self._prefix}/isthmus/drops?{query}")
+
+    def flows(
+        self, verdict: str = "all", port: str = "", host: str = "", peer: str = ""
+    ) -> Iterator[StreamedEvent]:
+        """What hosts allow and drop; endless."""
+        query = urlencode({"verdict": verdict, "port": port, "host": host, "peer": peer})
+        return self._stream(f"{self._prefix}/isthmus/flows?{query}")
 
     def raise_probe(self) -> Resource:
         """Ask every host to answer when it has all that was written before."""

@@ -38,6 +38,17 @@ class Check(NamedTuple):
     """As the request had it, for whoever reads the result."""
 
 
+class Watched(NamedTuple):
+    """What somebody watches: packets from or to a port, between it and a peer (a port, an address
+    or a prefix), on a host; of a verdict: ``allowed``, ``dropped`` or ``all``. Empty texts are any.
+    """
+
+    verdict: str = "all"
+    port: str = ""
+    peer: str = ""
+    host: str = ""
+
+
 class North(Protocol):
     """`store.north.North`, or a store in memory."""
 
@@ -99,8 +110,8 @@ class Insight(Protocol):
 
     async def counters(self) -> JsonObject: ...
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        """What hosts drop; empty texts for any port, any host."""
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        """What hosts allow and drop, told as events of that kind. Raises NotFound, Invalid."""
         ...
 
     async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.api.batch import read_requests
-from isthmus.api.doors import Insight
+from isthmus.api.doors import Insight, Watched
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.api.streams import EVENT_STREAM, event_stream
@@ -27,6 +27,7 @@ EXTENSIONS = (
     "drops",
     "events",
     "explain",
+    "flows",
     "hosts",
     "plan",
     "probes",
@@ -35,7 +36,7 @@ EXTENSIONS = (
 )
 PLACES = (
     *("status", "explain/ports/ID", "plan", "trace", "doctor", "bundle"),
-    *("probes", "events", "drops", "counters", "hosts/ID"),
+    *("probes", "events", "drops", "flows", "counters", "hosts/ID"),
 )
 NEWEST = V6_1
 """With v3 a client finds peerings, with v5 security tags, with v6.1 credentials by a certificate's
@@ -44,6 +45,7 @@ What a version adds and is not here is refused by its name; docs/api.md has the 
 SUPPORTED = tuple(str(version).upper() for version in VERSIONS if version <= NEWEST)
 LONGEST_WAIT_S = 60.0
 FAMILIES = (0, 4, 6)
+VERDICTS = ("allowed", "dropped", "all")
 MOST_DIGITS = 18
 """Of a number that the store can hold (RFC 7047 section 3.1: 64 bits)."""
 
@@ -93,10 +95,9 @@ async def answer(
             exchange.only("GET")
             return json_reply(200, dict(await insight.counters()))
         case ["drops"] if len(words) == 1:
-            exchange.only("GET")
-            if exchange.method == "HEAD":
-                return Reply(200, headers=EVENT_STREAM)
-            return event_stream(insight.drops(exchange.word("port"), exchange.word("host")))
+            return _flows(exchange, insight, "dropped", "drop")
+        case ["flows"] if len(words) == 1:
+            return _flows(exchange, insight, exchange.word("verdict") or "all", "flow")
         case ["explain", "ports"] if len(words) == 3:
             exchange.only("GET")
             return json_reply(200, dict(await insight.explain_port(words[2])))
@@ -120,6 +121,19 @@ async def answer(
         f"there is nothing at {exchange.path}: below isthmus/ are {', '.join(PLACES)}",
         target=exchange.path,
     )
+
+
+def _flows(exchange: Exchange, insight: Insight, verdict: str, kind: str) -> Reply:
+    """``?port=PORT&peer=PORT-or-address&host=HOST``. Raises Invalid, NotFound."""
+    exchange.only("GET")
+    if exchange.method == "HEAD":
+        return Reply(200, headers=EVENT_STREAM)
+    if verdict not in VERDICTS:
+        raise Invalid(
+            f"verdict is {verdict!r}: give one of {', '.join(VERDICTS)}", target="verdict"
+        )
+    words = (exchange.word(name) for name in ("port", "peer", "host"))
+    return event_stream(insight.flows(Watched(verdict, *words), kind))
 
 
 def _question(exchange: Exchange) -> Question:

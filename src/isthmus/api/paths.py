@@ -90,6 +90,14 @@ _BATCH_ANSWER: Json = _object(
     "responses",
 )
 _ID = _parameter("id", "path", _TEXT)
+_WATCHED = (
+    _parameter("port", "query", _TEXT, "From or to this networkInterface only."),
+    _parameter(
+        *("peer", "query", _TEXT),
+        "To or from this networkInterface, address or prefix only; with port, between the two.",
+    ),
+    _parameter("host", "query", _TEXT, "On this server only."),
+)
 _AS_WRITTEN: Json = {"description": "The resource as it is now.", "content": _content(_FREE)}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _MAPPING: Json = _object(
@@ -160,12 +168,12 @@ def _whole(highest: int) -> dict[str, Json]:
     return {"type": "integer", "minimum": 0, "maximum": highest}
 
 
-def _stream(summary: str, *parameters: Json) -> dict[str, Json]:
+def _stream(summary: str, *parameters: Json, errors: tuple[str, ...] = ("404",)) -> dict[str, Json]:
     """Server-sent events that do not end."""
     return {
         "summary": summary,
         "parameters": [*parameters],
-        "responses": answers({"200": _STREAM}, "404"),
+        "responses": answers({"200": _STREAM}, *errors),
     }
 
 
@@ -330,8 +338,21 @@ PATHS: dict[str, Json] = {
         "parameters": _OF_VERSION,
         "get": _stream(
             "A sample of what hosts drop, each with what dropped it.",
-            _parameter("port", "query", _TEXT, "Of this networkInterface only."),
-            _parameter("host", "query", _TEXT, "On this server only."),
+            *_WATCHED,
+        ),
+    },
+    f"{_VERSION}/isthmus/flows": {
+        "parameters": _OF_VERSION,
+        "get": _stream(
+            "A sample of what hosts allow and drop, each with what decided it.",
+            _parameter(
+                "verdict",
+                "query",
+                {"type": "string", "enum": ["allowed", "dropped", "all"], "default": "all"},
+                "Of this verdict only.",
+            ),
+            *_WATCHED,
+            errors=("400", "404"),
         ),
     },
     f"{_VERSION}/diagnostics/ConnectivityCheck": {

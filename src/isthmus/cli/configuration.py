@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -14,6 +15,9 @@ from isthmus.errors import Invalid, NotFound
 
 DEFAULT_FILE = Path("/etc/isthmus/isthmus.toml")
 ENVIRONMENT = "ISTHMUS_CONFIG"
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +52,7 @@ class Controller(_Part, frozen=True):
 
 
 class Agent(_Part, frozen=True):
-    """``[agent]``."""
+    """``[agent]``. Limits of connections are as in `switches.ovs.facts.Limits`; 0 is none."""
 
     host: str = ""
     south: tuple[str, ...] = ("unix:/run/isthmus/south.sock",)
@@ -61,6 +65,9 @@ class Agent(_Part, frozen=True):
     datapath_type: str = ""
     underlay_interface: str = ""
     metrics: str = ""
+    connections_per_network: _Count = 200_000
+    new_connections_per_port: _Count = 1_000
+    new_connections_burst: _Count = 20_000
     tls: Tls = Tls()
 
 

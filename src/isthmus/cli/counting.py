@@ -32,7 +32,11 @@ def _places(told: Told) -> dict[tuple[str, ...], int]:
     """Packets by host, by where they ended."""
     found: dict[tuple[str, ...], int] = {}
     for host in told["hosts"]:
-        for word, field in (("dropped at", "dropped"), ("blocked port", "blocked")):
+        for word, field in (
+            ("dropped at", "dropped"),
+            ("blocked port", "blocked"),
+            ("opened too fast", "unopened"),
+        ):
             for where, packets in host.get(field, {}).items():
                 found[host["host"], word, where] = packets
     return found
@@ -50,7 +54,8 @@ def counters(
     url: Url = "",
     user: User = "",
 ) -> None:
-    """Packets by rule over all hosts, by reason of drop, and by port that was blocked."""
+    """Packets by rule over all hosts, by reason of drop, and by port that was blocked or
+    opened connections too fast."""
     from isthmus.cli import shown
 
     with connect(url, user) as client:

@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli.configuration import Tls, load
+from isthmus.cli.configuration import Agent, Tls, load
 from isthmus.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from isthmus.store.exposure import ServerTls
+    from isthmus.switches.ovs.facts import Limits
 
 daemons = typer.Typer()
 
@@ -145,6 +146,7 @@ def agent(
         (host or found.host or socket.gethostname()).lower(),
         _address(provider_address or found.provider_address),
         _encapsulations(encapsulations.split(",") if encapsulations else found.encapsulations),
+        limits(found),
     )
     tls_files = _tls(found.tls, certificate, key, ca)
     settings = Settings(
@@ -177,6 +179,20 @@ def _tls(found: Tls, certificate: Path | None, key: Path | None, ca: Path | None
     if bool(merged.certificate) != bool(merged.key):
         raise Invalid("a certificate and its key come together: give both or neither")
     return merged
+
+
+def limits(found: Agent) -> Limits:
+    """How many connections a host follows. Raises Invalid."""
+    from isthmus.switches.ovs.facts import Limits
+
+    if found.new_connections_per_port > 0 and not found.new_connections_burst:
+        raise Invalid(
+            "[agent] new_connections_burst is 0, so that no connection could be opened: let it be"
+            " new_connections_per_port at least, or that 0, for no limit"
+        )
+    return Limits(
+        found.connections_per_network, found.new_connections_per_port, found.new_connections_burst
+    )
 
 
 def _server_tls(tls: Tls) -> ServerTls | None:

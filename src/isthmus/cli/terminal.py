@@ -55,11 +55,17 @@ def plain(text: str) -> str:
 def say(line: str, style: str = "", *, err: bool = False) -> None:
     """Print a line whose words come from elsewhere, on a terminal in the style `GOOD` or `BAD`."""
     stream = sys.stderr if err else sys.stdout
-    text = plain(line)
-    print(
-        f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and _is_coloured(stream) else text, file=stream
-    )
+    print(_styled(plain(line), style, stream), file=stream)
     stream.flush()
+
+
+def styled(text: str, style: str) -> str:
+    """A text in a style, where the standard output is a terminal that has it."""
+    return _styled(text, style, sys.stdout)
+
+
+def _styled(text: str, style: str, stream: TextIO) -> str:
+    return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if style and _is_coloured(stream) else text
 
 
 def _is_coloured(stream: TextIO) -> bool:

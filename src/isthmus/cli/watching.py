@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``isthmus watch drops`` and ``isthmus watch events``: what happens, as it happens."""
+"""``isthmus watch``: what hosts drop and allow, and what happens, as it happens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isthmus.cli.connecting import AsJson, Url, User, connect
-from isthmus.cli.terminal import say
+from isthmus.cli.rows import Rows
+from isthmus.cli.terminal import BAD, GOOD, say
 
 if TYPE_CHECKING:
     from isthmus.api.client import StreamedEvent
@@ -21,39 +23,107 @@ watching = typer.Typer(help="Follow what happens, until Ctrl-C.", no_args_is_hel
 Told = Mapping[str, Any]
 
 
+Port = Annotated[str, typer.Option(help="From or to this networkInterface only.")]
+Peer = Annotated[
+    str,
+    typer.Option(
+        help="To or from this networkInterface, address or prefix only; with --port, between the"
+        " two."
+    ),
+]
+Host = Annotated[str, typer.Option(help="On this host only.")]
+Count = Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")]
+
+
+class Verdict(StrEnum):
+    ALLOWED = "allowed"
+    DROPPED = "dropped"
+    ALL = "all"
+
+
 @watching.command()
 def drops(
-    port: Annotated[str, typer.Option(help="Of this networkInterface only.")] = "",
-    host: Annotated[str, typer.Option(help="On this host only.")] = "",
-    count: Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")] = 0,
+    port: Port = "",
+    peer: Peer = "",
+    host: Host = "",
+    count: Count = 0,
     as_json: AsJson = False,
     url: Url = "",
     user: User = "",
 ) -> None:
     """Packets that hosts drop, each with the rule or the reason. A sample: at most fifty a second
     of each host."""
-    seen = 0
     with connect(url, user) as client:
-        for event in client.drops(port, host):
-            if event.kind == "silent":
-                say(f"{event.data['host']}: {event.data['error']}", err=True)
-                continue
-            say(json.dumps(event.data) if as_json else _drop(event.data))
-            seen += 1
-            if seen == count:
-                return
+        _follow(client.drops(port, host, peer), count, as_json=as_json)
 
 
-def _drop(told: Told) -> str:
+@watching.command()
+def flows(
+    port: Port = "",
+    peer: Peer = "",
+    verdict: Annotated[
+        Verdict, typer.Option(help="What policy lets pass, what is dropped, or both.")
+    ] = Verdict.ALL,
+    host: Host = "",
+    count: Count = 0,
+    as_json: AsJson = False,
+    url: Url = "",
+    user: User = "",
+) -> None:
+    """Connections that policy lets begin, each with the rules that allow it, and packets that hosts
+    drop. What nobody follows (no rules, or stateless ones) is told packet by packet, the same once
+    in ten seconds. A sample: of each host at most fifty a second of either."""
+    with connect(url, user) as client:
+        _follow(client.flows(verdict.value, port, host, peer), count, as_json=as_json)
+
+
+def _follow(events: Iterator[StreamedEvent], count: int, *, as_json: bool) -> None:
+    seen, rows = 0, Rows(("TIME", "HOST", "PORT", "VERDICT", "PACKET", "WHY"))
+    for event in events:
+        told = event.data
+        match event.kind:
+            case "silent":
+                say(f"{told['host']}: {told['error']}", err=True)
+            case "unshown":
+                say(f"{told['host']}: {told['packets']} packets more are not shown", err=True)
+            case "drop" | "flow":
+                if as_json:
+                    say(json.dumps(told))
+                else:
+                    rows.say(_cells(told), {"allowed": GOOD, "dropped": BAD})
+                seen += 1
+                if seen == count:
+                    return
+
+
+def _cells(told: Told) -> tuple[str, ...]:
     at = datetime.fromtimestamp(told["atUs"] / 1e6)
+    verdict = told.get("verdict", "dropped")
+    ports = [told["port"], told.get("receiver", "")]
+    return (
+        f"{at:%H:%M:%S.%f}"[:-3],
+        told["host"],
+        " → ".join(filter(None, ports)),
+        verdict,
+        told["packet"],
+        _why_dropped(told) if verdict == "dropped" else _why_allowed(told),
+    )
+
+
+def _why_dropped(told: Told) -> str:
     decision = f" by {told['decision']}" if told["decision"] else ""
     origin = f"  [{told['origin']}]" if told["origin"] else ""
-    where = f"{told['host']} {told['port']}".rstrip()
-    return (
-        f"{at:%H:%M:%S.%f}"[:-3]
-        + f"  {where}  {told['packet']}  dropped at {told['stage']}{decision}:"
-        f" {told['reason']}{origin}"
-    )
+    return f"at {told['stage']}{decision}: {told['reason']}{origin}"
+
+
+def _why_allowed(told: Told) -> str:
+    """Of each level that has rules, the one that let it pass."""
+    by = [
+        f"{one['direction']} {one['decision']}" + (" (subnet)" if one["level"] == "subnet" else "")
+        for one in told.get("decisions", ())
+    ]
+    why = f"by {'; '.join(by)}" if by else "no rule holds for it here"
+    return why if told.get("begins") else f"{why} (a packet that nobody follows)"
 
 
 @watching.command()

@@ -8,7 +8,7 @@ Only what is relied upon is looked at: a host of a newer version may say more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -67,6 +67,7 @@ class _Counters(_Told, kw_only=True):
     rules: list[_Rule]
     dropped: dict[str, int]
     blocked: dict[str, int]
+    unopened: dict[str, int] = {}
 
 
 class _Probe(_Told, kw_only=True):
@@ -92,7 +93,14 @@ class _Health(_Told, kw_only=True):
     certificate: _Certificate | None = None
 
 
-class _Drop(msgspec.Struct, rename="camel"):
+class _Decision(msgspec.Struct):
+    direction: str
+    level: str
+    decision: str
+    origin: str
+
+
+class _Verdict(msgspec.Struct, rename="camel"):
     at_us: Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
     host: str
     port: str
@@ -101,12 +109,23 @@ class _Drop(msgspec.Struct, rename="camel"):
     decision: str
     origin: str
     packet: str
+    verdict: Literal["dropped", "allowed"] = "dropped"
+    receiver: str = ""
+    begins: bool = False
+    protocol: int = -1
+    source: str = ""
+    destination: str = ""
+    source_port: int = 0
+    destination_port: int = 0
+    decisions: list[_Decision] = []
 
 
-class Drops(_Told, kw_only=True):
-    """What a host tells of a watch, unasked."""
+class Verdicts(_Told, kw_only=True):
+    """What a host tells of a watch, unasked. `unshown`: how many packets more there were."""
 
-    verdicts: list[_Drop]
+    verdicts: list[_Verdict]
+    host: str = ""
+    unshown: Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNT)] = 0
 
 
 class Found(_Told, kw_only=True):

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from isthmus.api.doors import Check
+from isthmus.api.doors import Check, Watched
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
@@ -121,9 +121,9 @@ class Insight:
         """What happens from now on, or has since the event that `after` identifies."""
         return self.streams.events(after)
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        """What hosts drop from now on. Raises NotFound."""
-        return self.streams.drops(port, host)
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        """What hosts allow and drop from now on. Raises NotFound, Invalid."""
+        return self.streams.flows(watched, kind)
 
     async def counters(self) -> JsonObject:
         """What rules, stages and ports have counted, by host."""

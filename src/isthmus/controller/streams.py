@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a controller tells as it happens: events, what hosts drop, and what they have counted."""
+"""What a controller tells as it happens: events, what hosts allow and drop, and what they have
+counted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from ipaddress import ip_network
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from isthmus.api.doors import Watched
 from isthmus.api.streams import Message
-from isthmus.controller.answers import Drops
+from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events
 from isthmus.controller.picture import Picture, host_shown
@@ -21,7 +25,27 @@ from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.render import etag_text
 
 WATCH_S = 30.0
-"""For how long a host is asked to show what it drops; it is asked again while somebody looks."""
+"""For how long a host is asked to show what it sees; it is asked again while somebody looks."""
+
+UNKNOWN = "is no question that this host knows"
+"""How agents of every version refuse a question."""
+
+
+class Peer(NamedTuple):
+    """One end of what is watched: a port, if it is one, and its prefixes."""
+
+    port: str
+    networks: tuple[str, ...]
+
+
+NO_PEER = Peer("", ())
+
+
+class Asked(NamedTuple):
+    """What a host is asked about."""
+
+    port: str
+    peer: Peer
 
 
 class Streams:
@@ -83,39 +107,81 @@ class Streams:
         told = await asyncio.gather(*(self._asking.ask(host, "counters") for host in hosts))
         return {"hosts": [{**one, "host": h} for h, one in zip(hosts, told, strict=True)]}
 
-    def drops(self, port: str, host: str) -> AsyncIterator[Message]:
-        """What hosts drop from now on: of one port, on one host, or everywhere. A sample. Raises
-        NotFound."""
-        return self._drops(port.lower(), self._watched_hosts(port.lower(), host.lower()))
+    def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
+        """What hosts allow and drop from now on, told as events of that kind: of one port, with one
+        peer, on one host, or everywhere. A sample. Raises NotFound."""
+        watched = watched._replace(port=watched.port.lower(), host=watched.host.lower())
+        return self._flows(watched, kind, self._questions(watched))
 
-    async def _drops(self, port: str, hosts: Sequence[str]) -> AsyncIterator[Message]:
+    async def _flows(
+        self, watched: Watched, kind: str, questions: Mapping[str, Asked]
+    ) -> AsyncIterator[Message]:
         name, renewed_s = f"watch-{uuid4()}", 0.0
         try:
             while True:
                 now_s = time.monotonic()
                 if now_s > renewed_s + WATCH_S / 2:
-                    told = await self._watch(name, port, hosts, WATCH_S)
-                    for one, answer in zip(hosts, told, strict=True):
+                    told = await self._watch(name, watched.verdict, questions, WATCH_S)
+                    for one, answer in told.items():
                         if answer.get("error"):
-                            yield Message("silent", {"host": one, "error": answer["error"]})
+                            error = _explained(one, str(answer["error"]))
+                            yield Message("silent", {"host": one, "error": error})
                     renewed_s = now_s
                     yield Message("", {})
-                for answer in await self._asking.take(f"{name}.", Drops):
-                    verdicts = answer.get("verdicts", ())  # nothing of what cannot be read
-                    assert isinstance(verdicts, Sequence)
-                    for verdict in verdicts:
-                        yield Message("drop", verdict)
+                for answer in await self._asking.take(f"{name}.", Verdicts):
+                    for message in _messages(answer, kind):
+                        yield message
                 await self._asking.next_change(time.monotonic() + 1.0)
         finally:
             # Who looked has gone: no host need wait for the end of its time.
-            await self._watch(name, port, hosts, 0)
+            await self._watch(name, watched.verdict, questions, 0)
 
     async def _watch(
-        self, name: str, port: str, hosts: Sequence[str], seconds: float
-    ) -> Sequence[JsonObject]:
-        question = {"name": name, "seconds": int(seconds), "port": port}
-        text = f"watch {msgspec.json.encode(question).decode()}"
-        return await asyncio.gather(*(self._asking.ask(one, text) for one in hosts))
+        self, name: str, verdict: str, questions: Mapping[str, Asked], seconds: float
+    ) -> Mapping[str, JsonObject]:
+        texts = []
+        for port, peer in questions.values():
+            question: dict[str, object] = {"name": name, "seconds": int(seconds), "port": port}
+            word = "watch"
+            if verdict != "dropped" or peer.networks:
+                # Who does not know what is allowed would take this for a question about drops.
+                word = "flows"
+                question |= {"verdict": verdict, "peer": peer.port, "peers": peer.networks}
+            texts.append(f"{word} {msgspec.json.encode(question).decode()}")
+        told = await asyncio.gather(*map(self._asking.ask, questions, texts))
+        return dict(zip(questions, told, strict=True))
+
+    def _questions(self, watched: Watched) -> Mapping[str, Asked]:
+        """By host. Between two ports it is asked of the hosts of both, each about its own. Raises
+        NotFound."""
+        port, peer = watched.port, self._peer(watched.peer)
+        hosts = self._watched_hosts(port, watched.host)
+        found = {host: Asked(port, peer) for host in hosts}
+        if port and peer.port:
+            there = self._watched_hosts(peer.port, watched.host)
+            claims = self._picture.claims_by_port
+            turned = Asked(peer.port, self._peer(port))
+            has_port, has_peer = (claims.get(one, {}) for one in (port, peer.port))
+            found |= {host: turned for host in there if host in has_peer and host not in has_port}
+        return found
+
+    def _peer(self, text: str) -> Peer:
+        """Raises NotFound."""
+        if not text:
+            return NO_PEER
+        port = self._picture.ports.get(text.lower())
+        if port is None:
+            try:
+                return Peer("", (str(ip_network(text, strict=False)),))
+            except ValueError:
+                raise NotFound(
+                    f"no port is called {text}, and it is no address and no prefix", target="peer"
+                ) from None
+        own = [str(ip_network(address)) for address in port.addresses]
+        own += [pair.partition(" ")[0] for pair in port.pairs]
+        if not own:
+            raise NotFound(f"{port.id} has no address", target="peer")
+        return Peer(port.id, tuple(own))
 
     def _watched_hosts(self, port: str, host: str) -> list[str]:
         picture = self._picture
@@ -128,3 +194,24 @@ class Streams:
         if port:
             return sorted(picture.claims_by_port.get(port, {}))
         return [view.host for view in picture.host_views() if view.known and view.alive]
+
+
+def _messages(answer: JsonObject, kind: str) -> Iterator[Message]:
+    """What a host has told, one verdict a message; nothing of what cannot be read."""
+    verdicts, unshown = answer.get("verdicts", ()), answer.get("unshown", 0)
+    assert isinstance(verdicts, Sequence)
+    for verdict in verdicts:
+        assert isinstance(verdict, Mapping)
+        yield Message(kind, {"verdict": "dropped", **verdict})
+    if unshown:
+        yield Message("unshown", {"host": answer.get("host", ""), "packets": unshown})
+
+
+def _explained(host: str, error: str) -> str:
+    """What an agent says that does not know a question is in its own words."""
+    if UNKNOWN in error:
+        return (
+            f"its agent is older than this controller and shows what it drops, with no peer, and"
+            f" nothing else: upgrade {host}"
+        )
+    return error

@@ -83,6 +83,7 @@ class Multipart(IntEnum):
 
     FLOW = 1
     TABLE = 3
+    METER = 9
     METER_CONFIG = 10
 
 
@@ -366,7 +367,16 @@ def table_stats_request(xid: int) -> bytes:
 
 def meter_config_request(xid: int) -> bytes:
     """Ask for all meters."""
-    body = Multipart.METER_CONFIG.to_bytes(2, "big") + bytes(6) + b"\xff\xff\xff\xff" + bytes(4)
+    return _meter_request(Multipart.METER_CONFIG, xid)
+
+
+def meter_stats_request(xid: int) -> bytes:
+    """Ask for what all meters have counted."""
+    return _meter_request(Multipart.METER, xid)
+
+
+def _meter_request(kind: Multipart, xid: int) -> bytes:
+    body = kind.to_bytes(2, "big") + bytes(6) + b"\xff\xff\xff\xff" + bytes(4)
     return message(Type.MULTIPART_REQUEST, xid, body)
 
 

@@ -26,6 +26,8 @@ _PART = Struct(">HH4x")
 _FLOW = Struct(">HBxI4xH8x2xQQQHH")
 _TABLE = Struct(">B3xIQQ")
 _METER = Struct(">HHI")
+_METER_STATS = Struct(">IH6xIQQII")
+_BAND_STATS = Struct(">QQ")
 _BAND = Struct(">HHII4x")
 _FEATURES = Struct(">QIBB2xII")
 _ELEMENT = Struct(">HH")
@@ -50,6 +52,14 @@ class InstalledFlow(NamedTuple):
     @property
     def flow(self) -> Flow:
         return Flow(*self[:5])
+
+
+class MeterStats(NamedTuple):
+    """What a meter has counted: all packets that came to it, and those that it has dropped."""
+
+    id: int
+    n_packets: int
+    n_dropped: int
 
 
 class TableStats(NamedTuple):
@@ -169,5 +179,26 @@ def meters(body: bytes) -> list[Meter]:
             if kind == DROP_BAND:
                 rate, burst = band_rate, band_burst
         found.append(Meter(meter_id, rate, burst, bool(flags & MeterFlag.KBPS)))
+        start += length
+    return found
+
+
+def meter_stats(body: bytes) -> list[MeterStats]:
+    """Those in a reply to `openflow.meter_stats_request` (OpenFlow 1.4 section 7.3.5.12).
+
+    Of one that is not of our kind, all bands count as drops.
+    """
+    found: list[MeterStats] = []
+    start, end = 0, len(body)
+    while start < end:
+        if end - start < _METER_STATS.size:
+            raise Malformed(f"meter statistics end within an entry: {body.hex()}")
+        meter_id, length, _, n_packets, _, _, _ = _METER_STATS.unpack_from(body, start)
+        bands = length - _METER_STATS.size
+        if bands < 0 or bands % _BAND_STATS.size or start + length > end:
+            raise Malformed(f"meter statistics of {length} bytes, in {end - start}")
+        its = body[start + _METER_STATS.size : start + length]
+        dropped = sum(packets for packets, _ in _BAND_STATS.iter_unpack(its))
+        found.append(MeterStats(meter_id, n_packets, dropped))
         start += length
     return found

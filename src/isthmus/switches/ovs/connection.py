@@ -32,8 +32,10 @@ from isthmus.wire.openflow_errors import SwitchError
 from isthmus.wire.openflow_packets import REASON_ACTION, REASON_MISS, PacketIn
 from isthmus.wire.openflow_replies import (
     InstalledFlow,
+    MeterStats,
     TableStats,
     flow_stats,
+    meter_stats,
     meters,
     table_stats,
 )
@@ -171,6 +173,13 @@ class Connection:
         (xid,) = self.reserve(1)
         request = of.meter_config_request(xid)
         await self._collect(xid, request, lambda body: found.extend(meters(body)))
+        return found
+
+    async def dump_meter_stats(self) -> list[MeterStats]:
+        found: list[MeterStats] = []
+        (xid,) = self.reserve(1)
+        request = of.meter_stats_request(xid)
+        await self._collect(xid, request, lambda body: found.extend(meter_stats(body)))
         return found
 
     async def dump_tables(self) -> list[TableStats]:

@@ -14,6 +14,18 @@ THIS = "this"
 """Key of the one `ThisHost` row."""
 
 
+class Limits(NamedTuple):
+    """Of the connections that a host follows; 0 for no limit. docs/security.md has the reasons of
+    the defaults."""
+
+    connections: int = 200_000
+    """At once, of one routing domain, or between two that are peered."""
+    opened_pps: int = 1_000
+    """Of one port: packets that open one, a second; and as many from other hosts to it."""
+    opened_burst: int = 20_000
+    """Of these, how many may come at once."""
+
+
 class ThisHost(NamedTuple):
     """Who we are. `encapsulations` in order of preference; `tunnel_ports` the OpenFlow port of
     each.
@@ -25,6 +37,7 @@ class ThisHost(NamedTuple):
     tunnel_ports: tuple[tuple[str, int], ...]
     forwarding: str = ""
     """Another one when ovs-vswitchd was started anew (`control.forwarding`)."""
+    limits: Limits = Limits()
 
 
 class LocalPort(NamedTuple):
@@ -140,6 +153,22 @@ class Watching(NamedTuple):
     `THIS`."""
 
     rate_pps: int
+
+
+class Interest(NamedTuple):
+    """What of the packets here somebody looks at: those from or to a port, from or to a network, or
+    between the two. Empty texts are any."""
+
+    port: str
+    network: str
+
+
+class WatchingAllowed(NamedTuple):
+    """Input: somebody watches what is allowed here; of it, so many connections that begin are shown
+    in a second, and as many packets that nobody follows. Key: `THIS`."""
+
+    rate_pps: int
+    interests: tuple[Interest, ...]
 
 
 class Whole(NamedTuple):

@@ -8,6 +8,8 @@ without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from isthmus.derive.engine import Engine
@@ -57,6 +59,10 @@ class Numbers:
         """What a bridge keeps."""
         kinds = {kind: names for kind, names in sorted(self._by_kind.items()) if names}
         return msgspec.json.encode(kinds).decode()
+
+    def of(self, kind: str) -> Mapping[str, int]:
+        """The numbers of a kind by name."""
+        return self._by_kind.get(kind, {})
 
     def load(self, engine: Engine) -> None:
         """Tell a new engine all that is assigned."""

@@ -7,8 +7,8 @@ rules allow an end is seen in the PLAIN stages, on the packet alone. If rules ho
 is left, TRACK sends it through connection tracking. It comes back at TRACKED, where fragments that
 Open vSwitch has put among the packets of others end (`fragments`). At JUDGE the two ends are put in
 the order of the connection (who opened it), the rules of the initiator and of the responder are
-looked at on the *original* tuple of the connection, and COMMIT keeps a new one, with a mark of the
-ends that do not follow it.
+looked at on the *original* tuple of the connection. What opens one passes a meter at OPENING
+(`opening`), and COMMIT keeps it, with a mark of the ends that do not follow it.
 DELIVER and TUNNEL send it out. A broadcast is judged once for its sender, and at FLOOD once for
 each local receiver.
 
@@ -71,6 +71,7 @@ class Stage(IntEnum):
     IN_SUBNET = 66
     IN_INTERFACE = 67
     ANSWER = 68
+    OPENING = 69
     COMMIT = 70
     RETURN = 71
     FOLLOWED = 72
@@ -144,6 +145,8 @@ class Flag(IntEnum):
     """In SENDER: the packet's two ends are exchanged in its headers, as in what it may answer."""
     JUDGED = 128 << FILTER_BITS
     """In SENDER: a fragment that may pass, and has waited for the others of its packet."""
+    SHOWN = 256 << FILTER_BITS
+    """In SENDER: the packet has been shown to who watches what is allowed (`allowed`)."""
 
 
 class NotFollowed(IntEnum):
@@ -152,6 +155,10 @@ class NotFollowed(IntEnum):
 
     INITIATOR = 1
     RESPONDER = 2
+
+
+KEPT = 4
+"""Another bit of ct_mark, of all connections that COMMIT has kept."""
 
 
 PLAIN_END = {
@@ -219,6 +226,7 @@ DROPS: dict[Stage, str] = {
     Stage.IN_SUBNET: "an inbound rule of the subnet, or its default",
     Stage.IN_INTERFACE: "an inbound rule of the interface, or its default",
     Stage.ANSWER: "not reached",
+    Stage.OPENING: "not reached",
     Stage.COMMIT: "not reached",
     Stage.RETURN: "not reached",
     Stage.FOLLOWED: "not reached",
@@ -238,6 +246,10 @@ PAIR_SEEN = b"\x03"
 DROPPED = b"\x04"
 """Userdata of a packet-in that shows a packet that was dropped."""
 
+ALLOWED, PASSED = b"\x08", b"\x09"
+"""Userdata of packet-ins that show what is let pass: the packet that opens a connection, and a
+packet of what nobody follows."""
+
 PROBED = b"\x05"
 """Userdata of a packet-in with what may answer a probe of ours."""
 
@@ -247,10 +259,14 @@ TUNNEL_ANSWER = b"\x07"
 STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
 """Added to a port's OpenFlow port: the ids of the meters of its broadcasts, and of what it says of
 its address pairs. That of its DHCP messages is its OpenFlow port."""
+OPENING_METERS, OPENED_METERS = 3 << 16, 5 << 16
+"""Likewise: of what opens connections, from the port, and to it from other hosts."""
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
 TUNNEL_METER = WATCH_METER + 1
 """Limits how many answers to questions through tunnels come up."""
+ALLOWED_METER, PASSED_METER = WATCH_METER + 2, WATCH_METER + 3
+"""Limit how many connections that begin are shown, and how many packets that nobody follows."""
 
 ISOLATED = 1 << 31
 """Domain numbers of segments without a router start here; RDIDs stay below."""
@@ -323,6 +339,7 @@ def markdown() -> str:
         ),
         f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
         f"| xxreg{TARGET6} | the IPv6 address that is looked for; later, bits of groups |",
+        "| metadata | while somebody watches what is allowed: which rules let the packet pass |",
         "",
     ]
     return "\n".join(lines)

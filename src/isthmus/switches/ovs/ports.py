@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port with one IPv4 address costs eleven flows, a peer three: two keys (its MAC for
+A local port with one IPv4 address costs twelve flows, a peer three: two keys (its MAC for
 forwarding, its address for ARP and routing) and one source check; with rules a local port costs
-four more, and for a time four beside these (`begun`). Each further address costs one key and one
+five more, and for a time four beside these (`begun`). Each further address costs one key and one
 check.
 """
 
@@ -46,6 +46,7 @@ from isthmus.switches.ovs.ground import (
     looked_for,
     peer_zone,
 )
+from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
     PAIR_METERS,
@@ -107,6 +108,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     )
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
+    yield from port_openings(flows, local.ofport, this.limits, filtered=filtered)
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.

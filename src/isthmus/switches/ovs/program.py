@@ -22,6 +22,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.switches.ovs.allowed import allowed_flows
 from isthmus.switches.ovs.begun import zone_windows
 from isthmus.switches.ovs.facts import (
     Assigned,
@@ -42,6 +43,7 @@ from isthmus.switches.ovs.facts import (
     TrackedAddress,
     Wanted,
     Watching,
+    WatchingAllowed,
 )
 from isthmus.switches.ovs.filters import (
     RULES_BY_SET,
@@ -104,6 +106,7 @@ UNITS = (
     unit(NoPeerZone, unpeered),
     unit(Ground, segment_flows),
     unit(Wanted, zone_flows),
+    unit(WatchingAllowed, allowed_flows),
 )
 
 INDEXES = (

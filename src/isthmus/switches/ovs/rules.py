@@ -22,6 +22,7 @@ from isthmus.derive.engine import Item, Read
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Router, RouterPort, Rule
 from isthmus.policy.rules import Network, networks, protocols, span
+from isthmus.switches.ovs.allowed import noted
 from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import (
     ENDS,
@@ -57,7 +58,7 @@ STAGES = {
     ("out", "interface"): (Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
     ("out", "subnet"): (Stage.OUT_SUBNET, Stage.RESPONDER),
     ("in", "subnet"): (Stage.IN_SUBNET, Stage.IN_INTERFACE),
-    ("in", "interface"): (Stage.IN_INTERFACE, Stage.COMMIT),
+    ("in", "interface"): (Stage.IN_INTERFACE, Stage.OPENING),
 }
 """Where the rules of a direction and level are, and where goes what they let pass."""
 
@@ -136,19 +137,22 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         stage, following = STAGES[profile.direction, level]
         mine = _number(profile.direction, level, number)
         default = Flows("rule_flows", flows_name(profile, level))
+        place = profile.direction, level
         if compiled.level.allow_by_default:
-            yield default.add(stage, 1, oxm.match(mine), goto=following)
+            note = noted(*place, 1, read)
+            yield default.add(stage, 1, oxm.match(mine), apply=note or None, goto=following)
         else:
             yield default.drop(stage, 1, oxm.match(mine), read)
         if profile.plain:
             yield from _plain_flows(compiled, level, read)
         for priority, rule in _by_priority(compiled.level.rules):
             flows = Flows("rule_flows", flows_name(profile, level, rule))
+            note = noted(*place, priority, read)
             for followed, fields, passes in _verdicts(rule):
                 for match in matches(profile, rule, fields, read):
                     whole = oxm.match(mine, followed, *match)
                     if passes:
-                        yield flows.add(stage, priority, whole, goto=following)
+                        yield flows.add(stage, priority, whole, apply=note or None, goto=following)
                     else:
                         yield flows.drop(stage, priority, whole, read)
 
@@ -185,6 +189,10 @@ def _looks_inside(rule: Rule) -> bool:
     return bool(rule.source_ports or rule.destination_ports) or rule.icmp_type >= 0
 
 
+_Verdict = tuple[Stage, tuple[bytes, ...] | None]
+"""Where a packet goes on, and what is done to it before."""
+
+
 def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     """On the packet, taken for itself. What both levels allow and a stateless rule is among, passes
     at this end, and nobody follows it; of what else they allow it is remembered that they do.
@@ -199,15 +207,24 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     stateless = (following, (act.load(0, register if is_last else allowed),))
     by_default = stateful if compiled.level.allow_by_default else (denied, None)
     flows = Flows("rule_flows", f"{profile.name} {level} plain")
-    yield flows.add(stage, 1, oxm.match(mine), apply=by_default[1], goto=by_default[0])
+    note = noted(profile.direction, level, 1, read) if compiled.level.allow_by_default else ()
+    default = _with(note, by_default)
+    yield flows.add(stage, 1, oxm.match(mine), apply=default[1], goto=default[0])
     for priority, rule in _by_priority(compiled.level.rules):
         allowing = stateless if rule.stateless else stateful
-        goto, apply = allowing if rule.action == "allow" else (denied, None)
+        allows = rule.action == "allow"
         # What it lets pass here no other flow of its counts; what goes on is judged and counted.
-        is_counted = apply is stateless[1]
+        is_counted = allows and rule.stateless
         its = Flows("rule_flows", flows_name(profile, level, rule)) if is_counted else flows
+        note = noted(profile.direction, level, priority, read) if allows else ()
+        goto, apply = _with(note, allowing if allows else (denied, None))
         for match in matches(profile, rule, PACKET, read):
             yield its.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
+
+
+def _with(note: tuple[bytes, ...], verdict: _Verdict) -> _Verdict:
+    goto, apply = verdict
+    return goto, (*note, *(apply or ())) or None
 
 
 def _number(direction: str, level: str, number: int) -> bytes:

@@ -17,7 +17,9 @@ from isthmus.switches.ovs.begun import ANSWER, QUESTION, unknown_flows
 from isthmus.switches.ovs.filters import end
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import fragment_flows, keep
+from isthmus.switches.ovs.opening import opening_flows
 from isthmus.switches.ovs.pipeline import (
+    KEPT,
     PLAIN_END,
     PLAIN_LAST,
     TARGET6,
@@ -43,6 +45,7 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
     yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
     yield from _rules(flows)
+    yield from opening_flows(flows)
     yield from _commit(flows)
     yield from _deliver(flows)
 
@@ -211,7 +214,7 @@ def _rules(flows: Flows) -> Iterator[Item]:
         (Stage.OUT_INTERFACE, Register.OUT_RULES, 0xFFFF0000, Stage.OUT_SUBNET),
         (Stage.OUT_SUBNET, Register.OUT_RULES, 0xFFFF, Stage.RESPONDER),
         (Stage.IN_SUBNET, Register.IN_RULES, 0xFFFF, Stage.IN_INTERFACE),
-        (Stage.IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.COMMIT),
+        (Stage.IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.OPENING),
     ):
         yield flows.add(stage, 1, oxm.match(oxm.reg(register, 0, mask)), goto=following)
 
@@ -238,7 +241,7 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
         (101, end(Register.RESPONDER, 0), NotFollowed.RESPONDER),
         (100, b"", 0),
     ):
-        marks = (act.load(not_followed, oxm.CT_MARK),)
+        marks = (act.load(KEPT | not_followed, oxm.CT_MARK),)
         yield from keep(flows, priority, (*new, absent), marks, Stage.RETURN)
     known = oxm.CT_TRK | oxm.CT_EST
     question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))
