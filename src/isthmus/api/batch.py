@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from isthmus.api.bodies import LEVELS_OF_A_BATCH
 from isthmus.api.doors import North
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
@@ -30,7 +31,9 @@ MOST_REQUESTS = 1000
 
 async def answer_batch(north: North, places: Places, exchange: Exchange, version: Version) -> Reply:
     """Raises IsthmusError."""
-    requests = read_requests(exchange.json(), exchange.write_id(), exchange.operation_id)
+    requests = read_requests(
+        exchange.json(LEVELS_OF_A_BATCH), exchange.write_id(), exchange.operation_id
+    )
     if exchange.is_strict:
         check_strict(requests, version)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import parse_qsl, quote
 
-import msgspec
 from starlette.types import Receive, Scope
 
-from isthmus.errors import Detail, Invalid, IsthmusError
+from isthmus.api.bodies import TooLarge, read_json
+from isthmus.errors import Invalid, IsthmusError
 from isthmus.intent.model import Json
 
 MOST_BYTES = 8 << 20
@@ -23,26 +23,8 @@ LARGE_BYTES = 16 << 10
 """Of a body that waits until there is room for it."""
 MOST_LARGE = 2
 """Large bodies that are held at once."""
-MOST_VALUES = 300_000
-"""Of a body's JSON: 15,000 rules, or a batch of a thousand interfaces ten times over. The costliest
-JSON of that size takes about 60 ms and 40 MiB to read."""
-JSON_NAMES = frozenset(("application/json", "text/json"))
 LONGEST_REQUEST_ID = 256
 """Known clients send GUIDs. The id is stored with what it wrote."""
-
-
-class TooLarge(IsthmusError):
-    """The body is longer than we read."""
-
-    status = 413
-    default_code = "RequestTooLarge"
-
-
-class WrongMediaType(IsthmusError):
-    """The body is no JSON."""
-
-    status = 415
-    default_code = "InvalidRequestFormat"
 
 
 class NotAllowed(IsthmusError):
@@ -198,27 +180,7 @@ class Exchange:
             self._holds.release()
             self._holds = None
 
-    def json(self) -> Json:
-        """The body. Raises Invalid with the place of the mistake, WrongMediaType, TooLarge."""
-        media_type = self.header(b"content-type").partition(";")[0].strip().lower()
-        # MS-NCNBI section A.3 wants it on every PUT. What has none may be a web page's, which needs
-        # nobody's leave to send a body that has no type (see `web_pages`).
-        if media_type not in JSON_NAMES and (media_type or self.body):
-            raise WrongMediaType(
-                f"the body is {media_type or 'without Content-Type'}: send application/json",
-                target="Content-Type",
-            )
-        # Each value but the first follows one of these. Inside a text they count too, which is
-        # nothing beside the bound.
-        if sum(map(self.body.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
-            raise TooLarge(f"the body has more than {MOST_VALUES} values: send it in parts")
-        try:
-            value: Json = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            text = "the body is empty" if not self.body.strip() else str(error)
-            raise Invalid(
-                f"the body is no JSON: {text}",
-                code="InvalidRequestFormat",
-                details=(Detail("InvalidJson", text),),
-            ) from error
-        return value
+    def json(self, levels: int = 0) -> Json:
+        """The body; see `read_json`. Raises Invalid, WrongMediaType, TooLarge."""
+        content_type, encoding = self.header(b"content-type"), self.header(b"content-encoding")
+        return read_json(self.body, content_type, encoding, levels)

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from isthmus.errors import Invalid
 from isthmus.intent.fields import as_given, read_fields
 from isthmus.intent.kinds import Kind
@@ -98,12 +100,16 @@ def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
     else:
         if is_nothing(value):
             return
-        if not isinstance(value, dict):
+        if isinstance(value, msgspec.Raw):
+            given = bytes(value)  # as `render` shows what is stored
+        elif isinstance(value, dict):
+            given = as_given(value)
+        else:
             raise wrong_type(value, "an object")
         if name == "tags":
-            parsed.tags = as_given(value)
+            parsed.tags = given
         else:
-            parsed.metadata = as_given(value)
+            parsed.metadata = given
 
 
 def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None:
