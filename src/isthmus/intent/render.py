@@ -80,7 +80,7 @@ def _properties(
         properties.update(_back_references(projection.back_references, stored.key, view))
     for computed in projection.computed:
         value = computed.of(stored, view)
-        if value is not None:
+        if value is not None or computed.as_null:
             properties[computed.wire] = value
     if states is not None:
         properties.update(_observed(kind, stored, states, version))
