@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote
 from starlette.types import Receive, Scope
 
 from isthmus.api.bodies import TooLarge, read_json
+from isthmus.api.replies import Reply
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.intent.model import Json
 
@@ -52,11 +53,15 @@ class Exchange:
 
     @classmethod
     def of(cls, scope: Scope, operation_id: str) -> Exchange:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            # RFC 9110 section 5.3: the values of several headers of a name are one list
+            headers[name] = headers[name] + b", " + value if name in headers else value
         return cls(
             scope["method"],
             scope["path"],
             scope["query_string"].decode("latin-1"),
-            dict(scope["headers"]),
+            headers,
             operation_id,
         )
 
@@ -83,6 +88,14 @@ class Exchange:
         if not request_id:
             return ""
         return f"{request_id} {blake2b(self.body, digest_size=8).hexdigest()}"
+
+    def dressed(self, reply: Reply) -> Reply:
+        """`reply` with the headers of every answer (MS-NCNBI section A.3)."""
+        headers = [*reply.headers, (b"x-ms-request-id", self.operation_id.encode())]
+        wants_echo = self.header(b"x-ms-return-client-request-id").lower() != "false"
+        if self.request_id and wants_echo:
+            headers.append((b"x-ms-client-request-id", self.request_id.encode("latin-1")))
+        return reply._replace(headers=tuple(headers))
 
     @property
     def shown_path(self) -> str:

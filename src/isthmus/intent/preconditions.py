@@ -30,7 +30,7 @@ import msgspec
 from isthmus.errors import PreconditionFailed
 from isthmus.intent.fields import FieldSpec, Resource
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.parse import Parsed, bare_etag
+from isthmus.intent.parse import Parsed, etags
 from isthmus.intent.registry import KINDS
 
 ANY = "*"
@@ -52,11 +52,12 @@ def check_put(ref: str, old: Stored | None, create_only: bool, expected: str | N
 
 def check_match(ref: str, old: Stored, expected: str | None, source: str) -> None:
     """Compare an expected etag, in any dress, with the stored one. Raises PreconditionFailed."""
-    if expected is None or expected == ANY:
+    if expected is None or expected.strip() == ANY:
         return
-    if bare_etag(expected) != old.etag:
+    wanted = etags(expected)
+    if old.etag not in wanted:
         raise PreconditionFailed(
-            f"{ref} has changed: {source} is {bare_etag(expected)}, its etag is {old.etag}. Read it"
+            f"{ref} has changed: {source} is {', '.join(wanted)}, its etag is {old.etag}. Read it"
             " again.",
             target=ref,
         )

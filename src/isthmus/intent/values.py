@@ -259,7 +259,7 @@ class Choice(ValueType):
 @dataclass(frozen=True, slots=True)
 class Many(ValueType):
     """A list. One bare element stands for a list of one, as PowerShell unrolls arrays of one
-    element."""
+    element; empty text and an empty object stand for none."""
 
     empty_is_absent = False
     item: ValueType
@@ -267,7 +267,7 @@ class Many(ValueType):
     code: str = "InvalidParameterValue"
 
     def read(self, value: Json) -> tuple[object, ...]:
-        elements = value if isinstance(value, list) else [] if value == "" else [value]
+        elements = value if isinstance(value, list) else [] if value in ("", {}) else [value]
         if len(elements) > self.limit:
             raise Invalid(
                 f"{len(elements)} entries are too many: at most {self.limit}.", code=self.code
