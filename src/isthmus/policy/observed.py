@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import mac_text, parse_mac
 from isthmus.policy.rows import Claim, Heartbeat, HostStatus, LearnedAddress, PortStatus, Row
 
 LAST_S = 253_402_300_799
@@ -100,14 +100,17 @@ def _port_status(row: PortStatus) -> Mapping[str, object] | None:
 
 
 def _learned_address(row: LearnedAddress) -> Mapping[str, object] | None:
+    """Who has an address is decided among rows of the same text: another spelling of it would be
+    another address. So addresses are canonical text (RFC 5952, without a zone of RFC 4007)."""
     try:
-        ip_address(row.address)
-        parse_mac(row.mac)
+        address, mac = ip_address(row.address), parse_mac(row.mac)
     except ValueError:
         return None
-    if not 0 <= row.sequence <= MOST_COUNT or not row.address.isprintable():
+    if "%" in row.address or str(address) != row.address or mac_text(mac) != row.mac:
         return None
-    return {name: _plain(getattr(row, name)) for name in ("host", "segment", "mac")}
+    if not 0 <= row.sequence <= MOST_COUNT:
+        return None
+    return {name: _plain(getattr(row, name)) for name in ("host", "segment")}
 
 
 _CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = {
