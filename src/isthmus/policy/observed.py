@@ -18,6 +18,7 @@ import msgspec
 
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.policy.rows import Claim, Heartbeat, HostStatus, LearnedAddress, PortStatus, Row
+from isthmus.wire.encapsulations import ENCAPSULATIONS
 
 LAST_S = 253_402_300_799
 """The end of the year 9999, in seconds since the epoch: no calendar of ours goes further."""
@@ -31,7 +32,6 @@ MOST_ENTRIES = 1000
 
 CLAIM_STATES = ("active", "standby")
 PORT_STATES = ("up", "error", "standby")
-ENCAPSULATIONS = ("vxlan", "nvgre")
 
 _R = TypeVar("_R", bound=Row)
 
