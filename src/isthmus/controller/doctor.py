@@ -86,7 +86,7 @@ def _hosts(
             yield Finding(
                 *(ERROR, host, "stale-host", f"{host} has been silent for {silent[host]} s"),
                 f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent. If the"
-                f" host is gone for good: isthmus host remove {host}",
+                f" host is gone for good: isthmus host remove {host}; isthmus delete /servers/{host}",
             )
         else:
             told = heard.get(host)
@@ -307,7 +307,8 @@ def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> I
 
 
 def _texts(value: Json) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+    """Each once."""
+    return list(dict.fromkeys(map(str, value))) if isinstance(value, list | tuple) else []
 
 
 def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:
