@@ -138,11 +138,16 @@ def _within(number: int, most: int) -> int:
     return min(max(number, 0), most)
 
 
-def _plain(text: str) -> str:
-    """The text for one line of a terminal: what cannot be printed becomes U+FFFD."""
-    if len(text) <= MOST_TEXT and text.isprintable():
+def plain(text: str, most: int) -> str:
+    """The text for one line of a terminal, of at most so many characters: what cannot be printed
+    becomes U+FFFD."""
+    if len(text) <= most and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:MOST_TEXT])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
+
+
+def _plain(text: str) -> str:
+    return plain(text, MOST_TEXT)
 
 
 def _plain_set(texts: Iterable[str]) -> tuple[str, ...]:
