@@ -288,6 +288,11 @@ def test_the_repair_of_a_tunnel_names_what_the_pair_speaks(host: str, peer: str,
     assert found.repair.startswith(f"let {wire} pass between both")
 
 
+def test_a_host_that_is_gone_for_good_is_removed_before_its_server() -> None:
+    (found,) = well()._replace(silent={"h2": 91}).found()
+    assert found.repair.endswith("isthmus host remove h2, then isthmus delete /servers/h2")
+
+
 def test_errors_come_before_warnings() -> None:
     cloud = well(status("a9", "192.0.2.9"), BROKEN)
     assert [one.severity for one in cloud.found()] == [ERROR, WARNING]

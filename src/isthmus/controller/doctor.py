@@ -86,7 +86,8 @@ def _hosts(
             yield Finding(
                 *(ERROR, host, "stale-host", f"{host} has been silent for {silent[host]} s"),
                 f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent. If the"
-                f" host is gone for good: isthmus host remove {host}; isthmus delete /servers/{host}",
+                f" host is gone for good: isthmus host remove {host}, then isthmus delete"
+                f" /servers/{host}",
             )
         else:
             told = heard.get(host)
