@@ -73,7 +73,8 @@ class Writes:
                 self.acknowledged.add(name)
 
     def lost(self) -> set[str]:
-        """What was acknowledged and is not there."""
+        """What was acknowledged and is not there; something was."""
+        assert self.acknowledged, f"{self.refused} refused"
         with Client(self._url) as client:
             found = {one["resourceId"] for one in client.list("/logicalNetworks")}
         return self.acknowledged - found
