@@ -220,7 +220,8 @@ def _check_empty(overlay: Overlay, row: Stored, places: Places) -> None:
     if ports:
         raise Conflict(
             f"{row.ref} cannot be deleted: on its switch are the ports of {named(overlay, ports)}."
-            " Move or unplug them first.",
+            " Move or unplug them first. If the host is gone for good, isthmus host remove"
+            f" {row.resource_id.lower()} takes them from it.",
             code=kind.in_use_code,
             target=row.ref,
         )
