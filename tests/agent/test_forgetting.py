@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import msgspec
 
+from isthmus.agent.forgetting import Forgetting
 from isthmus.agent.host import HostState
+from isthmus.derive.engine import Change, Key
 from isthmus.policy.rows import RuleSet
-from isthmus.switches.ovs.facts import TrackedAddress
+from isthmus.switches.ovs.facts import Ground, TrackedAddress
 from tests.agent.test_host import forget, host, learn, plug
 from tests.switches.policy_rows import claim, network_rows, port
 
@@ -75,3 +77,28 @@ def test_an_address_that_moves_to_another_port_is_forgotten_of_the_first() -> No
         msgspec.structs.replace(WEB, addresses=("10.0.1.40",), dhcp_address="10.0.1.40"),
     )
     assert addresses(state.forgotten()[1]) == list(WEB.addresses)
+
+
+def test_what_is_known_in_a_zone_is_forgotten_when_the_segment_has_another() -> None:
+    """Another router, another routing domain: nobody speaks in the former zone any more."""
+    one = TrackedAddress(7, WEB.addresses[0], WEB.id)
+    forgetting = Forgetting()
+    gone = [Change(one, None, None)]
+    there: dict[Key, Ground] = {WEB.segment: Ground(WEB.segment, 5001, 1, 7, None, None)}
+    assert forgetting.step(gone, {WEB.id: WEB}, there) == []
+    assert forgetting.step([], {WEB.id: WEB}, there) == []
+    elsewhere: dict[Key, Ground] = {WEB.segment: there[WEB.segment]._replace(zone=8)}
+    assert forgetting.step([], {WEB.id: WEB}, elsewhere) == [one]
+    assert forgetting.step([], {WEB.id: WEB}, elsewhere) == []
+
+
+def test_an_address_in_one_zone_is_no_heir_of_the_same_in_another() -> None:
+    """Tenants have the same addresses."""
+    left, other = (TrackedAddress(zone, WEB.addresses[0], WEB.id) for zone in (7, 8))
+    forgetting = Forgetting()
+    there: dict[Key, Ground] = {WEB.segment: Ground(WEB.segment, 5001, 1, 7, None, None)}
+    assert forgetting.step([Change(left, None, None)], {WEB.id: WEB}, there) == []
+    follows = Change(other._replace(port=DB.id), None, other)
+    assert forgetting.step([follows], {WEB.id: WEB}, there) == []
+    heir = Change(left._replace(port=DB.id), None, left)
+    assert forgetting.step([heir], {WEB.id: WEB}, there) == [left]

@@ -12,6 +12,7 @@ from isthmus.agent import reports
 from isthmus.agent.dhcp import surroundings
 from isthmus.agent.host import HostState, Identity
 from isthmus.agent.stored import SouthChange
+from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Claim, Heartbeat, Port, PortStatus, Probe, RouterPort, Row, Segment
 from isthmus.switches.ovs.facts import LocalPort, Plugged
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
@@ -231,8 +232,8 @@ def test_the_heartbeat_is_written_when_it_is_due_or_says_something_new() -> None
     beat = Heartbeat(host="h1", at_s=100)
     assert tables(beat) == ["Heartbeat"]
     learn(state, beat)
-    assert tables(msgspec.structs.replace(beat, at_s=100 + reports.HEARTBEAT_S - 1)) == []
-    assert tables(msgspec.structs.replace(beat, at_s=100 + reports.HEARTBEAT_S)) == ["Heartbeat"]
+    assert tables(msgspec.structs.replace(beat, at_s=100 + HEARTBEAT_S - 1)) == []
+    assert tables(msgspec.structs.replace(beat, at_s=100 + HEARTBEAT_S)) == ["Heartbeat"]
     assert tables(msgspec.structs.replace(beat, probe=1)) == ["Heartbeat"]
     assert tables(msgspec.structs.replace(beat, problems=("x",))) == ["Heartbeat"]
     # A clock that was set back must not silence the host for as long.

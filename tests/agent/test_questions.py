@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import msgspec
 
 from isthmus.agent.host import HostState
-from isthmus.agent.questions import missing_flows
+from isthmus.agent.probing import Probing
+from isthmus.agent.questions import Switch, answer, missing_flows
+from isthmus.agent.tunnel_probing import TunnelProbing
+from isthmus.agent.watching import Watches
+from isthmus.policy.rows import ALIVE, Query
+from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow, unit_cookie, unit_of_cookie
 from isthmus.wire.openflow_replies import InstalledFlow
 from tests.agent.test_host import host, plug
@@ -38,3 +46,23 @@ def test_ports_that_share_an_address_pair_miss_no_flow_that_either_may_have() ->
         assert len(there) >= 3
         assert missing_flows(one.id, state, there) == []
         assert missing_flows(one.id, state, there[1:]) == [there[0].flow]
+
+
+def answered(question: str) -> dict[str, object]:
+    """Of a host whose switch is away."""
+    state = host("h1")
+    connection = Connection(
+        Path("/nowhere"), on_connected=lambda: None, on_packet_in=lambda _: None
+    )
+    hands = Switch(
+        *(connection, Path("/nowhere"), "br-int", Watches(state), Probing(state)),
+        *(TunnelProbing(state, connection), None, None, tuple),
+    )
+    query = Query(id="q", host="h1", question=question, deadline_s=0)
+    found: dict[str, object] = msgspec.json.decode(asyncio.run(answer(query, state, hands)).result)
+    return found
+
+
+def test_whether_an_agent_is_there_is_a_question_that_it_knows() -> None:
+    assert answered(ALIVE) == {"alive": True}
+    assert "is no question that this host knows: ask alive," in str(answered("dead")["error"])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,7 +14,13 @@ import msgspec
 from isthmus.addresses import mac_bytes
 from isthmus.agent import tunnel_probing
 from isthmus.agent.host import HostState
-from isthmus.agent.tunnel_probing import ANSWERS, MOST_NAMED, TunnelProbing, asked_through
+from isthmus.agent.tunnel_probing import (
+    ANSWERS,
+    FULL_BURST,
+    MOST_NAMED,
+    TunnelProbing,
+    asked_through,
+)
 from isthmus.policy.rows import Host, HostStatus
 from isthmus.switches.ovs.connection import Connection
 from isthmus.wire.openflow_packets import PacketIn
@@ -120,3 +127,46 @@ def test_the_doctor_is_told_of_each_peer_that_it_asks_for() -> None:
         "unknown": ["192.0.2.6"],
         "seenAs": {"192.0.2.5": "192.0.2.77"},
     }
+
+
+def test_a_question_is_answered_once() -> None:
+    """What answers it again, and says something else, is a copy or a forgery."""
+
+    class Echoing(Underlay):
+        def send_packet_out(
+            self, packet: bytes, actions: Iterable[bytes], *, in_port: int = 0
+        ) -> None:
+            whole = list(actions)
+            super().send_packet_out(packet, whole, in_port=in_port)
+            self.seen = {"192.0.2.2": "192.0.2.77"}
+            super().send_packet_out(packet, whole, in_port=in_port)
+
+    assert problems(state_of("h2"), Echoing({"192.0.2.2": "192.0.2.1"})) == []
+
+
+def test_between_bursts_of_questions_others_have_their_turn() -> None:
+    class Counting(Underlay):
+        turn = 0
+
+        def send_packet_out(
+            self, packet: bytes, actions: Iterable[bytes], *, in_port: int = 0
+        ) -> None:
+            bursts[self.turn] += 1
+
+    async def others(switch: Counting) -> None:
+        while True:
+            switch.turn += 1
+            await asyncio.sleep(0)
+
+    async def asked(made: TunnelProbing, switch: Counting) -> None:
+        beside = asyncio.create_task(others(switch))
+        await made.ask(made.peers())
+        beside.cancel()
+
+    bursts = Counter[int]()
+    count = 2 * FULL_BURST + 7
+    switch = Counting({})
+    made = probing(state_of(*(f"h{number}" for number in range(2, 2 + count))), switch)
+    asyncio.run(asked(made, switch))
+    assert sum(bursts.values()) == tunnel_probing.ATTEMPTS * count
+    assert max(bursts.values()) == FULL_BURST

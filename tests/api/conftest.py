@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -45,7 +45,7 @@ class Api:
         body: object = None,
         *,
         content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
     ) -> httpx.Response:
         async def go() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)
@@ -53,7 +53,7 @@ class Api:
                 extra: dict[str, Any] = {}
                 if content is not None:
                     extra["content"] = content
-                    extra["headers"] = {"content-type": "application/json", **(headers or {})}
+                    extra["headers"] = {"content-type": "application/json", **dict(headers or {})}
                 elif body is not None:
                     extra["json"] = body
                 return await client.request(method, path, **{"headers": headers} | extra)

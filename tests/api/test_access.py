@@ -110,6 +110,15 @@ def test_a_scheme_is_read_in_any_letter_case(folder: Path) -> None:
     assert identified(access, Peer(""), Credentials(authorization=text)).name == "ann"
 
 
+def test_a_password_is_read_in_the_latin_1_that_older_clients_send(folder: Path) -> None:
+    """RFC 7617 section 2.1 asks for UTF-8; .NET Framework sends what it did before that."""
+    set_user(folder / "others", "jörg", f"{PASSWORD} ä")
+    access = Access(users=folder / "others")
+    for charset in ("utf-8", "latin-1"):
+        credentials = basic(f"jörg:{PASSWORD} ä".encode(charset))
+        assert identified(access, Peer(""), credentials) == Identity("jörg", "password")
+
+
 def test_an_open_listener_lets_in_whoever_reaches_it() -> None:
     for peer in (Peer("127.0.0.1"), Peer("")):
         assert identified(Access(), peer) == LOCAL

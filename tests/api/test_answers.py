@@ -12,7 +12,8 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from isthmus.api.exchange import LARGE_BYTES, MOST_BYTES, MOST_LARGE, MOST_VALUES, Exchange
+from isthmus.api.bodies import MOST_VALUES
+from isthmus.api.exchange import LARGE_BYTES, MOST_BYTES, MOST_LARGE, Exchange
 from isthmus.api.extensions import PLACES
 from isthmus.api.turns import AT_ONCE
 from isthmus.errors import IsthmusError, Unavailable

@@ -176,3 +176,42 @@ def test_a_thousand_requests_are_taken_and_none_at_all(furnished: Api) -> None:
     assert len({answer["etag"] for answer in answers}) == 1000
     assert len(furnished.get("/macPools")["value"]) == 1001
     assert _batch(furnished) == (200, {"responses": []})
+
+
+def test_who_is_strict_is_told_that_a_dynamic_address_is_another(furnished: Api) -> None:
+    """A restored interface whose address is somebody else's by now."""
+    strict = {"prefer": "handling=strict"}
+    subnet = {"resourceRef": "/virtualNetworks/v/subnets/s"}
+
+    def interface(address: str) -> dict[str, object]:
+        dynamic = {
+            "subnet": subnet,
+            "privateIPAddress": address,
+            "privateIPAllocationMethod": "Dynamic",
+        }
+        return {
+            "privateMacAddress": "020000000077",
+            "privateMacAllocationMethod": "Dynamic",
+            "ipConfigurations": [{"resourceId": "c", "properties": dynamic}],
+        }
+
+    address = "ipConfigurations[0].properties.privateIPAddress"
+    taken = {"properties": interface("10.0.0.1")}
+    reply = furnished.ask("PUT", "/networking/v1/networkInterfaces/n", taken, headers=strict)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["target"] == f"properties.{address}"
+    assert "10.0.0.1, and would be 10.0.0.4" in reply.json()["error"]["message"]
+    puts: list[dict[str, object]] = [
+        {"resourceRef": "/networkInterfaces/a", "body": {"properties": interface("10.0.0.9")}},
+        {"resourceRef": "/networkInterfaces/b", "body": {"properties": interface("10.0.0.9")}},
+    ]
+    reply = furnished.ask("POST", "/networking/v1/batch", {"requests": puts}, headers=strict)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["target"] == "[1].properties.privateMacAddress"
+    assert furnished.get("/networkInterfaces")["value"] == []
+    one = {"requests": puts[:1]}
+    assert furnished.ask("POST", "/networking/v1/batch", one, headers=strict).status_code == 200
+    back = furnished.get("/networkInterfaces/a")
+    reply = furnished.ask("PUT", "/networking/v1/networkInterfaces/a", back, headers=strict)
+    assert reply.status_code == 200
+    assert furnished.put("/networkInterfaces/b", interface("10.0.0.9")).status_code == 201

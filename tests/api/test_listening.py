@@ -254,3 +254,18 @@ def test_a_unix_socket_is_its_owner_s_and_a_dead_one_is_replaced(folder: Path) -
 def test_a_client_names_certificates_that_cannot_be_used(folder: Path) -> None:
     with pytest.raises(Invalid, match="missing"):
         Client("https://127.0.0.1", ca=folder / "missing.pem")
+
+
+def test_a_refusal_has_the_headers_of_every_answer(folder: Path) -> None:
+    """MS-NCNBI section A.3."""
+
+    async def work(_: ApiServer, url: str) -> None:
+        async with httpx.AsyncClient() as client:
+            for host, status in (("localhost", 401), ("elsewhere.example", 403)):
+                headers = {"host": host, "x-ms-client-request-id": "mine"}
+                reply = await client.get(f"{url}/networking/discovery", headers=headers)
+                assert reply.status_code == status
+                assert len(reply.headers["x-ms-request-id"]) == 36
+                assert reply.headers["x-ms-client-request-id"] == "mine"
+
+    served(Listener("127.0.0.1:0", users=folder / "users"), work)

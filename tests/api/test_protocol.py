@@ -15,7 +15,11 @@ GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 def test_discovery_says_what_is_here_in_any_letter_case(api: Api) -> None:
-    for path in ("/networking/discovery", "/Networking/Discovery/", "/networking/v1/discovery"):
+    for path in (
+        *("/networking/discovery", "/Networking/Discovery/", "/networking/v1/discovery"),
+        # as its own reference says, below a version or not
+        *("/networking/discovery/discovery", "/networking/V6.1/discovery/discovery/"),
+    ):
         reply = api.ask("GET", path)
         assert reply.status_code == 200
         found = reply.json()
@@ -117,6 +121,23 @@ def test_the_etag_table(furnished: Api) -> None:
     assert put() == 201
     assert delete(if_match="*") == 200
     assert put(if_none_match='"x"') == 400
+
+
+def test_if_match_is_a_list_of_which_one_is_enough(furnished: Api) -> None:
+    """RFC 9110 section 13.1.1; of several headers of a name the values are one list (5.3)."""
+    furnished.put(NIC, BODY)
+    for dress in ('"x", {}', '{}, W/"x"', '"a,b",{}', "{},", '"*", {}'):
+        etag = furnished.get(NIC)["etag"]
+        headers = {"if-match": dress.format(etag)}
+        assert furnished.put(NIC, BODY, headers=headers).status_code == 200, dress
+        assert furnished.put(NIC, BODY, headers=headers).status_code == 412, dress
+    etag = furnished.get(NIC)["etag"]
+    for other in ('"x", "y"', '"*"', '"x", *', ","):
+        assert furnished.put(NIC, BODY, headers={"if-match": other}).status_code == 412, other
+    for several in (('"x"', etag), (etag, '"x"')):
+        both = [("if-match", one) for one in several]
+        reply = furnished.ask("PUT", f"/networking/v1{NIC}", {"properties": BODY}, headers=both)
+        assert reply.status_code == (200 if several[0] == '"x"' else 412)
 
 
 def test_an_operation_tells_how_a_write_ended(furnished: Api) -> None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from isthmus.api.certificate_checks import check, names, read_certificates, thumbprint, trust
 from isthmus.api.certificates import Issued, Kind, issue, load_authority, make_authority
-from isthmus.api.issued import REGISTER_FILE, read_issued, record
+from isthmus.api.issued import REGISTER_FILE, Issue, read_issued, record
 from isthmus.api.rotation import dependants, renew, retire, rotate
 from isthmus.errors import Conflict, Invalid
 
@@ -106,6 +109,22 @@ def test_a_certificate_beside_the_authority_counts_although_no_register_has_it(
     assert "h1" in dependants(tmp_path, {})[0]
     (files,) = renew(tmp_path)
     assert names(read_certificates(files.certificate)[0]) == {"h1", "h1.example", "2001:db8::1"}
+
+
+def test_what_is_issued_at_the_same_time_is_all_in_the_register(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    said = Issue(authority="a", until=datetime.now(UTC))
+    batches = [[f"h{batch}-{number}" for number in range(5)] for batch in range(8)]
+    together = threading.Barrier(len(batches))
+
+    def write(names: list[str]) -> None:
+        together.wait()
+        for name in names:
+            record(tmp_path, name, said)
+
+    with ThreadPoolExecutor(len(batches)) as writers:
+        list(writers.map(write, batches))
+    assert set(chain(*batches)) <= read_issued(tmp_path).keys()
 
 
 def test_a_register_that_cannot_be_read_says_so_and_nothing_is_retired(tmp_path: Path) -> None:

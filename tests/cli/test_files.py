@@ -11,6 +11,7 @@ import yaml
 
 from isthmus.cli.files import wanted_of
 from isthmus.errors import Invalid
+from isthmus.intent.values import MOST_DEPTH
 
 NETWORK = {"resourceRef": "/virtualNetworks/v"}
 LIST = {"resourceRef": "/accessControlLists/a"}
@@ -126,7 +127,7 @@ def test_a_key_that_is_there_twice_is_named_with_both_lines(tmp_path: Path) -> N
         ("{1: 2}", "line 3.*in quotes"),
         ("{[a]: 2}", "line 3.*in quotes"),
         ("&x [*x]", "within itself"),
-        ("[" * 3000, "within"),
+        ("[" * 3000, "64 levels"),
     ],
 )
 def test_what_json_has_not_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -138,3 +139,16 @@ def test_a_file_of_a_folder_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Invalid, match=r"a\.yaml cannot be read"):
         wanted_of([str(tmp_path)])
+
+
+def test_an_entry_is_as_deep_as_a_body_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "deep.json"
+    for levels, fits in ((MOST_DEPTH - 1, True), (MOST_DEPTH, False), (150, False)):
+        tags = '{"a":' * levels + "1" + "}" * levels
+        deep = f'{{"resourceRef": "/servers/y", "tags": {tags}}}'
+        file.write_text(f'[{{"resourceRef": "/servers/x"}},\n{deep}]')
+        if fits:
+            assert len(wanted_of([str(file)]).requests) == 2
+        else:
+            with pytest.raises(Invalid, match=rf"deep\.json:2 .*more than {MOST_DEPTH} levels"):
+                wanted_of([str(file)])

@@ -270,6 +270,29 @@ def test_a_broken_tunnel_is_said_once_and_not_of_a_host_that_is_silent() -> None
     assert [one.code for one in cloud.found()] == ["stale-host"]
 
 
+@pytest.mark.parametrize("told", ["unreachable", "unknown"])
+def test_nobody_who_lives_is_accused_of_the_tunnel_to_a_host_that_is_silent(told: str) -> None:
+    """The one finding is the cause, whether the others have said so unasked or were asked."""
+    says: dict[str, dict[str, Json]] = {name: {told: ["192.0.2.1"]} for name in ("h2", "h3")}
+    cloud = well(_beat("h2", BROKEN_TUNNEL), _beat("h3", BROKEN_TUNNEL), says=says)
+    cloud = without_answer(cloud, "h1")._replace(silent={"h1": 91})
+    assert [(one.subject, one.code) for one in cloud.found()] == [("h1", "stale-host")]
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "wire"),
+    [("h1", "192.0.2.2", "UDP port 4789 (VXLAN)"), ("h1", "192.0.2.3", "IP protocol 47 (NVGRE)")],
+)
+def test_the_repair_of_a_tunnel_names_what_the_pair_speaks(host: str, peer: str, wire: str) -> None:
+    (found,) = well(says={host: {"unreachable": [peer]}}).found()
+    assert found.repair.startswith(f"let {wire} pass between both")
+
+
+def test_a_host_that_is_gone_for_good_is_removed_before_its_server() -> None:
+    (found,) = well()._replace(silent={"h2": 91}).found()
+    assert found.repair.endswith("isthmus host remove h2, then isthmus delete /servers/h2")
+
+
 def test_errors_come_before_warnings() -> None:
     cloud = well(status("a9", "192.0.2.9"), BROKEN)
     assert [one.severity for one in cloud.found()] == [ERROR, WARNING]

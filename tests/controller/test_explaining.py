@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from isthmus.controller.explaining import explained, verdict
-from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
+from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import JsonObject
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
 from tests.controller.clocks import Clock

@@ -6,8 +6,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
+from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, Host
 from tests.controller.clocks import Clock
 

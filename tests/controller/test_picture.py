@@ -8,8 +8,9 @@ import re
 import msgspec
 import pytest
 
-from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
+from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
 from tests.controller.clocks import Clock
 from tests.switches.policy_rows import claim, port

@@ -75,7 +75,7 @@ def test_schemas_say_what_is_read_only_secret_needed_and_new() -> None:
     secret = resource_schema(KINDS["credentials"])["properties"]
     assert isinstance(secret, dict)
     value = secret["properties"]["properties"]["value"]
-    assert value["format"] == "password"
+    assert (value["format"], value["type"]) == ("password", ["string", "null"])
     # a PUT may leave out what is stored, and an answer what is a secret
     assert secret["properties"]["required"] == ["type"]
     subnet = resource_schema(KINDS["virtualNetworks/subnets"])["properties"]

@@ -112,7 +112,8 @@ VALUES: dict[str, dict[str, Values]] = {
     "networkInterfaces/ipConfigurations": {
         "subnet": Values(ref(SUBNET), ref("/virtualNetworks/v/subnets/t")),
         "privateIPAddress": Values("10.0.1.9", "10.0.1.10"),
-        "privateIPAllocationMethod": Values("Static", "Dynamic"),
+        # the router's own: refused, or another one is given
+        "privateIPAllocationMethod": Values("Dynamic", "Static", {"privateIPAddress": "10.0.1.1"}),
         "isPrimary": Values(None, True),
         "accessControlList": Values(None, ref("/accessControlLists/a")),
     },

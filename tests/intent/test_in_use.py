@@ -240,5 +240,6 @@ def test_a_server_with_ports_on_its_switch_is_in_use() -> None:
                 plan_delete(cloud.store, cloud.ids, "/servers/H", places=switches)
         assert (caught.value.code, caught.value.status) == ("InUseServerCannotBeDeleted", 409)
         assert "/networkInterfaces/n" in caught.value.message
+        assert "isthmus host remove h" in caught.value.message
     for free in ("/servers/g", "/networkInterfaces/n"):
         assert plan_delete(cloud.store, cloud.ids, free, places=switches).status == 200

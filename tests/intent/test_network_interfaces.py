@@ -8,7 +8,7 @@ import pytest
 from isthmus.intent.fields import decode
 from isthmus.intent.model import Json
 from isthmus.intent.network_interfaces import MOST_PAIRS, IpConfiguration, NetworkInterface
-from tests.intent.cloud import SUBNET, Cloud, child, interface, network, ref
+from tests.intent.cloud import SUBNET, Cloud, Properties, child, interface, network, ref
 
 ADDRESS = ("ipConfigurations", 0, "privateIPAddress")
 AT_ADDRESS = "properties.ipConfigurations[0].properties.privateIPAddress"
@@ -28,7 +28,7 @@ def test_what_was_given_dynamically_is_kept_through_every_put(cloud: Cloud) -> N
     cloud.delete("/networkInterfaces/a")
     again = cloud.put("/networkInterfaces/c", interface())
     assert (again["privateMacAddress"], again[ADDRESS]) == ("001DD8000002", "10.0.1.6")
-    # what a client sends along with Dynamic does not count
+    # what a client sends along with Dynamic does not move what the interface has
     again = cloud.put(
         "/networkInterfaces/c",
         {
@@ -39,6 +39,44 @@ def test_what_was_given_dynamically_is_kept_through_every_put(cloud: Cloud) -> N
     )
     assert (again["privateMacAddress"], again[ADDRESS]) == ("001DD8000002", "10.0.1.6")
     assert cloud.put("/networkInterfaces/d", interface())[ADDRESS] == "10.0.1.4"
+
+
+def recorded(cloud: Cloud, mac: str, address: str) -> Properties:
+    """An interface as a dump of another day has it."""
+    dynamic: Json = {
+        **interface(privateIPAllocationMethod="Dynamic", privateIPAddress=address),
+        "privateMacAddress": mac,
+        "privateMacAllocationMethod": "Dynamic",
+    }
+    return cloud.put("/networkInterfaces/again", dynamic)
+
+
+def test_a_recorded_interface_gets_its_dynamic_addresses_again(cloud: Cloud) -> None:
+    made = recorded(cloud, "001DD8000077", "10.0.1.77")
+    assert (made["privateMacAddress"], made[ADDRESS]) == ("001DD8000077", "10.0.1.77")
+    assert made["privateMacAllocationMethod"] == "Dynamic"
+    assert made["ipConfigurations", 0, "privateIPAllocationMethod"] == "Dynamic"
+    assert cloud.delete_refused("/macPools/default").status == 409
+    cloud.delete("/networkInterfaces/again")
+    assert cloud.delete("/macPools/default") == 200
+
+
+@pytest.mark.parametrize(
+    ("mac", "address"),
+    [
+        ("001DD8000000", "10.0.1.4"),
+        ("020000000001", "10.0.2.9"),
+        ("000000000000", "10.0.1.1"),
+        ("010000000001", "fd00::9"),
+        ("001DD8010000", "10.0.1.255"),
+    ],
+)
+def test_one_that_is_taken_or_in_no_pool_is_another_one(
+    cloud: Cloud, mac: str, address: str
+) -> None:
+    cloud.put("/networkInterfaces/first", interface())
+    made = recorded(cloud, mac, address)
+    assert (made["privateMacAddress"], made[ADDRESS]) == ("001DD8000001", "10.0.1.5")
 
 
 def test_a_given_address_means_static(cloud: Cloud) -> None:

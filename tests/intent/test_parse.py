@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.parse import Parsed, bare_etag, parse
 from isthmus.intent.registry import KINDS, ROOTS
+from isthmus.intent.values import Many
 from isthmus.intent.versions import V1, VERSIONS, Version, parse_version
 from tests.intent.bodies import BODIES
 
@@ -334,3 +337,21 @@ def test_whatever_is_sent_is_read_or_refused_and_nothing_else(
     except IsthmusError as error:
         assert error.status == 400
         assert error.message
+
+
+def lists() -> Iterator[tuple[Kind, str]]:
+    for kind in KINDS.values():
+        for spec in kind.fields:
+            if spec.read and isinstance(spec.type, Many):
+                yield kind, spec.wire
+        for child in kind.children:
+            yield kind, child.collection
+
+
+@pytest.mark.parametrize(("kind", "wire"), lists())
+def test_an_empty_object_or_text_is_an_empty_list(kind: Kind, wire: str) -> None:
+    none = parse(kind, {"properties": {wire: []}})
+    nothing: tuple[Json, ...] = ({}, "")
+    for empty in nothing:
+        found = parse(kind, {"properties": {wire: empty}})
+        assert (found.values, found.children) == (none.values, none.children)

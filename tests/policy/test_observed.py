@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import calendar
+
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.addresses import ipv4_number
-from isthmus.policy.observed import LAST_US, MOST_COUNT, believable
+from isthmus.policy.observed import LAST_S, LAST_US, MOST_COUNT, believable
 from isthmus.policy.rows import (
     OBSERVED,
     Claim,
@@ -138,6 +141,48 @@ def test_what_a_sound_host_says_is_believed_as_it_is() -> None:
         port("red", "a", 4),
     )
     assert [believable(row) is row for row in rows] == [True] * len(rows)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("FD00::100", "fd00:0::100", "fd00:0:0:0:0:0:0:100", "fd00::0100", "fd00::100%x"),
+        *("fe80::1%eth0", " fd00::100", "010.0.1.100", "10.0.1.100 ", "10.0.1.100/32", ""),
+    ],
+)
+def test_an_address_in_use_is_believed_in_one_spelling_only(address: str) -> None:
+    """Another spelling would be another holder, that nobody compares with the first."""
+    sound = LearnedAddress(
+        address="fd00::100", port="p", host="h1", segment=SEGMENT, mac="02:00:00:00:00:01"
+    )
+    assert believable(sound) is sound
+    assert believable(msgspec.structs.replace(sound, address=address)) is None
+
+
+@pytest.mark.parametrize(
+    "mac", ["02:00:00:00:00:0A", "02-00-00-00-00-0a", "02000000000a", " 02:00:00:00:00:0a"]
+)
+def test_a_mac_address_is_believed_in_one_spelling_only(mac: str) -> None:
+    row = LearnedAddress(address="10.0.1.100", port="p", host="h1", segment=SEGMENT, mac=mac)
+    assert believable(row) is None
+
+
+def test_a_time_is_brought_into_the_calendar_and_a_set_to_its_bounds() -> None:
+    """Each bound for itself, at both sides of it."""
+    assert calendar.timegm((9999, 12, 31, 23, 59, 59)) == LAST_S
+    for at_s, told in ((LAST_S, LAST_S), (LAST_S + 1, LAST_S), (1 << 62, LAST_S), (-1, 0), (0, 0)):
+        found = believable(Heartbeat(host="h1", at_s=at_s))
+        assert found is not None
+        assert found.at_s == told
+    for most in (999, 1000, 1001, 3000):
+        problems = tuple(sorted(f"p{number:06}" for number in range(most)))
+        found = believable(Heartbeat(host="h1", at_s=1, problems=problems))
+        assert found is not None
+        assert found.problems == problems[:1000]
+    for most in (999, 1000, 1001, 3000):
+        status = believable(HostStatus(host="h1", version="x" * most))
+        assert status is not None
+        assert len(status.version) == min(most, 1000)
 
 
 def test_a_time_in_the_year_60000_becomes_one_that_a_calendar_has() -> None:

@@ -4,19 +4,23 @@ in them are noticed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 from itertools import permutations
 
 import pytest
 
 from isthmus.policy.rows import Rule, RuleSet
-from isthmus.switches.ovs.pipeline import FlowKey, Stage
+from isthmus.switches.ovs.begun import LOOKED_AT
+from isthmus.switches.ovs.pipeline import FlowKey, Register, Stage
+from isthmus.switches.ovs.resync import added
 from tests.proof.checker import Checker
 from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, port
 from tests.proof.probes import Probe, between
-from tests.proof.program import Flow, Slots
+from tests.proof.program import Flow, Slots, decoded
+from tests.proof.random_clouds import PAIR_MAC
 from tests.proof.recording import Recording
-from tests.proof.slots import Condition
+from tests.proof.slots import N_REGISTERS
 
 STAGES = Stage.UNKNOWN, Stage.ANSWER, Stage.RETURN
 SPOKEN = ((6, 80, 40000), (17, 53, 40000), (132, 5000, 5001), (47, 0, 0))
@@ -114,18 +118,95 @@ def test_each_flow_that_answers_meet_matters() -> None:
     assert unnoticed == []
 
 
+ASKING = frozenset(one.id for one in FOUND.ports if "interface * asks" in one.rule_sets)
+LONG_AGO = (frozenset[str](), ASKING, NAMES - ASKING)
+"""Who has begun a moment ago, where others began long before."""
+
+
+@pytest.mark.parametrize("begun", LONG_AGO, ids=["nobody", "who asks", "who is asked"])
+def test_answers_pass_only_where_every_end_under_rules_has_just_begun(
+    begun: frozenset[str],
+) -> None:
+    found = Checker(FOUND.network(begun), FOUND.reference(begun))
+    assert next(found.disagreements(answers()), None) is None
+
+
 @pytest.mark.timeout(600)
 def test_who_has_not_just_begun_or_has_not_the_address_gets_no_answer() -> None:
     """Each condition on the ends of a packet matters: to ports of which some, or all, began long
     ago."""
-    asking = frozenset(one.id for one in FOUND.ports if "interface * asks" in one.rule_sets)
-    begun = [Noticing(names) for names in (frozenset[str](), NAMES, asking, NAMES - asking)]
+    begun = [Noticing(names) for names in (*LONG_AGO, NAMES)]
     flows = checker().network.hosts["h1"].program.flows
-    for key in sorted(one for one in flows if (one.table, one.priority) == (Stage.UNKNOWN, 20)):
-        flow = flows[key]
-        for condition in flow.conditions:
-            if condition.slot < 16:  # a register
-                wider = tuple(one for one in flow.conditions if one != condition)
-                changed = flow._replace(conditions=wider)
-                assert isinstance(condition, Condition)
-                assert any(one.notices(key, changed) for one in begun), (key, condition)
+    ends = [
+        (key, condition)
+        for key in sorted(flows)
+        if (key.table, key.priority) == (Stage.UNKNOWN, LOOKED_AT)
+        for condition in flows[key].conditions
+        if condition.slot < N_REGISTERS
+    ]
+    assert {condition.slot for _, condition in ends} == {Register.SENDER, Register.RECEIVER}
+    for key, condition in ends:
+        wider = tuple(one for one in flows[key].conditions if one != condition)
+        changed = flows[key]._replace(conditions=wider)
+        assert any(one.notices(key, changed) for one in begun), (key, condition)
+
+
+# -- addresses of which several entries of a port speak --------------------------------------------
+
+
+INSIDE, BESIDE = "10.0.1.100", "10.0.1.99"
+LISTED = [
+    (),
+    ("10.0.1.100/32",),
+    ("10.0.1.96/28",),
+    ("10.0.1.100/32", "10.0.1.96/28"),
+    ("10.0.1.100/32", "10.0.1.96/28", "10.0.0.0/16"),
+]
+
+
+def paired_cloud(pairs: Iterable[str], *own: str) -> Cloud:
+    """One that asks, from its pairs as well, and one that answers, on its host and on another."""
+    listed = tuple(sorted(f"{pair} {PAIR_MAC}" for pair in pairs))
+    asks = port("red/a", 4, *own, families="4", rule_sets=("interface * asks",), pairs=listed)
+    others = (port("red/a", number, families="4") for number in (5, 6))
+    rules = (RuleSet(id="asks", in_default="deny", out_default="allow"),)
+    return cloud((asks, *others), rules, ("h1", "h1", "h2"))
+
+
+def to_pairs(found: Cloud) -> Iterator[Probe]:
+    asks, *others = found.ports
+    for source in others:
+        for service in SPOKEN:
+            for frame in between(source, asks, service, ROUTER_MAC):
+                for text in (INSIDE, BESIDE, asks.addresses[0]):
+                    its = frame.tuple._replace(destination=int(IPv4Address(text)))
+                    yield Probe(frame._replace(tuple=its), port=source.id)
+
+
+@pytest.mark.parametrize("pairs", LISTED)
+def test_answers_reach_each_address_of_a_pair_that_has_just_begun(pairs: tuple[str, ...]) -> None:
+    found = paired_cloud(pairs)
+    network, reference = found.network(NAMES), found.reference(NAMES)
+    assert next(Checker(network, reference).disagreements(to_pairs(found)), None) is None
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (before, after)
+        for before, after in permutations(
+            [*(paired_cloud(pairs) for pairs in LISTED[1:]), paired_cloud((), INSIDE)], 2
+        )
+    ],
+)
+def test_an_address_that_has_been_followed_gets_no_answer_when_what_is_around_it_changes(
+    before: Cloud, after: Cloud
+) -> None:
+    network = before.network()
+    for name, changes in before.change(network, after).items():
+        for sent in added(changes):
+            if sent.lasts_s:
+                key = FlowKey(*sent[:3])
+                network.hosts[name].program.put(key, decoded(key, sent.instructions))
+    found = Checker(network, after.reference())
+    assert next(found.disagreements(to_pairs(after)), None) is None

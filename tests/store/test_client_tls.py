@@ -46,6 +46,29 @@ def test_a_key_without_its_certificate_changes_nothing_until_both_are_there(
     assert tls.context() is not first
 
 
+def test_what_was_read_again_is_kept(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    issue(tmp_path, "h1")
+    tls = client(tmp_path)
+    rotate(tmp_path)
+    second = tls.context()
+    assert tls.context() is second
+
+
+def test_files_that_cannot_be_used_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_authority(tmp_path)
+    issue(tmp_path, "h1")
+    tls = client(tmp_path)
+    first = tls.context()
+    for content in ("nothing", "nothing at all"):
+        (tmp_path / "ca.pem").write_text(content)
+        caplog.clear()
+        assert [tls.context() for _ in range(3)] == [first] * 3
+        assert [one.message.partition(" ")[0] for one in caplog.records] == ["tls=not-replaced"]
+
+
 def test_files_that_cannot_be_used_at_the_start_are_named(tmp_path: Path) -> None:
     make_authority(tmp_path)
     issue(tmp_path, "h1")

@@ -91,6 +91,84 @@ def test_an_address_begins_for_itself() -> None:
     assert all(number in match for match in matches)
 
 
+def pairs(*networks: str, own: Iterable[str] = ()) -> Port:
+    """The port with address pairs, and with further addresses of its own."""
+    listed = tuple(sorted(f"{network} {WEB.mac}" for network in networks))
+    return msgspec.structs.replace(WEB, pairs=listed, addresses=(*WEB.addresses, *own))
+
+
+HOST, NEAR, WIDE, ALL = "10.0.1.100/32", "10.0.1.96/28", "10.0.1.0/24", "0.0.0.0/0"
+OVERLAPPING = {
+    "a wider pair": (pairs(HOST), pairs(HOST, NEAR)),
+    "a pair of all addresses": (pairs(HOST), pairs(HOST, ALL)),
+    "a wider pair in its place": (pairs(HOST), pairs(NEAR)),
+    "a narrower pair": (pairs(NEAR), pairs(NEAR, HOST)),
+    "a narrower pair in its place": (pairs(NEAR), pairs(HOST)),
+    "the narrower goes": (pairs(NEAR, HOST), pairs(NEAR)),
+    "the wider goes": (pairs(NEAR, HOST), pairs(HOST)),
+    "between two": (pairs(HOST, WIDE), pairs(HOST, NEAR, WIDE)),
+    "around two": (pairs(HOST, NEAR), pairs(HOST, NEAR, WIDE)),
+    "within two": (pairs(NEAR, WIDE), pairs(HOST, NEAR, WIDE)),
+    "the one between goes": (pairs(HOST, NEAR, WIDE), pairs(HOST, WIDE)),
+    "around several": (pairs(HOST, "10.0.1.101/32"), pairs(HOST, "10.0.1.101/32", NEAR)),
+    "a pair around its own address": (pairs(own=["10.0.1.100"]), pairs(NEAR, own=["10.0.1.100"])),
+    "a pair of its own address": (pairs(own=["10.0.1.100"]), pairs(HOST)),
+    "an own address in a pair": (pairs(NEAR), pairs(NEAR, own=["10.0.1.100"])),
+    "an own address for a pair": (pairs(HOST), pairs(own=["10.0.1.100"])),
+}
+"""What a port may send from before and after; the addresses in both have been followed for long."""
+
+
+@pytest.mark.parametrize("before, after", OVERLAPPING.values(), ids=OVERLAPPING.keys())
+def test_what_overlaps_an_address_that_has_been_followed_begins_nothing(
+    before: Port, after: Port
+) -> None:
+    state = plugged(before)
+    state.changes()
+    found = installed(state, without=lambda value: value.lasts_s)
+    learn(state, after)
+    assert begun(state) == []
+    # Nor does it where the agent was away meanwhile.
+    assert [one for one in _added(state, found) if one.lasts_s] == []
+
+
+def test_what_overlaps_nothing_begins_beside_what_has_been_followed() -> None:
+    state = plugged(pairs(HOST))
+    state.changes()
+    found = installed(state, without=lambda value: value.lasts_s)
+    learn(state, pairs(HOST, "10.0.1.101/32"))
+    number = bytes((10, 0, 1, 101))
+    for sent in (begun(state), [one for one in _added(state, found) if one.lasts_s]):
+        assert sent != []
+        assert all(number in one.match for one in sent)
+
+
+def test_pairs_that_lie_in_each_other_begin_together() -> None:
+    """With the first list, and again in a switch that was started anew."""
+    listed = pairs(HOST, NEAR, own=["10.0.1.97"])
+    state = plugged(msgspec.structs.replace(listed, rule_sets=()))
+    state.changes()
+    found = installed(state, without=lambda value: value.lasts_s)
+    learn(state, listed)
+    ends = 4  # two pairs, two addresses
+    assert len(begun(state)) == ends * 4
+    assert len([one for one in _added(state, found) if one.lasts_s]) == ends * 4
+    found = installed(state, without=lambda value: value.lasts_s)
+    state.switch_changed({WEB.id: LocalPort(WEB.id, 1)}, TUNNEL_PORTS, "another process")
+    state.settle()
+    assert len(begun(state)) == ends * 4
+    assert len([one for one in _added(state, found) if one.lasts_s]) == ends * 4
+
+
+def test_a_time_that_lasts_still_goes_on_for_an_address_in_a_wider_pair() -> None:
+    """Its windows stay as they are; the wider pair has none."""
+    state = plugged(pairs(HOST))
+    state.changes()
+    windows = {key for key, value in _program(state).items() if value.lasts_s}
+    learn(state, pairs(HOST, NEAR))
+    assert windows.isdisjoint(FlowKey(*one[:3]) for one in state.changes().deletes)
+
+
 def test_what_arrives_from_another_host_begins_when_it_has_arrived() -> None:
     state = plugged(WEB)
     learn(state, claim(WEB, "h2", sequence=2))

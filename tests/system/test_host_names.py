@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from isthmus.api.client import Client
 from isthmus.errors import Conflict, NotFound
 from isthmus_lab import processes
 from isthmus_lab.pings import EchoStream
+from tests.cli.conftest import run
 from tests.system import cloud as clouds
 from tests.system.cloud import LONGEST_S, Cloud, Plan, until, virtual_network
 
 pytestmark = pytest.mark.system
+
+OPERATORS = Path(__file__).parents[2] / "docs" / "operators.md"
 
 PLANS = (
     Plan("one", "h1", ((11, ""),)),
@@ -106,3 +110,30 @@ def test_a_host_that_has_died_is_unknown_at_once_and_removed_by_its_name(
     until(lambda: cloud.is_configured("three"))
     cloud.settle()
     assert client.trace("one", "three")["verdict"] == "delivered"
+
+
+def documented(host: str) -> list[list[str]]:
+    """The commands that docs/operators.md has for a host that is gone for good."""
+    _, _, rest = OPERATORS.read_text().partition("A host that is gone for good is removed by")
+    block = rest.partition("\n## ")[0].split("```")[1]
+    commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
+    return [[word.replace("HOST", host) for word in words] for words in commands]
+
+
+def test_a_host_that_is_gone_for_good_is_removed_with_its_ports_as_the_document_says(
+    cloud: Cloud, client: Client
+) -> None:
+    url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
+    assert cloud.is_configured("three")  # a port is on it
+    cloud.lab.agent(cloud.lab.host("h3")).kill()
+    until(lambda: host_of(client, "h3")["unknown"])
+    code, _, said = run(["delete", "/servers/h3", "--yes"], url)
+    assert code == 1
+    assert "isthmus host remove h3" in said
+    for program, *words in documented("h3"):
+        assert program == "isthmus"
+        asks = ["--yes"] if words[0] == "delete" else []
+        code, _, said = run([*words, *asks], url)
+        assert code == 0, said
+    until(lambda: not host_of(client, "h3"))
+    assert "h3" not in {one["subject"] for one in client.doctor()["findings"]}

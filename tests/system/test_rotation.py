@@ -85,6 +85,7 @@ class Machines:
 def writing(url: str, files: Path) -> Iterator[list[str]]:
     """An operator who writes all the time, with the files as they are; what went wrong."""
     problems: list[str] = []
+    written: list[int] = []
     stop = threading.Event()
 
     def go() -> None:
@@ -99,6 +100,7 @@ def writing(url: str, files: Path) -> Iterator[list[str]]:
                     key=files / "operator-key.pem",
                 ) as client:
                     client.put("/servers/spare", {"tags": {"number": str(number)}})
+                    written.append(number)
             except IsthmusError as error:
                 problems.append(f"write {number}: {error.message}")
 
@@ -109,6 +111,7 @@ def writing(url: str, files: Path) -> Iterator[list[str]]:
     finally:
         stop.set()
         thread.join()
+    assert written, problems
 
 
 def connected(north: Northbound, host: Host) -> bool:

@@ -405,6 +405,14 @@ def listening(nic: Nic, address: str, port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("receiver", ["b1", "a2"])
+def test_a_check_may_be_longer_than_one_packet(cloud: Cloud, receiver: str, family: int) -> None:
+    ends = cloud["a1"].address(family), cloud[receiver].address(family)
+    found = success(cloud, *ends, icmpProtocolConfig={"length": 3000})
+    assert found["roundTripTimeMSec"] > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("receiver", ["b1", "a2", "a3", "d2"])
 def test_a_check_finds_that_real_packets_are_answered(
     cloud: Cloud, receiver: str, family: int

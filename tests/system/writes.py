@@ -45,7 +45,8 @@ class Writes:
                 self.acknowledged.add(name)
 
     def lost(self, url: str = "") -> set[str]:
-        """What was acknowledged and is not there, as that controller says."""
+        """What was acknowledged and is not there, as that controller says; something was."""
+        assert self.acknowledged, f"{self.refused} refused"
         with Client(url or self._url) as client:
             found = {one["resourceId"] for one in client.list("/logicalNetworks")}
         return self.acknowledged - found

@@ -9,19 +9,20 @@ from struct import pack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet import ICMP, IP, TCP, UDP, defragment, fragment
 from scapy.layers.inet6 import (
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     IPv6,
+    defragment6,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import Mac, parse_mac
 from isthmus.wire import probes
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import announced
@@ -121,13 +122,14 @@ _ends = st.one_of(
     st.builds(Ends, _macs, _macs, _four, _four), st.builds(Ends, _macs, _macs, _six, _six)
 )
 _numbers = st.integers(0, 0xFFFF)
+_PAIRS = {4: ("10.0.0.4", "10.0.0.5"), 6: ("fd00::4", "fd00::5")}
 
 
 @given(_ends, st.sampled_from(("icmp", "tcp")), _numbers, _numbers, st.integers(0, 1400))
 def test_scapy_reads_in_a_probe_what_was_asked_for_with_right_checksums(
     ends: Ends, protocol: str, identifier: int, port: int, length: int
 ) -> None:
-    octets = probes.build(ends, protocol, identifier, port, length)
+    (octets,) = probes.build(ends, protocol, identifier, port, length)
     frame = Ether(octets)
     network = frame.payload
     assert (int(parse_mac(frame.src)), int(parse_mac(frame.dst))) == (
@@ -154,6 +156,42 @@ def test_scapy_reads_in_a_probe_what_was_asked_for_with_right_checksums(
     else:
         del frame[IPv6].plen
     assert bytes(frame) == octets
+
+
+@given(_ends, st.integers(1, 0xFFFF), st.integers(0, 9000), st.integers(576, 9100))
+def test_a_probe_longer_than_the_mtu_goes_in_fragments_that_make_it_up(
+    ends: Ends, identifier: int, length: int, mtu_bytes: int
+) -> None:
+    (whole,) = probes.build(ends, "icmp", identifier, 0, length)
+    frames = probes.build(ends, "icmp", identifier, 0, length, mtu_bytes)
+    assert all(len(frame) <= 14 + mtu_bytes for frame in frames)
+    assert (len(frames) == 1) is (len(whole) <= 14 + mtu_bytes)
+    if len(frames) == 1:
+        assert frames == (whole,)
+        return
+    packets = [Ether(frame) for frame in frames]
+    if ends.source.version == 4:
+        made = Ether(bytes(defragment(packets)[0]))  # type: ignore[no-untyped-call]  # scapy
+        assert bytes(made[ICMP]) == whole[34:]
+        for packet in packets:
+            given = packet[IP].chksum
+            del packet[IP].chksum
+            assert Ether(bytes(packet))[IP].chksum == given
+    else:
+        made = defragment6(packets)  # type: ignore[no-untyped-call]  # scapy
+        assert bytes(made[IPv6].payload) == whole[54:]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_answer_in_fragments_is_known_by_the_first(version: int) -> None:
+    source, target = (ip_address(text) for text in _PAIRS[version])
+    ends = Ends(Mac(2), Mac(4), source, target)
+    kinds = {8: 0, 128: 129}
+    frames = [bytearray(one) for one in probes.build(ends, "icmp", 40000, 0, 3000, 1400)]
+    at = 34 if version == 4 else 62
+    frames[0][at] = kinds[frames[0][at]]
+    found = [probes.identifier(bytes(frame)) for frame in frames]
+    assert found == [40000, None, None]
 
 
 @given(_numbers, _numbers)

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from isthmus.addresses import mac_bytes
+from isthmus.wire.encapsulations import ENCAPSULATIONS
 from isthmus.wire.malformed import Malformed
-from isthmus.wire.tunnel_probes import ANSWER, OVERHEAD_BYTES, SENDER, answer, question
+from isthmus.wire.tunnel_probes import ANSWER, SENDER, answer, question
 
 NONCE = b"01234567"
 
@@ -20,7 +21,7 @@ def answered(frame: bytes, seen: str) -> bytes:
     return mac_bytes(ANSWER) + source + frame[12:]
 
 
-@pytest.mark.parametrize("encapsulation", OVERHEAD_BYTES)
+@pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
 def test_a_question_of_full_size_fills_the_underlay_s_packet(encapsulation: str) -> None:
     frame = question(NONCE, encapsulation, 1500)
     # RFC 7348: IPv4 20, UDP 8, VXLAN 8. RFC 7637: IPv4 20, GRE with a key 8.

@@ -35,7 +35,6 @@ from isthmus.policy.rows import (
     Row,
 )
 from isthmus.switches.ovs import program
-from isthmus.switches.ovs.begun import in_order
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
@@ -51,7 +50,7 @@ from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
-from isthmus.switches.ovs.resync import openflow_meter
+from isthmus.switches.ovs.resync import added, openflow_meter
 from isthmus.wire import openflow as of
 from isthmus.wire.openflow import Flow
 from isthmus.wire.ovsdb import RowId
@@ -258,13 +257,11 @@ class HostState:
 
     def changes(self) -> Changes:
         """What has changed in the program since the last call."""
-        adds, deletes = [], []
-        for change in self.engine.changes(Programmed):
-            key, old, new = change
+        changed = self.engine.changes(Programmed)
+        deletes = []
+        for key, old, new in changed:
             assert isinstance(key, FlowKey)
-            if isinstance(new, Programmed):
-                adds.append(flow(key, new))
-            elif isinstance(old, Programmed):
+            if new is None and isinstance(old, Programmed):
                 deletes.append(flow(key, old))
                 self.refusals.forget(key)
         meters, gone = [], []
@@ -273,7 +270,7 @@ class HostState:
                 meters.append(openflow_meter(change.new))
             elif isinstance(change.old, Meter):
                 gone.append(openflow_meter(change.old))
-        return Changes(in_order(adds), tuple(deletes), tuple(meters), tuple(gone))
+        return Changes(added(changed), tuple(deletes), tuple(meters), tuple(gone))
 
     def skip_changes(self) -> None:
         """Forget what has changed: the switch is compared with the whole program."""

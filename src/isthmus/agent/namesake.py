@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this agent may speak as the host that it is called: pure, with the clock as an argument.
+"""Whether this agent may speak as the host that it is called. The clock is an argument; the mark of
+the machine is read from its files (`instance_of`).
 
 Two agents that were given one name would each undo what the other writes, without end. So a host's
 rows belong to the machine whose mark (`HostStatus.instance`) they carry, and every transaction
@@ -15,11 +16,9 @@ import hashlib
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import SECOND_AGENT
 from isthmus.policy.rows import Heartbeat, HostStatus
-
-SILENT_AFTER_S = 90.0
-"""Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
 
 _MACHINE_MARKS = ("/sys/class/dmi/id/product_uuid", "/etc/machine-id")
 """Of the machine; a clone of a machine has the former anew, and the latter only if it was told."""

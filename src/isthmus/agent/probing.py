@@ -20,7 +20,7 @@ import msgspec
 from isthmus.addresses import Address, Mac, parse_mac
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
-from isthmus.policy.rows import Port
+from isthmus.policy.rows import Port, Segment
 from isthmus.switches.ovs.apply import apply
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import PROBED, Register, Stage
@@ -53,6 +53,9 @@ class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of an echo request's data."""
 
 
+DEFAULT = Segment(id="", physical_network="")
+"""Until the port's own has come."""
+
 Expected = Callable[[PacketIn], None]
 
 
@@ -84,6 +87,9 @@ class Probing:
             raise Invalid(f"{self._state.identity.host} has no interface of {question.port}")
         target = ip_address(question.target)
         source = _source(port, question.source, target)
+        segment = self._state.engine.rows(Segment).get(port.segment)
+        # What DHCP tells the guest: what is longer leaves it in fragments.
+        mtu_bytes = (segment or DEFAULT).mtu_bytes
         ends = probes.Ends(parse_mac(port.mac), Mac(parse_mac(question.eth_dst)), source, target)
         place, listening = (local.ofport, target), _listening(local.ofport, target)
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
@@ -93,12 +99,13 @@ class Probing:
             await apply(connection, (listening,), ())
             for _ in range(ATTEMPTS):
                 identifier = random.randrange(32768, 65536)
-                frame = probes.build(
+                frames = probes.build(
                     *(ends, question.protocol, identifier),
-                    *(question.destination_port, question.length),
+                    *(question.destination_port, question.length, mtu_bytes),
                 )
                 self._waiting[identifier], sent[identifier] = answered, time.perf_counter()
-                connection.send_packet_out(frame, [act.to_table()], in_port=local.ofport)
+                for frame in frames:
+                    connection.send_packet_out(frame, [act.to_table()], in_port=local.ofport)
                 await asyncio.wait((answered,), timeout=WAIT_S)
                 if answered.done():
                     identifier, at = answered.result()

@@ -29,6 +29,7 @@ from isthmus.agent.stored import SouthChange
 from isthmus.agent.vitals import Vitals
 from isthmus.agent.writing import Writer
 from isthmus.errors import Broken, IsthmusError, Unavailable
+from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, HostStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
@@ -399,7 +400,7 @@ class Agent:
 
     async def _beat(self) -> Never:
         while True:
-            await asyncio.sleep(reports.HEARTBEAT_S)
+            await asyncio.sleep(HEARTBEAT_S)
             reached = self.state.engine.rows(Reach)
             self._primer.prime(key for key in reached if isinstance(key, int))
             self._to_write.set()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a controller may ask a host (`policy.rows.Query`), and how it answers.
 
+- ``alive``: nothing else than that the agent is there.
 - ``port ID``: the flows of one port as the switch has them, with their counters; which of the
   program's are missing; where the port is, and what is wrong with it.
 - ``trace JSON``: where a packet goes (`agent.tracing`).
@@ -29,6 +30,7 @@ from isthmus.agent.tracing import trace
 from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Invalid, IsthmusError
+from isthmus.policy import rows
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
@@ -72,8 +74,11 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
     Raises Unavailable while the switch is away.
     """
     word, _, argument = query.question.partition(" ")
+    result: Result
     try:
         match word:
+            case rows.ALIVE:
+                result = {"alive": True}
             case "port":
                 result = await _port(argument, state, switch)
             case "trace":
@@ -95,7 +100,7 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
                 result = {"watching": True}
             case _:
                 raise Invalid(
-                    f"{word!r} is no question that this host knows: ask port ID, trace"
+                    f"{word!r} is no question that this host knows: ask alive, port ID, trace"
                     " JSON, probe JSON, watch JSON, flows JSON, health JSON or counters"
                 )
     except Invalid as error:

@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from isthmus.agent.host import HostState
 from isthmus.agent.stored import OurRow, Stored
 from isthmus.agent.tunnel_probing import ANSWERS
+from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.ovsdb import Operation, delete, insert, update
-
-HEARTBEAT_S = 30
-"""How often a host says that it lives: a thousand hosts make 33 writes a second of it."""
 
 
 def port_operations(

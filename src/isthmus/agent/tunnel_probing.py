@@ -24,6 +24,7 @@ from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import THIS, Reach, ThisHost
 from isthmus.switches.ovs.tunnels import sent_through
 from isthmus.wire import tunnel_probes
+from isthmus.wire.encapsulations import firewall_text
 from isthmus.wire.openflow_packets import PacketIn
 
 ANSWERS = "tunnel-probe"
@@ -151,7 +152,7 @@ class TunnelProbing:
             yield HostProblem(
                 *(TUNNEL, peer.host),
                 f"no {peer.encapsulation.upper()} packet comes back from {peer.text}",
-                f"let {_wire(peer.encapsulation)} pass between {ours} and"
+                f"let {firewall_text(peer.encapsulation)} pass between {ours} and"
                 f" {IPv4Address(peer.address)}, both ways",
             )
         if len(broken) > MOST_NAMED:
@@ -169,10 +170,6 @@ class TunnelProbing:
                     " and drops those of ports",
                     "no address translation may be between hosts; see the routes on this host",
                 )
-
-
-def _wire(encapsulation: str) -> str:
-    return "IP protocol 47 (GRE)" if encapsulation == "nvgre" else "UDP port 4789"
 
 
 async def asked_through(

@@ -135,9 +135,15 @@ def _basic(authorization: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise Unauthorized(f"this server knows Basic authorization, not {scheme!r}")
     try:
-        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise Unauthorized("the Basic authorization is not base64 of UTF-8 text") from error
+        given = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise Unauthorized("the Basic authorization is not base64") from error
+    try:
+        text = given.decode()
+    except UnicodeDecodeError:
+        # We say charset="UTF-8" (RFC 7617 section 2.1). Clients that do not look at it send this.
+        text = given.decode("latin-1")
+    user, colon, password = text.partition(":")
     if not colon:
         raise Unauthorized("the Basic authorization holds no colon between user name and password")
     return user, password

@@ -105,7 +105,7 @@ class App:
             reply = self._refusal(exchange, fault)
         finally:
             exchange.done()
-        await send_reply(send, self._dressed(exchange, reply), receive)
+        await send_reply(send, exchange.dressed(reply), receive)
         self._account(exchange, reply.status, time.perf_counter() - started)
 
     def _account(self, exchange: Exchange, status: int, took_s: float) -> None:
@@ -141,7 +141,7 @@ class App:
 
     async def _networking(self, exchange: Exchange, rest: str) -> Reply:
         token, _, path = rest.partition("/")
-        if token.lower() in ("", "discovery") and not path:
+        if token.lower() in ("", "discovery") and path.lower() in ("", token.lower()):
             exchange.only("GET")
             return json_reply(200, extensions.discovery(self._version))
         if token.lower() == "openapi.json" and not path:
@@ -149,7 +149,7 @@ class App:
             return self._openapi
         version = parse_version(token)
         match path.lower().split("/"):
-            case ["discovery"]:
+            case ["discovery"] | ["discovery", "discovery"]:
                 exchange.only("GET")
                 return json_reply(200, extensions.discovery(self._version))
             case ["batch"]:
@@ -199,11 +199,3 @@ class App:
                 *(exchange.method, exchange.shown_path, reply.status, error.code, error.message),
             )
         return reply
-
-    def _dressed(self, exchange: Exchange, reply: Reply) -> Reply:
-        """MS-NCNBI section A.3: headers of every answer."""
-        headers = [*reply.headers, (b"x-ms-request-id", exchange.operation_id.encode())]
-        wants_echo = exchange.header(b"x-ms-return-client-request-id").lower() != "false"
-        if exchange.request_id and wants_echo:
-            headers.append((b"x-ms-client-request-id", exchange.request_id.encode("latin-1")))
-        return reply._replace(headers=tuple(headers))

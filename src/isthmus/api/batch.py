@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from isthmus.api.bodies import LEVELS_OF_A_BATCH
 from isthmus.api.doors import North
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.api.retries import earlier_batch
 from isthmus.errors import Invalid, NotFound
-from isthmus.intent.model import Ids, Json, Places, Plan, Stored, View
+from isthmus.intent.model import Ids, Json, Places, Plan, Stored, View, written_by
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.render import etag_text
-from isthmus.intent.strict import check_strict
+from isthmus.intent.strict import check_strict, refuse_other_addresses
+from isthmus.intent.values import inside
 from isthmus.intent.versions import Version
 
 MOST_REQUESTS = 1000
@@ -30,23 +32,37 @@ MOST_REQUESTS = 1000
 
 async def answer_batch(north: North, places: Places, exchange: Exchange, version: Version) -> Reply:
     """Raises IsthmusError."""
-    requests = read_requests(exchange.json(), exchange.write_id(), exchange.operation_id)
+    requests = read_requests(
+        exchange.json(LEVELS_OF_A_BATCH), exchange.write_id(), exchange.operation_id
+    )
     if exchange.is_strict:
         check_strict(requests, version)
 
     def plan(view: View, ids: Ids) -> Plan:
         earlier = _earlier(exchange, view, north, requests)
-        return earlier or plan_batch(view, ids, requests, version=version, places=places)
+        planned = earlier or plan_batch(view, ids, requests, version=version, places=places)
+        if exchange.is_strict:
+            _refuse_other_addresses(planned, requests, version)
+        return planned
 
     done = await north.write(
         plan, request_id=exchange.write_id(), operation_id=exchange.operation_id
     )
-    written = {row.key: row for row in (*done.inserts, *done.updates, *done.replaces)}
+    written = written_by(done)
     answers: list[Json] = [
         _brief(request, outcome.status, written.get(outcome.ref) or north.view.get(outcome.ref))
         for request, outcome in zip(requests, done.outcomes, strict=True)
     ]
     return json_reply(200, {"responses": answers})
+
+
+def _refuse_other_addresses(plan: Plan, requests: Sequence[Request], version: Version) -> None:
+    written = written_by(plan)
+    for index, request in enumerate(requests):
+        try:
+            refuse_other_addresses(written, request, version)
+        except Invalid as error:
+            raise inside(error, f"[{index}]") from error
 
 
 def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Request]:

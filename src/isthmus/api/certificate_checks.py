@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from isthmus.api.files import read_file
 from isthmus.errors import Invalid
+from isthmus.files import read_file
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:

@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from isthmus.api.certificate_checks import read_certificates, thumbprint
-from isthmus.api.files import read_file, write_file
 from isthmus.api.issued import BUNDLE_FILE, Issue, record
 from isthmus.errors import Conflict, Invalid
+from isthmus.files import read_file, write_file
 
 AUTHORITY_FILE = "authority.pem"
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from isthmus import errors
-from isthmus.errors import Detail, IsthmusError, Unavailable
+from isthmus.errors import Detail, Invalid, IsthmusError, Unavailable
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0
@@ -230,6 +230,10 @@ class Client:
         reply = self._send(method, path, body, headers)
         try:
             content: Resource = reply.json() if reply.content else {}
+        except RecursionError as error:
+            raise Invalid(
+                f"what {self.url}{path} answers is nested too deeply to be read"
+            ) from error
         except ValueError as error:
             raise Unavailable(
                 f"what answers at {self.url} is no controller: {reply.text[:MOST_SHOWN]!r}."

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import parse_qsl, quote
 
-import msgspec
 from starlette.types import Receive, Scope
 
-from isthmus.errors import Detail, Invalid, IsthmusError
+from isthmus.api.bodies import TooLarge, read_json
+from isthmus.api.replies import Reply
+from isthmus.errors import Invalid, IsthmusError
 from isthmus.intent.model import Json
 
 MOST_BYTES = 8 << 20
@@ -23,26 +24,8 @@ LARGE_BYTES = 16 << 10
 """Of a body that waits until there is room for it."""
 MOST_LARGE = 2
 """Large bodies that are held at once."""
-MOST_VALUES = 300_000
-"""Of a body's JSON: 15,000 rules, or a batch of a thousand interfaces ten times over. The costliest
-JSON of that size takes about 60 ms and 40 MiB to read."""
-JSON_NAMES = frozenset(("application/json", "text/json"))
 LONGEST_REQUEST_ID = 256
 """Known clients send GUIDs. The id is stored with what it wrote."""
-
-
-class TooLarge(IsthmusError):
-    """The body is longer than we read."""
-
-    status = 413
-    default_code = "RequestTooLarge"
-
-
-class WrongMediaType(IsthmusError):
-    """The body is no JSON."""
-
-    status = 415
-    default_code = "InvalidRequestFormat"
 
 
 class NotAllowed(IsthmusError):
@@ -70,11 +53,15 @@ class Exchange:
 
     @classmethod
     def of(cls, scope: Scope, operation_id: str) -> Exchange:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            # RFC 9110 section 5.3: the values of several headers of a name are one list
+            headers[name] = headers[name] + b", " + value if name in headers else value
         return cls(
             scope["method"],
             scope["path"],
             scope["query_string"].decode("latin-1"),
-            dict(scope["headers"]),
+            headers,
             operation_id,
         )
 
@@ -101,6 +88,14 @@ class Exchange:
         if not request_id:
             return ""
         return f"{request_id} {blake2b(self.body, digest_size=8).hexdigest()}"
+
+    def dressed(self, reply: Reply) -> Reply:
+        """`reply` with the headers of every answer (MS-NCNBI section A.3)."""
+        headers = [*reply.headers, (b"x-ms-request-id", self.operation_id.encode())]
+        wants_echo = self.header(b"x-ms-return-client-request-id").lower() != "false"
+        if self.request_id and wants_echo:
+            headers.append((b"x-ms-client-request-id", self.request_id.encode("latin-1")))
+        return reply._replace(headers=tuple(headers))
 
     @property
     def shown_path(self) -> str:
@@ -198,27 +193,7 @@ class Exchange:
             self._holds.release()
             self._holds = None
 
-    def json(self) -> Json:
-        """The body. Raises Invalid with the place of the mistake, WrongMediaType, TooLarge."""
-        media_type = self.header(b"content-type").partition(";")[0].strip().lower()
-        # MS-NCNBI section A.3 wants it on every PUT. What has none may be a web page's, which needs
-        # nobody's leave to send a body that has no type (see `web_pages`).
-        if media_type not in JSON_NAMES and (media_type or self.body):
-            raise WrongMediaType(
-                f"the body is {media_type or 'without Content-Type'}: send application/json",
-                target="Content-Type",
-            )
-        # Each value but the first follows one of these. Inside a text they count too, which is
-        # nothing beside the bound.
-        if sum(map(self.body.count, (b",", b":", b"[", b"{"))) > MOST_VALUES:
-            raise TooLarge(f"the body has more than {MOST_VALUES} values: send it in parts")
-        try:
-            value: Json = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            text = "the body is empty" if not self.body.strip() else str(error)
-            raise Invalid(
-                f"the body is no JSON: {text}",
-                code="InvalidRequestFormat",
-                details=(Detail("InvalidJson", text),),
-            ) from error
-        return value
+    def json(self, levels: int = 0) -> Json:
+        """The body; see `read_json`. Raises Invalid, WrongMediaType, TooLarge."""
+        content_type, encoding = self.header(b"content-type"), self.header(b"content-encoding")
+        return read_json(self.body, content_type, encoding, levels)

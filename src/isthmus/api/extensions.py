@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.api.batch import read_requests
+from isthmus.api.bodies import LEVELS_OF_A_BATCH
 from isthmus.api.doors import Insight, Watched
 from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
@@ -103,7 +104,7 @@ async def answer(
             return json_reply(200, dict(await insight.explain_port(words[2])))
         case ["plan"] if len(words) == 1:
             exchange.only("POST")
-            requests = read_requests(exchange.json(), "", "")
+            requests = read_requests(exchange.json(LEVELS_OF_A_BATCH), "", "")
             if exchange.is_strict:
                 check_strict(requests, version)
             return json_reply(200, dict(await insight.plan(requests, version)))

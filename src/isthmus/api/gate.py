@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from isthmus.api.access import Access, Credentials
 from isthmus.api.connection import PEER, VISIT
+from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, error_reply, send_reply
 from isthmus.api.web_pages import Names, refuse_web_pages
 from isthmus.errors import IsthmusError, Unauthorized
+from isthmus.store.identifiers import RandomIds
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Gate:
         self._app = app
         self._access = access
         self._names = names
+        self._ids = RandomIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != LIVENESS:
@@ -46,7 +49,8 @@ class Gate:
             except IsthmusError as error:
                 # for who counts them to shut a guesser out; a name that was tried may be a password
                 log.info("api=refused status=%d address=%s", error.status, peer.address or "unix")
-                await send_reply(send, self._refusal(error), receive)
+                exchange = Exchange.of(scope, self._ids.guid())
+                await send_reply(send, exchange.dressed(self._refusal(error)), receive)
                 return
             scope["extensions"][VISIT].known = True
         await self._app(scope, receive, send)

@@ -21,8 +21,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from isthmus.api.certificate_checks import common_name, read_certificates, signer
-from isthmus.api.files import write_file
 from isthmus.errors import Invalid, NotFound
+from isthmus.files import write_file
 
 REGISTER_FILE = "issued.json"
 BUNDLE_FILE = "ca.pem"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from isthmus.api.users import PasswordHash, hash_password, read_users
 from isthmus.errors import Unauthorized, Unavailable
-from isthmus.store.client_tls import Stamp, stamp
+from isthmus.files import Stamp, stamp
 
 FREE_FAILURES = 3
 FIRST_PAUSE_S = 1.0

@@ -18,11 +18,11 @@ from isthmus.api.replies import JSON_TYPE, Header, Reply, encode, json_reply
 from isthmus.api.retries import earlier_delete, earlier_put
 from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound, Unavailable
-from isthmus.intent.model import Ids, Plan, Stored, View
+from isthmus.intent.model import Ids, Plan, Stored, View, written_by
 from isthmus.intent.paths import Target, find, listed, resolve
-from isthmus.intent.planning import plan_delete, plan_put
+from isthmus.intent.planning import Put, plan_delete, plan_put
 from isthmus.intent.render import States, etag_text, render
-from isthmus.intent.strict import refuse_unknown
+from isthmus.intent.strict import refuse_other_addresses, refuse_unknown
 from isthmus.intent.versions import Version
 
 
@@ -71,7 +71,8 @@ class Resources:
             refuse_unknown(target.kind, body, version)
 
         def plan(view: View, ids: Ids) -> Plan:
-            return earlier_put(exchange, view, target.key) or plan_put(
+            earlier = earlier_put(exchange, view, target.key)
+            planned = earlier or plan_put(
                 view,
                 ids,
                 path,
@@ -82,6 +83,9 @@ class Resources:
                 operation_id=exchange.operation_id,
                 version=version,
             )
+            if exchange.is_strict:
+                refuse_other_addresses(written_by(planned), Put(path=path, body=body), version)
+            return planned
 
         done = await self._north.write(
             plan, request_id=request_id, operation_id=exchange.operation_id

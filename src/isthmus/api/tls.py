@@ -16,7 +16,7 @@ from pathlib import Path
 
 from isthmus.api.certificate_checks import check, names, read_certificates
 from isthmus.errors import Invalid, IsthmusError
-from isthmus.store.client_tls import stamp
+from isthmus.files import stamp
 
 
 @dataclass(frozen=True, slots=True)

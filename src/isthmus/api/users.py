@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from isthmus.api.files import read_file, write_file
 from isthmus.errors import Invalid, NotFound
+from isthmus.files import read_file, write_file
 
 COST = 1 << 15
 BLOCK_SIZE = 8

@@ -32,12 +32,12 @@ def bundle(
 ) -> None:
     """Write everything that support needs into one file, secrets left out. `isthmus trace --bundle`
     and `isthmus explain port --bundle` ask it."""
-    from isthmus.store.backups import write_whole
+    from isthmus.files import replace_file
 
     with connect(url, user, timeout_s=120.0) as client:
         told = client.bundle()
     data = gzip.compress(json.dumps(told).encode())
-    write_whole(file, data)
+    replace_file(file, data)
     n_rows = sum(len(rows) for rows in told["south"].values())
     typer.echo(f"{file}: {len(told['north'])} resources, {n_rows} rows, {len(data)} bytes")
 

@@ -39,8 +39,6 @@ ConfigurationFile = Annotated[
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
-ENCAPSULATIONS = ("vxlan", "nvgre")
-
 
 @daemons.command()
 def controller(
@@ -230,6 +228,8 @@ def _address(text: str) -> IPv4Address:
 
 
 def _encapsulations(names: Sequence[str]) -> tuple[str, ...]:
+    from isthmus.wire.encapsulations import ENCAPSULATIONS
+
     found = tuple(name.strip().lower() for name in names if name.strip())
     wrong = [name for name in found if name not in ENCAPSULATIONS]
     if wrong or not found:

@@ -24,6 +24,7 @@ import yaml
 
 from isthmus.cli.places import Place
 from isthmus.errors import Detail, Invalid, NotFound
+from isthmus.intent.values import MOST_DEPTH, is_deeper
 
 Entry = Mapping[str, Any]
 
@@ -226,7 +227,8 @@ def _entries(name: str, text: str) -> Iterator[tuple[object, yaml.Node]]:
         raise Invalid(f"{name}: {error}", target=name) from error
     except (ValueError, RecursionError) as error:
         raise Invalid(
-            f"{name}: something stands within itself, or within too much else", target=name
+            f"{name}: something stands within itself, or in more than {MOST_DEPTH} levels",
+            target=name,
         ) from error
 
 
@@ -245,6 +247,11 @@ def _request(where: str, entry: object) -> dict[str, Any]:
     name = where.rpartition(":")[0]
     if not isinstance(entry, Mapping) or not isinstance(entry.get("resourceRef"), str):
         raise Invalid(f"{where} names no resourceRef, like /virtualNetworks/web", target=name)
+    if is_deeper(entry, MOST_DEPTH):
+        raise Invalid(
+            f"{where} ({entry['resourceRef']}) is nested in more than {MOST_DEPTH} levels",
+            target=name,
+        )
     unknown = sorted(str(key) for key in entry.keys() - _KNOWN)
     if unknown:
         raise Invalid(

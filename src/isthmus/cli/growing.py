@@ -145,7 +145,7 @@ def _add_to_configuration(section: str) -> None:
     """Unless it tells of a controller already."""
     import tomllib
 
-    from isthmus.api.files import write_file
+    from isthmus.files import write_file
 
     file = configuration_file()
     there = file.read_text() if file.exists() else "# Isthmus: made by `isthmus store join`.\n"

@@ -163,7 +163,7 @@ def copy_certificates(
     """Put the certificate of `name`, its key and the authorities from `source` into `folder`.
     Raises NotFound, Invalid for what does not fit together."""
     from isthmus.api.certificate_checks import check
-    from isthmus.api.files import write_file
+    from isthmus.files import write_file
 
     files = [source / f"{name}.pem", source / f"{name}-key.pem", source / "ca.pem"]
     for file in files:

@@ -146,7 +146,7 @@ def certs_install(
     """Put what FOLDER holds (ca.pem, and certificates with their keys) in the place of this
     machine's. What runs here uses it from its next connection on."""
     from isthmus.api.certificate_checks import check, read_certificates
-    from isthmus.api.files import read_file, write_file
+    from isthmus.files import read_file, write_file
 
     bundle = source / "ca.pem"
     read_certificates(bundle)

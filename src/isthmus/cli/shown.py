@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.cli.terminal import BAD, GOOD, plain
+from isthmus.errors import Invalid
 
 Row = Mapping[str, Any]
 
@@ -27,11 +28,22 @@ def console() -> Console:
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Raises Invalid for what is nested too deeply."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    except RecursionError as error:
+        raise Invalid(
+            "the answer is nested too deeply to be printed: ask for it by REST"
+        ) from error
+    print(text)
 
 
 def print_yaml(value: object) -> None:
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    """Raises Invalid for what is nested too deeply."""
+    try:
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    except RecursionError as error:
+        raise Invalid("the answer is nested too deeply for YAML: try -o json") from error
     sys.stdout.write(text)
 
 

@@ -152,13 +152,12 @@ def _below(nodes: Sequence[Node], indent: str) -> Iterator[tuple[str, bool]]:
 
 
 def _tunnels(host: Told, hosts: Sequence[Told]) -> Iterator[Node]:
-    from isthmus.controller.tracing import chosen
+    from isthmus.wire.encapsulations import chosen
 
-    mine = ",".join(host["encapsulations"])
     for other in hosts:
         if other["host"] == host["host"] or not other["known"] or not host["known"]:
             continue
-        name = chosen(mine, ",".join(other["encapsulations"]))
+        name = chosen(host["encapsulations"], other["encapsulations"])
         how = f"by {name.upper()}" if name else "by nothing that both speak"
         addresses = ", ".join(other["providerAddresses"])
         silent = "" if other["alive"] else f"  {_state_of_host(other)}"

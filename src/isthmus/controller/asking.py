@@ -14,7 +14,7 @@ import msgspec
 from isthmus.controller.answers import read_answer, read_told
 from isthmus.errors import Unavailable
 from isthmus.intent.model import JsonObject
-from isthmus.policy.rows import Answer, Query
+from isthmus.policy.rows import ALIVE, Answer, Query
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import RowId, delete, insert
 
@@ -72,7 +72,7 @@ class Asking:
 
     async def is_there(self, host: str) -> bool:
         """Whether an agent answers under that name, whatever it says. Raises Unavailable."""
-        return await self._answer(host, "alive") is not None
+        return await self._answer(host, ALIVE) is not None
 
     async def _answer(self, host: str, question: str) -> str | None:
         """As the host has written it; None if it has not in time. Raises Unavailable."""

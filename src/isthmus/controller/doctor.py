@@ -9,18 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from isthmus.controller.tracing import chosen
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.host_problems import (
     PROVIDER_ADDRESS,
     SECOND_AGENT,
     TUNNEL,
     TUNNEL_SOURCE,
+    TUNNEL_UNKNOWN,
     TUNNELS,
+    is_news,
     shown,
 )
-from isthmus.policy.rows import Heartbeat, PhysicalNetwork, Router, Segment
+from isthmus.policy.rows import Heartbeat, HostStatus, PhysicalNetwork, Router, Segment
 from isthmus.reach.world import World
+from isthmus.wire.encapsulations import chosen, firewall_text
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
@@ -59,20 +61,20 @@ def findings(
 ) -> list[Finding]:
     """All of them, errors first. `silent`: hosts that have not been heard of, and for how many
     seconds by the controller's clock."""
+    alive = frozenset(world.heartbeats.keys() - silent.keys())
     found = [
-        *_hosts(world, heard, silent),
+        *_hosts(world, heard, silent, alive),
         *_pairs(world),
         *_numbers(world),
         *_ports(world),
-        *_answers(world, heard, now_s, underlay_mtu),
+        *_answers(world, heard, now_s, underlay_mtu, alive),
     ]
     return sorted(found, key=lambda one: (one.severity != ERROR, one.subject, one.code))
 
 
 def _hosts(
-    world: World, heard: Mapping[str, Heard], silent: Mapping[str, int]
+    world: World, heard: Mapping[str, Heard], silent: Mapping[str, int], alive: frozenset[str]
 ) -> Iterator[Finding]:
-    alive = frozenset(world.heartbeats.keys() - silent.keys())
     for host in sorted(world.hosts):
         heartbeat = world.heartbeats.get(host)
         if heartbeat is None:
@@ -84,7 +86,8 @@ def _hosts(
             yield Finding(
                 *(ERROR, host, "stale-host", f"{host} has been silent for {silent[host]} s"),
                 f"on {host}: systemctl restart isthmus-agent; journalctl -u isthmus-agent. If the"
-                f" host is gone for good: isthmus host remove {host}",
+                f" host is gone for good: isthmus host remove {host}, then isthmus delete"
+                f" /servers/{host}",
             )
         else:
             told = heard.get(host)
@@ -140,7 +143,7 @@ def _said(
 def _pairs(world: World) -> Iterator[Finding]:
     known = [status for status in world.host_statuses.values() if status.host in world.hosts]
     for one, other in combinations(sorted(known, key=lambda status: status.host), 2):
-        if not chosen(one.encapsulations, other.encapsulations):
+        if not chosen(one.encapsulations.split(","), other.encapsulations.split(",")):
             yield Finding(
                 *(ERROR, f"{one.host} {other.host}", "encapsulation-mismatch"),
                 f"{one.host} speaks {one.encapsulations or 'nothing'}, {other.host}"
@@ -191,10 +194,14 @@ def _ports(world: World) -> Iterator[Finding]:
 
 
 def _answers(
-    world: World, heard: Mapping[str, Heard], now_s: float, underlay_mtu: int
+    world: World,
+    heard: Mapping[str, Heard],
+    now_s: float,
+    underlay_mtu: int,
+    alive: frozenset[str],
 ) -> Iterator[Finding]:
-    names = {
-        address: status.host
+    by_address = {
+        address: status
         for status in world.host_statuses.values()
         for address in status.provider_addresses
     }
@@ -207,7 +214,8 @@ def _answers(
             continue
         yield from _clock(host, told)
         yield from _mtu(host, told.answer, underlay_mtu)
-        yield from _peers(host, told.answer, names, underlay_mtu)
+        peers = _Peers(world.host_statuses.get(host), by_address, alive)
+        yield from _peers(host, told.answer, peers, underlay_mtu)
         yield from _certificate(host, told.answer, now_s)
 
 
@@ -242,15 +250,30 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
         )
 
 
-def _peers(
-    host: str, answer: JsonObject, names: Mapping[str, str], underlay_mtu: int
-) -> Iterator[Finding]:
+class _Peers(NamedTuple):
+    """What is known of those of whom a host tells, by provider address."""
+
+    teller: HostStatus | None
+    by_address: Mapping[str, HostStatus]
+    alive: frozenset[str]
+
+    def name(self, address: str) -> str:
+        return self.by_address[address].host if address in self.by_address else address
+
+    def encapsulation(self, address: str) -> str:
+        """Of the pair; empty where that is not known."""
+        peer = self.by_address.get(address)
+        if self.teller is None or peer is None:
+            return ""
+        return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
+
+
+def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
     unpinged = _texts(answer.get("unpinged"))
     for field, severity, code, text, repair in (
         (
             *("unreachable", ERROR, TUNNEL, "answers no packet through its tunnel"),
-            "let UDP port 4789 (VXLAN) and IP protocol 47 (NVGRE) pass between both, both ways;"
-            " on {host}: ip route get {peer}",
+            "let {wire} pass between both, both ways; on {host}: ip route get {peer}",
         ),
         (
             *("tooSmall", ERROR, "path-mtu"),
@@ -258,22 +281,25 @@ def _peers(
             "on {host}: tracepath {peer}; raise the MTU on the way, or lower underlay_mtu_bytes",
         ),
         (
-            *("unknown", WARNING, "tunnel-unknown"),
+            *("unknown", WARNING, TUNNEL_UNKNOWN),
             "answers no questions through tunnels: whether packets pass is unknown",
             "an older isthmus agent there: upgrade it; another kind of switch: ping a port of it",
         ),
     ):
         for peer in _texts(answer.get(field)):
-            name = names.get(peer, peer)
+            name = peers.name(peer)
+            if not is_news(code, name, peers.alive):
+                continue
+            wire = firewall_text(peers.encapsulation(peer))
             also = ", and it answers no ping" if field == "unknown" and peer in unpinged else ""
             yield Finding(
                 *(severity, f"{host} {name}", code),
                 f"{name} ({peer}) {text}{also}, asked from {host}",
-                repair.format(host=host, peer=peer),
+                repair.format(host=host, peer=peer, wire=wire),
             )
     seen_as = answer.get("seenAs")
     for peer, seen in sorted(seen_as.items()) if isinstance(seen_as, Mapping) else ():
-        name = names.get(peer, peer)
+        name = peers.name(peer)
         yield Finding(
             *(ERROR, f"{host} {name}", TUNNEL_SOURCE),
             f"{name} ({peer}) sees the tunnel packets of {host} come from {seen}, and drops them",
@@ -282,7 +308,8 @@ def _peers(
 
 
 def _texts(value: Json) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+    """Each once."""
+    return list(dict.fromkeys(map(str, value))) if isinstance(value, list | tuple) else []
 
 
 def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:

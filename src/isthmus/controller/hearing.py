@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-SILENT_AFTER_S = 90
-"""Three heartbeats (`agent.reports.HEARTBEAT_S`) missed."""
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 
 
 class Hearing:

@@ -14,8 +14,9 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from isthmus.controller.hearing import SILENT_AFTER_S, Hearing
+from isthmus.controller.hearing import Hearing
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem, read, shown
 from isthmus.policy.observed import believable
 from isthmus.policy.rows import (

@@ -15,6 +15,7 @@ from isthmus.policy.dhcp import LIMITED_BROADCAST
 from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
+from isthmus.wire.encapsulations import chosen
 from isthmus.wire.ethernet import BROADCAST
 
 _NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
@@ -152,7 +153,7 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
     ours = world.host_statuses.get(passage.host)
     if status is None or ours is None or not ours.provider_addresses:
         return None
-    encapsulation = chosen(ours.encapsulations, status.encapsulations)
+    encapsulation = chosen(ours.encapsulations.split(","), status.encapsulations.split(","))
     question: dict[str, Json] = {
         "source": ours.provider_addresses[0],
         "vsid": answer.get("vsid"),
@@ -160,13 +161,6 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
         "fields": {name: fields[name] for name in _PACKET_FIELDS if name in fields},
     }
     return status.host, question
-
-
-def chosen(ours: str, theirs: str) -> str:
-    """The encapsulation of a pair of hosts, from what each says it prefers; empty for none."""
-    mine, others = ours.split(","), theirs.split(",")
-    common = [name for name in mine if name and name in others]
-    return min(common, key=lambda n: (mine.index(n) + others.index(n), n), default="")
 
 
 def shown(found: Trace) -> dict[str, Json]:

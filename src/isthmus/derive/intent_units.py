@@ -42,14 +42,11 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.wire.encapsulations import OVERHEAD_BYTES
 
 ROUTER_MAC = mac_text(Mac(0x123456789ABC))
 """Of every distributed router on every host, so that a guest that moves finds its gateway where it
 was. Microsoft's own networks use the same one."""
-
-OVERHEAD_BYTES = {"vxlan": 50, "nvgre": 42}
-"""What an encapsulation adds to a guest's IP packet over IPv4: outer IPv4 20, inner Ethernet 14,
-and UDP 8 + VXLAN 8 (RFC 7348 section 5) or GRE with key 8 (RFC 7637 section 3.2)."""
 
 
 class Underlay(NamedTuple):

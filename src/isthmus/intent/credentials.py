@@ -59,7 +59,7 @@ class Credential(Resource, frozen=True, kw_only=True):
 
     def settled(self, draft: Draft) -> Credential:
         before = draft.before(Credential)
-        if before is not None and before.type is not self.type and before.value == self.value:
+        if before is not None and before.type is not self.type and not draft.gives("value"):
             # else a password that was kept would be shown as if it were a thumbprint
             raise Invalid(
                 f"value is missing: a credential that becomes {self.type} from {before.type} needs"
@@ -110,6 +110,15 @@ KIND = Kind(
     model=Credential,
     in_use_code="InUseCredentialCannotBeDeleted",
     back_references=(BackReference("networks", (), "Virtual networks that encrypt with it.", V2),),
-    # Clients that rotate certificates compare and assign it (MS-NCNBI section B.2's examples).
-    computed=(Computed("value", _value, {"type": "string"}, "What is no secret."),),
+    # Clients that rotate certificates compare and assign it (MS-NCNBI section B.2's examples), and
+    # SdnDiagnostics blanks it: in PowerShell what is not there cannot be assigned.
+    computed=(
+        Computed(
+            "value",
+            _value,
+            {"type": ["string", "null"]},
+            "What is no secret; null where it is one, which leaves it as it is when it comes back.",
+            as_null=True,
+        ),
+    ),
 )

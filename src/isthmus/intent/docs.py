@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.intent.address_values import IpAddress, IpPrefix, MacAddress
-from isthmus.intent.fields import Access, FieldSpec, Nested, Part, fields_of
+from isthmus.intent.fields import Access, FieldSpec, Nested, Part, Rules, fields_of
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.references import Reference
@@ -114,7 +114,7 @@ def _shape(kind: ValueType) -> str:
 def _rules(spec: FieldSpec) -> str:
     rules = spec.rules
     said = [
-        f"required (`{rules.required}`)" if rules.required else "",
+        _required(rules),
         f"fixed (`{rules.immutable}`)" if rules.immutable else "",
         "" if rules.access is Access.WRITABLE else rules.access.value,
         "kept as information" if rules.kept else "",
@@ -123,6 +123,14 @@ def _rules(spec: FieldSpec) -> str:
         "" if spec.default in (None, ()) else f"default {_default(spec.type.write(spec.default))}",
     ]
     return "; ".join(text for text in said if text)
+
+
+def _required(rules: Rules) -> str:
+    if not rules.required:
+        return ""
+    # A PUT without what is fixed keeps it.
+    when = " when it is made" if rules.immutable else ""
+    return f"required{when} (`{rules.required}`)"
 
 
 def _default(value: Json) -> str:

@@ -30,6 +30,7 @@ class Draft:
     """One resource of a request. Lives for one plan."""
 
     __slots__ = (
+        "_given",
         "_overlay",
         "_previous",
         "allocations",
@@ -61,8 +62,10 @@ class Draft:
         replacing: bool,
         tree: Collection[str],
         etag: str,
+        given: Collection[str] = (),
     ) -> None:
         self._overlay = overlay
+        self._given = given
         self._previous = previous
         self.kind = kind
         self.ref = ref
@@ -85,6 +88,10 @@ class Draft:
     def before(self, model: type[R]) -> R | None:
         """The stored properties; None when the resource is new."""
         return self._previous if isinstance(self._previous, model) else None
+
+    def gives(self, attribute: str) -> bool:
+        """Whether the request has a value for one of its fields, be it the stored one."""
+        return attribute in self._given
 
     def at(self, attribute: str) -> str:
         """The JSON path of one of its fields."""

@@ -32,10 +32,11 @@ def assign(
     kept: str | None = None,
     *,
     unmanaged: bool = False,
+    preferred: str | None = None,
 ) -> str | None:
-    """The address that the configuration holds from now on: `wanted`, else `kept`, else a free one;
-    None if `unmanaged`. The subnet's row is fenced, and in a logical subnet the ipPool required.
-    Raises Invalid, Conflict."""
+    """The address that the configuration holds from now on: `wanted`, else `kept`, else a free one,
+    which is `preferred` where that can be had; None if `unmanaged`. The subnet's row is fenced, and
+    in a logical subnet the ipPool required. Raises Invalid, Conflict."""
     subnet = draft.read(subnet_key)
     assert subnet is not None, "references were resolved before"
     if subnet.kind == "virtualNetworks/subnets":
@@ -43,12 +44,12 @@ def assign(
             raise _not_unmanaged(draft, subnet)
         whole = space(decode(subnet, VirtualSubnet).address_prefix)
         reserved = {whole.network, whole.last} - {*whole.usable} | {whole.router}
-        return _take(draft, subnet, whole, reserved, whole.dynamic(), wanted or kept)
-    return _in_logical_subnet(draft, subnet, wanted or kept, unmanaged)
+        return _take(draft, subnet, whole, reserved, whole.dynamic(), wanted or kept, preferred)
+    return _in_logical_subnet(draft, subnet, wanted or kept, unmanaged, preferred)
 
 
 def _in_logical_subnet(
-    draft: Draft, subnet: Stored, wanted: str | None, unmanaged: bool
+    draft: Draft, subnet: Stored, wanted: str | None, unmanaged: bool, preferred: str | None
 ) -> str | None:
     if unmanaged:
         network = draft.read(subnet.parent or "")
@@ -66,7 +67,8 @@ def _in_logical_subnet(
     pools = [(row.key, decode(row, IpPool).numbers()) for row in rows]
     reserved = value.reserved()
     ranges = without([span for _, span in pools], reserved)
-    address = _take(draft, subnet, space(value.address_prefix), reserved, ranges, wanted)
+    whole = space(value.address_prefix)
+    address = _take(draft, subnet, whole, reserved, ranges, wanted, preferred)
     number, _ = number_of(address)
     for key, (first, last) in pools:
         if first <= number <= last:
@@ -90,8 +92,14 @@ def _take(
     reserved: set[int],
     ranges: Sequence[Range],
     wanted: str | None,
+    preferred: str | None,
 ) -> str:
     scope = address_scope(subnet.key)
+    if wanted is None and preferred is not None:
+        number, family = number_of(preferred)
+        inside = family == whole.family and any(first <= number <= last for first, last in ranges)
+        if inside and draft.holder(scope, number) is None:
+            wanted = preferred
     if wanted is not None:
         number = _checked(draft, subnet, whole, reserved, wanted)
         draft.allocate(scope, number)

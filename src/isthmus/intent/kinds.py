@@ -45,14 +45,16 @@ class BackReference(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """A value that is worked out when the resource is rendered; None leaves it out. It is read-only
-    but where a field of the same name takes it."""
+    """A value that is worked out when the resource is rendered. It is read-only but where a field
+    of the same name takes it."""
 
     wire: str
     of: Callable[[Stored, View], Json]
     schema: JsonObject
     description: str
     since: Version = V1
+    as_null: bool = False
+    """Whether None is shown as null; else it is left out."""
 
 
 class Located(NamedTuple):

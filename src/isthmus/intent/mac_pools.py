@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from isthmus.addresses import is_multicast_mac, parse_mac
-from isthmus.errors import Invalid
+from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
+from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import MacAddress
 from isthmus.intent.fields import MISSING, Field, Resource, Rules, decode
 from isthmus.intent.kinds import Computed, Kind
@@ -63,6 +64,35 @@ class MacPool(Resource, frozen=True, kw_only=True):
                 target=draft.at("start_mac_address"),
             )
         return self
+
+
+def dynamic_mac(draft: Draft, kept: str | None, given: str | None) -> str:
+    """The MAC address of an interface that is given one: `kept`, which it has; else `given` where
+    that is free in a pool, as of an interface that is restored; else a free one. Its pool is
+    required. Raises Conflict."""
+    if kept is not None:
+        for key in draft.old.requires if draft.old is not None else ():
+            if key.startswith("/macpools/"):
+                draft.require(key)
+        return kept
+    pools = [(row, decode(row, MacPool).numbers) for row in draft.collection("macPools")]
+    ranges = [numbers for _, numbers in pools]
+    wanted = int(given or "0", 16)
+    can_be_had = _in_any(wanted, ranges) and draft.holder(SCOPE, wanted) is None
+    number = wanted if can_be_had else draft.free(SCOPE, ranges)
+    if number is None:
+        raise Conflict(
+            "No macPools has a free MAC address: add one, or give a Static privateMacAddress.",
+            code="PrivateMacAddressMissing",
+            target=draft.at("private_mac_address"),
+        )
+    # the pool cannot go while it has addresses out
+    draft.require(next(row.key for row, span in pools if _in_any(number, [span])))
+    return mac_digits(Mac(number))
+
+
+def _in_any(number: int, ranges: Sequence[tuple[int, int]]) -> bool:
+    return any(first <= number <= last for first, last in ranges)
 
 
 def _usage(stored: Stored, view: View) -> Json:

@@ -141,6 +141,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One for each request, in their order."""
 
 
+def written_by(plan: Plan) -> dict[str, Stored]:
+    """The rows that a plan would store, by key."""
+    return {row.key: row for row in (*plan.inserts, *plan.updates, *plan.replaces)}
+
+
 class Ids(Protocol):
     """Source of identifiers, so that planning stays pure."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
+from isthmus.addresses import Mac, is_multicast_mac, parse_mac
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.access_control_lists import ACL, MANY_TAGS
 from isthmus.intent.address_values import IpAddress, MacAddress
@@ -33,7 +33,7 @@ from isthmus.intent.fields import (
 )
 from isthmus.intent.ip_assignment import assign
 from isthmus.intent.kinds import Kind, Located
-from isthmus.intent.mac_pools import SCOPE, MacPool
+from isthmus.intent.mac_pools import SCOPE, dynamic_mac
 from isthmus.intent.port_settings import Guard, PortSettings, check_offered
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
@@ -82,7 +82,10 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
     private_mac_address: Annotated[
         str | None,
         MacAddress(),
-        Field("MAC address of the port; required if Static, given out of macPools if Dynamic."),
+        Field(
+            "MAC address of the port; required if Static. If Dynamic it is given out of macPools"
+            " when the interface is made, this one if it is free in one of them, and kept."
+        ),
     ] = None
     private_mac_allocation_method: Annotated[
         MacAllocation | None,
@@ -164,7 +167,12 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             given = self.private_mac_address is not None
             method = MacAllocation.STATIC if given else MacAllocation.DYNAMIC
         static = method is MacAllocation.STATIC
-        address = self._static_mac(draft) if static else _dynamic_mac(draft)
+        if static:
+            address = self._static_mac(draft)
+        else:
+            before = draft.before(NetworkInterface)
+            kept = None if before is None else before.private_mac_address
+            address = dynamic_mac(draft, kept, self.private_mac_address)
         draft.allocate(SCOPE, int(address, 16))
         return msgspec.structs.replace(
             self, private_mac_address=address, private_mac_allocation_method=method
@@ -239,31 +247,6 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
             first = first or config
 
 
-def _dynamic_mac(draft: Draft) -> str:
-    """The address that a stored interface has, else a free one of the pools."""
-    before = draft.before(NetworkInterface)
-    if before is not None and before.private_mac_address is not None:
-        _keep_pool(draft)
-        return before.private_mac_address
-    pools = [(row, decode(row, MacPool).numbers) for row in draft.collection("macPools")]
-    number = draft.free(SCOPE, [numbers for _, numbers in pools])
-    if number is None:
-        raise Conflict(
-            "No macPools has a free MAC address: add one, or give a Static privateMacAddress.",
-            code="PrivateMacAddressMissing",
-            target=draft.at("private_mac_address"),
-        )
-    # the pool cannot go while it has addresses out
-    draft.require(next(row.key for row, (first, last) in pools if first <= number <= last))
-    return mac_digits(Mac(number))
-
-
-def _keep_pool(draft: Draft) -> None:
-    for key in draft.old.requires if draft.old is not None else ():
-        if key.startswith("/macpools/"):
-            draft.require(key)
-
-
 class IpConfiguration(Resource, frozen=True, kw_only=True):
     """An address of a port."""
 
@@ -275,7 +258,10 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
     private_ip_address: Annotated[
         str | None,
         IpAddress("InvalidPrivateIPAddressFormat"),
-        Field("The address; required if Static, chosen and kept by the controller if Dynamic."),
+        Field(
+            "The address; required if Static. If Dynamic the controller chooses when the"
+            " configuration is made, this one if it is free, and keeps it."
+        ),
     ] = msgspec.field(default=None, name="privateIPAddress")
     private_ip_allocation_method: Annotated[
         IpAllocation | None,
@@ -334,7 +320,8 @@ class IpConfiguration(Resource, frozen=True, kw_only=True):
             case IpAllocation.STATIC:
                 address = assign(draft, key_of(self.subnet), self.private_ip_address)
             case IpAllocation.DYNAMIC:
-                address = assign(draft, key_of(self.subnet), None, kept)
+                preferred = self.private_ip_address
+                address = assign(draft, key_of(self.subnet), None, kept, preferred=preferred)
             case IpAllocation.UNMANAGED:
                 address = assign(draft, key_of(self.subnet), None, unmanaged=True)
         if self.access_control_list is not None and not self.is_virtual:

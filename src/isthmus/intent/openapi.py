@@ -123,6 +123,11 @@ def resource_schema(kind: Kind) -> dict[str, Json]:
     listed = own["properties"]
     assert isinstance(listed, dict)
     properties = {**listed, **dict(_shown(kind))}
+    for computed in kind.computed:
+        if computed.as_null:
+            field = properties[computed.wire]
+            assert isinstance(field, dict)
+            properties[computed.wire] = {**field, "type": computed.schema["type"]}
     needed: list[Json] = ["resourceId"] if kind.depth > 1 else []
     return {
         "type": "object",

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from isthmus.errors import Invalid
 from isthmus.intent.fields import as_given, read_fields
 from isthmus.intent.kinds import Kind
@@ -24,6 +26,7 @@ from isthmus.intent.versions import LATEST, Version
 _GUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?\Z")
 _NO_GUID = "00000000-0000-0000-0000-000000000000"
 _ETAG = re.compile(r'(?:W/)?"?([^"]*)"?\Z', re.IGNORECASE)
+_ETAGS = re.compile(r'(?:W/)?"([^"]*)"|([^",\s]+)', re.IGNORECASE)
 
 ENVELOPE = ("resourceId", "instanceId", "etag", "tags", "resourceMetadata", "properties")
 _ENVELOPE_NAMES = {name.lower(): name for name in ENVELOPE} | {name: name for name in ENVELOPE}
@@ -57,6 +60,13 @@ def bare_etag(text: str) -> str:
     """``W/"<guid>"``, with or without its dress, to the bare text in lower case."""
     match = _ETAG.match(text.strip())
     return (match.group(1) if match else text).lower()
+
+
+def etags(text: str) -> tuple[str, ...]:
+    """The bare texts of a list of etags (RFC 9110 section 13.1.1), be they in quotes or not."""
+    return tuple(
+        (match.group(1) or match.group(2) or "").lower() for match in _ETAGS.finditer(text)
+    )
 
 
 def parse(kind: Kind, body: Json, *, version: Version = LATEST, path: str = "") -> Parsed:
@@ -98,12 +108,16 @@ def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
     else:
         if is_nothing(value):
             return
-        if not isinstance(value, dict):
+        if isinstance(value, msgspec.Raw):
+            given = bytes(value)  # as `render` shows what is stored
+        elif isinstance(value, dict):
+            given = as_given(value)
+        else:
             raise wrong_type(value, "an object")
         if name == "tags":
-            parsed.tags = as_given(value)
+            parsed.tags = given
         else:
-            parsed.metadata = as_given(value)
+            parsed.metadata = given
 
 
 def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None:

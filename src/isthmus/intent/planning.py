@@ -28,7 +28,7 @@ from isthmus.intent.model import Ids, Json, Outcome, Places, Plan, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed, parse
 from isthmus.intent.paths import Target, checked_id, find, resolve
-from isthmus.intent.preconditions import check_children, check_match, check_put
+from isthmus.intent.preconditions import OldBody, check_match, check_put, old_body
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
 from isthmus.intent.render import render
@@ -149,15 +149,18 @@ def _put(
     parsed = parse(kind, request.body, version=version)
     _check_identity(target, parsed)
     _keep_untouched(overlay, parsed, target.key, version)
+    outdated: OldBody | None = None
     if body_etag and not request.expected_etag and old is not None:
         if parsed.etag:
             check_match(target.ref, old, parsed.etag, "the etag in the body")
         else:
-            check_children(overlay, parsed, target.key, version)
+            outdated = old_body(overlay, parsed, target.key)
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
     coming = set(_keys(parsed, target.key))
     unseen = _unseen(tree, coming, version)
     tree = {key: row for key, row in tree.items() if key not in unseen}
+    if outdated is not None:
+        outdated.check_taken(row for key, row in tree.items() if key not in coming)
     if tree:
         _clear(overlay, tree, coming)
     status = 201 if old is None else 200
@@ -170,6 +173,8 @@ def _put(
         operation_id=request.operation_id,
         status=status,
     )
+    if outdated is not None:
+        outdated.check_kept(tree.values(), overlay)
     if ancestors:
         siblings = overlay.children(ancestors[-1].key, kind.name)
         members = [
@@ -215,7 +220,8 @@ def _check_empty(overlay: Overlay, row: Stored, places: Places) -> None:
     if ports:
         raise Conflict(
             f"{row.ref} cannot be deleted: on its switch are the ports of {named(overlay, ports)}."
-            " Move or unplug them first.",
+            " Move or unplug them first. If the host is gone for good, isthmus host remove"
+            f" {row.resource_id.lower()} takes them from it.",
             code=kind.in_use_code,
             target=row.ref,
         )

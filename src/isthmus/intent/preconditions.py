@@ -9,23 +9,29 @@ DELETE, no condition, *   absent 204, exists 200
 DELETE, If-Match: "x"     absent 204, exists 200 or 412
 
 A body without an etag of its own may have those of its children (python-hnvclient leaves its own
-out). One that is stale counts where the write would undo what another has done since: take away a
-child that the body does not know, bring back one that is gone, or change or shorten what one holds
-now. It does not count where nothing is lost: Windows Admin Center reads a server once, and writes
-it again for each subnet that it adds to one of its interfaces.
+out). One of them that is not the stored one tells that the whole body is an old one. What it lacks
+may have been written since, and what it has may have been changed since, at any level: so an old
+body may add children and entries of lists, and neither takes away nor changes anything that is
+stored. Windows Admin Center reads a server once, and writes it again for each subnet that it adds
+to one of its interfaces.
+
+Two things cannot be told. An entry of a list has no etag: one that an old body has, and the stored
+list has not, counts as added. And a child that another has added changes no etag but its parent's:
+a body that has neither that one nor an old one looks like one that takes the child away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
 
 from isthmus.errors import PreconditionFailed
-from isthmus.intent.fields import Access, FieldSpec
-from isthmus.intent.kinds import Kind
-from isthmus.intent.model import Stored, View
-from isthmus.intent.parse import Parsed, bare_etag
-from isthmus.intent.values import Many
-from isthmus.intent.versions import Version
+from isthmus.intent.fields import FieldSpec, Resource
+from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.parse import Parsed, etags
+from isthmus.intent.registry import KINDS
 
 ANY = "*"
 
@@ -46,74 +52,106 @@ def check_put(ref: str, old: Stored | None, create_only: bool, expected: str | N
 
 def check_match(ref: str, old: Stored, expected: str | None, source: str) -> None:
     """Compare an expected etag, in any dress, with the stored one. Raises PreconditionFailed."""
-    if expected is None or expected == ANY:
+    if expected is None or expected.strip() == ANY:
         return
-    if bare_etag(expected) != old.etag:
+    wanted = etags(expected)
+    if old.etag not in wanted:
         raise PreconditionFailed(
-            f"{ref} has changed: {source} is {bare_etag(expected)}, its etag is {old.etag}. Read it"
+            f"{ref} has changed: {source} is {', '.join(wanted)}, its etag is {old.etag}. Read it"
             " again.",
             target=ref,
         )
 
 
-def check_children(view: View, parsed: Parsed, key: str, version: Version) -> None:
+class OldBody(NamedTuple):
+    """A body that is older than what is stored; `sign` tells how that is known."""
+
+    sign: str
+
+    def check_taken(self, gone: Iterable[Stored]) -> None:
+        """`gone` is what the write would take away. Raises PreconditionFailed."""
+        for row in gone:
+            raise self._refusal(row.ref, f"take away {row.ref}")
+
+    def check_kept(self, before: Iterable[Stored], after: View) -> None:
+        """Compare what is stored with what it would be. Raises PreconditionFailed."""
+        for row in before:
+            now = after.get(row.key)
+            if now is None:
+                raise self._refusal(row.ref, f"take away {row.ref}")
+            changed = _changed(row, now)
+            if changed:
+                raise self._refusal(row.ref, f"change {changed} of {row.ref}")
+
+    def _refusal(self, ref: str, change: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            f"The body is an old one ({self.sign}), and the write would {change}. Read it again.",
+            target=ref,
+        )
+
+
+def old_body(view: View, parsed: Parsed, key: str) -> OldBody | None:
     """Judge the etags of the children in a body that has none of its own; `key` is that of the
-    resource it is for. Raises PreconditionFailed."""
+    resource it is for. None when all are the stored ones. Raises PreconditionFailed for a child
+    that was read and does not exist."""
+    found: OldBody | None = None
     for kind, children in parsed.children.items():
-        known: set[str] = set()
-        stale = ""
         for child in children:
             below = f"{key}/{kind.collection}/{child.resource_id}".lower()
-            known.add(below)
             row = view.get(below)
-            if row is None:
-                if child.etag:
-                    raise _stale(below, "it is gone since")
-                continue
-            if child.etag and child.etag != row.etag:
-                stale = row.ref
-                lost = _lost(kind, row, child.values, version)
-                if lost is not None:
-                    raise _stale(row.ref, f"its {lost.wire} is another since")
-            check_children(view, child, below, version)
-        if stale:
-            for row in view.children(key, kind.name):
-                if row.key not in known:
-                    raise _stale(stale, f"{row.ref} is new since, and would be taken away")
+            if child.etag and row is None:
+                raise PreconditionFailed(
+                    f"The body has an etag for {below}, which does not exist: the write would"
+                    " create it. Read it again.",
+                    target=below,
+                )
+            if child.etag and row is not None and child.etag != row.etag:
+                found = found or OldBody(
+                    f"its etag of {row.ref} is {child.etag}, the stored one {row.etag}"
+                )
+            found = old_body(view, child, below) or found
+    return found
 
 
-def _stale(ref: str, change: str) -> PreconditionFailed:
-    return PreconditionFailed(
-        f"The etag of {ref} in the body is an old one, and {change}. Read it again.", target=ref
-    )
-
-
-def _lost(
-    kind: Kind, row: Stored, values: Mapping[str, object], version: Version
-) -> FieldSpec | None:
-    """A field of a stored child that would not hold any more what it holds now."""
-    stored, carried = kind.decoded(row), kind.projection(version).carried
+def _changed(row: Stored, now: Stored) -> str:
+    """What a stored resource would not hold any more of what clients write."""
+    kind = KINDS[row.kind]
+    was, becomes = kind.decoded(row), kind.decoded(now)
     for spec in kind.fields:
-        if spec.rules.access is not Access.WRITABLE or (
-            spec.attribute in carried and spec.attribute not in values
-        ):
-            continue
-        was: object = getattr(stored, spec.attribute)
-        wanted = values.get(spec.attribute, spec.default)
-        if spec.type.can_mention():
-            was, wanted = _in_lower_case(was), _in_lower_case(wanted)
-        if isinstance(spec.type, Many):
-            assert isinstance(was, tuple)
-            assert isinstance(wanted, tuple)
-            if any(one not in wanted for one in was):
-                return spec
-        elif was != wanted:
-            return spec
-    return None
+        if spec.read and not _is_kept(_on_wire(spec, was), _on_wire(spec, becomes)):
+            return spec.wire
+    for name, old, new in (
+        ("tags", row.tags, now.tags),
+        ("resourceMetadata", row.metadata, now.metadata),
+    ):
+        # Names of an object have no order (RFC 8259 section 4).
+        if old != new and msgspec.json.decode(old) != msgspec.json.decode(new):
+            return name
+    return ""
 
 
-def _in_lower_case(value: object) -> object:
+def _on_wire(spec: FieldSpec, value: Resource) -> Json:
+    inner: object = getattr(value, spec.attribute)
+    return None if inner is None else _comparable(spec.type.write(inner))
+
+
+def _comparable(value: Json) -> Json:
     """References are found in any letter case."""
-    if isinstance(value, tuple):
-        return tuple(map(_in_lower_case, value))
-    return value.lower() if isinstance(value, str) else value
+    if isinstance(value, dict):
+        ref = value.get("resourceRef")
+        if isinstance(ref, str):
+            return {"resourceRef": ref.lower()}
+        return {name: _comparable(inner) for name, inner in value.items()}
+    return [_comparable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _is_kept(was: Json, now: Json) -> bool:
+    """Whether a value is the same but for further entries of its lists."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() == now.keys() and all(
+            _is_kept(inner, now[name]) for name, inner in was.items()
+        )
+    if isinstance(was, list) and isinstance(now, list):
+        left = iter(now)
+        return all(entry in left for entry in was)
+    return was == now

@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from isthmus.errors import Detail, Invalid, IsthmusError
+from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import Nested, fields_of
 from isthmus.intent.kinds import Kind
-from isthmus.intent.model import Json
-from isthmus.intent.parse import ENVELOPE, parse
+from isthmus.intent.model import Json, Stored
+from isthmus.intent.parse import ENVELOPE, Parsed, parse
 from isthmus.intent.paths import resolve
 from isthmus.intent.planning import Put, Request
 from isthmus.intent.values import Many, ValueType, join
@@ -74,6 +75,38 @@ def refuse_unknown(kind: Kind, body: Json, version: Version) -> None:
     if details:
         message = "; ".join(one.message for one in details)
         raise Invalid(message, code=UNKNOWN, target=details[0].target, details=details)
+
+
+def refuse_other_addresses(
+    written: Mapping[str, Stored], request: Request, version: Version
+) -> None:
+    """Refuse that a resource gets another address than its body names: one that is Dynamic is the
+    named one only where that is free. `written` has what a plan would store, by key. Raises
+    Invalid."""
+    if isinstance(request, Put):
+        target = resolve(request.path, version)
+        parsed = parse(target.kind, request.body, version=version)
+        for error in _other_addresses(parsed, target.key, written):
+            raise error
+
+
+def _other_addresses(parsed: Parsed, key: str, written: Mapping[str, Stored]) -> Iterator[Invalid]:
+    row = written.get(key)
+    for spec in parsed.kind.fields:
+        given = parsed.values.get(spec.attribute)
+        if given is None or row is None or not isinstance(spec.type, IpAddress | MacAddress):
+            continue
+        became: object = getattr(parsed.kind.decoded(row), spec.attribute)
+        if became != given:
+            yield Invalid(
+                f"{spec.wire} is given as {given}, and would be {became}: leave it out, or make it"
+                " Static.",
+                target=f"{parsed.path}properties.{spec.wire}",
+            )
+    for kind, children in parsed.children.items():
+        for child in children:
+            below = f"{key}/{kind.collection}/{child.resource_id}".lower()
+            yield from _other_addresses(child, below, written)
 
 
 def _mistakes(request: Put, where: str, version: Version) -> Iterator[Detail]:

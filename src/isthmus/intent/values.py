@@ -22,6 +22,10 @@ from isthmus.intent.model import Json, JsonObject
 SHOWN = 80
 """Characters of a refused value that an error message repeats."""
 
+MOST_DEPTH = 64
+"""Levels of objects and lists in a resource's body. The deepest that means anything has about
+twelve; the rest is for what tags and resourceMetadata keep."""
+
 
 class Mention(NamedTuple):
     """A reference found in a resource: where, to what, and how strong."""
@@ -74,6 +78,21 @@ def shown(value: object) -> str:
     # JSON's escapes cover halves of characters too, which UTF-8 refuses.
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def is_deeper(value: Json, most: int) -> bool:
+    """Whether objects and lists in `value` are nested in more than `most` levels. O(values)."""
+    level = [value] if isinstance(value, list | dict) else []
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def join(outer: str, inner: str | None) -> str:
@@ -240,7 +259,7 @@ class Choice(ValueType):
 @dataclass(frozen=True, slots=True)
 class Many(ValueType):
     """A list. One bare element stands for a list of one, as PowerShell unrolls arrays of one
-    element."""
+    element; empty text and an empty object stand for none."""
 
     empty_is_absent = False
     item: ValueType
@@ -248,7 +267,7 @@ class Many(ValueType):
     code: str = "InvalidParameterValue"
 
     def read(self, value: Json) -> tuple[object, ...]:
-        elements = value if isinstance(value, list) else [] if value == "" else [value]
+        elements = value if isinstance(value, list) else [] if value in ("", {}) else [value]
         if len(elements) > self.limit:
             raise Invalid(
                 f"{len(elements)} entries are too many: at most {self.limit}.", code=self.code

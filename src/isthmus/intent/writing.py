@@ -122,6 +122,7 @@ class TreeWriter:
             replacing=replacing,
             tree=self._tree,
             etag=self._etag,
+            given=frozenset(parsed.values),
         )
         value = self._settled(parsed, draft, previous)
         instance_id = self._instance_id(old, parsed)

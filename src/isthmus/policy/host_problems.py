@@ -17,6 +17,8 @@ SECOND_AGENT = "second-agent@"
 
 TUNNEL, TUNNEL_SOURCE, TUNNELS = "unreachable-tunnel", "tunnel-source", "unreachable-tunnels"
 """Codes of problems with the way to one peer, whose `about` is the peer's name, and to many."""
+TUNNEL_UNKNOWN = "tunnel-unknown"
+"""The peer answers no questions through tunnels; `about` is its name."""
 PROVIDER_ADDRESS = "provider-address"
 """No interface has it."""
 NO_PORT, TWICE = "interface-no-port", "interface-twice"
@@ -67,4 +69,9 @@ def shown(sentences: Iterable[str], alive: frozenset[str]) -> list[HostProblem]:
     """Problems to be told. That no tunnel packet comes back from a peer is no news where the peer
     is not alive (`alive` names the hosts that are): that is said of the peer itself."""
     problems = [read(sentence) for sentence in sentences]
-    return [one for one in problems if one.code != TUNNEL or one.about in alive]
+    return [one for one in problems if is_news(one.code, one.about, alive)]
+
+
+def is_news(code: str, about: str, alive: frozenset[str]) -> bool:
+    """Whether a problem is told, whoever has noticed it."""
+    return code not in (TUNNEL, TUNNEL_UNKNOWN) or about in alive

@@ -16,8 +16,9 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import mac_text, parse_mac
 from isthmus.policy.rows import Claim, Heartbeat, HostStatus, LearnedAddress, PortStatus, Row
+from isthmus.wire.encapsulations import ENCAPSULATIONS
 
 LAST_S = 253_402_300_799
 """The end of the year 9999, in seconds since the epoch: no calendar of ours goes further."""
@@ -31,7 +32,6 @@ MOST_ENTRIES = 1000
 
 CLAIM_STATES = ("active", "standby")
 PORT_STATES = ("up", "error", "standby")
-ENCAPSULATIONS = ("vxlan", "nvgre")
 
 _R = TypeVar("_R", bound=Row)
 
@@ -100,14 +100,17 @@ def _port_status(row: PortStatus) -> Mapping[str, object] | None:
 
 
 def _learned_address(row: LearnedAddress) -> Mapping[str, object] | None:
+    """Who has an address is decided among rows of the same text: another spelling of it would be
+    another address. So addresses are canonical text (RFC 5952, without a zone of RFC 4007)."""
     try:
-        ip_address(row.address)
-        parse_mac(row.mac)
+        address, mac = ip_address(row.address), parse_mac(row.mac)
     except ValueError:
         return None
-    if not 0 <= row.sequence <= MOST_COUNT or not row.address.isprintable():
+    if "%" in row.address or str(address) != row.address or mac_text(mac) != row.mac:
         return None
-    return {name: _plain(getattr(row, name)) for name in ("host", "segment", "mac")}
+    if not 0 <= row.sequence <= MOST_COUNT:
+        return None
+    return {name: _plain(getattr(row, name)) for name in ("host", "segment")}
 
 
 _CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = {
@@ -135,11 +138,16 @@ def _within(number: int, most: int) -> int:
     return min(max(number, 0), most)
 
 
-def _plain(text: str) -> str:
-    """The text for one line of a terminal: what cannot be printed becomes U+FFFD."""
-    if len(text) <= MOST_TEXT and text.isprintable():
+def plain(text: str, most: int) -> str:
+    """The text for one line of a terminal, of at most so many characters: what cannot be printed
+    becomes U+FFFD."""
+    if len(text) <= most and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:MOST_TEXT])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
+
+
+def _plain(text: str) -> str:
+    return plain(text, MOST_TEXT)
 
 
 def _plain_set(texts: Iterable[str]) -> tuple[str, ...]:

@@ -241,7 +241,8 @@ class HostStatus(Row, frozen=True, kw_only=True):
 
 class Heartbeat(Row, frozen=True, kw_only=True):
     """Observed. That a host lives, apart from `HostStatus` so that peers need not hear it. `at_s`
-    is seconds since the epoch, written every 30 s; `problems` are sentences for the operator.
+    is seconds since the epoch, written every `policy.heartbeats.HEARTBEAT_S`; `problems` are
+    sentences for the operator.
     """
 
     TABLE = "Heartbeat"
@@ -270,10 +271,10 @@ class Claim(Row, frozen=True, kw_only=True):
 
 
 class PortStatus(Row, frozen=True, kw_only=True):
-    """Observed. What became of `revision` of `port` on `host`: `state` is up or error, `code` one
-    of MS-NCNBI section A.9's. `closed` is what of an error lets nothing pass, in the words of
-    `policy.closed`; where it is empty, the port works as its policy says but for what `detail`
-    names.
+    """Observed. What became of `revision` of `port` on `host`: `state` is up, error, or
+    standby while another host has the port; `code` is one of MS-NCNBI section A.9's. `closed` is
+    what of an error lets nothing pass, in the words of `policy.closed`; where it is empty, the port
+    works as its policy says but for what `detail` names.
     """
 
     TABLE = "Port_Status"
@@ -303,6 +304,10 @@ class LearnedAddress(Row, frozen=True, kw_only=True):
     segment: str
     mac: str
     sequence: int = 0
+
+
+ALIVE = "alive"
+"""The question whether an agent is there at all."""
 
 
 class Query(Row, frozen=True, kw_only=True):

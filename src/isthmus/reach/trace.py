@@ -36,6 +36,7 @@ from isthmus.reach.rulings import (
     rulings,
 )
 from isthmus.reach.world import World, parse
+from isthmus.wire.encapsulations import chosen
 
 DELIVERED, DROPPED = "delivered", "dropped"
 
@@ -291,18 +292,17 @@ def _carry(world: World, here: Claim, there: Claim) -> Step:
     if here.host == there.host:
         return Step(here.host, True, "stays on the host")
     ours, theirs = (_encapsulations(world, claim.host) for claim in (here, there))
-    common = [name for name in ours if name in theirs]
-    if not common:
+    encapsulation = chosen(ours, theirs)
+    if not encapsulation:
         text = (
             f"{here.host} speaks {', '.join(ours) or 'nothing'} and {there.host}"
             f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
         )
         return _drop(here.host, text, "no encapsulation in common")
-    chosen = min(common, key=lambda name: (ours.index(name) + theirs.index(name), name))
     return Step(
         here.host,
         True,
-        f"by {chosen.upper()} from {here.provider_address} to {there.provider_address}"
+        f"by {encapsulation.upper()} from {here.provider_address} to {there.provider_address}"
         f" ({there.host})",
     )
 

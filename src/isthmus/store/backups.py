@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
-import tempfile
 import time
 from pathlib import Path
 
 from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
+from isthmus.files import replace_file
 from isthmus.store.commands import output_of
 from isthmus.store.databases import create_cluster, members_of, refuse_newer
 from isthmus.store.files import ServerFiles
@@ -25,7 +24,7 @@ _RECORD = re.compile(rb"OVSDB JSON (\d+) ([0-9a-f]{40})\n")
 async def backup(remote: str, database: str, file: Path) -> int:
     """Write a consistent copy of a data base while it is in use; its size in bytes."""
     text = await output_of("ovsdb-client", "--timeout=60", "backup", remote, database)
-    await asyncio.to_thread(write_whole, file, text)
+    await asyncio.to_thread(replace_file, file, text)
     return len(text)
 
 
@@ -115,18 +114,3 @@ def _no_backup(file: Path, why: str) -> Invalid:
         " Nothing was changed",
         target=str(file),
     )
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """The file as it was, or all of the new one, for its owner alone."""
-    # Under a name of chance and with its mode from the beginning (mkstemp(3)): in a folder that
-    # others write to, nobody can have laid something there.
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-        try:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-            Path(out.name).replace(file)
-        except OSError:
-            Path(out.name).unlink()
-            raise

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
 
 from isthmus.errors import Invalid
+from isthmus.files import Stamp, stamp
 
 log = logging.getLogger(__name__)
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class ClientTls:
@@ -62,16 +60,3 @@ class ClientTls:
 
     def _stamp_now(self) -> Stamp:
         return stamp(self._files())
-
-
-def stamp(files: Sequence[Path]) -> Stamp:
-    """Changes whenever one of the files is replaced or written."""
-    return tuple(_stamp_of(file) for file in files)
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

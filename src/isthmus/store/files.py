@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from isthmus.errors import Invalid
+from isthmus.files import replace_file
 
 
 class ServerFiles(NamedTuple):
@@ -94,9 +94,4 @@ def remember(files: ServerFiles, found: Placement) -> None:
     """Raises OSError."""
     if found == placement(files):
         return
-    new = files.placement.with_suffix(".json.new")
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as out:
-        out.write(msgspec.json.encode(found))
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(files.placement)
+    replace_file(files.placement, msgspec.json.encode(found))

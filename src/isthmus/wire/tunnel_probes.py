@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from isthmus.addresses import Mac, mac_bytes
+from isthmus.wire.encapsulations import OUTER_BYTES
 from isthmus.wire.ethernet import Ethernet, build_ethernet, parse_ethernet
 from isthmus.wire.malformed import Malformed
 
@@ -27,9 +28,6 @@ NONCE_BYTES = 8
 _MAGIC = b"isthmus-tunnel-probe"
 _HEADER_BYTES = 14
 
-OVERHEAD_BYTES = {"vxlan": 36, "nvgre": 28}
-"""From the inner frame to the outer IPv4 packet: RFC 7348 section 5; RFC 7637 section 3.2."""
-
 
 class Answered(NamedTuple):
     nonce: bytes
@@ -39,7 +37,7 @@ class Answered(NamedTuple):
 
 def question(nonce: bytes, encapsulation: str = "", outer_bytes: int = 0) -> bytes:
     """A frame; its tunnel packet is `outer_bytes` long if that is more than is needed."""
-    size = outer_bytes - OVERHEAD_BYTES.get(encapsulation, 0) - _HEADER_BYTES
+    size = outer_bytes - OUTER_BYTES.get(encapsulation, 0) - _HEADER_BYTES
     payload = (_MAGIC + nonce).ljust(size, b"\0")
     return build_ethernet(Ethernet(ASK, SENDER, ETHERTYPE, payload))
 

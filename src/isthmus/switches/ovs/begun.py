@@ -10,14 +10,16 @@ with the ends exchanged. It is then kept in that order.
 
 What is followed has a *marker*, a flow that no packet comes to; its *windows* are flows that the
 switch deletes by itself after their time, whoever is alive then. Windows are sent when their marker
-is sent, and never else: a switch that has the marker has followed these connections all along.
+is sent, and never else: a switch that has the marker has followed these connections all along. What
+overlaps what is followed there (a pair around another, an address in a pair) gets a marker and no
+windows: connections of the addresses in both are known already.
 
 An answer in fragments is not taken for one, nor a SYN-ACK, after which TCP asks again anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -41,6 +43,9 @@ TCP_WINDOW_S = 600
 """The same for TCP, whose connections are silent for longer: what keeps them open (keepalives,
 heartbeats) speaks every few minutes at least, or the address translators on its way forget it. A
 segment that answers nothing is refused by every host that gets it."""
+
+LOOKED_AT = 20
+"""Priority of the flows of UNKNOWN that look at a packet as an answer."""
 
 _IP = (0x0800, 0x86DD)
 _TCP, _UDP, _SCTP = 6, 17, 132
@@ -133,12 +138,12 @@ def _ends(family: int, number: int, wild_bits: int) -> tuple[bytes, bytes]:
 
 def port_windows(flows: Flows, ofport: int, ends: Iterable[Followed]) -> Iterator[Item]:
     """Markers and windows of a local port."""
-    for one in ends:
+    found = list(ends)
+    markers = [_marker(ofport, one) for one in found]
+    for one, marker in zip(found, markers, strict=True):
         kind = oxm.eth_type(one.ethernet)
-        marker = FlowKey(
-            *(Stage.FOLLOWED, one.priority),
-            oxm.match(oxm.in_port(ofport), kind, one.sources),
-        )
+        others = (other for other in markers if other != marker and overlap(marker, other))
+        since = (marker, *dict.fromkeys(others))
         yield flows.add(Stage.FOLLOWED, one.priority, marker.match, version=one.version)
         for stage, here, its in (
             (Stage.BEGUN_SENDER, oxm.in_port(ofport), one.sources),
@@ -149,7 +154,31 @@ def port_windows(flows: Flows, ofport: int, ends: Iterable[Followed]) -> Iterato
                 # The windows of the pair are none of its own.
                 whole = oxm.match(*match)
                 yield flows.add(stage, one.priority, whole, goto=_FOLLOWING[stage])
-            yield from _windows(flows, stage, one.priority, match, marker, one.version)
+            yield from _windows(flows, stage, one.priority, match, since, one.version)
+
+
+def _marker(ofport: int, one: Followed) -> FlowKey:
+    match = oxm.match(oxm.in_port(ofport), oxm.eth_type(one.ethernet), one.sources)
+    return FlowKey(Stage.FOLLOWED, one.priority, match)
+
+
+def overlap(one: FlowKey, other: FlowKey) -> bool:
+    """Whether two markers are of one port, and of an address in common."""
+    mine, its = ({entry.field: entry for entry in oxm.entries(key.match)} for key in (one, other))
+    return (
+        oxm.IN_PORT in mine
+        and oxm.IN_PORT in its
+        and not any(_differ(mine[field], its[field]) for field in mine.keys() & its.keys())
+    )
+
+
+def _differ(one: oxm.Entry, other: oxm.Entry) -> int:
+    """Bits that both compare, and not with the same value."""
+    ones = one.field.ones
+    compared = (ones if one.mask is None else one.mask) & (
+        ones if other.mask is None else other.mask
+    )
+    return (one.value ^ other.value) & compared
 
 
 def zone_windows(zone: PeerZone, read: Read) -> Iterator[Item]:
@@ -163,7 +192,7 @@ def zone_windows(zone: PeerZone, read: Read) -> Iterator[Item]:
     for stage in _FOLLOWING:
         for ethernet in _IP:
             both = (match, oxm.eth_type(ethernet))
-            yield from _windows(flows, stage, 30, both, marker, version)
+            yield from _windows(flows, stage, 30, both, (marker,), version)
 
 
 def _windows(
@@ -171,7 +200,7 @@ def _windows(
     stage: Stage,
     priority: int,
     match: tuple[bytes, ...],
-    marker: FlowKey,
+    since: tuple[FlowKey, ...],
     version: str,
 ) -> Iterator[Item]:
     """What says of one end that its connections began to be followed a moment ago."""
@@ -187,7 +216,7 @@ def _windows(
             goto=_FOLLOWING[stage],
             version=version,
             lasts_s=lasts_s,
-            since=marker,
+            since=since,
         )
 
 
@@ -195,6 +224,23 @@ _FOLLOWING = {
     Stage.BEGUN_SENDER: Stage.BEGUN_RECEIVER,
     Stage.BEGUN_RECEIVER: Stage.UNKNOWN,
 }
+
+
+def begins(
+    since: tuple[FlowKey, ...],
+    is_sent: Callable[[FlowKey], bool],
+    was_there: Callable[[FlowKey], bool],
+    gone: Iterable[FlowKey],
+) -> bool:
+    """Whether a window is sent. `since` as in `Programmed`; `is_sent`: with the same changes,
+    `was_there`: in the switch before them, `gone`: the markers that they take away."""
+    marker, *others = since
+    if not is_sent(marker):
+        return False
+    if was_there(marker):
+        return True  # What was known of it is void.
+    followed = any(was_there(other) and not is_sent(other) for other in others)
+    return not followed and not any(overlap(marker, other) for other in gone)
 
 
 def in_order(adds: Iterable[Flow]) -> tuple[Flow, ...]:
@@ -307,12 +353,12 @@ def _ask(flows: Flows, kind: bytes) -> Iterator[Item]:
     no_sender, no_receiver = end(Register.SENDER, 0), oxm.reg(Register.RECEIVER, 0, none)
     for ends in ((sender, own), (sender, no_receiver), (no_sender, own)):
         yield flows.add(
-            *(Stage.UNKNOWN, 20, oxm.match(kind, _NEW, whole, *ends)),
+            *(Stage.UNKNOWN, LOOKED_AT, oxm.match(kind, _NEW, whole, *ends)),
             apply=(_flag(Flag.ASKED, 1), act.resubmit_table(Stage.SOURCE_GROUPS)),
             goto=Stage.ANSWER,
         )
         yield flows.add(
-            *(Stage.UNKNOWN, 20, oxm.match(kind, _INVALID, whole, *ends)), goto=Stage.ANSWER
+            *(Stage.UNKNOWN, LOOKED_AT, oxm.match(kind, _INVALID, whole, *ends)), goto=Stage.ANSWER
         )
 
 

@@ -36,7 +36,7 @@ class Flows:
         goto: Stage | None = None,
         version: str = "",
         lasts_s: int = 0,
-        since: FlowKey | None = None,
+        since: tuple[FlowKey, ...] = (),
     ) -> Item:
         """A flow. One that drops is given by `drop`. `version`: as in `pipeline.programmed`;
         `lasts_s` and `since`: as in `Programmed`."""

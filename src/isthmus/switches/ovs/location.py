@@ -14,6 +14,7 @@ from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
 from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
+from isthmus.wire.encapsulations import chosen
 
 
 def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
@@ -82,25 +83,19 @@ def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
     return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
 
 
-def choose_encapsulation(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
-    """The best that both speak: lowest sum of both preferences, then the name: both ends agree."""
-    common = [name for name in ours if name in theirs]
-    return min(common, key=lambda name: (ours.index(name) + theirs.index(name), name), default=None)
-
-
 def reach(status: HostStatus, read: Read) -> Iterator[Item]:
     """Over HostStatus: gives the Reach of every other host that exists, by provider address."""
     this = read.get(ThisHost, THIS)
     if this is None or status.host == this.host or read.get(Host, status.host) is None:
         return
     theirs = [name for name in status.encapsulations.split(",") if name]
-    chosen = choose_encapsulation(this.encapsulations, theirs)
+    encapsulation = chosen(this.encapsulations, theirs)
     detail = (
         ""
-        if chosen
+        if encapsulation
         else f"{this.host} speaks {', '.join(this.encapsulations)} and {status.host}"
         f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
     )
     for text in status.provider_addresses:
         address = ipv4_number(text)
-        yield Item(Reach, address, Reach(status.host, address, chosen or "", detail))
+        yield Item(Reach, address, Reach(status.host, address, encapsulation, detail))

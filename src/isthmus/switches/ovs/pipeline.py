@@ -287,9 +287,9 @@ class Programmed(NamedTuple):
     cookie: int
     lasts_s: int = 0
     """After how many seconds the switch deletes it by itself; 0 for never."""
-    since: FlowKey | None = None
+    since: tuple[FlowKey, ...] = ()
     """Of a flow that lasts: the one with which it is sent, and without which it is never sent
-    again."""
+    again; then those beside which it is not sent (`begun.begins`)."""
 
 
 def unit_cookie(unit: str, key: object) -> int:

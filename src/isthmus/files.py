@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are replaced whole or not at all, and errors that say what to do about a missing
-one."""
+"""Files that are replaced whole or not at all, what tells that one was replaced, and errors that
+say what to do about a missing one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from isthmus.errors import Invalid, NotFound, Unavailable
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+"""Of files: inode, size and time of each; None for one that is not there."""
 
 
 def write_file(path: Path, content: bytes, *, secret: bool) -> None:
@@ -18,21 +22,41 @@ def write_file(path: Path, content: bytes, *, secret: bool) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                os.fchmod(file.fileno(), 0o600 if secret else 0o644)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except OSError:
-                Path(file.name).unlink()
-                raise
-        _sync_folder(path.parent)
+        replace_file(path, content, 0o600 if secret else 0o644)
     except OSError as error:
         raise Unavailable(
             f"cannot write {path}: {error.strerror}", code="FileNotWritten", target=str(path)
         ) from error
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """The file as it was, or all of the new one, durably. Raises OSError."""
+    # Under a name of chance and closed to others from the beginning (mkstemp(3)): in a folder that
+    # others write to, nobody can have laid something there.
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink()
+            raise
+    _sync_folder(path.parent)
+
+
+def stamp(files: Sequence[Path]) -> Stamp:
+    """Changes whenever one of the files is replaced or written."""
+    return tuple(_stamp_of(file) for file in files)
+
+
+def _stamp_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_file(path: Path, what: str) -> bytes:
