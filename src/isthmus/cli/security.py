@@ -125,6 +125,7 @@ def certs_renew(folder: Folder = FOLDER) -> None:
 @certs.command("forget")
 def certs_forget(name: Name, folder: Folder = FOLDER) -> None:
     """Take a name whose certificate is no longer used out of the register of what was issued."""
+    from isthmus.api.files import locked
     from isthmus.api.issued import read_issued, record
 
     if name not in read_issued(folder):
@@ -134,7 +135,8 @@ def certs_forget(name: Name, folder: Folder = FOLDER) -> None:
             raise Conflict(
                 f"{file} is still there: remove it and its companion first", target=str(file)
             )
-    record(folder, name, None)
+    with locked(folder):
+        record(folder, name, None)
     typer.echo(f"{name} is forgotten; a copy of its certificate works until its end or retirement")
 
 
@@ -146,7 +148,7 @@ def certs_install(
     """Put what FOLDER holds (ca.pem, and certificates with their keys) in the place of this
     machine's. What runs here uses it from its next connection on."""
     from isthmus.api.certificate_checks import check, read_certificates
-    from isthmus.api.files import read_file, write_file
+    from isthmus.api.files import locked, pair, read_file, replace_files
 
     bundle = source / "ca.pem"
     read_certificates(bundle)
@@ -157,12 +159,15 @@ def certs_install(
     ]
     for file, key in pairs:
         check(file, key, bundle)
-    # Whom to trust comes first: a peer may have its new certificate already. A key comes before
-    # its certificate; until both are there, what runs stays with the pair that it has.
-    keys_first = [(one, one is key) for file, key in pairs for one in (key, file)]
-    for one, secret in ((bundle, False), *keys_first):
-        write_file(into / one.name, read_file(one, "a certificate or key"), secret=secret)
-        typer.echo(str(into / one.name))
+    # Whom to trust comes first: a peer may have its new certificate already.
+    files = [(into / bundle.name, read_file(bundle, "the authorities"), False)]
+    for file, key in pairs:
+        certificate, secret = read_file(file, "a certificate"), read_file(key, "its key")
+        files += pair(into / file.name, certificate, into / key.name, secret)
+    with locked(into):
+        replace_files(files)
+    for path, _, _ in files:
+        typer.echo(str(path))
 
 
 @certs.command("retire")
