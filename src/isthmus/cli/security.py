@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isthmus.cli.connecting import PASSWORD, AsJson, Url, User, connect
-from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
+from isthmus.errors import Conflict, Invalid, IsthmusError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from isthmus.store.files import ServerFiles
 
 certs = typer.Typer(help="The certificate authority, and what it issues.", no_args_is_help=True)
 users = typer.Typer(help="Who may use the API by password.", no_args_is_help=True)
@@ -91,6 +95,7 @@ def _issue(
     )
     for file in (issued.certificate, issued.key, issued.authorities):
         typer.echo(str(file))
+    _have_presented(issued.certificate.parent)
     typer.echo(f"SHA-256 {issued.thumbprint}", err=True)
 
 
@@ -115,6 +120,7 @@ def certs_renew(folder: Folder = FOLDER) -> None:
 
     for issued in renew(folder):
         typer.echo(str(issued.certificate))
+        _have_presented(issued.certificate.parent)
     typer.echo(
         "copy each to its machine (isthmus certs install FOLDER there), and then: isthmus certs"
         " retire",
@@ -168,6 +174,38 @@ def certs_install(
         replace_files(files)
     for path, _, _ in files:
         typer.echo(str(path))
+    _have_presented(into)
+
+
+def _have_presented(folder: Path) -> None:
+    """See to it that the stores' servers of this machine whose files are in `folder` present them.
+    Raises Unavailable, saying what is wrong."""
+    from isthmus.cli.stores import presenting_problem
+
+    found = {
+        name: presenting_problem(name, files, mend=True)
+        for name, file, files in _own_servers()
+        if file.parent.resolve() == folder.resolve()
+    }
+    if told := [f"the server of the {name} store: {said}" for name, said in found.items() if said]:
+        raise Unavailable("; ".join(told))
+
+
+def _own_servers() -> list[tuple[str, Path, ServerFiles]]:
+    """The stores that this machine may have servers of, with their certificates as configured."""
+    from isthmus.cli.configuration import load
+    from isthmus.cli.stores import server_files, stores_by_name, tls_of
+
+    try:
+        found = load().controller
+    except IsthmusError:
+        return []  # certificates may be there before the configuration is
+    tls = {name: tls_of(found, name) for name in stores_by_name()}
+    return [
+        (name, one.certificate, server_files(name, None, None))
+        for name, one in tls.items()
+        if one is not None
+    ]
 
 
 @certs.command("retire")
@@ -180,17 +218,20 @@ def certs_retire(
     user: User = "",
 ) -> None:
     """End the trust in all authorities but the newest. Refuses while anything is known to depend
-    on an old one: a certificate in the register, a host, a controller."""
+    on an old one: a certificate in the register, a host, a controller, a server of a store."""
     from isthmus.api.rotation import retire
 
     told = {}
-    if not force and folder.name != NORTH:  # no host has a certificate of the north's authority
+    if not force:
+        # No host has a certificate of the north's authority, but the servers of the north have.
+        depends = "northCertificates" if folder.name == NORTH else "certificates"
         try:
             with connect(url, user, timeout_s=60.0) as client:
-                told = client.doctor()["certificates"]
+                told = client.doctor()[depends]
         except Unavailable as error:
             raise Unavailable(
-                f"no controller says what hosts use: {error.message}. Start one, or say --force"
+                f"no controller says what hosts and servers use: {error.message}. Start one, or"
+                " say --force"
             ) from error
     retire(folder, told, force=force)
     typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all machines")
@@ -198,10 +239,12 @@ def certs_retire(
 
 @certs.command("list")
 def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
-    """Show the certificates of a folder: whose, until when, signed by a trusted authority or not.
-    Exit status 1 when one cannot be used."""
+    """Show the certificates of a folder: whose, until when, signed by a trusted authority or not,
+    presented by the stores' servers here or not. Exit status 1 when one cannot be used."""
     from isthmus.api.certificate_checks import check, common_name, read_certificates
     from isthmus.cli import shown
+    from isthmus.cli.stores import presenting_problem
+    from isthmus.store.client_tls import settled
 
     rows = []
     for file in sorted((*folder.glob("*.pem"), *(folder / NORTH).glob("*.pem"))):
@@ -212,7 +255,12 @@ def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
         try:
             found = read_certificates(file)[0]
             name, until = common_name(found), found.not_valid_after_utc.date().isoformat()
-            check(file, key, file.parent / "ca.pem")
+            settled(partial(check, file, key, file.parent / "ca.pem"))
+            problem = "; ".join(
+                f"the server of the {store} store: {said}"
+                for store, its, files in _own_servers()
+                if its.resolve() == file.resolve() and (said := presenting_problem(store, files))
+            )
         except (Invalid, NotFound) as error:
             problem = error.message
         rows.append((name, until, str(file), problem))
