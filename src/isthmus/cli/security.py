@@ -7,7 +7,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -221,18 +221,20 @@ def certs_retire(
     on an old one: a certificate in the register, a host, a controller, a server of a store."""
     from isthmus.api.rotation import retire
 
-    told = {}
+    told: dict[str, Any] | None = {}
     if not force:
         # No host has a certificate of the north's authority, but the servers of the north have.
         depends = "northCertificates" if folder.name == NORTH else "certificates"
         try:
             with connect(url, user, timeout_s=60.0) as client:
-                told = client.doctor()[depends]
+                told = client.doctor().get(depends)
         except Unavailable as error:
             raise Unavailable(
                 f"no controller says what hosts and servers use: {error.message}. Start one, or"
                 " say --force"
             ) from error
+        if told is None:
+            raise Unavailable("the controller that answers is an older one: ask another by --url")
     retire(folder, told, force=force)
     typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all machines")
 
