@@ -221,20 +221,21 @@ def certs_retire(
     on an old one: a certificate in the register, a host, a controller, a server of a store."""
     from isthmus.api.rotation import retire
 
-    told: dict[str, Any] | None = {}
+    told: dict[str, Any] = {}
     if not force:
         # No host has a certificate of the north's authority, but the servers of the north have.
         depends = "northCertificates" if folder.name == NORTH else "certificates"
         try:
             with connect(url, user, timeout_s=60.0) as client:
-                told = client.doctor().get(depends)
+                answer = client.doctor()
         except Unavailable as error:
             raise Unavailable(
                 f"no controller says what hosts and servers use: {error.message}. Start one, or"
                 " say --force"
             ) from error
-        if told is None:
+        if depends not in answer:
             raise Unavailable("the controller that answers is an older one: ask another by --url")
+        told = answer[depends]
     retire(folder, told, force=force)
     typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all machines")
 
