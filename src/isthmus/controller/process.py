@@ -26,6 +26,7 @@ from isthmus.api.tls import TlsFiles
 from isthmus.controller.deriving import Deriving, faults
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.insight import Insight, StoreHealth
+from isthmus.controller.listeners import Shown, ask, rest_listeners, store_listeners
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError, Unavailable
@@ -146,6 +147,7 @@ class Controller:
     def __init__(self, settings: Settings, own: Sequence[_OwnServer]) -> None:
         self.settings = settings
         by_name = {one.files.name: one for one in own}
+        self._own = by_name
         north = settings.north or (by_name["north"].files.remote,)
         south = settings.south or (by_name["south"].files.remote,)
         south_tls = _south_tls(settings)
@@ -285,6 +287,22 @@ class Controller:
             for name, said in sorted(self.north.trusts.items())
             if name in alive and said != Trust()
         }
+
+    async def listeners(self) -> tuple[Sequence[Shown], Sequence[Shown]]:
+        south_tls = _south_tls(self.settings)
+        north_tls = self.settings.north_tls or south_tls
+        found = []
+        for name, tls in (("south", south_tls), ("north", north_tls)):
+            if tls is None:
+                continue
+            one = self._own.get(name)
+            own = None if one is None else (one.files, str(one.schema["name"]), one.listen)
+            found += await store_listeners(name, tls, getattr(self.settings, name), own)
+        if south_tls is not None:
+            found += rest_listeners(self.settings.listen, south_tls)
+        shown = await ask(found)
+        north = [one for one in shown if south_tls != one.listener.tls == north_tls]
+        return [one for one in shown if one not in north], north
 
     def stores(self) -> Iterable[StoreHealth]:
         for name, store, rows in (
