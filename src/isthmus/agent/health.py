@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.agent.links import name_of
 from isthmus.agent.tunnel_probing import TunnelProbing, asked_through
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.wire.ethernet import checksum
@@ -72,7 +73,7 @@ def _underlay(address: IPv4Address) -> tuple[str, int]:
     with IPRoute() as links:
         for found in links.get_addr(family=socket.AF_INET, address=str(address)):
             (link,) = links.get_links(found["index"])
-            return str(link.get("ifname")), int(link.get("mtu"))
+            return name_of(link.get("ifname") or ""), int(link.get("mtu"))
     return "", 0
 
 

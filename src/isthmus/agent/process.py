@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Never
 
@@ -35,6 +35,7 @@ from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs import control
 from isthmus.switches.ovs.facts import LocalPort, Reach
 from isthmus.switches.ovs.pipeline import Programmed
+from isthmus.tending import Tending
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.ovsdb import RowId, delete, insert
 
@@ -52,9 +53,6 @@ three times, for its segment, the segment's router and all that this reaches."""
 
 WATCH_S = 0.3
 """Between two tellings of what was dropped."""
-
-PAUSE_S = 0.2
-"""After a failure, before the next attempt."""
 
 
 class Agent:
@@ -89,6 +87,7 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._tending = Tending()
         self._vitals = Vitals(
             self.state,
             self._switch,
@@ -97,6 +96,7 @@ class Agent:
             datapath_type=settings.datapath_type,
             run_directory=settings.switch_run_directory,
             underlay_interface=settings.underlay_interface,
+            tending=self._tending,
             at_rest=lambda: self._is_at_rest,
             on_changed=self._to_write.set,
             on_reports=self._to_program.set,
@@ -134,12 +134,15 @@ class Agent:
             await self._south.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._openflow.run())
-                tasks.create_task(self._whenever(self._to_program, self._program))
-                tasks.create_task(self._whenever(self._to_write, self._write))
-                tasks.create_task(self._whenever(self._to_answer, self._answer))
-                tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
-                tasks.create_task(self._beat())
-                tasks.create_task(self._watch())
+                for name, event, work in (
+                    ("program", self._to_program, self._program),
+                    ("write", self._to_write, self._write),
+                    ("answer", self._to_answer, self._answer),
+                    ("widen_scope", self._scope_changed, self._widen_scope),
+                    ("watch", self._watched, self._watch),
+                ):
+                    tasks.create_task(self._tending.whenever(name, event, work))
+                tasks.create_task(self._tending.every(reports.HEARTBEAT_S, "beat", self._beat))
                 tasks.create_task(self._vitals.run())
         finally:
             end_metrics()
@@ -159,18 +162,6 @@ class Agent:
             lambda: (len(rows(LocalPort)), len(rows(Programmed))),
         )
         return serve(self.settings.metrics, collector)
-
-    async def _whenever(self, event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> Never:
-        """Do the work after each event, and again after a pause where something is away."""
-        while True:
-            await event.wait()
-            event.clear()
-            try:
-                await work()
-            except IsthmusError as error:
-                log.warning("work=%s error=%s", work.__name__.strip("_"), error)
-                await asyncio.sleep(PAUSE_S)
-                event.set()
 
     # -- what comes in -----------------------------------------------------------------------------
 
@@ -367,29 +358,26 @@ class Agent:
         except Exception as error:  # whatever a question does, the host goes on
             log.exception("question=failed %s", query.question[:80])
             found = questions.refusal(query, Broken(f"a fault of the agent: {error!r}"))
-        with contextlib.suppress(Unavailable):  # then nobody waits any more
+        with contextlib.suppress(IsthmusError):  # then nobody waits any more
             await self._south.transact([insert(found.TABLE, found), delete(query.TABLE, row_id)])
         if watches.any and not self._watched.is_set():
             self._watched.set()
             self._to_program.set()
 
-    async def _watch(self) -> Never:
+    async def _watch(self) -> None:
         """While somebody watches, tell what is dropped; then have the flows as before."""
-        while True:
-            await self._watched.wait()
-            await asyncio.sleep(WATCH_S)
-            watches = self._packets.watches
-            told = [insert(one.TABLE, one) for one in watches.answers()]
-            if told:
-                with contextlib.suppress(Unavailable):
-                    await self._south.transact(told)
-            if watches.expire(time.monotonic()):
-                self._watched.clear()
-                self._to_program.set()
+        self._watched.set()
+        await asyncio.sleep(WATCH_S)
+        watches = self._packets.watches
+        told = [insert(one.TABLE, one) for one in watches.answers()]
+        if told:
+            with contextlib.suppress(Unavailable):
+                await self._south.transact(told)
+        if watches.expire(time.monotonic()):
+            self._watched.clear()
+            self._to_program.set()
 
-    async def _beat(self) -> Never:
-        while True:
-            await asyncio.sleep(reports.HEARTBEAT_S)
-            reached = self.state.engine.rows(Reach)
-            self._primer.prime(key for key in reached if isinstance(key, int))
-            self._to_write.set()
+    async def _beat(self) -> None:
+        self._to_write.set()
+        reached = self.state.engine.rows(Reach)
+        self._primer.prime(key for key in reached if isinstance(key, int))

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Never
 
@@ -18,11 +18,12 @@ from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.errors import IsthmusError, Unavailable
-from isthmus.policy.host_problems import HostProblem
+from isthmus.policy.host_problems import HostProblem, agent_fault
 from isthmus.policy.rows import Port
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort
+from isthmus.tending import Tending
 from isthmus.wire import openflow_actions as act
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Vitals:
         datapath_type: str,
         run_directory: Path,
         underlay_interface: str,
+        tending: Tending,
         at_rest: Callable[[], bool],
         on_changed: Callable[[], None],
         on_reports: Callable[[], None],
@@ -64,6 +66,8 @@ class Vitals:
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
+        self._tending = tending
+        self._asking, self._guests_asked = PairAsking(state), False
         self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
@@ -74,11 +78,12 @@ class Vitals:
     async def run(self) -> Never:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_asking())
+            every = self._tending.every
+            tasks.create_task(every(ASKED_EVERY_S, "ask_switch", self._ask_switch))
+            tasks.create_task(every(ASKED_EVERY_S, "look", self._look_for_problems))
             tasks.create_task(self._keep_underlay())
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
-            tasks.create_task(self._keep_looking())
         raise AssertionError("the tasks end by cancellation only")
 
     def look_again(self) -> None:
@@ -88,10 +93,27 @@ class Vitals:
     # -- what is wrong -----------------------------------------------------------------------------
 
     def problems(self) -> list[HostProblem]:
-        """All that is wrong now."""
-        rows = self._switch.rows
-        errors = switch.interface_errors(rows, self._bridge)
-        found = [
+        """All that is wrong now. That one part cannot be looked at is a problem like the others."""
+        found: list[HostProblem] = []
+        for name, part in (
+            ("look_at_switch", self._silence),
+            ("look_at_errors", self._errors),
+            ("look_at_interfaces", self._interfaces),
+        ):
+            try:
+                found += part()
+            except Exception as error:
+                self._tending.failed(name, error)
+            else:
+                self._tending.went_well(name)
+        if self._underlay is not None:
+            found.append(self._underlay)
+        found += self.tunnels.problems
+        return found + [agent_fault(*one) for one in sorted(self._tending.faults.items())]
+
+    def _errors(self) -> list[HostProblem]:
+        errors = switch.interface_errors(self._switch.rows, self._bridge)
+        return [
             HostProblem(
                 *("interface-error", name),
                 f"interface {name}: {error}",
@@ -99,21 +121,13 @@ class Vitals:
             )
             for name, error in sorted(errors.items())
         ]
-        silent = self._silence()
-        return [
-            *([silent] if silent else []),
-            *([self._underlay] if self._underlay else []),
-            *found,
-            *self._interfaces(),
-            *self.tunnels.problems,
-        ]
 
-    def _silence(self) -> HostProblem | None:
+    def _silence(self) -> Iterator[HostProblem]:
         asked_s = self._asked_s
         late = asked_s is not None and time.monotonic() - asked_s > SILENT_S
         if self._openflow.connected and not late:
-            return None
-        return HostProblem(
+            return
+        yield HostProblem(
             *("switch-silent", self._bridge),
             f"{self._bridge} does not answer on its OpenFlow socket in {self._run_directory}",
             "is ovs-vswitchd running? systemctl status openvswitch-switch; one that hangs has to"
@@ -137,46 +151,46 @@ class Vitals:
             used={port.ofport for port in state.engine.rows(LocalPort).values()},
         )
 
-    async def _keep_looking(self) -> Never:
-        while True:
-            await asyncio.sleep(ASKED_EVERY_S)
-            found = self.problems()
-            if found != self._told:
-                for one in found:
-                    if one not in self._told:
-                        log.warning("problem=%s about=%s %s", one.code, one.about or "-", one.shown)
-                self._told = found
-                self._on_changed()
+    async def _look_for_problems(self) -> None:
+        found = self.problems()
+        if found != self._told:
+            for one in found:
+                if one not in self._told:
+                    log.warning("problem=%s about=%s %s", one.code, one.about or "-", one.shown)
+            self._told = found
+            self._on_changed()
 
     # -- the switch --------------------------------------------------------------------------------
 
-    async def _keep_asking(self) -> Never:
+    async def _ask_switch(self) -> None:
         """A switch that hangs keeps its connection, and would show at the next change only."""
-        while True:
-            await asyncio.sleep(ASKED_EVERY_S)
-            if self._openflow.connected:
-                self._asked_s = time.monotonic()
-                try:
-                    await self._openflow.barrier()
-                except IsthmusError as error:
-                    log.warning("switch=silent error=%s", error)
+        if self._openflow.connected:
+            self._asked_s = time.monotonic()
+            try:
+                await self._openflow.barrier()
+            except IsthmusError as error:
+                log.warning("switch=silent error=%s", error)
+            finally:
                 self._asked_s = None
 
     # -- the underlay ------------------------------------------------------------------------------
 
     async def _keep_underlay(self) -> Never:
         while True:
-            try:
-                await self._tend_underlay()
-            except IsthmusError as error:
-                log.warning("work=underlay error=%s", error)
-                self._underlay = underlay.failure(self._underlay_interface, error.message)
+            await self._tending.attempt("underlay", self._mend_underlay)
             try:
                 async with asyncio.timeout(UNDERLAY_EVERY_S):
                     await self._look.wait()
             except TimeoutError:
                 pass
             self._look.clear()
+
+    async def _mend_underlay(self) -> None:
+        try:
+            await self._tend_underlay()
+        except IsthmusError as error:
+            self._underlay = underlay.failure(self._underlay_interface, error.message)
+            raise
 
     async def _tend_underlay(self) -> None:
         rows, address = self._switch.rows, str(self._state.identity.provider_address)
@@ -233,24 +247,27 @@ class Vitals:
 
     async def _keep_probing(self) -> Never:
         while True:
-            await self.tunnels.round()
+            await self._tending.attempt("probe_tunnels", self.tunnels.round)
             await asyncio.sleep(AGAIN_S if self.tunnels.problems else TUNNELS_EVERY_S)
 
     # -- guests ------------------------------------------------------------------------------------
 
     async def _keep_asking_guests(self) -> Never:
         """Which address pairs they hold, also while nobody announces any."""
-        asking = PairAsking(self._state)
         while True:
-            if self._at_rest() and self._openflow.connected:
-                with contextlib.suppress(Unavailable):
-                    for ofport, frame in asking.questions():
-                        self._openflow.send_packet_out(frame, [act.output(ofport)])
-                if self._state.has_reports:
-                    self._on_reports()
-                await asyncio.sleep(GUESTS_EVERY_S)
-            else:
-                await asyncio.sleep(ASKED_EVERY_S)
+            self._guests_asked = False
+            await self._tending.attempt("ask_guests", self._ask_guests)
+            await asyncio.sleep(GUESTS_EVERY_S if self._guests_asked else ASKED_EVERY_S)
+
+    async def _ask_guests(self) -> None:
+        if not self._at_rest() or not self._openflow.connected:
+            return
+        self._guests_asked = True
+        with contextlib.suppress(Unavailable):
+            for ofport, frame in self._asking.questions():
+                self._openflow.send_packet_out(frame, [act.output(ofport)])
+        if self._state.has_reports:
+            self._on_reports()
 
 
 def _move(interface: str, belongings: links.Belongings) -> None:

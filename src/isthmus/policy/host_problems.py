@@ -21,6 +21,8 @@ PROVIDER_ADDRESS = "provider-address"
 """No interface has it."""
 NO_PORT, TWICE = "interface-no-port", "interface-twice"
 """Codes of problems with interfaces; `about` is the port that they name, in lower case."""
+AGENT_FAULT = "agent-fault"
+"""Work of the agent fails for a reason that it does not know; `about` is the work."""
 OTHER = "host-problem"
 
 _FORM = re.compile(
@@ -49,6 +51,16 @@ class HostProblem(NamedTuple):
     def shown(self) -> str:
         """The sentence for people."""
         return f"{self.finding}: {self.repair}" if self.repair else self.finding
+
+
+def agent_fault(work: str, error: str) -> HostProblem:
+    """A work of the agent that fails, and that it goes on trying."""
+    return HostProblem(
+        *(AGENT_FAULT, work),
+        f"a fault of the agent: {work} fails with {error}",
+        "it is tried again; journalctl -u isthmus-agent shows where. Should it stay: systemctl"
+        " restart isthmus-agent",
+    )
 
 
 def read(sentence: str) -> HostProblem:

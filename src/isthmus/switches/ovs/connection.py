@@ -92,7 +92,10 @@ class Connection:
                 log.info("switch=unreachable socket=%s error=%s", self._path, error)
             else:
                 delay_s = FIRST_DELAY_S
-                await self._serve(session)
+                try:
+                    await self._serve(session)
+                except Exception:  # a fault of whoever was told must not end the connecting
+                    log.exception("switch=lost socket=%s", self._path)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
