@@ -245,6 +245,7 @@ class Controller:
 
     def _south_changed(self, changes: Sequence[Change]) -> None:
         self._writer.note(changes)
+        self.deriving.south_changed(changes)
         for _, _, old, new in changes:
             self.picture.change(row_or_none(old), row_or_none(new))
             happened = new if new is not None else old
@@ -309,7 +310,8 @@ class Controller:
             "here": self.deriving.is_deriver,
             "pending": self.deriving.pending,
             "problem": self.deriving.problem,
-            "failures": list(faults(self.deriving.engine)),
+            "failures": [*faults(self.deriving.engine), *self.deriving.told],
+            "foreign": self.deriving.foreign.told,
         }
         return deriving
 

@@ -64,7 +64,7 @@ class PolicyWriter:
     def note(self, changes: Iterable[Change]) -> None:
         """Remember where rows are."""
         for _, row_id, old, new in changes:
-            if isinstance(old, Row) and new is None and isinstance(old, DESIRED):
+            if isinstance(old, DESIRED) and (not isinstance(new, DESIRED) or new.key != old.key):
                 place: Place = (type(old), old.key)
                 if self._row_ids.get(place) == row_id:
                     del self._row_ids[place]
