@@ -204,7 +204,12 @@ class Agent:
         self._vitals.tunnels.take(packet)
 
     def _packet_in(self, packet: PacketIn) -> None:
-        if self._packets.take(packet, self._openflow):
+        try:
+            is_news = self._packets.take(packet, self._openflow)
+        except Exception as error:  # one packet of one guest must not end the connection of all
+            self._tending.failed("take_packet", error)
+            return
+        if is_news:
             self._to_program.set()
 
     # -- what goes out -----------------------------------------------------------------------------

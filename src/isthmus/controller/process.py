@@ -30,14 +30,14 @@ from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
-from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, row_or_none
+from isthmus.policy.rows import TABLES, Claim, HostStatus, PortStatus, row_or_none
 from isthmus.store import schema, servers
 from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Change, Connection
 from isthmus.store.exposure import ServerTls
 from isthmus.store.files import ServerFiles
 from isthmus.store.north import North, Trust
-from isthmus.store.south import PolicyWriter
+from isthmus.store.south import PolicyWriter, deriver_of
 from isthmus.store.supervising import Keeper
 
 log = logging.getLogger(__name__)
@@ -264,8 +264,8 @@ class Controller:
         """Whom the south store names the deriver; None while it is away."""
         if not self.south.connected or not self.north.connected:
             return None
-        row = next(iter(self.south.table(Deriver).values()), None)
-        return "" if row is None else row.holder
+        found = deriver_of(self.south)
+        return "" if found is None else found[1].holder
 
     # -- controller.insight.Vitals -----------------------------------------------------------------
 
@@ -303,7 +303,8 @@ class Controller:
         return self.north.connected if name == "north" else self.south.connected
 
     def deriver(self) -> JsonObject:
-        row = next(iter(self.south.table(Deriver).values()), None)
+        found = deriver_of(self.south)
+        row = None if found is None else found[1]
         deriving: dict[str, Json] = {
             "holder": None if row is None else row.holder,
             "generation": None if row is None else row.generation,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from isthmus.errors import Conflict
+from isthmus.policy.observed import MOST_COUNT
 from isthmus.policy.rows import DESIRED, Deriver, Row
 from isthmus.store.connection import Change, Connection
 from isthmus.store.failures import Duplicate, WaitFailed
@@ -35,6 +36,13 @@ class FenceLost(Conflict):
     """Another controller has taken over: nothing was written."""
 
     default_code = "DeriverFenced"
+
+
+def deriver_of(connection: Connection) -> tuple[RowId, Deriver] | None:
+    """The one row that names the deriver, and where it is. A row of another name is none, whoever
+    has written it: of two, two controllers could each take one for theirs."""
+    rows = connection.table(Deriver).items()
+    return next(((row_id, row) for row_id, row in rows if row.name == Deriver().name), None)
 
 
 class _Fence(NamedTuple):
@@ -84,8 +92,10 @@ class PolicyWriter:
         whoever is stopped before it reads the answer reads what a successor has written as well.
         """
         self._fence = None
-        found = next(iter(self._connection.table(Deriver).items()), None)
+        found = deriver_of(self._connection)
         generation = 1 if found is None else found[1].generation + 1
+        if not 0 < generation <= MOST_COUNT:
+            generation = 1  # no deriver has counted so far; the holder's name is the fence as well
         taken = Deriver(generation=generation, holder=self._holder)
         try:
             if found is None:
@@ -101,7 +111,7 @@ class PolicyWriter:
         except (WaitFailed, Duplicate) as error:
             raise FenceLost("another controller has taken over at the same moment") from error
         # An inserted row has come with the answer; its name is unique, so there is no other.
-        found = found or next(iter(self._connection.table(Deriver).items()), None)
+        found = found or deriver_of(self._connection)
         if found is None:
             raise FenceLost("the row of the deriver was deleted at the same moment")
         self._fence = _Fence(found[0], taken)
