@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -28,14 +29,17 @@ from isthmus.wire.ethernet import checksum
 WAIT_S = 0.6
 """For the answers of peers to a ping."""
 
+MOST_BYTES, MOST_PEERS = 65_000, 4096
+"""Of a packet of full size (`agent.probing`), and of one question."""
+
 _ICMP_ECHO, _ICMP_REPLY = 8, 0
 
 
 class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a controller asks."""
 
-    mtu: int
-    peers: tuple[str, ...] = ()
+    mtu: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
+    peers: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_PEERS)] = ()
 
 
 async def health(
@@ -50,9 +54,13 @@ async def health(
         question = msgspec.json.decode(text, type=HealthQuestion)
     except msgspec.DecodeError as error:
         raise Invalid(f"the question cannot be read: {error}") from error
+    try:
+        peers = [str(IPv4Address(peer)) for peer in question.peers]
+    except ValueError as error:
+        raise Invalid(f"the question cannot be read: {error}") from error
     # pyroute2 has a loop of its own.
     interface, mtu = await asyncio.to_thread(_underlay, provider_address)
-    tunnels = await asked_through(probing, question.peers, question.mtu)
+    tunnels = await asked_through(probing, peers, question.mtu)
     unknown = tunnels["unknown"]
     assert isinstance(unknown, list)
     pinged = await _answering(provider_address, unknown)

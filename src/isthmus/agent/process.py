@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
+from isthmus.agent.answering import Answering
 from isthmus.agent.host import HostState
 from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.namesake import instance_of
@@ -102,7 +103,9 @@ class Agent:
             on_reports=self._to_program.set,
         )
         self._to_answer = asyncio.Event()
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering = Answering(
+            self._answer_one, lambda row_id: row_id in self._south.table(Query)
+        )
         self._scope_changed, self._watched = asyncio.Event(), asyncio.Event()
         self._scope: scope.Conditions = {}
         """What follows from what has been read,"""
@@ -333,15 +336,17 @@ class Agent:
         )
 
     async def _answer(self) -> None:
-        """Answer what is asked, each question for itself and once: some take a second."""
+        """Answer what is asked, each question for itself and once: some take a second. What is too
+        many is taken out of the store without an answer."""
         queries = dict(self.state.queries)
         self.state.queries.clear()
         if self._writer.refused:
             return  # whoever is asked under this name is another
-        for row_id in queries:
-            task = asyncio.create_task(self._answer_one(row_id, queries[row_id]))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        refused = self._answering.take(queries)
+        if refused:
+            log.warning("questions=refused count=%d", len(refused))
+            with contextlib.suppress(IsthmusError):  # then they are forgotten by who asks
+                await self._south.transact([delete(Query.TABLE, row_id) for row_id in refused])
 
     async def _answer_one(self, row_id: RowId, query: Query) -> None:
         settings, watches = self.settings, self._packets.watches

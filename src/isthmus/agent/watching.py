@@ -8,6 +8,7 @@ flows that drop send what they drop up, within a rate; afterwards they are as be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -25,12 +26,13 @@ RATE_PPS = 50
 
 LONGEST_S = 60
 MOST_HELD = 200
+MOST_WATCHES = 32
 
 
 class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a controller asks. `name` names the watch: asked again, it goes on."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=100)]
     seconds: int
     port: str = ""
 
@@ -65,6 +67,8 @@ class Watches:
             question = msgspec.json.decode(text, type=WatchQuestion)
         except msgspec.DecodeError as error:
             raise Invalid(f"the question cannot be read: {error}") from error
+        if question.name not in self._until and len(self._until) >= MOST_WATCHES:
+            raise Invalid(f"{MOST_WATCHES} watches are open on this host: end one of them")
         self._until[question.name] = now_s + min(question.seconds, LONGEST_S)
         self._ports[question.name] = question.port
         self._state.engine.put(Watching, THIS, Watching(RATE_PPS))
