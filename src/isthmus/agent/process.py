@@ -13,14 +13,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
 from isthmus.agent.answering import Answering
 from isthmus.agent.host import HostState
-from isthmus.agent.metrics import HostMetrics, serve
+from isthmus.agent.metrics import HostMetrics, MetricsServer
 from isthmus.agent.namesake import instance_of
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
@@ -119,7 +119,7 @@ class Agent:
 
     async def run(self) -> Never:
         """Serve until cancelled."""
-        end_metrics = self._serve_metrics()
+        metrics = await self._serve_metrics()
         await self._switch.start()
         try:
             await self._switch.loaded()
@@ -148,23 +148,26 @@ class Agent:
                 tasks.create_task(self._tending.every(reports.HEARTBEAT_S, "beat", self._beat))
                 tasks.create_task(self._vitals.run())
         finally:
-            end_metrics()
+            if metrics is not None:
+                await metrics.stop()
             await self._south.stop()
             await self._switch.stop()
             self._primer.close()
         raise AssertionError("the tasks end by cancellation only")
 
-    def _serve_metrics(self) -> Callable[[], None]:
-        """What ends it. Raises Invalid."""
+    async def _serve_metrics(self) -> MetricsServer | None:
+        """Raises Invalid."""
         if not self.settings.metrics:
-            return lambda: None
+            return None
         rows = self.state.engine.rows
         collector = HostMetrics(
             lambda: questions.count(self.state, self._openflow),
             self._packets.counters,
             lambda: (len(rows(LocalPort)), len(rows(Programmed))),
         )
-        return serve(self.settings.metrics, collector)
+        server = MetricsServer(collector)
+        await server.start(self.settings.metrics)
+        return server
 
     # -- what comes in -----------------------------------------------------------------------------
 
