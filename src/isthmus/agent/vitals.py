@@ -156,7 +156,7 @@ class Vitals:
         if found != self._told:
             for one in found:
                 if one not in self._told:
-                    log.warning("problem=%s about=%s %s", one.code, one.about or "-", one.shown)
+                    log.warning("problem=%s about=%r %s", one.code, one.about, one.shown)
             self._told = found
             self._on_changed()
 
