@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from isthmus.agent import vitals
 from isthmus.agent.vitals import Vitals
 from isthmus.tending import Tending
+from tests.agent.test_host import host
 from tests.store.cloud import until
 
 WORKS = ["ask_guests", "ask_switch", "probe_tunnels", "underlay"]
@@ -40,6 +42,48 @@ class Counting(Tending):
     def failed(self, name: str, error: Exception) -> None:
         super().failed(name, error)
         self.failures[name] += 1
+
+
+class Ends(NamedTuple):
+    """Both connections to a switch, as far as what is wrong is read from them."""
+
+    connected: bool
+    refusal: str = ""
+    problem: str = ""
+    rows: Any = MappingProxyType({})
+
+
+def of_switch(*, openflow: Ends, store: Ends) -> Vitals:
+    return Vitals(
+        host("h1"),
+        cast("Any", store),
+        cast("Any", openflow),
+        bridge="br-int",
+        datapath_type="netdev",
+        run_directory=Path("/run/openvswitch"),
+        underlay_interface="",
+        tending=Tending(),
+        at_rest=lambda: True,
+        on_changed=lambda: None,
+        on_reports=lambda: None,
+    )
+
+
+def test_a_data_base_of_the_switch_that_hangs_is_told() -> None:
+    there, away = Ends(True), Ends(False, problem="unix:/x: it is silent")
+    assert of_switch(openflow=there, store=there).problems() == []
+    (problem,) = of_switch(openflow=there, store=away).problems()
+    assert problem.code == "switch-store"
+    assert "unix:/x: it is silent" in problem.finding
+
+
+def test_why_a_switch_that_is_there_is_not_spoken_with_is_told() -> None:
+    there, why = Ends(True), "the switch does not speak OpenFlow 1.4"
+    (problem,) = of_switch(openflow=Ends(False, refusal=why), store=there).problems()
+    assert problem.code == "switch-refuses"
+    assert why in problem.finding
+    (problem,) = of_switch(openflow=Ends(False), store=there).problems()
+    assert problem.code == "switch-silent"
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(24, "x"), RuntimeError("x")], ids=repr)

@@ -25,6 +25,7 @@ from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.tending import Tending
 from isthmus.wire import openflow_actions as act
+from isthmus.wire.openflow_replies import PortDescription
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ ASKED_EVERY_S = 1.0
 SILENT_S = 3.0
 """A switch that takes ten thousand flows at once is busy for less; after ten the connection is
 given up (`switches.ovs.connection`)."""
+PORTS_EVERY_S = 5.0
+"""How often all ports are asked what they were told not to do: 72 bytes a port."""
 UNDERLAY_EVERY_S = 5.0
 """An ovs-vswitchd that starts again makes its bridges' interfaces anew, without addresses."""
 TUNNELS_EVERY_S = 30.0
@@ -73,6 +76,9 @@ class Vitals:
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
         self._told: list[HostProblem] = []
+        self._described: list[PortDescription] = []
+        """The switch's ports as they were last, at which moment they are to be asked for again."""
+        self._describe_s = 0.0
         self._look = asyncio.Event()
 
     async def run(self) -> Never:
@@ -96,7 +102,9 @@ class Vitals:
         """All that is wrong now. That one part cannot be looked at is a problem like the others."""
         found: list[HostProblem] = []
         for name, part in (
+            ("look_at_store", self._store),
             ("look_at_switch", self._silence),
+            ("look_at_ports", self._ports),
             ("look_at_errors", self._errors),
             ("look_at_interfaces", self._interfaces),
         ):
@@ -110,6 +118,22 @@ class Vitals:
             found.append(self._underlay)
         found += self.tunnels.problems
         return found + [agent_fault(*one) for one in sorted(self._tending.faults.items())]
+
+    def _store(self) -> Iterator[HostProblem]:
+        if not self._switch.connected:
+            yield HostProblem(
+                *("switch-store", ""),
+                "the switch's data base does not answer, so that nothing plugged or unplugged since"
+                f" is seen: {self._switch.problem}",
+                "is its ovsdb-server running? systemctl status ovsdb-server; one that hangs has to"
+                " be started again",
+            )
+
+    def _ports(self) -> list[HostProblem]:
+        if not self._openflow.connected:
+            return []
+        found = switch.interfaces_of(self._switch.rows, self._bridge)
+        return interfaces.closed(found, self._described, bridge=self._bridge, port_of=self._port_of)
 
     def _errors(self) -> list[HostProblem]:
         errors = switch.interface_errors(self._switch.rows, self._bridge)
@@ -127,6 +151,14 @@ class Vitals:
         late = asked_s is not None and time.monotonic() - asked_s > SILENT_S
         if self._openflow.connected and not late:
             return
+        if not self._openflow.connected and self._openflow.refusal:
+            yield HostProblem(
+                *("switch-refuses", self._bridge),
+                f"{self._bridge} is there and is not spoken with: {self._openflow.refusal}",
+                f"ovs-vsctl get bridge {self._bridge} protocols must show none or {switch.PROTOCOL}"
+                " among others; see ovs-vswitchd's log",
+            )
+            return
         yield HostProblem(
             *("switch-silent", self._bridge),
             f"{self._bridge} does not answer on its OpenFlow socket in {self._run_directory}",
@@ -138,18 +170,20 @@ class Vitals:
         state = self._state
         names = state.engine.rows(scope.Unresolved) if self._at_rest() else {}
 
-        def port_of(name: str) -> str:
-            keys = sorted(state.engine.entry(scope.PORTS_BY_PROFILE, name), key=repr)
-            known = name in state.engine.rows(Port)
-            return name if known or not keys else str(keys[0])
-
         return interfaces.problems(
             switch.interfaces_of(self._switch.rows, self._bridge),
             bridge=self._bridge,
             unknown={str(name) for name in names},
-            port_of=port_of,
+            port_of=self._port_of,
             used={port.ofport for port in state.engine.rows(LocalPort).values()},
         )
+
+    def _port_of(self, name: str) -> str:
+        """The port that an interface's name means."""
+        engine = self._state.engine
+        keys = sorted(engine.entry(scope.PORTS_BY_PROFILE, name), key=repr)
+        known = name in engine.rows(Port)
+        return name if known or not keys else str(keys[0])
 
     async def _look_for_problems(self) -> None:
         found = self.problems()
@@ -168,6 +202,9 @@ class Vitals:
             self._asked_s = time.monotonic()
             try:
                 await self._openflow.barrier()
+                if time.monotonic() >= self._describe_s:
+                    self._described = await self._openflow.dump_ports()
+                    self._describe_s = time.monotonic() + PORTS_EVERY_S
             except IsthmusError as error:
                 log.warning("switch=silent error=%s", error)
             finally:

@@ -21,7 +21,7 @@ TUNNEL, TUNNEL_SOURCE, TUNNELS = "unreachable-tunnel", "tunnel-source", "unreach
 """Codes of problems with the way to one peer, whose `about` is the peer's name, and to many."""
 PROVIDER_ADDRESS = "provider-address"
 """No interface has it."""
-NO_PORT, TWICE = "interface-no-port", "interface-twice"
+NO_PORT, TWICE, CLOSED = "interface-no-port", "interface-twice", "interface-closed"
 """Codes of problems with interfaces; `about` is the port that they name, in lower case."""
 AGENT_FAULT = "agent-fault"
 """Work of the agent fails for a reason that it does not know; `about` is the work."""

@@ -84,6 +84,7 @@ class Multipart(IntEnum):
     FLOW = 1
     TABLE = 3
     METER_CONFIG = 10
+    PORT_DESC = 13
 
 
 class MeterCommand(IntEnum):
@@ -362,6 +363,11 @@ def flow_stats_request(
 
 def table_stats_request(xid: int) -> bytes:
     return message(Type.MULTIPART_REQUEST, xid, Multipart.TABLE.to_bytes(2, "big") + bytes(6))
+
+
+def port_description_request(xid: int) -> bytes:
+    """Ask for all ports."""
+    return message(Type.MULTIPART_REQUEST, xid, Multipart.PORT_DESC.to_bytes(2, "big") + bytes(6))
 
 
 def meter_config_request(xid: int) -> bytes:
