@@ -16,12 +16,13 @@ from typing import Never
 
 from isthmus.controller.foreign import Foreign
 from isthmus.controller.leadership import HEARTBEAT_S, Watch
+from isthmus.controller.sequences import counts, skipped
 from isthmus.derive import intent_units
 from isthmus.derive.engine import Engine
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
-from isthmus.policy.rows import DESIRED, Row
+from isthmus.policy.rows import DESIRED, Claim, LearnedAddress, Row
 from isthmus.store.connection import Change
 from isthmus.store.south import FenceLost, Place, PolicyWriter, Wanted
 from isthmus.tending import Tending
@@ -68,6 +69,8 @@ class Deriving:
         self._holder = holder
         self._changed = asyncio.Event()
         self._compare_all = True
+        self._skipped = False
+        """Some sequence may be one that nobody has counted to."""
         self._writing = False
         self.tending = Tending()
         self.foreign = Foreign(
@@ -113,7 +116,10 @@ class Deriving:
 
     def south_changed(self, changes: Iterable[Change]) -> None:
         """Rows that changed in the south store; the writer must have noted them."""
-        if self.is_deriver and self.foreign.note(changes):
+        if not self.is_deriver:
+            return
+        self._skipped |= any(counts(change.new) for change in changes)
+        if self.foreign.note(changes) or self._skipped:
             self._changed.set()
 
     def forget(self) -> None:
@@ -194,6 +200,8 @@ class Deriving:
 
     async def _bring_about(self, changes: Sequence[Wanted]) -> None:
         started = time.monotonic()
+        if self._skipped or self._compare_all:
+            await self._take_out_skipped()
         if self._compare_all:
             self._compare_all = False
             self.foreign.forget()
@@ -208,6 +216,14 @@ class Deriving:
             await self._writer.write([*changes, *self.foreign.take(ours)])
         self.problem = ""
         self.written_s = time.monotonic()
+
+    async def _take_out_skipped(self) -> None:
+        self._skipped = False
+        for table in (Claim, LearnedAddress):
+            found = skipped(self._writer.observed(table))
+            if found:
+                log.error("sequences=skipped table=%s rows=%d", table.TABLE, len(found))
+                await self._writer.take_out(table, found)
 
     def _changes(self) -> list[Wanted]:
         found: list[Wanted] = []

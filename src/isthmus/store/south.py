@@ -8,8 +8,8 @@ deriver, none of the old one's can happen, however late it arrives (RFC 7047 sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from isthmus.errors import Conflict
 from isthmus.policy.observed import MOST_COUNT
@@ -17,6 +17,8 @@ from isthmus.policy.rows import DESIRED, Deriver, Row
 from isthmus.store.connection import Change, Connection
 from isthmus.store.failures import Duplicate, WaitFailed
 from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update, wait
+
+Observed = TypeVar("Observed", bound=Row)
 
 Place = tuple[type[Row], object]
 """The table and the key of a row."""
@@ -84,6 +86,14 @@ class PolicyWriter:
         """The row as the store has it."""
         row_id = self._row_ids.get((table, key))
         return None if row_id is None else self._connection.table(table).get(row_id)
+
+    def observed(self, table: type[Observed]) -> Mapping[RowId, Observed]:
+        """The rows of a table that hosts write."""
+        return self._connection.table(table)
+
+    async def take_out(self, table: type[Row], row_ids: Iterable[RowId]) -> None:
+        """Delete rows that hosts have written. Raises FenceLost, Unavailable."""
+        await self._send([delete(table.TABLE, row_id) for row_id in row_ids])
 
     async def take_over(self) -> int:
         """Become the deriver; the new generation. Raises FenceLost when another was faster.
