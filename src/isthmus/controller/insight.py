@@ -272,6 +272,13 @@ class Insight:
             for store in self._vitals.stores()
             if not store.connected
         ]
+        foreign = str(self._vitals.deriver()["foreign"])
+        if foreign:
+            repair = (
+                "find out whose certificate it was: a host's opens the whole south store"
+                " (docs/security.md). Until then the deriver writes each row back"
+            )
+            stores.append(Finding(ERROR, "south", "policy-changed", foreign, repair))
         return {
             "hosts": len(hosts),
             "findings": [one._asdict() for one in (*stores, *presented, *found)],
