@@ -17,13 +17,14 @@ from isthmus.tending import Tending
 from tests.agent.test_host import host
 from tests.store.cloud import until
 
-WORKS = ["ask_guests", "ask_switch", "probe_tunnels", "underlay"]
+WORKS = ["ask_guests", "count_connections", "ask_switch", "probe_tunnels", "underlay"]
 
 
 class Broken:
     """Whatever is asked of it fails, but for being there."""
 
     connected = True
+    identity = host("h1").identity
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -90,8 +91,9 @@ def test_why_a_switch_that_is_there_is_not_spoken_with_is_told() -> None:
 def test_no_work_of_a_host_ends_it_and_each_is_tried_again_and_told(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("ASKED_EVERY_S", "UNDERLAY_EVERY_S", "TUNNELS_EVERY_S", "GUESTS_EVERY_S"):
-        monkeypatch.setattr(vitals, name, 0.001)
+    every = ("ASKED", "UNDERLAY", "TUNNELS", "GUESTS", "CONNECTIONS")
+    for name in every:
+        monkeypatch.setattr(vitals, f"{name}_EVERY_S", 0.001)
     tending = Counting()
 
     async def go() -> None:
