@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from isthmus.agent.interfaces import MOST_NAMED, problems
+from isthmus.agent.interfaces import MOST_NAMED, closed, problems
 from isthmus.agent.switch import (
     OURS,
     Bridge,
@@ -19,6 +19,7 @@ from isthmus.agent.switch import (
     needed_operations,
 )
 from isthmus.policy.host_problems import HostProblem
+from isthmus.wire.openflow_replies import PortConfig, PortDescription
 from isthmus.wire.ovsdb import Operation, RowId
 
 
@@ -97,6 +98,49 @@ def test_of_two_that_name_one_port_the_living_newer_one_has_it() -> None:
 # -- the rows of the bridge and its tunnels --------------------------------------------------------
 
 
+def test_a_bridge_that_may_not_speak_with_us_is_given_our_protocol_and_keeps_its_others() -> None:
+    for protocols, given in (
+        ((), False),
+        (("OpenFlow10", "OpenFlow14"), False),
+        (("OpenFlow10",), True),
+    ):
+        rows = _with_tunnel(OPTIONS)
+        bridge = Bridge(
+            name="br-int",
+            fail_mode="secure",
+            ports=frozenset([RowId("p")]),
+            protocols=protocols,
+        )
+        operations = _needed_of({**rows, Bridge: {RowId("b"): bridge}})
+        mutations = [operation["mutations"] for operation in operations]
+        expected = [["protocols", "insert", "OpenFlow14"]]  # RFC 7047 section 5.1: a set of one
+        assert msgspec.to_builtins(mutations) == ([expected] if given else [])
+
+
+def test_what_the_switch_was_told_to_do_to_a_port_is_a_problem_of_that_port() -> None:
+    said = closed(
+        [
+            Interface(name="br-int", type="internal", ofport=7),
+            Interface(name="tap1", ofport=1, external_ids={"iface-id": "WEB"}),
+            Interface(name="tap2", ofport=2, external_ids={"iface-id": "db"}),
+            Interface(name="tap3", ofport=3, type="internal", external_ids={"iface-id": "cache"}),
+            Interface(name="tap4", ofport=None, external_ids={"iface-id": "gone"}),
+        ],
+        [
+            PortDescription(7, PortConfig.PORT_DOWN),
+            PortDescription(1, PortConfig.NO_RECV | PortConfig.PORT_DOWN),
+            PortDescription(2, PortConfig(0)),
+            PortDescription(3, PortConfig.PORT_DOWN),
+        ],
+        bridge="br-int",
+        port_of=str,
+    )
+    ((code, about, finding, repair),) = said
+    assert (code, about) == ("interface-closed", "web")
+    assert "interface tap1 is closed on the switch (PORT_DOWN, NO_RECV)" in finding
+    assert "mod-port br-int tap1" in repair
+
+
 def _with_tunnel(options: dict[str, str]) -> dict[type, Mapping[RowId, msgspec.Struct]]:
     tunnel = Interface(name="isthmus-vxlan", type="vxlan", options=options, external_ids=OURS)
     port = SwitchPort(name=tunnel.name, interfaces=frozenset([RowId("i")]))
@@ -110,8 +154,12 @@ def _with_tunnel(options: dict[str, str]) -> dict[type, Mapping[RowId, msgspec.S
 
 
 def _needed(options: dict[str, str]) -> list[Operation]:
+    return _needed_of(_with_tunnel(options))
+
+
+def _needed_of(rows: dict[type, Mapping[RowId, msgspec.Struct]]) -> list[Operation]:
     return needed_operations(
-        _with_tunnel(options),
+        rows,
         bridge_name="br-int",
         datapath_type="netdev",
         encapsulations=("vxlan",),

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from isthmus.addresses import mac_bytes
 from isthmus.agent import tunnel_probing
@@ -21,6 +23,7 @@ from isthmus.agent.tunnel_probing import (
     TunnelProbing,
     asked_through,
 )
+from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Host, HostStatus
 from isthmus.switches.ovs.connection import Connection
 from isthmus.wire.openflow_packets import PacketIn
@@ -90,6 +93,34 @@ def test_one_that_does_not_is_asked_again_and_then_its_tunnel_is_broken() -> Non
     assert (code, about) == ("unreachable-tunnel", "h2")
     assert finding == "no VXLAN packet comes back from h2 (192.0.2.2)"
     assert underlay.asked == ["192.0.2.2"] * tunnel_probing.ATTEMPTS
+
+
+class Blocking(Underlay):
+    """While it is `busy` for so many more questions, what asks is held up and hears nothing."""
+
+    busy = 0
+
+    def send_packet_out(self, packet: bytes, actions: Iterable[bytes], *, in_port: int = 0) -> None:
+        if not self.busy:
+            super().send_packet_out(packet, actions, in_port=in_port)
+            return
+        self.busy -= 1
+        asyncio.get_running_loop().call_soon(time.sleep, 0.02)
+
+
+def test_what_is_not_heard_while_the_agent_itself_is_busy_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tunnel_probing, "LATE_S", 0.01)
+    underlay = Blocking({"192.0.2.2": "192.0.2.1"})
+    underlay.busy = tunnel_probing.ATTEMPTS
+    assert problems(state_of("h2"), underlay) == []
+    assert underlay.asked == ["192.0.2.2"]
+    underlay.busy = 1000
+    known = probing(state_of("h2"), underlay)
+    known.problems = (HostProblem("tunnel-source", "h2", "known", ""),)
+    asyncio.run(known.round())
+    assert [one.finding for one in known.problems] == ["known"]
 
 
 def test_one_that_says_nothing_of_answering_is_not_asked() -> None:

@@ -4,6 +4,8 @@ between a fresh one and one that is as it must be."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import msgspec
@@ -152,6 +154,23 @@ def test_the_kernel_s_two_lists_of_addresses_agree() -> None:
         if link.belongings.addresses
     }
     assert {name: sorted(found) for name, found in addresses().items()} == listed
+
+
+IN_A_NAMESPACE = r"""
+import subprocess
+name = b"tap\xe9"
+subprocess.run([b"ip", b"link", b"add", name, b"type", b"veth"], check=True)
+subprocess.run([b"ip", b"addr", b"add", b"192.0.2.9/24", b"dev", name], check=True)
+from isthmus.agent.links import addresses, read
+print(ascii(addresses()), ascii([n for n, link in read().items() if link.belongings.addresses]))
+"""
+
+
+@pytest.mark.system
+def test_an_interface_whose_name_is_not_utf_8_is_read_like_the_others() -> None:
+    command = ["unshare", "--net", sys.executable, "-c", IN_A_NAMESPACE]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.strip() == r"{'tap\\xe9': ['192.0.2.9']} ['tap\\xe9']"
 
 
 def test_of_an_address_on_both_the_bridge_has_it() -> None:

@@ -64,7 +64,7 @@ def test_users_are_added_changed_and_removed(users: Path) -> None:
         remove_user(users, "ann")
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "a\nb", "#a", "a\0"])
+@pytest.mark.parametrize("name", ["", "a:b", "a\nb", "#a", "a\0", " a", "a ", "\ta"])
 def test_a_name_that_the_file_or_http_cannot_hold_is_refused(users: Path, name: str) -> None:
     before = users.read_bytes()
     with pytest.raises(Invalid):

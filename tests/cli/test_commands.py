@@ -328,7 +328,7 @@ def test_certificates_are_made_rotated_and_listed(tmp_path: Path) -> None:
     nobody = ("--url", "http://127.0.0.1:1")
     code, _, err = run(["certs", "retire", *folder, *nobody])
     assert code != 0
-    assert "no controller says what hosts use" in err
+    assert "no controller says what hosts and servers use" in err
     assert run(["certs", "retire", *folder, "--force"])[0] == 0
     code, out, _ = run(["certs", "list", *folder])
     assert code == 1

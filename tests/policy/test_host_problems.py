@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.policy.host_problems import HostProblem, read, shown
+from isthmus.policy.observed import believable
+from isthmus.policy.rows import Heartbeat
 
-TEXT = st.text(min_size=1)
-NAMES = st.text() | st.sampled_from(["a b", "x]", "; repair: ", "[code name]", "ünï\ncode"])
+TEXT = st.text(st.characters().filter(str.isprintable), min_size=1, max_size=200)
+NAMES = st.text(max_size=50) | st.sampled_from(
+    ["a b", "x]", "; repair: ", "[code name]", "ünï\ncode"]
+)
 
 
 @given(TEXT.filter(lambda text: "; repair: " not in text), TEXT, NAMES)
@@ -35,3 +39,21 @@ def test_of_a_dead_peer_it_is_not_said_that_its_tunnel_is_broken() -> None:
     broken = HostProblem("unreachable-tunnel", "h2", "nothing comes back from h2", "look")
     assert shown([broken.text, "no bridge"], frozenset({"h2"})) == [broken, read("no bridge")]
     assert shown([broken.text, "no bridge"], frozenset({"h1"})) == [read("no bridge")]
+
+
+def test_whatever_a_name_holds_the_sentence_keeps_its_parts_and_is_believed_whole() -> None:
+    for name in ("x" * 5_000, '"' * 300, "a\nb\x1b[2J", "\\" * 128, "💯" * 2_000):
+        problem = HostProblem(
+            *("interface-no-port", name),
+            f"interface tap0 names {name}",
+            f"name another than {name}",
+        )
+        beat = believable(Heartbeat(host="h1", problems=(problem.text,)))
+        assert beat is not None
+        (sentence,) = beat.problems
+        assert sentence == problem.text
+        found = read(sentence)
+        assert found.code == problem.code
+        assert found.finding.startswith("interface tap0 names ")
+        assert found.repair.startswith("name another than ")
+        assert problem.shown.isprintable()

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from isthmus.api.certificates import issue, make_authority
 from isthmus.api.rotation import rotate
+from isthmus.api.tls import ReplaceableTls, TlsFiles
 from isthmus.errors import Invalid
 from isthmus.store.client_tls import ClientTls
 
@@ -75,3 +79,22 @@ def test_files_that_cannot_be_used_at_the_start_are_named(tmp_path: Path) -> Non
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(Invalid, match=r"h1\.pem.*ca\.pem cannot be used"):
         client(tmp_path)
+
+
+def test_a_process_that_begins_while_its_files_are_replaced_waits_for_both(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    new = issue(tmp_path, "h1", into=tmp_path / "new")
+    issue(tmp_path, "h1")
+    (tmp_path / "h1.pem").write_bytes(new.certificate.read_bytes())
+    files = TlsFiles(*(tmp_path / name for name in ("h1.pem", "h1-key.pem", "ca.pem")))
+    begin: tuple[Callable[[], object], ...] = (
+        partial(client, tmp_path),
+        partial(ReplaceableTls, files, ask_for_certificates=True),
+    )
+    old_key = (tmp_path / "h1-key.pem").read_bytes()
+    for one in begin:
+        (tmp_path / "h1-key.pem").write_bytes(old_key)
+        late = threading.Timer(0.2, (tmp_path / "h1-key.pem").write_bytes, [new.key.read_bytes()])
+        late.start()
+        one()
+        late.join()

@@ -15,7 +15,7 @@ from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow, Meter
 from isthmus.wire.openflow_packets import REASON_ACTION, PacketIn
-from isthmus.wire.openflow_replies import InstalledFlow, MeterStats
+from isthmus.wire.openflow_replies import InstalledFlow, MeterStats, PortConfig
 from isthmus.wire.openflow_text import flow_text
 from tests.switches.real_switch import BRIDGE, RealSwitch, connected, until
 from tests.wire.every_flow import METERS, every_flow, printed_line
@@ -216,3 +216,18 @@ def test_without_a_switch_the_connection_waits_for_one(
         await started
 
     asyncio.run(wait())
+
+
+def test_what_a_port_was_told_not_to_do_is_read_of_the_switch(switch: RealSwitch) -> None:
+    switch.add_port("told", 77)
+    switch.ofctl("mod-port", BRIDGE, "told", "no-receive")
+    switch.ofctl("mod-port", BRIDGE, "told", "no-forward")
+
+    async def ports() -> dict[int, PortConfig]:
+        async with connected(switch) as connection:
+            return {one.number: one.config for one in await connection.dump_ports()}
+
+    try:
+        assert asyncio.run(ports())[77] == PortConfig.NO_RECV | PortConfig.NO_FWD
+    finally:
+        switch.vsctl("del-port", BRIDGE, "told")

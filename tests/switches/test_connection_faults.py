@@ -50,8 +50,11 @@ def test_a_switch_without_openflow_1_4_is_not_connected_until_it_has_it(tmp_path
 
     async def steps() -> None:
         async with scripted(tmp_path / "s", old), running(tmp_path / "s") as connection:
+            await until(lambda: bool(connection.refusal))
+            assert connection.refusal == "the switch does not speak OpenFlow 1.4"
             await until(lambda: connection.connected)
             assert connection.counters.connects == 1
+            assert connection.refusal == ""
 
     asyncio.run(steps())
 

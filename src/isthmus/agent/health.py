@@ -17,9 +17,11 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from isthmus.agent.links import name_of
 from isthmus.agent.tunnel_probing import TunnelProbing, asked_through
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.wire.ethernet import checksum
@@ -27,14 +29,17 @@ from isthmus.wire.ethernet import checksum
 WAIT_S = 0.6
 """For the answers of peers to a ping."""
 
+MOST_BYTES, MOST_PEERS = 65_000, 4096
+"""Of a packet of full size (`agent.probing`), and of one question."""
+
 _ICMP_ECHO, _ICMP_REPLY = 8, 0
 
 
 class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a controller asks."""
 
-    mtu: int
-    peers: tuple[str, ...] = ()
+    mtu: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
+    peers: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_PEERS)] = ()
 
 
 async def health(
@@ -49,9 +54,13 @@ async def health(
         question = msgspec.json.decode(text, type=HealthQuestion)
     except msgspec.DecodeError as error:
         raise Invalid(f"the question cannot be read: {error}") from error
+    try:
+        peers = [str(IPv4Address(peer)) for peer in question.peers]
+    except ValueError as error:
+        raise Invalid(f"the question cannot be read: {error}") from error
     # pyroute2 has a loop of its own.
     interface, mtu = await asyncio.to_thread(_underlay, provider_address)
-    tunnels = await asked_through(probing, question.peers, question.mtu)
+    tunnels = await asked_through(probing, peers, question.mtu)
     unknown = tunnels["unknown"]
     assert isinstance(unknown, list)
     pinged = await _answering(provider_address, unknown)
@@ -72,7 +81,7 @@ def _underlay(address: IPv4Address) -> tuple[str, int]:
     with IPRoute() as links:
         for found in links.get_addr(family=socket.AF_INET, address=str(address)):
             (link,) = links.get_links(found["index"])
-            return str(link.get("ifname")), int(link.get("mtu"))
+            return name_of(link.get("ifname") or ""), int(link.get("mtu"))
     return "", 0
 
 

@@ -23,6 +23,7 @@ from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine
 from isthmus.policy.observed import believable
 from isthmus.policy.rows import (
+    DESIRED,
     Claim,
     Heartbeat,
     Host,
@@ -95,6 +96,8 @@ class HostState:
         """What is said under that name, if its own is another agent's."""
         self.host_status: Stored[HostStatus] | None = None
         self.queries: dict[RowId, Query] = {}
+        self.unreadable: set[tuple[str, object]] = set()
+        """Desired rows with something in them that nobody can compute with, by table and key."""
         self.probe = 0
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
@@ -134,9 +137,9 @@ class HostState:
                 if row.host == self.second_name:
                     self.second_beat = None if new is None else Stored(row_id, row)
             case Probe():
-                self.probe = 0 if new is None else row.number
+                self.probe = 0 if new is None or believable(row) is None else row.number
             case Query():
-                if new is None:
+                if new is None or believable(row) is None:
                     self.queries.pop(row_id, None)
                 else:
                     self.queries[row_id] = row
@@ -158,7 +161,15 @@ class HostState:
                     self.refusals.try_again()
                 # Our own rows are kept as they are, to be mended; what they say is believed as
                 # little as what any host says.
-                self.engine.put(type(row), row.key, None if new is None else believable(new))
+                found = None if new is None else believable(new)
+                self._note_unreadable(row, unreadable=found is not new)
+                self.engine.put(type(row), row.key, found)
+
+    def _note_unreadable(self, row: Row, *, unreadable: bool) -> None:
+        if unreadable and isinstance(row, DESIRED):
+            self.unreadable.add((row.TABLE, row.key))
+        elif self.unreadable:
+            self.unreadable.discard((row.TABLE, row.key))
 
     def switch_changed(
         self,

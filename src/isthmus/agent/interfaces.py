@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from isthmus.agent.switch import Interface
-from isthmus.policy.host_problems import NO_PORT, TWICE, HostProblem
+from isthmus.policy.host_problems import CLOSED, NO_PORT, TWICE, HostProblem
+from isthmus.wire.openflow_replies import PortConfig, PortDescription
 
 MOST_NAMED = 10
 """Interfaces of one fault that are named; of more it is said how many there are."""
@@ -49,6 +50,38 @@ def problems(
             "ports are named by several interfaces",
         ),
     ]
+
+
+def closed(
+    interfaces: Iterable[Interface],
+    described: Iterable[PortDescription],
+    *,
+    bridge: str,
+    port_of: Callable[[str], str],
+) -> list[HostProblem]:
+    """Interfaces that are down on this side, or that the switch was told to take nothing from or to
+    send nothing to (``ovs-ofctl mod-port``): neither a link state nor an error shows it."""
+    config = {one.number: one.config for one in described}
+    found = []
+    for interface in sorted(interfaces, key=lambda one: one.name):
+        told = config.get(interface.ofport or 0, PortConfig(0))
+        if interface.type == "internal":
+            # One that was taken into another network namespace looks down, whatever it is there.
+            told &= ~PortConfig.PORT_DOWN
+        if not told or interface.name == bridge:
+            continue
+        name = interface.external_ids.get("iface-id", "").lower()
+        words = ", ".join(flag.name or "" for flag in PortConfig if flag in told)
+        found.append(
+            HostProblem(
+                *(CLOSED, port_of(name) if name else ""),
+                f"interface {interface.name} is closed on the switch ({words}): not everything"
+                " passes",
+                f"ovs-ofctl -O OpenFlow14 mod-port {bridge} {interface.name} WORD, with each of up,"
+                f" receive, forward and packet-in; or ip link set {interface.name} up",
+            )
+        )
+    return [*_limited(found, "interfaces were told not to pass everything")]
 
 
 def _limited(found: list[HostProblem], text: str) -> Iterator[HostProblem]:

@@ -96,7 +96,7 @@ def read() -> dict[str, Link]:
                 routes.setdefault(int(index), []).append(route)
         links = {}
         for found in netlink.get_links():
-            index, name = int(found["index"]), str(found.get("ifname"))
+            index, name = int(found["index"]), name_of(found.get("ifname") or "")
             belongings = Belongings(tuple(addresses.get(index, ())), tuple(routes.get(index, ())))
             mac = str(found.get("address") or "")
             links[name] = Link(name, mac, belongings, index in leased)
@@ -118,9 +118,15 @@ def addresses() -> dict[str, list[str]]:
             size *= 2
     for label, address in _IFREQ.iter_unpack(buffer.tobytes()[:used]):
         # An address may have a label of its own: the interface's name, a colon, and more.
-        name = label.rstrip(b"\0").decode().partition(":")[0]
+        name = name_of(label.rstrip(b"\0")).partition(":")[0]
         found.setdefault(name, []).append(socket.inet_ntoa(address))
     return found
+
+
+def name_of(name: bytes | str) -> str:
+    """An interface's name as text. The kernel takes any byte but those of ``/``, ``:`` and space
+    (net/core/dev.c, dev_valid_name), so it need not be UTF-8: what is not becomes ``\\xe9``."""
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
 
 
 def give(name: str, belongings: Belongings) -> None:

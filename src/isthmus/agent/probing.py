@@ -14,10 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated
 
 import msgspec
 
-from isthmus.addresses import Address, Mac, parse_mac
+from isthmus.addresses import Address, parse_mac
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Port, Segment
@@ -35,6 +36,9 @@ may go to the guest alone before the flow that shows it to us holds. So each sil
 by another packet.
 """
 
+MOST_BYTES = 65_000
+"""What an OpenFlow message (of 64 KiB) can carry beside its own fields and the packet's headers."""
+
 PRIORITY = 200
 """Above the ordinary flow of DELIVER."""
 
@@ -48,8 +52,8 @@ class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     """Which of the port's addresses; the first of the target's family if it is empty."""
     protocol: str = "icmp"
-    destination_port: int = 0
-    length: int = 0
+    destination_port: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
+    length: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)] = 0
     """Bytes of an echo request's data."""
 
 
@@ -85,12 +89,15 @@ class Probing:
         local = self._state.local_port(port) if port is not None else None
         if port is None or local is None:
             raise Invalid(f"{self._state.identity.host} has no interface of {question.port}")
-        target = ip_address(question.target)
+        try:
+            target, eth_dst = ip_address(question.target), parse_mac(question.eth_dst)
+        except ValueError as error:
+            raise Invalid(f"the question cannot be read: {error}") from error
         source = _source(port, question.source, target)
         segment = self._state.engine.rows(Segment).get(port.segment)
         # What DHCP tells the guest: what is longer leaves it in fragments.
         mtu_bytes = (segment or DEFAULT).mtu_bytes
-        ends = probes.Ends(parse_mac(port.mac), Mac(parse_mac(question.eth_dst)), source, target)
+        ends = probes.Ends(parse_mac(port.mac), eth_dst, source, target)
         place, listening = (local.ofport, target), _listening(local.ofport, target)
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
         sent: dict[int, float] = {}

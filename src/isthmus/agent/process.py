@@ -13,13 +13,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
+from isthmus.agent.answering import Answering
 from isthmus.agent.host import HostState
-from isthmus.agent.metrics import HostMetrics, serve
+from isthmus.agent.metrics import HostMetrics, MetricsServer
 from isthmus.agent.namesake import instance_of
 from isthmus.agent.packets import PacketAnswers
 from isthmus.agent.priming import Primer
@@ -36,6 +37,7 @@ from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs import control
 from isthmus.switches.ovs.facts import LocalPort, Reach
 from isthmus.switches.ovs.pipeline import Programmed
+from isthmus.tending import Tending
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.ovsdb import RowId, delete, insert
 
@@ -53,9 +55,6 @@ three times, for its segment, the segment's router and all that this reaches."""
 
 WATCH_S = 0.3
 """Between two tellings of what was dropped and allowed."""
-
-PAUSE_S = 0.2
-"""After a failure, before the next attempt."""
 
 
 class Agent:
@@ -90,6 +89,7 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._tending = Tending()
         self._vitals = Vitals(
             self.state,
             self._switch,
@@ -98,12 +98,15 @@ class Agent:
             datapath_type=settings.datapath_type,
             run_directory=settings.switch_run_directory,
             underlay_interface=settings.underlay_interface,
+            tending=self._tending,
             at_rest=lambda: self._is_at_rest,
             on_changed=self._to_write.set,
             on_reports=self._to_program.set,
         )
         self._to_answer = asyncio.Event()
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering = Answering(
+            self._answer_one, lambda row_id: row_id in self._south.table(Query)
+        )
         self._scope_changed, self._watched = asyncio.Event(), asyncio.Event()
         self._scope: scope.Conditions = {}
         """What follows from what has been read,"""
@@ -117,7 +120,7 @@ class Agent:
 
     async def run(self) -> Never:
         """Serve until cancelled."""
-        end_metrics = self._serve_metrics()
+        metrics = await self._serve_metrics()
         await self._switch.start()
         try:
             await self._switch.loaded()
@@ -135,24 +138,28 @@ class Agent:
             await self._south.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._openflow.run())
-                tasks.create_task(self._whenever(self._to_program, self._program))
-                tasks.create_task(self._whenever(self._to_write, self._write))
-                tasks.create_task(self._whenever(self._to_answer, self._answer))
-                tasks.create_task(self._whenever(self._scope_changed, self._widen_scope))
-                tasks.create_task(self._beat())
-                tasks.create_task(self._watch())
+                for name, event, work in (
+                    ("program", self._to_program, self._program),
+                    ("write", self._to_write, self._write),
+                    ("answer", self._to_answer, self._answer),
+                    ("widen_scope", self._scope_changed, self._widen_scope),
+                    ("watch", self._watched, self._watch),
+                ):
+                    tasks.create_task(self._tending.whenever(name, event, work))
+                tasks.create_task(self._tending.every(HEARTBEAT_S, "beat", self._beat))
                 tasks.create_task(self._vitals.run())
         finally:
-            end_metrics()
+            if metrics is not None:
+                await metrics.stop()
             await self._south.stop()
             await self._switch.stop()
             self._primer.close()
         raise AssertionError("the tasks end by cancellation only")
 
-    def _serve_metrics(self) -> Callable[[], None]:
-        """What ends it. Raises Invalid."""
+    async def _serve_metrics(self) -> MetricsServer | None:
+        """Raises Invalid."""
         if not self.settings.metrics:
-            return lambda: None
+            return None
         rows = self.state.engine.rows
         collector = HostMetrics(
             lambda: questions.count(self.state, self._openflow),
@@ -160,19 +167,9 @@ class Agent:
             lambda: (len(rows(LocalPort)), len(rows(Programmed))),
             lambda: self._vitals.connections.counted,
         )
-        return serve(self.settings.metrics, collector)
-
-    async def _whenever(self, event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> Never:
-        """Do the work after each event, and again after a pause where something is away."""
-        while True:
-            await event.wait()
-            event.clear()
-            try:
-                await work()
-            except IsthmusError as error:
-                log.warning("work=%s error=%s", work.__name__.strip("_"), error)
-                await asyncio.sleep(PAUSE_S)
-                event.set()
+        server = MetricsServer(collector)
+        await server.start(self.settings.metrics)
+        return server
 
     # -- what comes in -----------------------------------------------------------------------------
 
@@ -215,7 +212,12 @@ class Agent:
         self._vitals.tunnels.take(packet)
 
     def _packet_in(self, packet: PacketIn) -> None:
-        if self._packets.take(packet, self._openflow):
+        try:
+            is_news = self._packets.take(packet, self._openflow)
+        except Exception as error:  # one packet of one guest must not end the connection of all
+            self._tending.failed("take_packet", error)
+            return
+        if is_news:
             self._to_program.set()
 
     # -- what goes out -----------------------------------------------------------------------------
@@ -342,15 +344,17 @@ class Agent:
         )
 
     async def _answer(self) -> None:
-        """Answer what is asked, each question for itself and once: some take a second."""
+        """Answer what is asked, each question for itself and once: some take a second. What is too
+        many is taken out of the store without an answer."""
         queries = dict(self.state.queries)
         self.state.queries.clear()
         if self._writer.refused:
             return  # whoever is asked under this name is another
-        for row_id in queries:
-            task = asyncio.create_task(self._answer_one(row_id, queries[row_id]))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        refused = self._answering.take(queries)
+        if refused:
+            log.warning("questions=refused count=%d", len(refused))
+            with contextlib.suppress(IsthmusError):  # then they are forgotten by who asks
+                await self._south.transact([delete(Query.TABLE, row_id) for row_id in refused])
 
     async def _answer_one(self, row_id: RowId, query: Query) -> None:
         settings, watches = self.settings, self._packets.watches
@@ -372,7 +376,7 @@ class Agent:
         except Exception as error:  # whatever a question does, the host goes on
             log.exception("question=failed %s", query.question[:80])
             found = questions.refusal(query, Broken(f"a fault of the agent: {error!r}"))
-        with contextlib.suppress(Unavailable):  # then nobody waits any more
+        with contextlib.suppress(IsthmusError):  # then nobody waits any more
             await self._south.transact([insert(found.TABLE, found), delete(query.TABLE, row_id)])
         if watches.any:
             self._watched.set()
@@ -380,27 +384,24 @@ class Agent:
             watches.must_program = False
             self._to_program.set()
 
-    async def _watch(self) -> Never:
+    async def _watch(self) -> None:
         """While somebody watches, tell what is seen; then have the flows as before."""
-        while True:
-            await self._watched.wait()
-            await asyncio.sleep(WATCH_S)
-            watches, now_s = self._packets.watches, time.monotonic()
+        self._watched.set()
+        await asyncio.sleep(WATCH_S)
+        watches, now_s = self._packets.watches, time.monotonic()
+        with contextlib.suppress(Unavailable):
+            found = await self._openflow.dump_meter_stats()
+            watches.note_metered({one.id: one.n_dropped for one in found})
+        told = [insert(one.TABLE, one) for one in watches.answers(now_s)]
+        if told:
             with contextlib.suppress(Unavailable):
-                found = await self._openflow.dump_meter_stats()
-                watches.note_metered({one.id: one.n_dropped for one in found})
-            told = [insert(one.TABLE, one) for one in watches.answers(now_s)]
-            if told:
-                with contextlib.suppress(Unavailable):
-                    await self._south.transact(told)
-            if watches.expire(now_s):
-                self._to_program.set()
-            if not watches.any:
-                self._watched.clear()
+                await self._south.transact(told)
+        if watches.expire(now_s):
+            self._to_program.set()
+        if not watches.any:
+            self._watched.clear()
 
-    async def _beat(self) -> Never:
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            reached = self.state.engine.rows(Reach)
-            self._primer.prime(key for key in reached if isinstance(key, int))
-            self._to_write.set()
+    async def _beat(self) -> None:
+        self._to_write.set()
+        reached = self.state.engine.rows(Reach)
+        self._primer.prime(key for key in reached if isinstance(key, int))

@@ -18,6 +18,9 @@ from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.ovsdb import Operation, delete, insert, update
 
+MOST_NAMED = 5
+"""Rows that cannot be read."""
+
 
 def port_operations(
     state: HostState, statuses: Mapping[str, PortStatus | None]
@@ -57,6 +60,11 @@ def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str
     found += [
         f"unit {unit} of {key} failed: {error!r}" for (unit, key), error in engine.failures.items()
     ]
+    if state.unreadable:
+        found.append(
+            f"{len(state.unreadable)} desired rows of the south store cannot be read, and what they"
+            f" speak of is closed: {sorted(map(str, state.unreadable))[:MOST_NAMED]}"
+        )
     return Heartbeat(
         host=host,
         at_s=at_s,

@@ -17,6 +17,8 @@ from isthmus.wire.ovsdb import Operation, RowId, insert, mutate, named, update
 
 OURS = {"isthmus": "1"}
 
+PROTOCOL = "OpenFlow14"
+
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Interface"
@@ -41,6 +43,7 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     datapath_type: str = ""
     fail_mode: str | None = None
+    protocols: tuple[str, ...] = ()
     ports: frozenset[RowId] = frozenset()
     external_ids: dict[str, str] = {}
     other_config: dict[str, str] = {}
@@ -204,7 +207,7 @@ def needed_operations(
     uplink its route prefers, and peers drop what comes from an address that claims nothing.
 
     The bridge fails secure (ovs-vswitchd.conf.db(5), Bridge fail_mode): without flows it passes
-    nothing.
+    nothing. It speaks OpenFlow 1.4 with us, among whatever protocols it was given (none is all).
     """
     switches = [(i, r) for i, r in _table(replica, Switch).items() if isinstance(r, Switch)]
     if not switches:
@@ -248,6 +251,9 @@ def needed_operations(
         )
     if found is not None and found[1].fail_mode != "secure":
         operations.append(update(Bridge.TABLE, found[0], Bridge(fail_mode="secure"), ["fail_mode"]))
+    if found is not None and found[1].protocols and PROTOCOL not in found[1].protocols:
+        ours: list[tuple[str, str, object]] = [("protocols", "insert", PROTOCOL)]
+        operations.append(mutate(Bridge.TABLE, found[0], ours))
     return operations
 
 

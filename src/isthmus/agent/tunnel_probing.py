@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import NamedTuple
@@ -27,17 +29,26 @@ from isthmus.wire import tunnel_probes
 from isthmus.wire.encapsulations import firewall_text
 from isthmus.wire.openflow_packets import PacketIn
 
+log = logging.getLogger(__name__)
+
 ANSWERS = "tunnel-probe"
 """The capability (`HostStatus.capabilities`) of a host whose switch answers."""
 
 WAIT_S, ATTEMPTS = 0.5, 3
 """The userspace datapath loses the first packet to a neighbour that it does not know."""
 
+LATE_S = 0.25
+"""How much later than it should the waiting may end."""
+
 MOST_NAMED = 10
 """Peers of which a host says that nothing comes back; of more it says how many."""
 
 FULL_BURST = 50
 """Questions of full size that are sent without a pause."""
+
+
+class Busy(Unavailable):
+    """We have not heard, and it may be our own fault."""
 
 
 class Peer(NamedTuple):
@@ -109,12 +120,16 @@ class TunnelProbing:
 
     async def ask(self, peers: Iterable[Peer], outer_bytes: int = 0) -> dict[int, IPv4Address]:
         """By address, of those who have answered: the outer source address that they have seen.
-        Raises Unavailable while the switch is away."""
+        Raises Unavailable while the switch is away, Busy when nobody can tell.
+
+        An attempt in which this process did something else until it was over counts for nothing:
+        answers may have come and not been looked at."""
         wanted, nonces = list(peers), list[bytes]()
         asking = _Asking({peer.address for peer in wanted})
         answered = asking.answered
         try:
-            for _ in range(ATTEMPTS):
+            attempts, late = 0, 0
+            while attempts < ATTEMPTS:
                 missing = [peer for peer in wanted if peer.address not in answered]
                 if not missing:
                     break
@@ -127,9 +142,16 @@ class TunnelProbing:
                     self._connection.send_packet_out(frame, way)
                     if number % FULL_BURST == 0:
                         await asyncio.sleep(0)
+                until_s = time.monotonic() + self._wait_s
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._wait_s):
                         await asking.complete.wait()
+                if time.monotonic() - until_s <= LATE_S:
+                    attempts += 1
+                elif late < ATTEMPTS:
+                    late += 1
+                elif not asking.complete.is_set():
+                    raise Busy("this agent was too busy to hear what comes back")
         finally:
             for nonce in nonces:
                 self._asked.pop(nonce, None)
@@ -140,6 +162,9 @@ class TunnelProbing:
         peers = [peer for peer in self.peers() if peer.answers]
         try:
             answered = await self.ask(peers)
+        except Busy as error:
+            log.warning("tunnels=unknown reason=%s", error)
+            return  # what was known stays
         except Unavailable:
             self.problems = ()  # that the switch is away is said as such
             return

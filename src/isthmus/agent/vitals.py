@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Never
 
@@ -19,12 +19,14 @@ from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.errors import IsthmusError, Unavailable
-from isthmus.policy.host_problems import HostProblem
+from isthmus.policy.host_problems import HostProblem, agent_fault
 from isthmus.policy.rows import Port
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs.facts import LocalPort
+from isthmus.tending import Tending
 from isthmus.wire import openflow_actions as act
+from isthmus.wire.openflow_replies import PortDescription
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ ASKED_EVERY_S = 1.0
 SILENT_S = 3.0
 """A switch that takes ten thousand flows at once is busy for less; after ten the connection is
 given up (`switches.ovs.connection`)."""
+PORTS_EVERY_S = 5.0
+"""How often all ports are asked what they were told not to do: 72 bytes a port."""
 UNDERLAY_EVERY_S = 5.0
 """An ovs-vswitchd that starts again makes its bridges' interfaces anew, without addresses."""
 TUNNELS_EVERY_S = 30.0
@@ -59,6 +63,7 @@ class Vitals:
         datapath_type: str,
         run_directory: Path,
         underlay_interface: str,
+        tending: Tending,
         at_rest: Callable[[], bool],
         on_changed: Callable[[], None],
         on_reports: Callable[[], None],
@@ -70,22 +75,28 @@ class Vitals:
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
+        self._tending = tending
+        self._asking, self._guests_asked = PairAsking(state), False
         self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
         self._told: list[HostProblem] = []
+        self._described: list[PortDescription] = []
+        """The switch's ports as they were last, at which moment they are to be asked for again."""
+        self._describe_s = 0.0
         self._look = asyncio.Event()
 
     async def run(self) -> Never:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_asking())
+            every = self._tending.every
+            tasks.create_task(every(ASKED_EVERY_S, "ask_switch", self._ask_switch))
+            tasks.create_task(every(ASKED_EVERY_S, "look", self._look_for_problems))
             tasks.create_task(self._keep_underlay())
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
-            tasks.create_task(self._keep_counting())
-            tasks.create_task(self._keep_looking())
+            tasks.create_task(every(CONNECTIONS_EVERY_S, "count_connections", self._count))
         raise AssertionError("the tasks end by cancellation only")
 
     def look_again(self) -> None:
@@ -95,10 +106,45 @@ class Vitals:
     # -- what is wrong -----------------------------------------------------------------------------
 
     def problems(self) -> list[HostProblem]:
-        """All that is wrong now."""
-        rows = self._switch.rows
-        errors = switch.interface_errors(rows, self._bridge)
-        found = [
+        """All that is wrong now. That one part cannot be looked at is a problem like the others."""
+        found: list[HostProblem] = []
+        for name, part in (
+            ("look_at_store", self._store),
+            ("look_at_switch", self._silence),
+            ("look_at_ports", self._ports),
+            ("look_at_errors", self._errors),
+            ("look_at_interfaces", self._interfaces),
+        ):
+            try:
+                found += part()
+            except Exception as error:
+                self._tending.failed(name, error)
+            else:
+                self._tending.went_well(name)
+        if self._underlay is not None:
+            found.append(self._underlay)
+        found += [*self.tunnels.problems, *self.connections.problems]
+        return found + [agent_fault(*one) for one in sorted(self._tending.faults.items())]
+
+    def _store(self) -> Iterator[HostProblem]:
+        if not self._switch.connected:
+            yield HostProblem(
+                *("switch-store", ""),
+                "the switch's data base does not answer, so that nothing plugged or unplugged since"
+                f" is seen: {self._switch.problem}",
+                "is its ovsdb-server running? systemctl status ovsdb-server; one that hangs has to"
+                " be started again",
+            )
+
+    def _ports(self) -> list[HostProblem]:
+        if not self._openflow.connected:
+            return []
+        found = switch.interfaces_of(self._switch.rows, self._bridge)
+        return interfaces.closed(found, self._described, bridge=self._bridge, port_of=self._port_of)
+
+    def _errors(self) -> list[HostProblem]:
+        errors = switch.interface_errors(self._switch.rows, self._bridge)
+        return [
             HostProblem(
                 *("interface-error", name),
                 f"interface {name}: {error}",
@@ -106,22 +152,21 @@ class Vitals:
             )
             for name, error in sorted(errors.items())
         ]
-        silent = self._silence()
-        return [
-            *([silent] if silent else []),
-            *([self._underlay] if self._underlay else []),
-            *found,
-            *self._interfaces(),
-            *self.tunnels.problems,
-            *self.connections.problems,
-        ]
 
-    def _silence(self) -> HostProblem | None:
+    def _silence(self) -> Iterator[HostProblem]:
         asked_s = self._asked_s
         late = asked_s is not None and time.monotonic() - asked_s > SILENT_S
         if self._openflow.connected and not late:
-            return None
-        return HostProblem(
+            return
+        if not self._openflow.connected and self._openflow.refusal:
+            yield HostProblem(
+                *("switch-refuses", self._bridge),
+                f"{self._bridge} is there and is not spoken with: {self._openflow.refusal}",
+                f"ovs-vsctl get bridge {self._bridge} protocols must show none or {switch.PROTOCOL}"
+                " among others; see ovs-vswitchd's log",
+            )
+            return
+        yield HostProblem(
             *("switch-silent", self._bridge),
             f"{self._bridge} does not answer on its OpenFlow socket in {self._run_directory}",
             "is ovs-vswitchd running? systemctl status openvswitch-switch; one that hangs has to"
@@ -132,59 +177,64 @@ class Vitals:
         state = self._state
         names = state.engine.rows(scope.Unresolved) if self._at_rest() else {}
 
-        def port_of(name: str) -> str:
-            keys = sorted(state.engine.entry(scope.PORTS_BY_PROFILE, name), key=repr)
-            known = name in state.engine.rows(Port)
-            return name if known or not keys else str(keys[0])
-
         return interfaces.problems(
             switch.interfaces_of(self._switch.rows, self._bridge),
             bridge=self._bridge,
             unknown={str(name) for name in names},
-            port_of=port_of,
+            port_of=self._port_of,
             used={port.ofport for port in state.engine.rows(LocalPort).values()},
         )
 
-    async def _keep_looking(self) -> Never:
-        while True:
-            await asyncio.sleep(ASKED_EVERY_S)
-            found = self.problems()
-            if found != self._told:
-                for one in found:
-                    if one not in self._told:
-                        log.warning("problem=%s about=%s %s", one.code, one.about or "-", one.shown)
-                self._told = found
-                self._on_changed()
+    def _port_of(self, name: str) -> str:
+        """The port that an interface's name means."""
+        engine = self._state.engine
+        keys = sorted(engine.entry(scope.PORTS_BY_PROFILE, name), key=repr)
+        known = name in engine.rows(Port)
+        return name if known or not keys else str(keys[0])
+
+    async def _look_for_problems(self) -> None:
+        found = self.problems()
+        if found != self._told:
+            for one in found:
+                if one not in self._told:
+                    log.warning("problem=%s about=%r %s", one.code, one.about, one.shown)
+            self._told = found
+            self._on_changed()
 
     # -- the switch --------------------------------------------------------------------------------
 
-    async def _keep_asking(self) -> Never:
+    async def _ask_switch(self) -> None:
         """A switch that hangs keeps its connection, and would show at the next change only."""
-        while True:
-            await asyncio.sleep(ASKED_EVERY_S)
-            if self._openflow.connected:
-                self._asked_s = time.monotonic()
-                try:
-                    await self._openflow.barrier()
-                except IsthmusError as error:
-                    log.warning("switch=silent error=%s", error)
+        if self._openflow.connected:
+            self._asked_s = time.monotonic()
+            try:
+                await self._openflow.barrier()
+                if time.monotonic() >= self._describe_s:
+                    self._described = await self._openflow.dump_ports()
+                    self._describe_s = time.monotonic() + PORTS_EVERY_S
+            except IsthmusError as error:
+                log.warning("switch=silent error=%s", error)
+            finally:
                 self._asked_s = None
 
     # -- the underlay ------------------------------------------------------------------------------
 
     async def _keep_underlay(self) -> Never:
         while True:
-            try:
-                await self._tend_underlay()
-            except IsthmusError as error:
-                log.warning("work=underlay error=%s", error)
-                self._underlay = underlay.failure(self._underlay_interface, error.message)
+            await self._tending.attempt("underlay", self._mend_underlay)
             try:
                 async with asyncio.timeout(UNDERLAY_EVERY_S):
                     await self._look.wait()
             except TimeoutError:
                 pass
             self._look.clear()
+
+    async def _mend_underlay(self) -> None:
+        try:
+            await self._tend_underlay()
+        except IsthmusError as error:
+            self._underlay = underlay.failure(self._underlay_interface, error.message)
+            raise
 
     async def _tend_underlay(self) -> None:
         rows, address = self._switch.rows, str(self._state.identity.provider_address)
@@ -241,17 +291,15 @@ class Vitals:
 
     async def _keep_probing(self) -> Never:
         while True:
-            await self.tunnels.round()
+            await self._tending.attempt("probe_tunnels", self.tunnels.round)
             await asyncio.sleep(AGAIN_S if self.tunnels.problems else TUNNELS_EVERY_S)
 
     # -- connections -------------------------------------------------------------------------------
 
-    async def _keep_counting(self) -> Never:
-        while True:
-            await asyncio.sleep(CONNECTIONS_EVERY_S)
-            if self._openflow.connected:
-                with contextlib.suppress(Unavailable):  # a switch that is silent is told as such
-                    await self.connections.look(time.monotonic())
+    async def _count(self) -> None:
+        if self._openflow.connected:
+            with contextlib.suppress(Unavailable):  # a switch that is silent is told as such
+                await self.connections.look(time.monotonic())
 
     @property
     def _kind(self) -> str:
@@ -263,17 +311,20 @@ class Vitals:
 
     async def _keep_asking_guests(self) -> Never:
         """Which address pairs they hold, also while nobody announces any."""
-        asking = PairAsking(self._state)
         while True:
-            if self._at_rest() and self._openflow.connected:
-                with contextlib.suppress(Unavailable):
-                    for ofport, frame in asking.questions():
-                        self._openflow.send_packet_out(frame, [act.output(ofport)])
-                if self._state.has_reports:
-                    self._on_reports()
-                await asyncio.sleep(GUESTS_EVERY_S)
-            else:
-                await asyncio.sleep(ASKED_EVERY_S)
+            self._guests_asked = False
+            await self._tending.attempt("ask_guests", self._ask_guests)
+            await asyncio.sleep(GUESTS_EVERY_S if self._guests_asked else ASKED_EVERY_S)
+
+    async def _ask_guests(self) -> None:
+        if not self._at_rest() or not self._openflow.connected:
+            return
+        self._guests_asked = True
+        with contextlib.suppress(Unavailable):
+            for ofport, frame in self._asking.questions():
+                self._openflow.send_packet_out(frame, [act.output(ofport)])
+        if self._state.has_reports:
+            self._on_reports()
 
 
 def _move(interface: str, belongings: links.Belongings) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,7 @@ RATE_PPS = 50
 
 LONGEST_S = 60
 MOST_HELD = 200
+MOST_WATCHES = 32
 TELL_AGAIN_US = 10_000_000
 """The same conversation is told as allowed again after so long: a connection that nobody answers
 is a new one with every packet for the kernel's connection tracking, and what nobody follows is."""
@@ -66,7 +67,7 @@ class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a controller asks. `name` names the watch: asked again, it goes on. `peers` are
     prefixes, `peer` the port that they belong to, if it is one."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=100)]
     seconds: int
     port: str = ""
     verdict: Literal["dropped", "allowed", "all"] = "dropped"
@@ -148,6 +149,8 @@ class Watches:
         until_s = now_s + min(question.seconds, LONGEST_S)
         known = self._watches.get(question.name)
         if known is None:
+            if len(self._watches) >= MOST_WATCHES:
+                raise Invalid(f"{MOST_WATCHES} watches are open on this host: end one of them")
             unshown = dict(self._unshown)
             made = _Watch(question, networks, until_s, unshown=unshown, unshown_told_s=now_s)
             self._watches[question.name] = made

@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from isthmus.api.certificate_checks import read_certificates, thumbprint
 from isthmus.api.issued import BUNDLE_FILE, Issue, record
 from isthmus.errors import Conflict, Invalid
-from isthmus.files import read_file, write_file
+from isthmus.files import locked, pair, read_file, replace_files
 
 AUTHORITY_FILE = "authority.pem"
 
@@ -95,13 +95,14 @@ def make_authority(
     """Make the first authority of an installation. Raises Conflict where `folder` has one
     already."""
     path = folder / AUTHORITY_FILE
-    if path.exists():
-        raise Conflict(
-            f"{path} exists: rotate it rather than make another",
-            code="AuthorityExists",
-            target=str(path),
-        )
-    return store_authority(folder, new_authority(name, now or datetime.now(UTC)))
+    with locked(folder):
+        if path.exists():
+            raise Conflict(
+                f"{path} exists: rotate it rather than make another",
+                code="AuthorityExists",
+                target=str(path),
+            )
+        return store_authority(folder, new_authority(name, now or datetime.now(UTC)))
 
 
 def load_authority(folder: Path) -> Authority:
@@ -146,8 +147,28 @@ def issue(
     cannot be one.
     """
     _check_name(name)
-    authority = load_authority(folder)
+    alternatives = _alternatives(name, dns, addresses)
+    load_authority(folder)  # where there is none, no folder is made to lock
     target = into or folder
+    # A rotation meanwhile would have its authority taken out of the bundle again.
+    with locked(folder, target):
+        return _issue(
+            folder, target, name, kinds, alternatives, tuple(dns), tuple(addresses), days, now
+        )
+
+
+def _issue(
+    folder: Path,
+    target: Path,
+    name: str,
+    kinds: Collection[Kind],
+    alternatives: Sequence[x509.GeneralName],
+    dns: tuple[str, ...],
+    addresses: tuple[str, ...],
+    days: int,
+    now: datetime | None,
+) -> Issued:
+    authority = load_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     start = now or datetime.now(UTC)
     end = min(start + timedelta(days=days), authority.certificate.not_valid_after_utc)
@@ -163,7 +184,7 @@ def issue(
             critical=False,
         )
     )
-    if alternatives := _alternatives(name, dns, addresses):
+    if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     certificate = builder.sign(authority.key, hashes.SHA256())
     files = Issued(
@@ -172,17 +193,21 @@ def issue(
         target / BUNDLE_FILE,
         thumbprint(certificate),
     )
-    write_file(files.key, _key_pem(key), secret=True)
-    write_file(files.certificate, _pem(certificate), secret=False)
-    write_file(files.authorities, b"".join(map(_pem, authority.trusted)), secret=False)
+    bundle = b"".join(map(_pem, authority.trusted))
+    replace_files(
+        [
+            (files.authorities, bundle, False),
+            *pair(files.certificate, _pem(certificate), files.key, _key_pem(key)),
+        ]
+    )
     record(
         folder,
         name,
         Issue(
             authority=thumbprint(authority.certificate),
             until=end,
-            dns=tuple(dns),
-            addresses=tuple(addresses),
+            dns=dns,
+            addresses=addresses,
             server=Kind.SERVER in kinds,
             into="" if target == folder else str(target.absolute()),
         ),
@@ -278,10 +303,14 @@ def _check_name(name: str) -> None:
 
 
 def store_authority(folder: Path, authority: Authority) -> Authority:
-    """Write it, its bundle first: an interruption leaves one that works."""
-    write_file(folder / BUNDLE_FILE, b"".join(map(_pem, authority.trusted)), secret=False)
-    write_file(
-        folder / AUTHORITY_FILE, _key_pem(authority.key) + _pem(authority.certificate), secret=True
+    """Write it, its bundle first: an interruption leaves one that works. For who has
+    `files.locked` the folder."""
+    signs = _key_pem(authority.key) + _pem(authority.certificate)
+    replace_files(
+        [
+            (folder / BUNDLE_FILE, b"".join(map(_pem, authority.trusted)), False),
+            (folder / AUTHORITY_FILE, signs, True),
+        ]
     )
     return authority
 

@@ -10,9 +10,6 @@ register, because an earlier version issued it, is read from its file.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -59,13 +56,13 @@ def read_issued(folder: Path) -> dict[str, Issue]:
 
 
 def record(folder: Path, name: str, issue: Issue | None) -> None:
-    """Note the last certificate of a name; None forgets the name."""
-    with _alone(folder):
-        known = {one: said for one, said in read_issued(folder).items() if one != name}
-        if issue is not None:
-            known[name] = issue
-        text = msgspec.json.format(msgspec.json.encode(known, order="sorted"), indent=1)
-        write_file(folder / REGISTER_FILE, text + b"\n", secret=False)
+    """Note the last certificate of a name; None forgets the name. For who has `files.locked` the
+    folder."""
+    known = {one: said for one, said in read_issued(folder).items() if one != name}
+    if issue is not None:
+        known[name] = issue
+    text = msgspec.json.format(msgspec.json.encode(known, order="sorted"), indent=1)
+    write_file(folder / REGISTER_FILE, text + b"\n", secret=False)
 
 
 def _beside(folder: Path) -> dict[str, Issue]:
@@ -96,14 +93,3 @@ def _read(certificate: x509.Certificate, bundle: Path) -> Issue:
         addresses=tuple(str(one.value) for one in names if isinstance(one, x509.IPAddress)),
         server=ExtendedKeyUsageOID.SERVER_AUTH in usages,
     )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One writer of the register at a time."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -26,6 +26,7 @@ from isthmus.api.certificates import (
 )
 from isthmus.api.issued import Issue, read_issued
 from isthmus.errors import Conflict
+from isthmus.files import locked
 
 Told = Mapping[str, object]
 """What a host or controller says of its certificate: `signedBy` and `trusts`, thumbprints of
@@ -37,9 +38,11 @@ def rotate(folder: Path, *, now: datetime | None = None) -> Authority:
 
     The bundle is written before the authority, so an interruption leaves one that works.
     """
-    old = load_authority(folder)
-    new = new_authority(common_name(old.certificate), now or datetime.now(UTC))
-    return store_authority(folder, replace(new, trusted=(new.certificate, *old.trusted)))
+    load_authority(folder)  # where there is none, no folder is made to lock
+    with locked(folder):
+        old = load_authority(folder)
+        new = new_authority(common_name(old.certificate), now or datetime.now(UTC))
+        return store_authority(folder, replace(new, trusted=(new.certificate, *old.trusted)))
 
 
 def renew(folder: Path, *, now: datetime | None = None) -> list[Issued]:
@@ -65,14 +68,16 @@ def retire(folder: Path, told: Mapping[str, Told | None], *, force: bool = False
     `told` is by host or controller what it says of its certificate, None where it says nothing.
     Raises Conflict, naming all that depends on an old authority, unless `force`.
     """
-    authority = load_authority(folder)
-    if not force and (depends := dependants(folder, told)):
-        raise Conflict(
-            "an old authority is still needed: " + "; ".join(depends),
-            code="AuthorityInUse",
-            target=str(folder),
-        )
-    return store_authority(folder, replace(authority, trusted=(authority.certificate,)))
+    load_authority(folder)
+    with locked(folder):
+        authority = load_authority(folder)
+        if not force and (depends := dependants(folder, told)):
+            raise Conflict(
+                "an old authority is still needed: " + "; ".join(depends),
+                code="AuthorityInUse",
+                target=str(folder),
+            )
+        return store_authority(folder, replace(authority, trusted=(authority.certificate,)))
 
 
 def dependants(

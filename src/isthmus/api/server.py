@@ -10,6 +10,7 @@ without closing a listener or a connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp
 
 from isthmus.api.admission import MOST, most_of_each
 from isthmus.api.listening import UNIX, Listener, Listening
+
+log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
 """How often files are looked at: four `stat` calls a listener."""
@@ -78,8 +81,11 @@ class ApiServer:
         while True:
             await asyncio.sleep(WATCH_S)
             for one in self._listening:
-                if one.has_changed():
-                    one.reload()
+                try:
+                    if one.has_changed():
+                        one.reload()
+                except Exception:  # whatever is wrong with the files, they are looked at again
+                    log.exception("listener=%s reload=failed", one.url)
 
 
 def _files() -> int:

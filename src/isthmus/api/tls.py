@@ -17,6 +17,7 @@ from pathlib import Path
 from isthmus.api.certificate_checks import check, names, read_certificates
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.files import stamp
+from isthmus.store.client_tls import settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class ReplaceableTls:
         self._files = files
         self._ask = ask_for_certificates
         self._stamp = self._tried = stamp(_paths(files))
-        self._newest = server_context(files, ask_for_certificates=ask_for_certificates)
+        self._newest = settled(
+            lambda: server_context(files, ask_for_certificates=ask_for_certificates)
+        )
         self.names = names(read_certificates(files.certificate)[0])
         """What the certificate is for, in lower case."""
         self.context = self._newest

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.errors import Invalid, NotFound
-from isthmus.files import read_file, write_file
+from isthmus.files import locked, read_file, write_file
 
 COST = 1 << 15
 BLOCK_SIZE = 8
@@ -77,19 +77,25 @@ def set_user(path: Path, name: str, password: str) -> None:
     if not name or ":" in name or not name.isprintable() or name.startswith("#"):
         # RFC 7617 section 2: "a user-id containing a colon character is invalid".
         raise Invalid(f"{name!r} cannot be a user's name: write printable characters without ':'")
+    if name != name.strip():
+        raise Invalid(f"{name!r} cannot be a user's name: take the spaces at its ends away")
     if len(password) < SHORTEST_PASSWORD:
         raise Invalid(f"the password is too short: at least {SHORTEST_PASSWORD} characters")
-    users = dict(read_users(path)) if path.exists() else {}
-    users[name] = hash_password(password)
-    _write(path, users)
+    hashed = hash_password(password)
+    with locked(path.parent):
+        users = dict(read_users(path)) if path.exists() else {}
+        users[name] = hashed
+        _write(path, users)
 
 
 def remove_user(path: Path, name: str) -> None:
     """Remove a user; raises NotFound for one who is not there."""
-    users = dict(read_users(path))
-    if users.pop(name, None) is None:
-        raise NotFound(f"{path} has no user {name!r}", target=name)
-    _write(path, users)
+    read_users(path)  # where there is no file, no folder is made to lock
+    with locked(path.parent):
+        users = dict(read_users(path))
+        if users.pop(name, None) is None:
+            raise NotFound(f"{path} has no user {name!r}", target=name)
+        _write(path, users)
 
 
 def _digest(password: str, how: PasswordHash) -> bytes:

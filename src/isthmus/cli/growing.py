@@ -145,14 +145,15 @@ def _add_to_configuration(section: str) -> None:
     """Unless it tells of a controller already."""
     import tomllib
 
-    from isthmus.files import write_file
+    from isthmus.files import locked, write_file
 
     file = configuration_file()
-    there = file.read_text() if file.exists() else "# Isthmus: made by `isthmus store join`.\n"
-    if "controller" in tomllib.loads(there):
-        typer.echo(f"{file} tells of a controller, left as it is")
-        return
-    write_file(file, (there + section).encode(), secret=False)
+    with locked(file.parent):
+        there = file.read_text() if file.exists() else "# Isthmus: made by `isthmus store join`.\n"
+        if "controller" in tomllib.loads(there):
+            typer.echo(f"{file} tells of a controller, left as it is")
+            return
+        write_file(file, (there + section).encode(), secret=False)
     typer.echo(f"write {file}: [controller]")
 
 

@@ -163,7 +163,7 @@ def copy_certificates(
     """Put the certificate of `name`, its key and the authorities from `source` into `folder`.
     Raises NotFound, Invalid for what does not fit together."""
     from isthmus.api.certificate_checks import check
-    from isthmus.files import write_file
+    from isthmus.files import locked, pair, replace_files
 
     files = [source / f"{name}.pem", source / f"{name}-key.pem", source / "ca.pem"]
     for file in files:
@@ -176,8 +176,9 @@ def copy_certificates(
     check(files[0], files[1], files[2], name=name)
     make.say(f"copy the certificates of {name} to {folder}")
     if not make.dry_run:
-        for file in files:
-            write_file(folder / file.name, file.read_bytes(), secret=file.stem.endswith("-key"))
+        certificate, key, bundle = ((folder / file.name, file.read_bytes()) for file in files)
+        with locked(folder):
+            replace_files([(*bundle, False), *pair(*certificate, *key)])
 
 
 def _checked(address: str) -> str:

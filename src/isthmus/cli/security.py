@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isthmus.cli.connecting import PASSWORD, AsJson, Url, User, connect
-from isthmus.errors import Conflict, Invalid, NotFound, Unavailable
+from isthmus.errors import Conflict, Invalid, IsthmusError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from isthmus.store.files import ServerFiles
 
 certs = typer.Typer(help="The certificate authority, and what it issues.", no_args_is_help=True)
 users = typer.Typer(help="Who may use the API by password.", no_args_is_help=True)
@@ -91,6 +95,7 @@ def _issue(
     )
     for file in (issued.certificate, issued.key, issued.authorities):
         typer.echo(str(file))
+    _have_presented(issued.certificate.parent)
     typer.echo(f"SHA-256 {issued.thumbprint}", err=True)
 
 
@@ -115,6 +120,7 @@ def certs_renew(folder: Folder = FOLDER) -> None:
 
     for issued in renew(folder):
         typer.echo(str(issued.certificate))
+        _have_presented(issued.certificate.parent)
     typer.echo(
         "copy each to its machine (isthmus certs install FOLDER there), and then: isthmus certs"
         " retire",
@@ -126,6 +132,7 @@ def certs_renew(folder: Folder = FOLDER) -> None:
 def certs_forget(name: Name, folder: Folder = FOLDER) -> None:
     """Take a name whose certificate is no longer used out of the register of what was issued."""
     from isthmus.api.issued import read_issued, record
+    from isthmus.files import locked
 
     if name not in read_issued(folder):
         raise NotFound(f"{folder} has issued nothing for {name!r}", target=name)
@@ -134,7 +141,8 @@ def certs_forget(name: Name, folder: Folder = FOLDER) -> None:
             raise Conflict(
                 f"{file} is still there: remove it and its companion first", target=str(file)
             )
-    record(folder, name, None)
+    with locked(folder):
+        record(folder, name, None)
     typer.echo(f"{name} is forgotten; a copy of its certificate works until its end or retirement")
 
 
@@ -146,7 +154,7 @@ def certs_install(
     """Put what FOLDER holds (ca.pem, and certificates with their keys) in the place of this
     machine's. What runs here uses it from its next connection on."""
     from isthmus.api.certificate_checks import check, read_certificates
-    from isthmus.files import read_file, write_file
+    from isthmus.files import locked, pair, read_file, replace_files
 
     bundle = source / "ca.pem"
     read_certificates(bundle)
@@ -157,12 +165,47 @@ def certs_install(
     ]
     for file, key in pairs:
         check(file, key, bundle)
-    # Whom to trust comes first: a peer may have its new certificate already. A key comes before
-    # its certificate; until both are there, what runs stays with the pair that it has.
-    keys_first = [(one, one is key) for file, key in pairs for one in (key, file)]
-    for one, secret in ((bundle, False), *keys_first):
-        write_file(into / one.name, read_file(one, "a certificate or key"), secret=secret)
-        typer.echo(str(into / one.name))
+    # Whom to trust comes first: a peer may have its new certificate already.
+    files = [(into / bundle.name, read_file(bundle, "the authorities"), False)]
+    for file, key in pairs:
+        certificate, secret = read_file(file, "a certificate"), read_file(key, "its key")
+        files += pair(into / file.name, certificate, into / key.name, secret)
+    with locked(into):
+        replace_files(files)
+    for path, _, _ in files:
+        typer.echo(str(path))
+    _have_presented(into)
+
+
+def _have_presented(folder: Path) -> None:
+    """See to it that the stores' servers of this machine whose files are in `folder` present them.
+    Raises Unavailable, saying what is wrong."""
+    from isthmus.cli.stores import presenting_problem
+
+    found = {
+        name: presenting_problem(name, files, mend=True)
+        for name, file, files in _own_servers()
+        if file.parent.resolve() == folder.resolve()
+    }
+    if told := [f"the server of the {name} store: {said}" for name, said in found.items() if said]:
+        raise Unavailable("; ".join(told))
+
+
+def _own_servers() -> list[tuple[str, Path, ServerFiles]]:
+    """The stores that this machine may have servers of, with their certificates as configured."""
+    from isthmus.cli.configuration import load
+    from isthmus.cli.stores import server_files, stores_by_name, tls_of
+
+    try:
+        found = load().controller
+    except IsthmusError:
+        return []  # certificates may be there before the configuration is
+    tls = {name: tls_of(found, name) for name in stores_by_name()}
+    return [
+        (name, one.certificate, server_files(name, None, None))
+        for name, one in tls.items()
+        if one is not None
+    ]
 
 
 @certs.command("retire")
@@ -175,28 +218,36 @@ def certs_retire(
     user: User = "",
 ) -> None:
     """End the trust in all authorities but the newest. Refuses while anything is known to depend
-    on an old one: a certificate in the register, a host, a controller."""
+    on an old one: a certificate in the register, a host, a controller, a server of a store."""
     from isthmus.api.rotation import retire
 
-    told = {}
-    if not force and folder.name != NORTH:  # no host has a certificate of the north's authority
+    told: dict[str, Any] = {}
+    if not force:
+        # No host has a certificate of the north's authority, but the servers of the north have.
+        depends = "northCertificates" if folder.name == NORTH else "certificates"
         try:
             with connect(url, user, timeout_s=60.0) as client:
-                told = client.doctor()["certificates"]
+                answer = client.doctor()
         except Unavailable as error:
             raise Unavailable(
-                f"no controller says what hosts use: {error.message}. Start one, or say --force"
+                f"no controller says what hosts and servers use: {error.message}. Start one, or"
+                " say --force"
             ) from error
+        if depends not in answer:
+            raise Unavailable("the controller that answers is an older one: ask another by --url")
+        told = answer[depends]
     retire(folder, told, force=force)
     typer.echo(f"only the newest authority is trusted. Give {folder}/ca.pem to all machines")
 
 
 @certs.command("list")
 def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
-    """Show the certificates of a folder: whose, until when, signed by a trusted authority or not.
-    Exit status 1 when one cannot be used."""
+    """Show the certificates of a folder: whose, until when, signed by a trusted authority or not,
+    presented by the stores' servers here or not. Exit status 1 when one cannot be used."""
     from isthmus.api.certificate_checks import check, common_name, read_certificates
     from isthmus.cli import shown
+    from isthmus.cli.stores import presenting_problem
+    from isthmus.store.client_tls import settled
 
     rows = []
     for file in sorted((*folder.glob("*.pem"), *(folder / NORTH).glob("*.pem"))):
@@ -207,7 +258,12 @@ def certs_list(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
         try:
             found = read_certificates(file)[0]
             name, until = common_name(found), found.not_valid_after_utc.date().isoformat()
-            check(file, key, file.parent / "ca.pem")
+            settled(partial(check, file, key, file.parent / "ca.pem"))
+            problem = "; ".join(
+                f"the server of the {store} store: {said}"
+                for store, its, files in _own_servers()
+                if its.resolve() == file.resolve() and (said := presenting_problem(store, files))
+            )
         except (Invalid, NotFound) as error:
             problem = error.message
         rows.append((name, until, str(file), problem))

@@ -113,8 +113,25 @@ def _status(
         "term": found.term,
         "members": ", ".join(sorted(member.address for member in found.members)),
         "address": found.address,
-        "problem": problem_of(found),
+        "problem": "; ".join(filter(None, (problem_of(found), presenting_problem(name, files)))),
     }
+
+
+def presenting_problem(name: str, files: ServerFiles, *, mend: bool = False) -> str:
+    """What is wrong with the certificate that the server of a store here presents to others; empty
+    where nothing is, and where none runs or none listens for others. `mend`: have it read its files
+    again first, where it presents others."""
+    from isthmus.store.presenting import look
+    from isthmus.store.servers import process_of
+
+    found = load().controller
+    tls = tls_of(found, name)
+    if tls is None or process_of(files) is None:
+        return ""
+    try:
+        return asyncio.run(look(files, listen_of(found, name), tls, mend=mend))
+    except IsthmusError as error:
+        return f"what it presents is not known: {error.message}"
 
 
 @store.command("schema")

@@ -58,6 +58,8 @@ StartLimitIntervalSec=0
 ExecStart=@COMMAND@ agent
 Restart=always
 RestartSec=1
+# What it opens is bounded (docs/security.md); the reserve is for what answers of the switch need.
+LimitNOFILE=65536
 RuntimeDirectory=isthmus-agent
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes

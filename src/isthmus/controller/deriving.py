@@ -14,19 +14,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Never
 
+from isthmus.controller.foreign import Foreign
 from isthmus.controller.leadership import HEARTBEAT_S, Watch
+from isthmus.controller.sequences import counts, skipped
 from isthmus.derive import intent_units
 from isthmus.derive.engine import Engine
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
-from isthmus.policy.rows import DESIRED, Row
+from isthmus.policy.rows import DESIRED, Claim, LearnedAddress, Row
+from isthmus.store.connection import Change
 from isthmus.store.south import FenceLost, Place, PolicyWriter, Wanted
+from isthmus.tending import Tending
 
 log = logging.getLogger(__name__)
 
-PAUSE_S = 0.2
-"""After a failure, before the next attempt."""
 AUDIT_CALLS = 20
 """How many unit calls are checked against what is held, each `AUDIT_S`."""
 AUDIT_S = 60.0
@@ -67,7 +69,15 @@ class Deriving:
         self._holder = holder
         self._changed = asyncio.Event()
         self._compare_all = True
+        self._skipped = False
+        """Some sequence may be one that nobody has counted to."""
         self._writing = False
+        self.tending = Tending()
+        self.foreign = Foreign(
+            lambda place: self.engine.rows(place[0]).get(place[1]),
+            lambda place: writer.stored(*place),
+            time.monotonic,
+        )
         self._awaited: dict[Place, Row | None] = {}
         """What another controller has yet to write, as we have derived it too."""
 
@@ -85,6 +95,14 @@ class Deriving:
         self._forget_written()
         return bool(self._awaited)
 
+    @property
+    def told(self) -> Iterator[str]:
+        """What is wrong beside what derivation could not do, for the operator."""
+        for work, error in sorted(self.tending.faults.items()):
+            yield f"a fault of the controller: {work} fails with {error}; it is tried again"
+        if self.foreign.told:
+            yield self.foreign.told
+
     def _forget_written(self) -> None:
         """What another controller has written meanwhile is not awaited any more."""
         for place in [p for p, row in self._awaited.items() if self._writer.stored(*p) == row]:
@@ -96,6 +114,14 @@ class Deriving:
             intent_units.put(self.engine, old, new)
         self._changed.set()
 
+    def south_changed(self, changes: Iterable[Change]) -> None:
+        """Rows that changed in the south store; the writer must have noted them."""
+        if not self.is_deriver:
+            return
+        self._skipped |= any(counts(change.new) for change in changes)
+        if self.foreign.note(changes) or self._skipped:
+            self._changed.set()
+
     def forget(self) -> None:
         """The south store may hold something else than was written."""
         self._compare_all = True
@@ -103,28 +129,27 @@ class Deriving:
 
     async def run(self) -> Never:
         """Lead and write, until cancelled. Both stores must be loaded."""
+        await self.tending.attempt("lead", self._lead)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._lead())
-            tasks.create_task(self._write())
-            tasks.create_task(self._audit())
+            tasks.create_task(self.tending.every(HEARTBEAT_S / 4, "lead", self._lead))
+            tasks.create_task(self.tending.whenever("derive", self._changed, self._write))
+            tasks.create_task(self.tending.every(AUDIT_S, "audit", self._audit))
         raise AssertionError("the tasks end by cancellation only")
 
-    async def _lead(self) -> Never:
-        """Watch who derives, and take over when nobody does."""
-        while True:
-            holder = self._holder()
-            if holder is not None and self._writer.notice_successor():
-                log.warning("deriver=lost to=%s", holder)
-                self._compare_all = True
-            if holder is not None and not self.is_deriver:
-                now_s = time.monotonic()
-                if self.watch.should_take_over(holder, self._heartbeats(), now_s):
-                    await self._take_over()
-            elif holder is not None:
-                self.watch.should_take_over(holder, self._heartbeats(), time.monotonic())
-            if not self.is_deriver:
-                self._forget_written()
-            await asyncio.sleep(HEARTBEAT_S / 4)
+    async def _lead(self) -> None:
+        """See who derives, and take over when nobody does."""
+        holder = self._holder()
+        if holder is not None and self._writer.notice_successor():
+            log.warning("deriver=lost to=%s", holder)
+            self._compare_all = True
+        if holder is not None and not self.is_deriver:
+            now_s = time.monotonic()
+            if self.watch.should_take_over(holder, self._heartbeats(), now_s):
+                await self._take_over()
+        elif holder is not None:
+            self.watch.should_take_over(holder, self._heartbeats(), time.monotonic())
+        if not self.is_deriver:
+            self._forget_written()
 
     async def _take_over(self) -> None:
         try:
@@ -138,44 +163,48 @@ class Deriving:
             log.info("deriver=taken generation=%d", generation)
             self.forget()
 
-    async def _write(self) -> Never:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
+    async def _write(self) -> None:
+        try:
             self.engine.settle()
             changes = self._changes()
-            if not self.is_deriver:
-                self._compare_all = True
-                self._await(changes)
-                continue
-            self._awaited.clear()
-            self._writing = True
-            try:
-                await self._bring_about(changes)
-            except FenceLost as error:
-                self._compare_all = True
-                self.problem = ""
-                log.warning("deriver=lost reason=%s", error)
-            except IsthmusError as error:
-                self._compare_all = True
-                self.problem = error.message
-                log.warning("policy=unwritten reason=%s", error)
-                await asyncio.sleep(PAUSE_S)
-                self._changed.set()
-            finally:
-                self._writing = False
+        except Exception:
+            self._compare_all = True  # some changes may have been taken and not written
+            raise
+        if not self.is_deriver:
+            self._compare_all = True
+            self.foreign.forget()
+            self._await(changes)
+            return
+        self._awaited.clear()
+        self._writing = True
+        try:
+            await self._bring_about(changes)
+        except FenceLost as error:
+            self._compare_all = True
+            self.problem = ""
+            log.warning("deriver=lost reason=%s", error)
+        except IsthmusError as error:
+            self._compare_all = True
+            self.problem = error.message
+            raise
+        except BaseException:
+            self._compare_all = True
+            raise
+        finally:
+            self._writing = False
 
     def _await(self, changes: Sequence[Wanted]) -> None:
         """Note what another controller will write; `_lead` forgets what it has written."""
-        for old, new in changes:
-            row = new if new is not None else old
-            assert row is not None, "a change has a row before it or after it"
-            self._awaited[type(row), row.key] = new
+        for change in changes:
+            self._awaited[_place(change)] = change[1]
 
     async def _bring_about(self, changes: Sequence[Wanted]) -> None:
         started = time.monotonic()
+        if self._skipped or self._compare_all:
+            await self._take_out_skipped()
         if self._compare_all:
             self._compare_all = False
+            self.foreign.forget()
             rows = [row for table in DESIRED for row in self.engine.rows(table).values()]
             n_rows = await self._writer.write_all(rows)
             log.info(
@@ -183,9 +212,18 @@ class Deriving:
                 *(len(rows), n_rows, (time.monotonic() - started) * 1e3),
             )
         else:
-            await self._writer.write(changes)
+            ours = [_place(change) for change in changes]
+            await self._writer.write([*changes, *self.foreign.take(ours)])
         self.problem = ""
         self.written_s = time.monotonic()
+
+    async def _take_out_skipped(self) -> None:
+        self._skipped = False
+        for table in (Claim, LearnedAddress):
+            found = skipped(self._writer.observed(table))
+            if found:
+                log.error("sequences=skipped table=%s rows=%d", table.TABLE, len(found))
+                await self._writer.take_out(table, found)
 
     def _changes(self) -> list[Wanted]:
         found: list[Wanted] = []
@@ -197,16 +235,20 @@ class Deriving:
                 found.append((old, new))
         return found
 
-    async def _audit(self) -> Never:
+    async def _audit(self) -> None:
         """Check at run time, by sampling, that incremental is the same as from nothing."""
-        while True:
-            await asyncio.sleep(AUDIT_S)
-            if self._changed.is_set():
-                continue
-            wrong = self.engine.audit(
-                lambda calls: random.sample(list(calls), min(AUDIT_CALLS, len(calls)))
-            )
-            for call in wrong:
-                log.error("derivation=wrong unit=%s", call)
-            if wrong:
-                self.problem = f"derivation differs from what is held: {', '.join(wrong)}"
+        if self._changed.is_set():
+            return
+        wrong = self.engine.audit(
+            lambda calls: random.sample(list(calls), min(AUDIT_CALLS, len(calls)))
+        )
+        for call in wrong:
+            log.error("derivation=wrong unit=%s", call)
+        if wrong:
+            self.problem = f"derivation differs from what is held: {', '.join(wrong)}"
+
+
+def _place(change: Wanted) -> Place:
+    row = change[1] if change[1] is not None else change[0]
+    assert row is not None, "a change has a row before it or after it"
+    return type(row), row.key

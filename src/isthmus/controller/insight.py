@@ -16,6 +16,7 @@ import msgspec
 
 from isthmus.api.doors import Check, Watched
 from isthmus.api.streams import Message
+from isthmus.controller import listeners
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
 from isthmus.controller.doctor import (
@@ -27,6 +28,7 @@ from isthmus.controller.doctor import (
     physical_mtu,
 )
 from isthmus.controller.explaining import explained, misnamed
+from isthmus.controller.listeners import Shown
 from isthmus.controller.picture import Picture, host_shown
 from isthmus.controller.preview import preview
 from isthmus.controller.probes import Probes
@@ -73,6 +75,11 @@ class Vitals(Protocol):
 
     def trusts(self) -> Mapping[str, JsonObject]:
         """What living controllers with TLS say of their certificates: `signedBy`, `trusts`."""
+        ...
+
+    async def listeners(self) -> tuple[Sequence[Shown], Sequence[Shown]]:
+        """What listeners present: those with certificates of the authority of hosts, and those of
+        the north store where its authority is another."""
         ...
 
     def stores(self) -> Iterable[StoreHealth]: ...
@@ -248,7 +255,10 @@ class Insight:
             if status.provider_addresses and status.host in world.hosts
         }
         hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
-        heard = await asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts))
+        heard, (shown, shown_north) = await asyncio.gather(
+            asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts)),
+            self._vitals.listeners(),
+        )
         silent = {
             view.host: view.age_s
             for view in self._picture.host_views()
@@ -256,18 +266,28 @@ class Insight:
         }
         told = dict(zip(hosts, heard, strict=True))
         found = findings(world, told, time.time(), mtu, silent=silent)
+        presented = listeners.findings((*shown, *shown_north), time.time())
         stores = [
             Finding(*(ERROR, store.name, "store", store.problem), "isthmus store status says more")
             for store in self._vitals.stores()
             if not store.connected
         ]
+        foreign = str(self._vitals.deriver()["foreign"])
+        if foreign:
+            repair = (
+                "find out whose certificate it was: a host's opens the whole south store"
+                " (docs/security.md). Until then the deriver writes each row back"
+            )
+            stores.append(Finding(ERROR, "south", "policy-changed", foreign, repair))
         return {
             "hosts": len(hosts),
-            "findings": [one._asdict() for one in (*stores, *found)],
+            "findings": [one._asdict() for one in (*stores, *presented, *found)],
             "certificates": {
                 **{f"controller {name}": said for name, said in self._vitals.trusts().items()},
+                **listeners.told(shown),
                 **certificates_told(world, told),
             },
+            "northCertificates": listeners.told(shown_north),
         }
 
     async def _hear(self, host: str, addresses: Mapping[str, str], mtu: int) -> Heard:

@@ -4,6 +4,8 @@ switch has all that was accepted before. Who does not answer is silent or behind
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections.abc import Callable, Collection
 
@@ -11,10 +13,13 @@ from isthmus.controller.asking import ANSWER_S, Asking
 from isthmus.controller.picture import HostView, Picture
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Json, JsonObject
-from isthmus.policy.rows import Probe
+from isthmus.policy.observed import MOST_COUNT
+from isthmus.policy.rows import Heartbeat, Probe
 from isthmus.store.connection import Connection
-from isthmus.store.failures import Duplicate
-from isthmus.wire.ovsdb import insert, mutate
+from isthmus.store.failures import Duplicate, WaitFailed
+from isthmus.wire.ovsdb import RowId, insert, mutate, update, wait
+
+log = logging.getLogger(__name__)
 
 DERIVED_S = 20.0
 """How long derivation may take: a take-over by another controller, and a hundred thousand rows."""
@@ -22,6 +27,8 @@ DERIVING_S = 0.002
 """Between two looks whether that is done: it takes about a millisecond."""
 FRESH_S = 1.0
 """For how long what hosts have answered is told to others who ask whether they are there."""
+MOST_RAISED = MOST_COUNT // 2
+"""No controller gets so far: a number beyond is somebody else's, and counting begins anew."""
 MOST_KEPT = 64
 """Numbers whose answers are remembered."""
 
@@ -72,13 +79,34 @@ class Probes:
             return await self._increment()  # another controller has made the row
 
     async def _increment(self) -> int:
-        found = next(iter(self._south.table(Probe)), None)
+        found = self._row()
         if found is None:
             await self._south.transact([insert(Probe.TABLE, Probe(number=1))])
             return 1
-        before = self._south.table(Probe)[found].number
-        await self._south.transact([mutate(Probe.TABLE, found, [("number", "+=", 1)])])
-        return max(before + 1, self._south.table(Probe)[found].number)
+        row_id, row = found
+        if not 0 <= row.number < MOST_RAISED:
+            log.error("probe=absurd number=%d: somebody else has written it", row.number)
+            changed = update(Probe.TABLE, row_id, Probe(number=1), ["number"])
+            with contextlib.suppress(WaitFailed):  # another controller has mended it
+                await self._south.transact([wait(Probe.TABLE, row_id, row, ["number"]), changed])
+            return self._highest() or 1
+        await self._south.transact([mutate(Probe.TABLE, row_id, [("number", "+=", 1)])])
+        return max(row.number + 1, self._highest())
+
+    def _row(self) -> tuple[RowId, Probe] | None:
+        rows = self._south.table(Probe).items()
+        return next(((row_id, row) for row_id, row in rows if row.name == Probe().name), None)
+
+    def _highest(self) -> int:
+        found = self._row()
+        return 0 if found is None else found[1].number
+
+    def _has(self, heartbeat: Heartbeat | None, number: int) -> bool:
+        """Whether a host has answered. What is above all that was ever asked is left from a number
+        that nobody of us has raised, and answers nothing."""
+        if heartbeat is None:
+            return False
+        return number <= heartbeat.probe <= max(number, self._highest())
 
     async def probe(self, number: int, answered: int, wait_s: float) -> JsonObject:
         """How far a probe has come: returns when more than `answered` hosts have answered, when
@@ -110,7 +138,7 @@ class Probes:
             except Unavailable as error:
                 return {view.host: error.message for view in self._known(hosts)}
         number, asked_s = self._asked
-        while missing := [v for v in self._known(hosts) if not _has_answered(v, number)]:
+        while missing := [v for v in self._known(hosts) if not self._has(v.heartbeat, number)]:
             if all(not view.alive for view in missing):
                 break  # they have been silent for long
             if not await self._asking.next_change(asked_s + ANSWER_S):
@@ -134,7 +162,7 @@ class Probes:
         now = time.monotonic()
         for host, heartbeat in self._picture.heartbeats.items():
             for number in self._raised_at:
-                if heartbeat.probe >= number:
+                if self._has(heartbeat, number):
                     self._answered.setdefault(number, {}).setdefault(host, now)
 
     def _progress(self, number: int) -> dict[str, Json]:
@@ -145,7 +173,7 @@ class Probes:
             if not view.known or not view.alive:
                 continue
             at = answered.get(view.host)
-            if at is None and view.heartbeat is not None and view.heartbeat.probe >= number:
+            if at is None and self._has(view.heartbeat, number):
                 at = started
             taken = None if at is None or started is None else round((at - started) * 1e3, 3)
             hosts.append({"host": view.host, "milliseconds": taken, "ageSeconds": view.age_s})
@@ -156,10 +184,6 @@ class Probes:
             "silent": [view.host for view in silent],
             "silentSeconds": {view.host: view.age_s for view in silent},
         }
-
-
-def _has_answered(view: HostView, number: int) -> bool:
-    return view.heartbeat is not None and view.heartbeat.probe >= number
 
 
 def _why(view: HostView, unknown_s: float) -> str:

@@ -26,18 +26,19 @@ from isthmus.api.tls import TlsFiles
 from isthmus.controller.deriving import Deriving, faults
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.insight import Insight, StoreHealth
+from isthmus.controller.listeners import Shown, ask, rest_listeners, store_listeners
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.intent_units import Underlay
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
-from isthmus.policy.rows import TABLES, Claim, Deriver, HostStatus, PortStatus, row_or_none
+from isthmus.policy.rows import TABLES, Claim, HostStatus, PortStatus, row_or_none
 from isthmus.store import schema, servers
 from isthmus.store.client_tls import ClientTls
 from isthmus.store.connection import Change, Connection
 from isthmus.store.exposure import ServerTls
 from isthmus.store.files import ServerFiles
 from isthmus.store.north import North, Trust
-from isthmus.store.south import PolicyWriter
+from isthmus.store.south import PolicyWriter, deriver_of
 from isthmus.store.supervising import Keeper
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ class Controller:
     def __init__(self, settings: Settings, own: Sequence[_OwnServer]) -> None:
         self.settings = settings
         by_name = {one.files.name: one for one in own}
+        self._own = by_name
         north = settings.north or (by_name["north"].files.remote,)
         south = settings.south or (by_name["south"].files.remote,)
         south_tls = _south_tls(settings)
@@ -248,6 +250,7 @@ class Controller:
 
     def _south_changed(self, changes: Sequence[Change]) -> None:
         self._writer.note(changes)
+        self.deriving.south_changed(changes)
         for _, _, old, new in changes:
             self.picture.change(row_or_none(old), row_or_none(new))
             happened = new if new is not None else old
@@ -266,8 +269,8 @@ class Controller:
         """Whom the south store names the deriver; None while it is away."""
         if not self.south.connected or not self.north.connected:
             return None
-        row = next(iter(self.south.table(Deriver).values()), None)
-        return "" if row is None else row.holder
+        found = deriver_of(self.south)
+        return "" if found is None else found[1].holder
 
     # -- controller.insight.Vitals -----------------------------------------------------------------
 
@@ -285,6 +288,22 @@ class Controller:
             for name, said in sorted(self.north.trusts.items())
             if name in alive and said != Trust()
         }
+
+    async def listeners(self) -> tuple[Sequence[Shown], Sequence[Shown]]:
+        south_tls = _south_tls(self.settings)
+        north_tls = self.settings.north_tls or south_tls
+        found = []
+        for name, tls in (("south", south_tls), ("north", north_tls)):
+            if tls is None:
+                continue
+            one = self._own.get(name)
+            own = None if one is None else (one.files, str(one.schema["name"]), one.listen)
+            found += await store_listeners(name, tls, getattr(self.settings, name), own)
+        if south_tls is not None:
+            found += rest_listeners(self.settings.listen, south_tls)
+        shown = await ask(found)
+        north = [one for one in shown if south_tls != one.listener.tls == north_tls]
+        return [one for one in shown if one not in north], north
 
     def stores(self) -> Iterable[StoreHealth]:
         for name, store, rows in (
@@ -305,14 +324,16 @@ class Controller:
         return self.north.connected if name == "north" else self.south.connected
 
     def deriver(self) -> JsonObject:
-        row = next(iter(self.south.table(Deriver).values()), None)
+        found = deriver_of(self.south)
+        row = None if found is None else found[1]
         deriving: dict[str, Json] = {
             "holder": None if row is None else row.holder,
             "generation": None if row is None else row.generation,
             "here": self.deriving.is_deriver,
             "pending": self.deriving.pending,
             "problem": self.deriving.problem,
-            "failures": list(faults(self.deriving.engine)),
+            "failures": [*faults(self.deriving.engine), *self.deriving.told],
+            "foreign": self.deriving.foreign.told,
         }
         return deriving
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from isthmus.policy.observed import MOST_TEXT
+
 SECOND_AGENT = "second-agent@"
 """How an agent calls itself, before its provider address, that was refused its name."""
 
@@ -21,9 +23,13 @@ TUNNEL_UNKNOWN = "tunnel-unknown"
 """The peer answers no questions through tunnels; `about` is its name."""
 PROVIDER_ADDRESS = "provider-address"
 """No interface has it."""
-NO_PORT, TWICE = "interface-no-port", "interface-twice"
+NO_PORT, TWICE, CLOSED = "interface-no-port", "interface-twice", "interface-closed"
 """Codes of problems with interfaces; `about` is the port that they name, in lower case."""
+AGENT_FAULT = "agent-fault"
+"""Work of the agent fails for a reason that it does not know; `about` is the work."""
 OTHER = "host-problem"
+MOST_ABOUT = 128
+"""A resourceId has no more characters."""
 
 _FORM = re.compile(
     r"(?P<finding>.*); repair: (?P<repair>.*)"
@@ -43,14 +49,37 @@ class HostProblem(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The sentence."""
-        about = json.dumps(self.about, ensure_ascii=False)
-        return f"{self.finding}; repair: {self.repair} [{self.code} {about}]"
+        """The sentence, of `MOST_TEXT` characters that can be printed at most: what is longer is
+        cut where people read it, and its parts are found again."""
+        about = json.dumps(self.about[:MOST_ABOUT], ensure_ascii=False)
+        room = MOST_TEXT - len(f"; repair:  [{self.code} {about}]")
+        repair = _plain(self.repair, room // 2)
+        finding = _plain(self.finding, room - len(repair))
+        return f"{finding}; repair: {repair} [{self.code} {about}]"
 
     @property
     def shown(self) -> str:
-        """The sentence for people."""
-        return f"{self.finding}: {self.repair}" if self.repair else self.finding
+        """The sentence for people, in one line that can be printed."""
+        text = f"{self.finding}: {self.repair}" if self.repair else self.finding
+        return _plain(text, MOST_TEXT)
+
+
+def _plain(text: str, most: int) -> str:
+    """Names may hold anything: what cannot be printed becomes U+FFFD."""
+    if len(text) <= most and text.isprintable():
+        return text
+    found = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
+    return found if len(text) <= most else f"{found[:-1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def agent_fault(work: str, error: str) -> HostProblem:
+    """A work of the agent that fails, and that it goes on trying."""
+    return HostProblem(
+        *(AGENT_FAULT, work),
+        f"a fault of the agent: {work} fails with {error}",
+        "it is tried again; journalctl -u isthmus-agent shows where. Should it stay: systemctl"
+        " restart isthmus-agent",
+    )
 
 
 def read(sentence: str) -> HostProblem:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of an observed row can be believed: the border between what a host may write and what
-everybody else computes with.
+"""What of a row can be believed: the border between what a host may write and what everybody else
+computes with.
 
 The store takes any text and any number of 64 bits. A host that is broken, of another version or in
 the wrong hands can write a time in the year 60000, a provider address that is none, or a sequence
-after which there is no higher one. Whoever reads observed rows reads them through `believable`, so
-that such a row harms the host that has written it and nobody else.
+after which there is no higher one. Whoever reads rows of the south store reads them through
+`believable`, so that such a row harms the host that has written it and nobody else. A host in the
+wrong hands can write desired rows and questions too (`policy.readable`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from typing import TypeVar, cast
 import msgspec
 
 from isthmus.addresses import mac_text, parse_mac
-from isthmus.policy.rows import Claim, Heartbeat, HostStatus, LearnedAddress, PortStatus, Row
+from isthmus.policy.readable import CHECKS
+from isthmus.policy.rows import (
+    Claim,
+    Heartbeat,
+    HostStatus,
+    LearnedAddress,
+    PortStatus,
+    Probe,
+    Query,
+    Row,
+)
 from isthmus.wire.encapsulations import ENCAPSULATIONS
 
 LAST_S = 253_402_300_799
@@ -29,6 +40,9 @@ MOST_TEXT = 1000
 """Characters of a sentence that people are shown."""
 MOST_ENTRIES = 1000
 """Of a set of texts."""
+MOST_QUESTION = 1 << 16
+"""Characters of a question: the longest names all peers of a host, of which there may be a thousand
+(`agent.health`)."""
 
 CLAIM_STATES = ("active", "standby")
 PORT_STATES = ("up", "error", "standby")
@@ -38,7 +52,7 @@ _R = TypeVar("_R", bound=Row)
 
 def believable(row: _R) -> _R | None:
     """The row with what nobody can compute with taken out of it; None for one that then says
-    nothing. A sound row is returned as it is, and so are desired rows.
+    nothing. A sound row is returned as it is.
 
     Numbers are brought into their range, texts to printable ones of bounded length. A claim, a
     status or an address pair is believed as a whole or not at all: half of one would say something
@@ -113,7 +127,16 @@ def _learned_address(row: LearnedAddress) -> Mapping[str, object] | None:
     return {name: _plain(getattr(row, name)) for name in ("host", "segment")}
 
 
-_CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = {
+def _probe(row: Probe) -> Mapping[str, object] | None:
+    return {} if 0 <= row.number <= MOST_COUNT else None
+
+
+def _query(row: Query) -> Mapping[str, object] | None:
+    sound = len(row.question) <= MOST_QUESTION and len(row.id) <= MOST_TEXT and row.id.isprintable()
+    return {} if sound else None
+
+
+_CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = CHECKS | {
     table: cast("Callable[[Row], Mapping[str, object] | None]", check)  # each is given its own type
     for table, check in (
         (HostStatus, _host_status),
@@ -121,6 +144,8 @@ _CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = {
         (Claim, _claim),
         (PortStatus, _port_status),
         (LearnedAddress, _learned_address),
+        (Probe, _probe),
+        (Query, _query),
     )
 }
 

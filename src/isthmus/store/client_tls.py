@@ -11,12 +11,21 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from isthmus.errors import Invalid
 from isthmus.files import Stamp, stamp
 
 log = logging.getLogger(__name__)
+
+SETTLED_S = 1.0
+"""A certificate and its key are replaced by two renames, one right after the other: this is long
+enough for both on a machine under load."""
+
+T = TypeVar("T")
 
 
 class ClientTls:
@@ -27,7 +36,7 @@ class ClientTls:
         """Raises Invalid for files that cannot be used."""
         self._certificate, self._key, self._authorities = certificate, key, authorities
         self._stamp = self._stamp_now()
-        self._context = self._read()
+        self._context = settled(self._read)
 
     def context(self) -> ssl.SSLContext:
         """What the next connection is made with."""
@@ -60,3 +69,17 @@ class ClientTls:
 
     def _stamp_now(self) -> Stamp:
         return stamp(self._files())
+
+
+def settled(read: Callable[[], T]) -> T:
+    """What `read` makes of a certificate and its key, tried again for a moment where they do not
+    fit together: they may be being replaced. Blocks; not for a process that serves already. Raises
+    Invalid."""
+    end_s = time.monotonic() + SETTLED_S
+    while True:
+        try:
+            return read()
+        except Invalid:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(SETTLED_S / 20)

@@ -225,6 +225,10 @@ class Connection:
                 except (OSError, IsthmusError, UnicodeError) as error:
                     self._note(f"{remote}: {str(error) or type(error).__name__}")
                     continue
+                except Exception as error:  # whatever it is, one goes on connecting
+                    if self._note(f"{remote}: a fault of this program: {error!r}"):
+                        log.exception("store=%s connecting=fault", self._name)
+                    continue
                 since_s = loop.time()
                 await self._serve(session, remote)
                 if loop.time() - since_s > LONGEST_DELAY_S:  # else it may be lost at once again
@@ -232,11 +236,14 @@ class Connection:
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
-    def _note(self, problem: str) -> None:
-        """Log why there is no connection, once for as long as it is the same."""
-        level = logging.DEBUG if problem == self.problem else logging.WARNING
+    def _note(self, problem: str) -> bool:
+        """Log why there is no connection, once for as long as it is the same; True for the first
+        time."""
+        is_news = problem != self.problem
+        level = logging.WARNING if is_news else logging.DEBUG
         log.log(level, "store=%s unreachable=%s", self._name, problem)
         self.problem = problem
+        return is_news
 
     async def _open(self, remote: str) -> Session:
         """Connect, choose, and load."""

@@ -202,14 +202,16 @@ async def leave(files: ServerFiles, database: str, *, timeout_s: float) -> Path 
         await _put_aside(files, keep=False)
         return None
     _refuse_to_leave(found)
-    before = placement(files)
-    remember(files, Placement(State.LEFT))
+    async with held(files):
+        before = placement(files)
+        remember(files, Placement(State.LEFT))
     try:
         command = ("ovs-appctl", "-t", str(files.control), "cluster/leave", database)
         await output_of(*command)
         await _left(files, database, timeout_s)
     except BaseException:
-        remember(files, before)
+        async with held(files):
+            remember(files, before)
         raise
     return await _put_aside(files, keep=True)
 

@@ -379,6 +379,8 @@ class North:
                 await self.connection.transact([*self._own_row(), *outdated(rows, self._now_s())])
             except IsthmusError as error:
                 log.warning("north=heartbeat-unwritten reason=%s", error)
+            except Exception:  # whatever it is, without a heartbeat another takes over
+                log.exception("north=heartbeat-unwritten")
             await asyncio.sleep(HEARTBEAT_S)
 
     def _own_row(self) -> list[Operation]:

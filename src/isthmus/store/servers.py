@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -31,6 +32,8 @@ __all__ = ["Server", "ServerFiles", "ServerTls", "ensure_server", "running", "st
 
 START_S = 10.0
 STOP_S = 10.0
+MOST_FILES = 65_536
+"""As the controller's unit has it. A connection that says nothing costs a server 50 kB."""
 
 
 class Server(NamedTuple):
@@ -214,4 +217,15 @@ async def start(files: ServerFiles, listen: Sequence[str], tls: ServerTls | None
     pid = await running(files)
     if pid is None:
         raise Unavailable(f"ovsdb-server ended as soon as it was started: look at {files.log}")
+    _allow_files(pid)
     return pid
+
+
+def _allow_files(pid: int) -> None:
+    """Let a server have as many connections as it may. It never closes those of clients that say
+    nothing, and one without a file left serves nobody, not even this machine."""
+    with contextlib.suppress(ProcessLookupError):  # whoever keeps it sees that it has ended
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, hard))

@@ -8,14 +8,17 @@ deriver, none of the old one's can happen, however late it arrives (RFC 7047 sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from isthmus.errors import Conflict
+from isthmus.policy.observed import MOST_COUNT
 from isthmus.policy.rows import DESIRED, Deriver, Row
 from isthmus.store.connection import Change, Connection
 from isthmus.store.failures import Duplicate, WaitFailed
 from isthmus.wire.ovsdb import Operation, RowId, delete, insert, update, wait
+
+Observed = TypeVar("Observed", bound=Row)
 
 Place = tuple[type[Row], object]
 """The table and the key of a row."""
@@ -35,6 +38,13 @@ class FenceLost(Conflict):
     """Another controller has taken over: nothing was written."""
 
     default_code = "DeriverFenced"
+
+
+def deriver_of(connection: Connection) -> tuple[RowId, Deriver] | None:
+    """The one row that names the deriver, and where it is. A row of another name is none, whoever
+    has written it: of two, two controllers could each take one for theirs."""
+    rows = connection.table(Deriver).items()
+    return next(((row_id, row) for row_id, row in rows if row.name == Deriver().name), None)
 
 
 class _Fence(NamedTuple):
@@ -64,7 +74,7 @@ class PolicyWriter:
     def note(self, changes: Iterable[Change]) -> None:
         """Remember where rows are."""
         for _, row_id, old, new in changes:
-            if isinstance(old, Row) and new is None and isinstance(old, DESIRED):
+            if isinstance(old, DESIRED) and (not isinstance(new, DESIRED) or new.key != old.key):
                 place: Place = (type(old), old.key)
                 if self._row_ids.get(place) == row_id:
                     del self._row_ids[place]
@@ -77,6 +87,14 @@ class PolicyWriter:
         row_id = self._row_ids.get((table, key))
         return None if row_id is None else self._connection.table(table).get(row_id)
 
+    def observed(self, table: type[Observed]) -> Mapping[RowId, Observed]:
+        """The rows of a table that hosts write."""
+        return self._connection.table(table)
+
+    async def take_out(self, table: type[Row], row_ids: Iterable[RowId]) -> None:
+        """Delete rows that hosts have written. Raises FenceLost, Unavailable."""
+        await self._send([delete(table.TABLE, row_id) for row_id in row_ids])
+
     async def take_over(self) -> int:
         """Become the deriver; the new generation. Raises FenceLost when another was faster.
 
@@ -84,8 +102,10 @@ class PolicyWriter:
         whoever is stopped before it reads the answer reads what a successor has written as well.
         """
         self._fence = None
-        found = next(iter(self._connection.table(Deriver).items()), None)
+        found = deriver_of(self._connection)
         generation = 1 if found is None else found[1].generation + 1
+        if not 0 < generation <= MOST_COUNT:
+            generation = 1  # no deriver has counted so far; the holder's name is the fence as well
         taken = Deriver(generation=generation, holder=self._holder)
         try:
             if found is None:
@@ -101,7 +121,7 @@ class PolicyWriter:
         except (WaitFailed, Duplicate) as error:
             raise FenceLost("another controller has taken over at the same moment") from error
         # An inserted row has come with the answer; its name is unique, so there is no other.
-        found = found or next(iter(self._connection.table(Deriver).items()), None)
+        found = found or deriver_of(self._connection)
         if found is None:
             raise FenceLost("the row of the deriver was deleted at the same moment")
         self._fence = _Fence(found[0], taken)

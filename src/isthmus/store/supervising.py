@@ -22,6 +22,7 @@ from isthmus.store.clusters import FAILED, cluster_status, problem_of
 from isthmus.store.databases import check, convert
 from isthmus.store.exposure import ServerTls
 from isthmus.store.files import ServerFiles, State, placement
+from isthmus.store.presenting import Presenting
 from isthmus.store.schema import Schema
 from isthmus.store.servers import held, process_of, start, stop_server
 
@@ -62,6 +63,9 @@ class Keeper:
         self._serves = serves
         self._listen = tuple(listen)
         self._tls = tls
+        self._presenting = None if tls is None else Presenting(files, listen, tls)
+        self._presents = ""
+        """What is wrong with the certificate that it presents."""
         self._well_s = time.monotonic()
         """When it served last, or was started."""
         self._steady_from_s = time.monotonic()
@@ -91,12 +95,16 @@ class Keeper:
             case State.SERVES:
                 pass
         now_s = time.monotonic()
-        if process_of(self._files) is None:
+        pid = process_of(self._files)
+        if pid is None:
             self._steady_from_s = now_s
             await self._start_again("its ovsdb-server has ended")
         elif self._serves():
             self._well_s = now_s
-            self.problem = ""
+            if self._presenting is not None:
+                found = await self._presenting.look(pid, now_s)
+                self._presents = self._presents if found is None else found
+            self._note(self._presents)
             if now_s - self._steady_from_s > STEADY_S:
                 self._delay_s = FIRST_DELAY_S
         elif now_s - self._well_s > SUSPECT_AFTER_S:
@@ -152,7 +160,7 @@ class Keeper:
 
     def _note(self, problem: str) -> None:
         """Log what is wrong, once for as long as it is the same."""
-        if problem != self.problem:
+        if problem and problem != self.problem:
             log.warning("store=%s problem=%s", self._files.name, problem)
         self.problem = problem
 

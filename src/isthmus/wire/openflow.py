@@ -85,6 +85,7 @@ class Multipart(IntEnum):
     TABLE = 3
     METER = 9
     METER_CONFIG = 10
+    PORT_DESC = 13
 
 
 class MeterCommand(IntEnum):
@@ -363,6 +364,11 @@ def flow_stats_request(
 
 def table_stats_request(xid: int) -> bytes:
     return message(Type.MULTIPART_REQUEST, xid, Multipart.TABLE.to_bytes(2, "big") + bytes(6))
+
+
+def port_description_request(xid: int) -> bytes:
+    """Ask for all ports."""
+    return message(Type.MULTIPART_REQUEST, xid, Multipart.PORT_DESC.to_bytes(2, "big") + bytes(6))
 
 
 def meter_config_request(xid: int) -> bytes:

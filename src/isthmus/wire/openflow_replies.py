@@ -7,6 +7,7 @@ Packet-ins are in `openflow_packets`, errors in `openflow_errors`.
 
 from __future__ import annotations
 
+from enum import IntFlag
 from struct import Struct
 from typing import NamedTuple
 
@@ -31,8 +32,11 @@ _BAND_STATS = Struct(">QQ")
 _BAND = Struct(">HHII4x")
 _FEATURES = Struct(">QIBB2xII")
 _ELEMENT = Struct(">HH")
+_PORT = Struct(">IH2x6s2x16sII")
 _BUNDLE = Struct(">IHH")
 
+_CONFIG = 0x65
+"""All of `PortConfig`."""
 _MORE = 1
 _VERSION_BITMAP = 1
 
@@ -67,6 +71,22 @@ class TableStats(NamedTuple):
     flows: int
     lookups: int
     matched: int
+
+
+class PortConfig(IntFlag):
+    """Section 7.2.1.1: what a port was told not to do."""
+
+    PORT_DOWN = 1 << 0
+    NO_RECV = 1 << 2
+    NO_FWD = 1 << 5
+    NO_PACKET_IN = 1 << 6
+
+
+class PortDescription(NamedTuple):
+    """Section 7.2.1, without the port's addresses and properties."""
+
+    number: int
+    config: PortConfig
 
 
 class Part(NamedTuple):
@@ -158,6 +178,21 @@ def table_stats(body: bytes) -> list[TableStats]:
     if len(body) % _TABLE.size:
         raise Malformed(f"table statistics of {len(body)} bytes")
     return [TableStats(*entry) for entry in _TABLE.iter_unpack(body)]
+
+
+def port_descriptions(body: bytes) -> list[PortDescription]:
+    """The ports in the body of one part of a reply to `openflow.port_description_request`."""
+    found: list[PortDescription] = []
+    start, end = 0, len(body)
+    while start < end:
+        if end - start < _PORT.size:
+            raise Malformed(f"a port description ends within an entry: {body[start:].hex()}")
+        number, length, _, _, config, _ = _PORT.unpack_from(body, start)
+        if length < _PORT.size or start + length > end:
+            raise Malformed(f"a port description of {length} bytes, in {end - start}")
+        found.append(PortDescription(number, PortConfig(config & _CONFIG)))
+        start += length
+    return found
 
 
 def meters(body: bytes) -> list[Meter]:

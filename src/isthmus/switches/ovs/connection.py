@@ -33,10 +33,12 @@ from isthmus.wire.openflow_packets import REASON_ACTION, REASON_MISS, PacketIn
 from isthmus.wire.openflow_replies import (
     InstalledFlow,
     MeterStats,
+    PortDescription,
     TableStats,
     flow_stats,
     meter_stats,
     meters,
+    port_descriptions,
     table_stats,
 )
 
@@ -73,6 +75,8 @@ class Connection:
     ) -> None:
         """`path` is the management socket. The callbacks run in the event loop: keep them quick."""
         self.counters = Counters()
+        self.refusal = ""
+        """Why the switch, which is there, is not spoken with; empty when it is, or is not there."""
         self._path = path
         self._answer_s = answer_s
         self._on_connected = on_connected
@@ -91,10 +95,14 @@ class Connection:
             try:
                 session = await self._connect()
             except (OSError, Unavailable) as error:
+                self.refusal = str(error) if isinstance(error, Unavailable) else ""
                 log.info("switch=unreachable socket=%s error=%s", self._path, error)
             else:
                 delay_s = FIRST_DELAY_S
-                await self._serve(session)
+                try:
+                    await self._serve(session)
+                except Exception:  # a fault of whoever was told must not end the connecting
+                    log.exception("switch=lost socket=%s", self._path)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
@@ -125,7 +133,7 @@ class Connection:
             raise Unavailable(f"the switch at {self._path} refuses our greeting: {names}")
 
     async def _serve(self, session: Session) -> None:
-        self._session = session
+        self._session, self.refusal = session, ""
         self.counters.connects += 1
         log.info("switch=connected socket=%s", self._path)
         try:
@@ -189,6 +197,14 @@ class Connection:
         request = of.table_stats_request(xid)
         await self._collect(xid, request, lambda body: tables.extend(table_stats(body)))
         return tables
+
+    async def dump_ports(self) -> list[PortDescription]:
+        """All ports of the bridge, with what they were told not to do."""
+        found: list[PortDescription] = []
+        (xid,) = self.reserve(1)
+        request = of.port_description_request(xid)
+        await self._collect(xid, request, lambda body: found.extend(port_descriptions(body)))
+        return found
 
     async def flush(self, zones: Iterable[int], ends: Iterable[tuple[int, Address]]) -> None:
         """Forget the connections of whole zones, and in a zone those of an address, on either
