@@ -14,10 +14,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address
 from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
+from isthmus.agent.flushing import Flushing
 from isthmus.agent.host import HostState
 from isthmus.agent.metrics import HostMetrics, serve
 from isthmus.agent.namesake import instance_of
@@ -89,6 +89,9 @@ class Agent:
             on_connected=self._south_connected,
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
+        self._flushing = Flushing(
+            self.state, self._openflow, settings.switch_run_directory, self._to_program.set
+        )
         self._vitals = Vitals(
             self.state,
             self._switch,
@@ -248,10 +251,7 @@ class Agent:
         except BaseException:
             state.report_all()
             raise
-        zones, gone = state.forgotten()
-        if zones or gone:
-            ends = [(tracked.zone, ip_address(tracked.address)) for tracked in gone]
-            await self._openflow.flush(zones, ends)
+        await self._flushing.flush()
         state.numbers.programmed()
         self._writer.note(statuses)
         if at_rest:

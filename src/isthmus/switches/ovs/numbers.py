@@ -8,6 +8,8 @@ without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from isthmus.derive.engine import Engine
@@ -21,7 +23,8 @@ RANGES = {
     FILTER_NUMBERS: (1, HIGHEST_NUMBER),
     ZONES: (1, HIGHEST_ZONE),
 }
-"""First and last; zone 0 is everybody's. Other spaces are those of groups."""
+"""First and last; zone 0 is everybody's, and the highest nobody's. Other spaces are those of
+groups."""
 
 _GROUPS = (0, MOST_GROUPS - 1)
 
@@ -57,6 +60,10 @@ class Numbers:
         """What a bridge keeps."""
         kinds = {kind: names for kind, names in sorted(self._by_kind.items()) if names}
         return msgspec.json.encode(kinds).decode()
+
+    def of(self, kind: str) -> Mapping[str, int]:
+        """The numbers of a kind by name."""
+        return self._by_kind.get(kind, {})
 
     def load(self, engine: Engine) -> None:
         """Tell a new engine all that is assigned."""
