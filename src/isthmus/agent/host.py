@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
+from isthmus.agent.comparing import Tally
 from isthmus.agent.forgetting import Forgetting, zones_of
 from isthmus.agent.namesake import second_name
 from isthmus.agent.pairs import Pairs, others_of
@@ -98,6 +99,7 @@ class HostState:
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
         self.refusals = Refusals(self.engine)
+        self.tally = Tally()
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self.pairs = Pairs()
@@ -262,6 +264,7 @@ class HostState:
         """What has changed in the program since the last call."""
         adds, deletes = [], []
         for change in self.engine.changes(Programmed):
+            self.tally.flow_changed(change)
             key, old, new = change
             assert isinstance(key, FlowKey)
             if isinstance(new, Programmed):
@@ -271,6 +274,7 @@ class HostState:
                 self.refusals.forget(key)
         meters, gone = [], []
         for change in self.engine.changes(Meter):
+            self.tally.meter_changed(change)
             if isinstance(change.new, Meter):
                 meters.append(openflow_meter(change.new))
             elif isinstance(change.old, Meter):
@@ -279,10 +283,12 @@ class HostState:
 
     def skip_changes(self) -> None:
         """Forget what has changed: the switch is compared with the whole program."""
-        for key, _, new in self.engine.changes(Programmed):
-            if new is None and isinstance(key, FlowKey):
-                self.refusals.forget(key)
-        self.engine.changes(Meter)
+        for change in self.engine.changes(Programmed):
+            self.tally.flow_changed(change)
+            if change.new is None and isinstance(change.key, FlowKey):
+                self.refusals.forget(change.key)
+        for change in self.engine.changes(Meter):
+            self.tally.meter_changed(change)
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of which connections are to be forgotten since the last call."""

@@ -101,6 +101,7 @@ class Agent:
             run_directory=settings.switch_run_directory,
             underlay_interface=settings.underlay_interface,
             at_rest=lambda: self._is_at_rest,
+            compare=self._programmer.compare,
             on_changed=self._to_write.set,
             on_reports=self._to_program.set,
         )

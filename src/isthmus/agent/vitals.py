@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Never
 
 from isthmus.agent import interfaces, links, scope, switch, underlay
+from isthmus.agent.comparing import Comparing
 from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import PairAsking
 from isthmus.agent.tunnel_probing import TunnelProbing
@@ -34,6 +35,8 @@ SILENT_S = 3.0
 given up (`switches.ovs.connection`)."""
 UNDERLAY_EVERY_S = 5.0
 """An ovs-vswitchd that starts again makes its bridges' interfaces anew, without addresses."""
+COMPARED_EVERY_S = 5.0
+"""With what was sent (`comparing`): a switch answers in a millisecond, whatever it holds."""
 TUNNELS_EVERY_S = 30.0
 """All peers at once, of which there may be a thousand."""
 GUESTS_EVERY_S = 10.0
@@ -43,8 +46,10 @@ AGAIN_S = 5.0
 
 
 class Vitals:
-    """Of one host. `at_rest` tells whether all that its ports need has been read; `on_changed` is
-    called when something else is wrong than before, `on_reports` when ports are to be reported."""
+    """Of one host. `at_rest` tells whether all that its ports need has been read; `compare` whether
+    the switch must be read, for it holds something else than was sent to it; `on_changed` is called
+    when something else is wrong than before, `on_reports` when ports are to be reported, or the
+    switch is to be programmed."""
 
     def __init__(
         self,
@@ -57,14 +62,17 @@ class Vitals:
         run_directory: Path,
         underlay_interface: str,
         at_rest: Callable[[], bool],
+        compare: Callable[[Comparing], Awaitable[bool]],
         on_changed: Callable[[], None],
         on_reports: Callable[[], None],
     ) -> None:
         self.tunnels = TunnelProbing(state, openflow_connection)
+        self.comparing = Comparing(bridge)
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
         self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
+        self._compare = compare
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
@@ -78,6 +86,7 @@ class Vitals:
             tasks.create_task(self._keep_underlay())
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
+            tasks.create_task(self._keep_comparing())
             tasks.create_task(self._keep_looking())
         raise AssertionError("the tasks end by cancellation only")
 
@@ -99,12 +108,22 @@ class Vitals:
             )
             for name, error in sorted(errors.items())
         ]
+        if switch.waits_for_flows(rows):
+            name = switch.FLOW_RESTORE_WAIT
+            found.append(
+                HostProblem(
+                    *(name, self._bridge),
+                    f"other_config:{name} is true: ovs-vswitchd forwards nothing from its start on",
+                    f"ovs-vsctl remove open_vswitch . other_config {name}",
+                )
+            )
         silent = self._silence()
         return [
             *([silent] if silent else []),
             *([self._underlay] if self._underlay else []),
             *found,
             *self._interfaces(),
+            *self.comparing.problems(time.monotonic()),
             *self.tunnels.problems,
         ]
 
@@ -161,6 +180,17 @@ class Vitals:
                 except IsthmusError as error:
                     log.warning("switch=silent error=%s", error)
                 self._asked_s = None
+
+    async def _keep_comparing(self) -> Never:
+        is_read = False
+        while True:
+            await asyncio.sleep(ASKED_EVERY_S if is_read else COMPARED_EVERY_S)
+            is_read = False
+            if self._openflow.connected:
+                with contextlib.suppress(Unavailable):  # it is told that the switch is silent
+                    is_read = await self._compare(self.comparing)
+            if is_read:
+                self._on_reports()
 
     # -- the underlay ------------------------------------------------------------------------------
 
