@@ -213,13 +213,15 @@ def test_a_client_that_forgot_its_connection_opens_it_again(
 
 
 @each_family
-@pytest.mark.parametrize("host", ["h1", "h2"])
+@pytest.mark.parametrize(("host", "n_addresses"), [("h1", 1), ("h2", 1), ("h2", 2)])
 def test_who_gets_the_address_of_a_deleted_port_inherits_no_connection(
-    cloud: Cloud, host: str, family: int
+    cloud: Cloud, host: str, n_addresses: int, family: int
 ) -> None:
-    """On whatever host it was; and what a host forgets of one address, it keeps of others."""
+    """On whatever host it was; and what a host forgets of one address, it keeps of others. Of more
+    than a few addresses a switch is first asked which have connections."""
     asker, number = cloud["asker"], 60
-    cloud.furnish(plans=(Plan("old", host, ((number, "serves"),)),))
+    addresses = tuple((number + one, "serves") for one in range(n_addresses))
+    cloud.furnish(plans=(Plan("old", host, addresses),))
     cloud["old"].use_addresses()
     with (
         Conversation(asker, cloud["old"], family) as ended,
