@@ -48,7 +48,7 @@ def test_a_switch_that_waits_for_flows_is_told_with_the_setting(cloud: Cloud) ->
     host.switch.vsctl("set", "open_vswitch", ".", "other_config:flow-restore-wait=true")
     until(found)
     (repair,) = found()
-    host.switch.vsctl(*repair.split()[1:])
+    host.switch.vsctl(*repair.partition("ovs-vsctl ")[2].split())
     until(lambda: not found())
 
 
