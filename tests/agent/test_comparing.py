@@ -142,3 +142,14 @@ def test_it_is_told_for_a_time_with_how_often_it_was() -> None:
     comparing.found(NONE, 205.0)
     assert "2 times" in comparing.problems(206.0)[0].finding
     assert comparing.problems(200.0 + TOLD_S + 1) == []
+
+
+def test_what_is_lent_to_a_table_for_a_moment_is_nobody_else_s() -> None:
+    state = programmed()
+    tables = Counter(by_table(state))
+    tables[Stage.DELIVER] += 1
+    assert compared(state, dict(tables)) == Difference(foreign_flows=1)
+    state.tally.lend(Stage.DELIVER, 1)
+    assert compared(state, dict(tables)) == NONE
+    state.tally.lend(Stage.DELIVER, -1)
+    assert compared(state, dict(tables)) == Difference(foreign_flows=1)

@@ -46,6 +46,10 @@ class Tally:
                 kind = self.passing if row.lasts_s else self.lasting
                 kind[change.key.table] += step
 
+    def lend(self, table: int, step: int) -> None:
+        """A flow that is no part of the program is put there for a moment (1), or was (-1)."""
+        self.passing[table] += step
+
     def meter_changed(self, change: Change) -> None:
         for row in (change.old, change.new):
             if isinstance(row, Meter):
