@@ -51,10 +51,16 @@ def udp(source: str, destination: str, ports: tuple[int, int], payload: bytes) -
 
 
 def tcp(
-    source: str, destination: str, ports: tuple[int, int], payload: bytes, *, flags: int = SYN
+    source: str,
+    destination: str,
+    ports: tuple[int, int],
+    payload: bytes,
+    *,
+    flags: int = SYN,
+    sequence: int = 1,
 ) -> bytes:
     """One segment (RFC 9293 section 3.1). One that opens a connection may carry data."""
-    segment = struct.pack("!HHIIBBHHH", *ports, 1, 0, 5 << 4, flags, 8192, 0, 0) + payload
+    segment = struct.pack("!HHIIBBHHH", *ports, sequence, 0, 5 << 4, flags, 8192, 0, 0) + payload
     value = _checksum(source, destination, PROTOCOL_TCP, segment)
     return ip(source, destination, PROTOCOL_TCP, _filled(segment, 16, value))
 

@@ -17,7 +17,14 @@ from isthmus.tending import Tending
 from tests.agent.test_host import host
 from tests.store.cloud import until
 
-WORKS = ["ask_guests", "count_connections", "ask_switch", "probe_tunnels", "underlay"]
+WORKS = [
+    "ask_guests",
+    "compare_switch",
+    "count_connections",
+    "ask_switch",
+    "probe_tunnels",
+    "underlay",
+]
 
 
 class Broken:
@@ -65,6 +72,7 @@ def of_switch(*, openflow: Ends, store: Ends) -> Vitals:
         underlay_interface="",
         tending=Tending(),
         at_rest=lambda: True,
+        compare=cast("Any", None),
         on_changed=lambda: None,
         on_reports=lambda: None,
     )
@@ -91,10 +99,13 @@ def test_why_a_switch_that_is_there_is_not_spoken_with_is_told() -> None:
 def test_no_work_of_a_host_ends_it_and_each_is_tried_again_and_told(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = ("ASKED", "UNDERLAY", "TUNNELS", "GUESTS", "CONNECTIONS")
+    every = ("ASKED", "UNDERLAY", "TUNNELS", "GUESTS", "CONNECTIONS", "COMPARED")
     for name in every:
         monkeypatch.setattr(vitals, f"{name}_EVERY_S", 0.001)
     tending = Counting()
+
+    async def fails(_: object) -> bool:
+        raise error
 
     async def go() -> None:
         broken = cast("Any", Broken(error))  # everything that it is given fails
@@ -106,6 +117,7 @@ def test_no_work_of_a_host_ends_it_and_each_is_tried_again_and_told(
             underlay_interface="",
             tending=tending,
             at_rest=lambda: True,
+            compare=fails,
             on_changed=lambda: None,
             on_reports=lambda: None,
         )

@@ -110,11 +110,12 @@ class Run:
             self._connections.commit(zone, its, marked[_MARK])
         if ct.table is not None:
             copy = list(packet)
+            copy[_ZONE] = zone
             _mark(copy, seen)
             self._table(ct.table, copy)
 
 
-_MARK = SLOT[oxm.CT_MARK]
+_MARK, _ZONE = SLOT[oxm.CT_MARK], SLOT[oxm.CT_ZONE]
 _IN_PORT, _TTL, _ETH_SRC = SLOT[oxm.IN_PORT], SLOT[oxm.IP_TTL], SLOT[oxm.ETH_SRC]
 PORTS = {
     6: (SLOT[oxm.TCP_SRC], SLOT[oxm.TCP_DST]),

@@ -175,5 +175,5 @@ class Network:
         yield from self._walk(there, packet, hops + 1)
 
 
-_TRACKED = frozenset((oxm.CT_STATE, *OF_TUPLE))
+_TRACKED = frozenset((oxm.CT_STATE, oxm.CT_ZONE, *OF_TUPLE))
 """What stays on the host that tracked it."""

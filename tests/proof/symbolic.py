@@ -4,7 +4,8 @@ of them there.
 
 Everything is an over-approximation: what is not in a set cannot come. A set that a flow of higher
 priority has taken a part of is passed on whole. Bits that a resubmit may have written are unknown
-after it; connection tracking gives each of its answers.
+after it; connection tracking gives each of its answers. Here all segments of TCP fit their
+connections: of others, see `test_unfitting`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from isthmus.switches.ovs.ground import NO_CONNECTIONS
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.connections import ICMP_REPLY_OF
@@ -42,6 +44,7 @@ def _field(field: oxm.Field) -> Place:
 
 
 _TRACKED = tuple(_field(field) for field in (oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE))
+_ZONE = _field(oxm.CT_ZONE)
 _TTL = span_of(_field(oxm.IP_TTL))
 _MARK = span_of(Place((SLOT[oxm.CT_MARK],), 32, 0, 3))
 _REPLY, _INVALID = oxm.CT_TRK | oxm.CT_EST | oxm.CT_RPL, oxm.CT_TRK | oxm.CT_INV
@@ -105,9 +108,19 @@ def ways(one: Operation, packets: PacketSet) -> Iterator[tuple[int, PacketSet]]:
     """Where an operation sends a set."""
     if isinstance(one, op.Goto | op.Resubmit):
         yield one.table, packets
-    elif isinstance(one, op.Ct) and one.table is not None:
+    elif isinstance(one, op.Ct) and one.table is not None and one.zone != NO_CONNECTIONS:
         for state in _states(packets):
-            yield one.table, _tracked(packets, state)
+            yield one.table, _zoned(one.zone, _tracked(packets, state))
+
+
+def _zoned(zone: Place | int, packets: PacketSet) -> PacketSet:
+    if isinstance(zone, int):
+        for first, width in ranges_of(_ZONE):
+            packets = packets.loaded(first, width, zone)
+        return packets
+    for source, to, width in pieces(zone, _ZONE):
+        packets = packets.copied(source, to, width)
+    return packets
 
 
 def _states(packets: PacketSet) -> tuple[int, ...]:
@@ -173,7 +186,7 @@ def before_tracking(reads: int) -> int:
     """Likewise, for a set after connection tracking, and what decides in which states it can be."""
     if reads & _OF_TUPLE:
         reads |= _TO_TUPLE
-    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE, oxm.CT_MARK)) | _TO_STATE
+    return reads & ~(_OF_TUPLE | whole(oxm.CT_STATE, oxm.CT_MARK, oxm.CT_ZONE)) | _TO_STATE
 
 
 _OF_TUPLE = whole(*OF_TUPLE)
@@ -261,7 +274,7 @@ def beginnings(
         *map(_none, (oxm.TCP_FLAGS, oxm.VLAN_VID)),
     ]
     empty = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
-    empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
+    empty += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in (*_TRACKED, _ZONE)]
     others = {4: (oxm.IPV6_SRC, oxm.IPV6_DST), 6: (oxm.IPV4_SRC, oxm.IPV4_DST)}
     no_tunnel = [_none(field) for field in (oxm.TUNNEL_ID, oxm.TUN_SRC, oxm.TUN_DST)]
     places = [(ofport, no_tunnel) for ofport in ports]
@@ -298,7 +311,8 @@ def _as_sent(packets: PacketSet) -> PacketSet:
 def arriving(packets: PacketSet, ofport: int, tun_src: int) -> PacketSet:
     """A set that has left by a tunnel, as it comes to the host at the other end."""
     outside = [Condition(slot, 0, (1 << 32) - 1) for slot in range(N_REGISTERS)]
-    outside += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in _TRACKED]
+    tracked = (*_TRACKED, _ZONE)
+    outside += [Condition(place.slots[0], 0, (1 << place.bits) - 1) for place in tracked]
     outside += [
         Condition(SLOT[oxm.IN_PORT], ofport, (1 << 32) - 1),
         Condition(SLOT[oxm.TUN_SRC], tun_src, (1 << 32) - 1),
@@ -313,4 +327,7 @@ def before_arriving(reads: int) -> int:
     return reads & ~_ELSEWHERE
 
 
-_ELSEWHERE = whole(oxm.CT_STATE, oxm.CT_MARK, *OF_TUPLE, *oxm.REG, oxm.IN_PORT, oxm.TUN_SRC)
+_ELSEWHERE = whole(
+    *(oxm.CT_STATE, oxm.CT_MARK, oxm.CT_ZONE, *OF_TUPLE),
+    *(*oxm.REG, oxm.IN_PORT, oxm.TUN_SRC),
+)

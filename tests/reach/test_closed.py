@@ -18,7 +18,7 @@ from isthmus.policy.rows import Port, PortStatus, Row, Rule, RuleSet
 from isthmus.reach.trace import DELIVERED, Question, Trace, trace
 from isthmus.reach.world import World
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
-from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, FlowKey, Programmed, flow
 from isthmus.wire import oxm
 from tests.agent.test_host import host, learn, plug
@@ -129,7 +129,11 @@ def cloud(rules: str, taken: str = "") -> Cloud:
     rows = (*red(), *PORTS, *(claim(one, "h1") for one in PORTS), *RULES[rules])
     state = host("h1")
     if taken:
-        highest = {PROFILE_NUMBERS: HIGHEST_NUMBER, FILTER_NUMBERS: HIGHEST_NUMBER, ZONES: 0xFFFF}
+        highest = {
+            PROFILE_NUMBERS: HIGHEST_NUMBER,
+            FILTER_NUMBERS: HIGHEST_NUMBER,
+            ZONES: HIGHEST_ZONE,
+        }
         numbers = range(1, highest[taken] + 1) if taken in highest else range(MOST_GROUPS)
         state.remember(json.dumps({taken: {f"taken {n}": n for n in numbers}}))
     learn(state, *rows)

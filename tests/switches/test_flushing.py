@@ -14,7 +14,9 @@ from ipaddress import ip_address
 import pytest
 
 from isthmus.addresses import Address, Mac
+from isthmus.agent.forgetting import with_connections
 from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.facts import TrackedAddress
 from isthmus.wire import openflow as of
 from isthmus.wire import openflow_actions as act
 from isthmus_lab import packets
@@ -74,6 +76,23 @@ def test_an_address_is_forgotten_at_either_end_in_its_zone_alone(
 ) -> None:
     found = after(switch, [], [(7, ip_address(text))])
     assert found == {one for one in ALL if not (one[2] == 7 and text in one[:2])}
+
+
+def test_which_addresses_have_connections_is_read_off_what_the_switch_shows(
+    switch: RealSwitch,
+) -> None:
+    after(switch, [], [])
+    ends = {end for pair in (*FOUR, *SIX) for end in pair}
+    gone = [
+        TrackedAddress(zone, address, "gone")
+        for zone in (*ZONES, 9)
+        for address in sorted(ends | {"10.0.0.40", "fd00::44"})
+    ]
+    text = switch.appctl("dpctl/dump-conntrack", "zone=7")
+    found = with_connections(gone, {7: text, 9: switch.appctl("dpctl/dump-conntrack", "zone=9")})
+    assert [one.address for one in found if one.zone == 7] == sorted(ends)
+    assert [one for one in found if one.zone == 8] == [one for one in gone if one.zone == 8]
+    assert not [one for one in found if one.zone == 9]
 
 
 def test_what_is_not_there_is_forgotten_without_complaint(switch: RealSwitch) -> None:

@@ -14,7 +14,7 @@ from isthmus.derive.engine import Engine
 from isthmus.policy.rows import RouterPort, Row, Rule, RuleSet
 from isthmus.switches.ovs.facts import Assigned, LocalPort, Problem, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
-from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.ground import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
 from tests.names import NAMES
@@ -128,9 +128,18 @@ def full(kind: str, *, leave: int = 0) -> Numbers:
     """All numbers of a space but so many are somebody's."""
     first, last = (0, MOST_GROUPS - 1) if kind.startswith("group") else (1, HIGHEST_NUMBER)
     if kind == ZONES:
-        last = 0xFFFF
+        last = HIGHEST_ZONE
     taken = {f"taken {n}": n for n in range(first, last + 1 - leave)}
     return Numbers(json.dumps({kind: taken}))
+
+
+def test_the_zone_in_which_nothing_is_kept_is_nobodys() -> None:
+    numbers = full(ZONES, leave=1)
+    engine = engine_of(numbers)
+    want(engine, ZONES, "last", "none is left")
+    numbers.follow(engine, release=False)
+    found = assigned(engine, ZONES)
+    assert (found["last"], found["none is left"]) == (NO_CONNECTIONS - 1, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -311,7 +320,7 @@ def test_a_network_without_a_zone_says_so_on_its_ports() -> None:
 
 def no_zone(wanting: str) -> str:
     return (
-        f"no connection tracking zone is left for {wanting}: this host holds 65535, one for each"
+        f"no connection tracking zone is left for {wanting}: this host holds 65534, one for each"
         " network that its ports are in or can reach, and one for each two of these that are"
         " peered: move the ports of some networks to other hosts"
     )

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from isthmus.agent import scope
 from isthmus.agent.claims import wanted_claim
-from isthmus.agent.forgetting import Forgetting
+from isthmus.agent.comparing import Tally
+from isthmus.agent.forgetting import Forgetting, zones_of
 from isthmus.agent.namesake import second_name
 from isthmus.agent.pairs import Pairs, others_of
 from isthmus.agent.refusals import MAY_MEND, Refusals
@@ -102,10 +103,11 @@ class HostState:
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
         self.refusals = Refusals(self.engine)
+        self.tally = Tally()
         self._ports_by_ofport: dict[int, str] = {}
         self._frames_seen: set[str] = set()
         self.pairs = Pairs()
-        self._forgetting = Forgetting()
+        self.forgetting = Forgetting()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
         self._conditions: Conditions | None = None
@@ -250,13 +252,17 @@ class HostState:
         self.numbers.follow(self.engine, release=whole)
         while self.refusals.contradictions():
             self.numbers.follow(self.engine, release=whole)
-        for table in (Port, Location, Problem):
-            for change in self.engine.changes(table):
-                row = change.new or change.old
-                if isinstance(row, Port):
-                    self._to_report.add(row.id)
-                elif isinstance(row, Location | Problem):
-                    self._to_report.add(row.port)
+        changes = self.engine.changes(Port)
+        zones = zones_of(self.engine, self.numbers.of(ZONES))
+        self.forgetting.ports_changed(changes, zones)
+        for table in (Location, Problem):
+            changes += self.engine.changes(table)
+        for change in changes:
+            row = change.new or change.old
+            if isinstance(row, Port):
+                self._to_report.add(row.id)
+            elif isinstance(row, Location | Problem):
+                self._to_report.add(row.port)
 
     def conditions(self) -> Conditions:
         """What to ask the south store for; the same object for as long as that is the same."""
@@ -270,13 +276,16 @@ class HostState:
         """What has changed in the program since the last call."""
         changed = self.engine.changes(Programmed)
         deletes = []
-        for key, old, new in changed:
+        for change in changed:
+            self.tally.flow_changed(change)
+            key, old, new = change
             assert isinstance(key, FlowKey)
             if new is None and isinstance(old, Programmed):
                 deletes.append(flow(key, old))
                 self.refusals.forget(key)
         meters, gone = [], []
         for change in self.engine.changes(Meter):
+            self.tally.meter_changed(change)
             if isinstance(change.new, Meter):
                 meters.append(openflow_meter(change.new))
             elif isinstance(change.old, Meter):
@@ -285,15 +294,17 @@ class HostState:
 
     def skip_changes(self) -> None:
         """Forget what has changed: the switch is compared with the whole program."""
-        for key, _, new in self.engine.changes(Programmed):
-            if new is None and isinstance(key, FlowKey):
-                self.refusals.forget(key)
-        self.engine.changes(Meter)
+        for change in self.engine.changes(Programmed):
+            self.tally.flow_changed(change)
+            if change.new is None and isinstance(change.key, FlowKey):
+                self.refusals.forget(change.key)
+        for change in self.engine.changes(Meter):
+            self.tally.meter_changed(change)
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of which connections are to be forgotten since the last call."""
         rows = self.engine.rows
-        gone = self._forgetting.step(self.engine.changes(TrackedAddress), rows(Port), rows(Ground))
+        gone = self.forgetting.step(self.engine.changes(TrackedAddress), rows(Port), rows(Ground))
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:

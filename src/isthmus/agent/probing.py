@@ -102,6 +102,8 @@ class Probing:
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
         sent: dict[int, float] = {}
         self._listening[place] += 1
+        if self._listening[place] == 1:
+            self._state.tally.lend(listening.table, 1)
         try:
             await apply(connection, (listening,), ())
             for _ in range(ATTEMPTS):
@@ -124,7 +126,10 @@ class Probing:
             self._listening[place] -= 1
             if not self._listening[place]:
                 del self._listening[place]
-                await apply(connection, (), (listening,))
+                try:
+                    await apply(connection, (), (listening,))
+                finally:
+                    self._state.tally.lend(listening.table, -1)
 
 
 def _ms(seconds: float) -> float:

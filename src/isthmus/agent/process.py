@@ -14,11 +14,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Never
 
 from isthmus.agent import questions, remembered, reports, scope, switch
 from isthmus.agent.answering import Answering
+from isthmus.agent.flushing import Flushing
 from isthmus.agent.host import HostState
 from isthmus.agent.metrics import HostMetrics, MetricsServer
 from isthmus.agent.namesake import instance_of
@@ -90,6 +90,9 @@ class Agent:
         )
         self._to_program, self._to_write = asyncio.Event(), asyncio.Event()
         self._tending = Tending()
+        self._flushing = Flushing(
+            self.state, self._openflow, settings.switch_run_directory, self._to_program.set
+        )
         self._vitals = Vitals(
             self.state,
             self._switch,
@@ -100,6 +103,7 @@ class Agent:
             underlay_interface=settings.underlay_interface,
             tending=self._tending,
             at_rest=lambda: self._is_at_rest,
+            compare=self._programmer.compare,
             on_changed=self._to_write.set,
             on_reports=self._to_program.set,
         )
@@ -255,10 +259,7 @@ class Agent:
         except BaseException:
             state.report_all()
             raise
-        zones, gone = state.forgotten()
-        if zones or gone:
-            ends = [(tracked.zone, ip_address(tracked.address)) for tracked in gone]
-            await self._openflow.flush(zones, ends)
+        await self._flushing.flush()
         state.numbers.programmed()
         self._writer.note(statuses)
         if at_rest:

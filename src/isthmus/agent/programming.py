@@ -9,6 +9,8 @@ import logging
 import time
 from typing import NamedTuple, cast
 
+from isthmus.agent.comparing import Comparing
+from isthmus.agent.comparing import difference as difference_of_counts
 from isthmus.agent.host import Changes, HostState
 from isthmus.switches.ovs.apply import Refusal, apply
 from isthmus.switches.ovs.connection import Connection
@@ -37,6 +39,7 @@ class Programmer:
         self._state = state
         self._connection = connection
         self._must_read = True
+        self._n_calls, self._is_at_work = 0, False
         self.must_go_on = False
         """Something was refused, and what that closes is still to be programmed; its owner resets
         it."""
@@ -51,8 +54,35 @@ class Programmer:
         self._must_read = True
         self._state.refusals.try_again()
 
+    async def compare(self, comparing: Comparing) -> bool:
+        """Whether the switch is to be read again, for it has not what was sent. Raises
+        Unavailable."""
+        if self._must_read or self._is_at_work:
+            return False
+        before = self._n_calls
+        tables = await self._connection.dump_tables()
+        meters = await self._connection.dump_meters()
+        if self._n_calls != before:
+            return False  # what was sent has changed meanwhile
+        state = self._state
+        found = difference_of_counts(
+            state.tally, state.refusals.errors, {one.table: one.flows for one in tables}, meters
+        )
+        if comparing.found(found, time.monotonic()):
+            log.warning("switch=changed by=others %s", found)
+            self._must_read = True
+        return self._must_read
+
     async def program(self) -> None:
         """Bring the switch to the settled program. Raises Unavailable; the next call then reads."""
+        self._n_calls += 1
+        self._is_at_work = True
+        try:
+            await self._program()
+        finally:
+            self._is_at_work = False
+
+    async def _program(self) -> None:
         if self._must_read:
             started = time.monotonic()
             self._state.skip_changes()

@@ -53,6 +53,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "Open_vSwitch"
     ovs_version: str | None = None
     bridges: frozenset[RowId] = frozenset()
+    other_config: dict[str, str] = {}
 
 
 ROWS = (Interface, SwitchPort, Bridge, Switch)
@@ -141,6 +142,18 @@ def interface_errors(replica: Replica, bridge_name: str) -> dict[str, str]:
     found = find_bridge(replica, bridge_name)
     return {i.name: i.error for i in (interfaces(replica, found[1]) if found else ()) if i.error}
 
+
+def waits_for_flows(replica: Replica) -> bool:
+    """Whether ovs-vswitchd forwards nothing from its start until that is taken away
+    (ovs-vswitchd.conf.db(5): ``flow-restore-wait``). ``ovs-ctl restart`` sets it for a moment."""
+    rows = replica.get(Switch, {}).values()
+    return any(
+        isinstance(row, Switch) and row.other_config.get(FLOW_RESTORE_WAIT) == "true"
+        for row in rows
+    )
+
+
+FLOW_RESTORE_WAIT = "flow-restore-wait"
 
 NUMBERS = "isthmus-numbers"
 """Key in the bridge's external_ids: zones and the like, so that a restart renumbers nothing."""

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Never
 
 from isthmus.agent import interfaces, links, scope, switch, underlay
+from isthmus.agent.comparing import Comparing
 from isthmus.agent.connection_limits import ConnectionLimits
 from isthmus.agent.host import HostState
 from isthmus.agent.pair_asking import PairAsking
@@ -39,6 +40,8 @@ PORTS_EVERY_S = 5.0
 """How often all ports are asked what they were told not to do: 72 bytes a port."""
 UNDERLAY_EVERY_S = 5.0
 """An ovs-vswitchd that starts again makes its bridges' interfaces anew, without addresses."""
+COMPARED_EVERY_S = 5.0
+"""With what was sent (`comparing`): a switch answers in a millisecond, whatever it holds."""
 TUNNELS_EVERY_S = 30.0
 """All peers at once, of which there may be a thousand."""
 CONNECTIONS_EVERY_S = 5.0
@@ -50,8 +53,10 @@ AGAIN_S = 5.0
 
 
 class Vitals:
-    """Of one host. `at_rest` tells whether all that its ports need has been read; `on_changed` is
-    called when something else is wrong than before, `on_reports` when ports are to be reported."""
+    """Of one host. `at_rest` tells whether all that its ports need has been read; `compare` whether
+    the switch must be read, for it holds something else than was sent to it; `on_changed` is called
+    when something else is wrong than before, `on_reports` when ports are to be reported, or the
+    switch is to be programmed."""
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Vitals:
         underlay_interface: str,
         tending: Tending,
         at_rest: Callable[[], bool],
+        compare: Callable[[Comparing], Awaitable[bool]],
         on_changed: Callable[[], None],
         on_reports: Callable[[], None],
     ) -> None:
@@ -72,12 +78,14 @@ class Vitals:
         self.connections = ConnectionLimits(
             state, openflow_connection, run_directory, lambda: self._kind
         )
+        self.comparing = Comparing(bridge)
         self._state, self._switch, self._openflow = state, rows, openflow_connection
         self._bridge, self._datapath_type = bridge, datapath_type
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
         self._tending = tending
         self._asking, self._guests_asked = PairAsking(state), False
         self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
+        self._compare, self._is_read = compare, False
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
@@ -97,6 +105,7 @@ class Vitals:
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
             tasks.create_task(every(CONNECTIONS_EVERY_S, "count_connections", self._count))
+            tasks.create_task(self._keep_comparing())
         raise AssertionError("the tasks end by cancellation only")
 
     def look_again(self) -> None:
@@ -114,6 +123,7 @@ class Vitals:
             ("look_at_ports", self._ports),
             ("look_at_errors", self._errors),
             ("look_at_interfaces", self._interfaces),
+            ("look_at_settings", self._settings),
         ):
             try:
                 found += part()
@@ -123,6 +133,7 @@ class Vitals:
                 self._tending.went_well(name)
         if self._underlay is not None:
             found.append(self._underlay)
+        found += self.comparing.problems(time.monotonic())
         found += [*self.tunnels.problems, *self.connections.problems]
         return found + [agent_fault(*one) for one in sorted(self._tending.faults.items())]
 
@@ -152,6 +163,15 @@ class Vitals:
             )
             for name, error in sorted(errors.items())
         ]
+
+    def _settings(self) -> Iterator[HostProblem]:
+        if switch.waits_for_flows(self._switch.rows):
+            name = switch.FLOW_RESTORE_WAIT
+            yield HostProblem(
+                *(name, self._bridge),
+                f"other_config:{name} is true: ovs-vswitchd forwards nothing from its start on",
+                f"ovs-vsctl remove open_vswitch . other_config {name}",
+            )
 
     def _silence(self) -> Iterator[HostProblem]:
         asked_s = self._asked_s
@@ -216,6 +236,19 @@ class Vitals:
                 log.warning("switch=silent error=%s", error)
             finally:
                 self._asked_s = None
+
+    async def _keep_comparing(self) -> Never:
+        while True:
+            await asyncio.sleep(ASKED_EVERY_S if self._is_read else COMPARED_EVERY_S)
+            self._is_read = False
+            await self._tending.attempt("compare_switch", self._compare_once)
+
+    async def _compare_once(self) -> None:
+        if self._openflow.connected:
+            with contextlib.suppress(Unavailable):  # it is told that the switch is silent
+                self._is_read = await self._compare(self.comparing)
+        if self._is_read:
+            self._on_reports()
 
     # -- the underlay ------------------------------------------------------------------------------
 

@@ -60,7 +60,10 @@ ZONES = "zone"
 """Numbers of conntrack zones: one for each routing domain, in which addresses are unique and whose
 connections may cross segments; and one for each pair of peered ones."""
 
-HIGHEST_ZONE = 0xFFFF
+NO_CONNECTIONS = 0xFFFF
+"""The zone in which no connection is ever kept (`unfitting`)."""
+
+HIGHEST_ZONE = NO_CONNECTIONS - 1
 """The field has 16 bits (Linux: ``struct nf_conntrack_zone.id``); zone 0 is everybody's."""
 
 PEER = "peer"

@@ -23,7 +23,8 @@ RANGES = {
     FILTER_NUMBERS: (1, HIGHEST_NUMBER),
     ZONES: (1, HIGHEST_ZONE),
 }
-"""First and last; zone 0 is everybody's. Other spaces are those of groups."""
+"""First and last; zone 0 is everybody's, and the highest nobody's. Other spaces are those of
+groups."""
 
 _GROUPS = (0, MOST_GROUPS - 1)
 

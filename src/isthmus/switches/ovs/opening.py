@@ -19,6 +19,7 @@ from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item
 from isthmus.switches.ovs.facts import Limits, Meter
 from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.ground import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import (
     KEPT,
     OPENED_METERS,
@@ -32,6 +33,7 @@ from isthmus.wire import oxm
 _IP = (0x0800, 0x86DD)
 _TCP = 6
 _NEW = oxm.CT_TRK | oxm.CT_NEW
+_FITTING = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV)
 _OPENS = (
     oxm.ct_state(_NEW, _NEW | oxm.CT_EST),
     oxm.ct_mark(0, KEPT),
@@ -47,6 +49,9 @@ def opening_flows(flows: Flows) -> Iterator[Item]:
     for ethernet in _IP:
         # COMMIT makes no entry of these (`begun`).
         match = oxm.match(oxm.eth_type(ethernet), oxm.ip_proto(_TCP), turned)
+        yield flows.add(Stage.OPENING, 110, match, goto=Stage.COMMIT)
+        # Nor of these (`unfitting`).
+        match = oxm.match(oxm.eth_type(ethernet), _FITTING, oxm.ct_zone(NO_CONNECTIONS))
         yield flows.add(Stage.OPENING, 110, match, goto=Stage.COMMIT)
 
 

@@ -29,6 +29,7 @@ from isthmus.switches.ovs.pipeline import (
     Register,
     Stage,
 )
+from isthmus.switches.ovs.unfitting import unfitting_flows
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -41,6 +42,7 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     yield from _track(flows)
     yield from fragment_flows(flows, read)
     yield from _judge(flows, read)
+    yield from unfitting_flows(flows, read)
     yield from unknown_flows(flows)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
     yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
