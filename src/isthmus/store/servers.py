@@ -166,12 +166,13 @@ def _refuse_left(files: ServerFiles) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Not when it has ended and only waits for its parent to notice (proc(5), state Z)."""
+    """Not when it has ended and only waits for its parent to notice (proc(5), state Z): all of its
+    threads, for until the last has gone its files, and what it has locked, are open."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except OSError:
         return False
-    return state != "Z"
 
 
 @contextlib.asynccontextmanager
