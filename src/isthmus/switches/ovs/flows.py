@@ -46,8 +46,12 @@ class Flows:
         return Item(Programmed, key, value._replace(lasts_s=lasts_s, since=since))
 
     def drop(self, stage: Stage, priority: int, match: bytes, read: Read) -> Item:
-        """A flow that drops and counts; while somebody watches, some of its packets are shown."""
+        """A flow that drops and counts; while somebody watches, some of its packets are shown.
+
+        The meter is the copy's own. As an instruction it would end the packet, which may have other
+        receivers, or be looked at as an answer.
+        """
         if read.get(Watching, THIS) is None:
             return self.add(stage, priority, match)
-        shown = (act.controller(DROPPED, max_len=128),)
-        return self.add(stage, priority, match, meter=WATCH_METER, apply=shown)
+        shown = act.controller(DROPPED, max_len=128, meter=WATCH_METER)
+        return self.add(stage, priority, match, apply=(shown,))
