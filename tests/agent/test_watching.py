@@ -31,12 +31,14 @@ from isthmus.switches.ovs.pipeline import (
     ALLOWED,
     ALLOWED_METER,
     PASSED,
+    SHOWN_DROPS,
     WATCH_METER,
     Flag,
     FlowKey,
     Programmed,
     Register,
     Stage,
+    dropped_by,
     flow,
     unit_of_cookie,
 )
@@ -126,6 +128,24 @@ def test_each_watch_is_told_of_its_port_once_with_who_decided() -> None:
     assert told(watches) == []
     watches.take(packet(state, in_port=99), 8)
     assert told(watches) == [("all.h1.2", "", "default of web")]
+
+
+def test_what_of_a_watched_port_is_dropped_names_the_flow_that_has_dropped_it() -> None:
+    """It is not the one that shows it, where only that port's drops are shown."""
+    state = running()
+    watches = Watches(state)
+    ask(watches, "web", port=WEB.id)
+    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS, (WEB.id,))}
+    ask(watches, "all")
+    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS)}
+    direct = packet(state)
+    whose = dropped_by(unit_of_cookie(direct.cookie), Stage.IN_INTERFACE)
+    by_port = direct._replace(table=SHOWN_DROPS, cookie=1, fields={oxm.METADATA: whose})
+    watches.take(direct, 7)
+    watches.take(by_port, 7)
+    first, second = verdicts(watches)["web"]
+    assert first == second
+    assert (first["stage"], first["decision"]) == ("IN_INTERFACE", "default of web")
 
 
 def test_a_verdict_names_stage_reason_origin_and_packet() -> None:

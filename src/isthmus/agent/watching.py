@@ -17,8 +17,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from isthmus.agent.decisions import Decision, Noted, decision_of
+from isthmus.agent.decisions import Noted, decision_of
 from isthmus.agent.host import HostState
+from isthmus.agent.verdicts import Verdict, is_allowed, shown, undecided
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
@@ -31,20 +32,16 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
 from isthmus.switches.ovs.pipeline import (
-    ALLOWED,
     ALLOWED_METER,
-    DROPS,
-    PASSED,
     PASSED_METER,
+    SHOWN_DROPS,
     WATCH_METER,
     Flag,
     Register,
-    Stage,
 )
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation, conversation
 from isthmus.wire.openflow_packets import PacketIn
-from isthmus.wire.summary import summary
 
 RATE_PPS = 50
 """Of a host: a sample, not a capture."""
@@ -76,30 +73,6 @@ class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Literal["dropped", "allowed", "all"] = "dropped"
     peers: tuple[str, ...] = ()
     peer: str = ""
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One packet. `port` is the local one that it came from or went to, if any, and `receiver` the
-    one that it went to, where both are local; `decision` is ``set/rule`` or ``default of sets``
-    where rules dropped it, and all that allowed it. `begins`: a connection begins with it."""
-
-    verdict: str
-    at_us: int
-    host: str
-    port: str
-    receiver: str
-    stage: str
-    reason: str
-    decision: str
-    origin: str
-    packet: str
-    begins: bool = False
-    protocol: int = -1
-    source: str = ""
-    destination: str = ""
-    source_port: int = 0
-    destination_port: int = 0
-    decisions: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -198,7 +171,8 @@ class Watches:
 
     def _look(self) -> bool:
         """Have the flows show what somebody looks at, and no more. True if that is a change."""
-        dropped = any(one.looks_at("dropped") for one in self._watches.values())
+        dropped = {one.question.port for one in self._watches.values() if one.looks_at("dropped")}
+        ports = () if "" in dropped else tuple(sorted(dropped))
         interests = sorted(
             {
                 Interest(one.question.port, str(network) if network else "")
@@ -207,7 +181,7 @@ class Watches:
                 for network in one.networks or (None,)
             }
         )
-        watching = Watching(RATE_PPS) if dropped else None
+        watching = Watching(RATE_PPS, ports) if dropped else None
         allowed = WatchingAllowed(RATE_PPS, tuple(interests)) if interests else None
         rows = self._state.engine.rows
         changed = rows(Watching).get(THIS) != watching or rows(WatchingAllowed).get(THIS) != allowed
@@ -218,12 +192,15 @@ class Watches:
     def take(self, packet: PacketIn, at_us: int) -> None:
         """A packet that a flow has dropped, or shows before it lets it pass. What is looked at as
         an answer is told as dropped, as it was sent, when the answer is."""
+        if packet.table == SHOWN_DROPS:
+            whose = packet.fields.get(oxm.METADATA, 0)
+            packet = packet._replace(table=whose & 0xFF, cookie=whose)
         sender = packet.reg(Register.SENDER)
         if sender & Flag.TURNED:
             asked = self._asked.pop(_either_way(packet), None)
             if asked is not None and at_us < asked[1] + ASKED_US:
                 self._tell(*asked)
-        elif sender & Flag.ASKED and not _is_allowed(packet):
+        elif sender & Flag.ASKED and not is_allowed(packet):
             if len(self._asked) >= MOST_HELD:
                 self._asked.clear()
             self._asked[_either_way(packet)] = packet, at_us
@@ -232,15 +209,15 @@ class Watches:
 
     def _tell(self, packet: PacketIn, at_us: int) -> None:
         """Keep it for the watches that it concerns."""
-        ends, is_allowed = conversation(packet.packet), _is_allowed(packet)
+        ends, passed = conversation(packet.packet), is_allowed(packet)
         sender = self._state.port_behind(packet.in_port)
         ports = sender, self._state.port_behind(packet.reg(Register.OUT))
-        verdict = "allowed" if is_allowed else "dropped"
-        shown = _Shown(verdict, ends, *ports, packet.reg(Register.DOMAIN))
+        verdict = "allowed" if passed else "dropped"
+        seen = _Shown(verdict, ends, *ports, packet.reg(Register.DOMAIN))
         what = packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), ends
         told = None
         for watch in self._watches.values():
-            if not self._is_for(watch, shown) or (is_allowed and watch.was_told(what, at_us)):
+            if not self._is_for(watch, seen) or (passed and watch.was_told(what, at_us)):
                 continue
             if len(watch.held) >= MOST_HELD:
                 watch.not_held += 1
@@ -320,8 +297,8 @@ class Watches:
         ports: tuple[Port | None, Port | None],
         at_us: int,
     ) -> Verdict:
-        found = _without_decision(packet, ends, ports, self._state.identity.host, at_us)
-        if _is_allowed(packet):
+        found = undecided(packet, ends, ports, self._state.identity.host, at_us)
+        if is_allowed(packet):
             metadata = packet.fields.get(oxm.METADATA, 0)
             decisions = [] if ends is None else self._noted.allowing(metadata, *ports, ends)
         else:
@@ -331,12 +308,8 @@ class Watches:
             found,
             decision=", ".join(one.text for one in decisions),
             origin=decisions[0].origin if len(decisions) == 1 else "",
-            decisions=tuple(_shown(one) for one in decisions),
+            decisions=tuple(shown(one) for one in decisions),
         )
-
-
-def _is_allowed(packet: PacketIn) -> bool:
-    return packet.userdata in (ALLOWED, PASSED)
 
 
 def _either_way(packet: PacketIn) -> tuple[object, ...]:
@@ -352,49 +325,3 @@ def _either_way(packet: PacketIn) -> tuple[object, ...]:
 
 def _is_in(networks: Iterable[Network], address: object) -> bool:
     return any(address in network for network in networks)
-
-
-def _without_decision(
-    packet: PacketIn,
-    ends: Conversation | None,
-    ports: tuple[Port | None, Port | None],
-    host: str,
-    at_us: int,
-) -> Verdict:
-    sender, receiver = ports
-    port = sender or receiver
-    stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
-    found = Verdict(
-        verdict="dropped",
-        at_us=at_us,
-        host=host,
-        port=port.id if port is not None else "",
-        receiver=receiver.id if receiver is not None and sender is not None else "",
-        stage=stage.name if stage is not None else str(packet.table),
-        reason=DROPS.get(stage, "") if stage is not None else "",
-        decision="",
-        origin="",
-        packet=summary(packet.packet),
-    )
-    if ends is not None:
-        found = msgspec.structs.replace(
-            found,
-            protocol=ends.protocol,
-            source=str(ends.source),
-            destination=str(ends.destination),
-            source_port=ends.source_port,
-            destination_port=ends.destination_port,
-        )
-    if _is_allowed(packet):
-        begins = packet.userdata == ALLOWED
-        return msgspec.structs.replace(found, verdict="allowed", stage="", reason="", begins=begins)
-    return found
-
-
-def _shown(decision: Decision) -> Mapping[str, str]:
-    return {
-        "direction": decision.direction,
-        "level": decision.level,
-        "decision": decision.text,
-        "origin": decision.origin,
-    }
