@@ -9,7 +9,15 @@ import pytest
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Row, Rule, RuleSet
 from isthmus.switches.ovs.facts import THIS, LocalPort, Meter, Watching
-from isthmus.switches.ovs.pipeline import SHOWN_DROPS, WATCH_METER, FlowKey, Programmed, flow
+from isthmus.switches.ovs.pipeline import (
+    SHOWN_DROPS,
+    WATCH_METER,
+    Flag,
+    FlowKey,
+    Programmed,
+    Stage,
+    flow,
+)
 from isthmus.wire.openflow_text import flow_text
 from tests.switches.policy_rows import (
     claim,
@@ -72,6 +80,13 @@ def test_the_meter_of_what_is_shown_ends_no_packet(ports: tuple[str, ...]) -> No
     engine = watched(*ports)
     assert not any(f"meter:{WATCH_METER}" in text for text in texts(engine))
     assert all(f"meter_id={WATCH_METER}" in text for text in copies(engine))
+
+
+def test_what_is_no_answer_either_is_shown_where_its_way_ends() -> None:
+    """Told as dropped is what may open nothing only then (`agent.watching`)."""
+    turned = f"reg7={Flag.TURNED:#x}/{Flag.TURNED:#x}"
+    ending = [text for text in copies(watched()) if f"table={Stage.JUDGE.value}," in text]
+    assert sum(turned in text for text in ending) == 2  # of either family
 
 
 def test_of_watched_ports_alone_something_is_shown() -> None:
