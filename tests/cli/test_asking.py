@@ -257,7 +257,7 @@ def test_drops_are_shown_one_a_line_and_silent_hosts_beside_them(cli: Cli) -> No
     code, out, err = cli.run(
         *("watch", "drops", "--port", "a", "--peer", "10.0.0.5", "--host", "h1", "--count", "2")
     )
-    assert (code, err) == (0, "h2: h2 is silent\nh1: 12 packets more are not shown\n")
+    assert (code, err) == (0, "h2: h2 is silent\nh1: 12 packets more of this host are not shown\n")
     head, *rows = out.splitlines()
     plain, ruled = (row.partition("\t")[2] for row in rows)
     assert head == WATCH_COLUMNS

@@ -150,9 +150,10 @@ class Problem(NamedTuple):
 
 class Watching(NamedTuple):
     """Input: somebody watches what is dropped here; of it, so many packets a second are shown. Key:
-    `THIS`."""
+    `THIS`. `ports`: from or to which of them; empty for any."""
 
     rate_pps: int
+    ports: tuple[str, ...] = ()
 
 
 class Interest(NamedTuple):
