@@ -48,13 +48,14 @@ CHANGED = "a rule that has changed since"
 class Counted(NamedTuple):
     """What rules, stages and ports have counted. `blocked` is by port: what port security dropped;
     `dropped` by stage: what reached its end; `unopened` by port: what would have opened more
-    connections than it may, from it or to it."""
+    connections than it may, from it or to it; `fragments` by port: those above its limit."""
 
     rules: dict[Decision, tuple[int, int]]
     """Packets and bytes."""
     dropped: dict[str, int]
     blocked: dict[str, int]
     unopened: dict[str, int]
+    fragments: dict[str, int]
 
 
 def decisions(state: HostState) -> dict[int, Decision]:
@@ -187,7 +188,7 @@ none, it is judged once more with its connection, and counted twice for the firs
 def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
     """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
     known = applied(state)
-    found = Counted({}, {}, {}, {})
+    found = Counted({}, {}, {}, {}, {})
     for flow in flows:
         if flow.priority == 0 and not flow.match:
             if flow.table in DROPS:

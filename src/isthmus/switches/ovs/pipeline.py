@@ -266,6 +266,10 @@ STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
 its address pairs. That of its DHCP messages is its OpenFlow port."""
 OPENING_METERS, OPENED_METERS = 3 << 16, 5 << 16
 """Likewise: of what opens connections, from the port, and to it from other hosts."""
+FRAGMENT_METERS, ARRIVING_METERS = 6 << 16, 7 << 16
+"""Likewise: of fragments that wait for each other."""
+ALL_METERS = 8 << 16
+"""Added to a connection tracking zone: of fragments that come from other hosts to all ports."""
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
 TUNNEL_METER = WATCH_METER + 1
