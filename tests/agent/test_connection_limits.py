@@ -11,13 +11,17 @@ import pytest
 
 from isthmus.agent.connection_limits import (
     FAST,
+    FRAGMENTS_FAST,
+    FRAGMENTS_MANY,
     FULL,
     MANY,
+    MOST_FRAGMENTS,
     MOST_TOLD,
     TOLD_S,
     ConnectionLimits,
     Counted,
     Findings,
+    Waiting,
     Zone,
     zones_from,
 )
@@ -26,12 +30,18 @@ from isthmus.agent.metrics import limited_families
 from isthmus.policy.host_problems import read
 from isthmus.switches.ovs.facts import Limits
 from isthmus.switches.ovs.ground import ZONES
-from isthmus.switches.ovs.pipeline import OPENED_METERS, OPENING_METERS
+from isthmus.switches.ovs.pipeline import (
+    ALL_METERS,
+    ARRIVING_METERS,
+    FRAGMENT_METERS,
+    OPENED_METERS,
+    OPENING_METERS,
+)
 from isthmus.wire.openflow_replies import MeterStats
 from tests.agent.test_host import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, network_rows, port
 
-LIMITS = Limits(connections=100, opened_pps=10, opened_burst=50)
+LIMITS = Limits(connections=100, opened_pps=10, opened_burst=50, fragments_pps=7)
 RED, BLUE = port("red", "a", 4), port("blue", "a", 4)
 
 
@@ -72,6 +82,23 @@ def test_a_port_is_told_when_its_meter_drops_and_no_longer_a_while_after() -> No
     assert told(made) == [(FAST, "web")]
 
 
+def test_a_port_is_told_when_it_has_more_fragments_than_it_may() -> None:
+    made = findings(Counted(fragments={("web", "out"): 7}))
+    assert told(made) == []
+    made.look(Counted(fragments={("web", "out"): 8, ("db", "in"): 1}), 1.0)
+    assert told(made) == [(FRAGMENTS_FAST, "db"), (FRAGMENTS_FAST, "web")]
+    assert all("7 fragments a second" in one.finding for one in made.problems)
+    made.look(Counted(fragments={("web", "out"): 8, ("db", "in"): 1}), TOLD_S + 2.0)
+    assert told(made) == []
+
+
+@pytest.mark.parametrize(("number", "expected"), [(3999, []), (4000, [(FRAGMENTS_MANY, "")])])
+def test_a_host_with_little_room_for_fragments_says_so(
+    number: int, expected: list[tuple[str, str]]
+) -> None:
+    assert told(findings(Counted(waiting=Waiting(MOST_FRAGMENTS, number)))) == expected
+
+
 def test_a_meter_that_was_made_anew_counts_from_nothing() -> None:
     once = ("web", "out")
     made = findings(Counted(dropped={once: 900}), Counted(dropped={once: 0}))
@@ -80,9 +107,13 @@ def test_a_meter_that_was_made_anew_counts_from_nothing() -> None:
     assert told(made) == [(FAST, "web")]
 
 
-def test_of_many_ports_some_are_named_and_the_others_counted() -> None:
+@pytest.mark.parametrize("what", ["dropped", "fragments"])
+def test_of_many_ports_some_are_named_and_the_others_counted(what: str) -> None:
     ports = [(f"p{number:02}", "out") for number in range(MOST_TOLD + 5)]
-    made = findings(*(Counted(dropped=dict.fromkeys(ports, number)) for number in (0, 1)))
+    looks = [dict.fromkeys(ports, number) for number in (0, 1)]
+    made = findings(
+        *(Counted(dropped=one) if what == "dropped" else Counted(fragments=one) for one in looks)
+    )
     assert len(made.problems) == MOST_TOLD + 1
     assert "5 more ports" in made.problems[-1].finding
     assert [read(one.text) for one in made.problems] == list(made.problems)
@@ -103,6 +134,7 @@ class Switch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.limits: dict[int, int] = {}
+        self.fragments = 1000
         self.asked: list[str] = []
         self.meters: list[MeterStats] = []
 
@@ -116,7 +148,7 @@ class Switch:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = msgspec.json.decode(await reader.read(1 << 16))
         command, (datapath, *arguments) = request["method"], request["params"]
-        assert datapath == "netdev@ovs-netdev"
+        assert datapath in ("netdev@ovs-netdev", "system@ovs-system")
         self.asked.append(command)
         result = ""
         match command:
@@ -130,6 +162,15 @@ class Switch:
             case "dpctl/ct-get-limits":
                 lines = (f"zone={one},limit={limit},count=5" for one, limit in self.limits.items())
                 result = "\n".join(["default limit=0", *lines])
+            case "dpctl/ipf-set-max-nfrags":
+                self.fragments = int(arguments[0])
+            case "dpctl/ipf-get-status":
+                result = (
+                    "\tFragmentation Module Status\n\t---------------------------\n"
+                    "\tv4 enabled: 1\n\tv6 enabled: 1\n"
+                    f"\tmax num frags (v4/v6): {self.fragments}\n\tnum frag: 51\n"
+                    "\tmin v4 frag size: 1200\n"
+                )
         writer.write(msgspec.json.encode({"id": 0, "result": result, "error": None}))
         await writer.drain()
         writer.close()
@@ -138,8 +179,8 @@ class Switch:
         return self.meters
 
 
-def limits_of(state: HostState, switch: Switch) -> ConnectionLimits:
-    return ConnectionLimits(state, switch, switch.folder, lambda: "netdev")
+def limits_of(state: HostState, switch: Switch, kind: str = "netdev") -> ConnectionLimits:
+    return ConnectionLimits(state, switch, switch.folder, lambda: kind)
 
 
 def state_with(limits: Limits = LIMITS) -> HostState:
@@ -165,7 +206,7 @@ def test_each_network_has_its_limit_before_it_has_flows_and_none_when_it_is_gone
             assert switch.limits == zones(state)
             assert len(switch.limits) == 2
             await limits.settle()
-            assert switch.asked == ["dpctl/ct-set-limits"]
+            assert switch.asked == ["dpctl/ipf-set-max-nfrags", "dpctl/ct-set-limits"]
             plug(state, RED)
             forget(state, *network_rows("blue"), BLUE)
             state.settle(whole=True)
@@ -194,6 +235,37 @@ def test_limits_are_set_again_when_another_forwards_and_when_somebody_has_taken_
             switch.limits = dict.fromkeys(switch.limits, 1)
             await limits.look(1.0)
             assert switch.limits == zones(state)
+
+    asyncio.run(go())
+
+
+def test_there_is_room_for_fragments_from_the_start_and_again(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with Switch(tmp_path) as switch:
+            state = state_with()
+            limits = limits_of(state, switch)
+            await limits.settle()
+            assert switch.fragments == MOST_FRAGMENTS
+            switch.fragments = 1000
+            state.switch_changed({}, TUNNEL_PORTS, "another")
+            await limits.settle()
+            assert switch.fragments == MOST_FRAGMENTS
+            switch.fragments = 1
+            await limits.look(0.0)
+            assert switch.fragments == MOST_FRAGMENTS
+
+    asyncio.run(go())
+
+
+def test_the_kernel_which_has_no_such_room_is_not_asked_for_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with Switch(tmp_path) as switch:
+            limits = limits_of(state_with(), switch, "system")
+            await limits.settle()
+            await limits.look(0.0)
+            assert set(switch.asked) == {"dpctl/ct-set-limits", "dpctl/ct-get-limits"}
+            assert limits.counted.waiting is None
+            assert limits.problems == ()
 
     asyncio.run(go())
 
@@ -235,13 +307,19 @@ def test_a_look_counts_by_the_names_of_networks_and_ports(tmp_path: Path) -> Non
                 MeterStats(OPENING_METERS + 1, 9, 3),
                 MeterStats(OPENED_METERS + 2, 9, 4),
                 MeterStats(OPENED_METERS + 77, 9, 4),
+                MeterStats(FRAGMENT_METERS + 2, 9, 5),
+                MeterStats(ARRIVING_METERS + 2, 9, 6),
+                MeterStats(ALL_METERS + 2, 9, 7),
             ]
             await limits.look(0.0)
             return limits.counted
 
     counted = asyncio.run(go())
     assert counted == Counted(
-        {"red": Zone(100, 5), "blue": Zone(100, 5)}, {(RED.id, "out"): 3, (BLUE.id, "in"): 4}
+        {"red": Zone(100, 5), "blue": Zone(100, 5)},
+        {(RED.id, "out"): 3, (BLUE.id, "in"): 4},
+        {(BLUE.id, "out"): 5, (BLUE.id, "in"): 6},
+        Waiting(MOST_FRAGMENTS, 51),
     )
     samples = {
         (sample.name, *sample.labels.values()): sample.value
@@ -255,4 +333,8 @@ def test_a_look_counts_by_the_names_of_networks_and_ports(tmp_path: Path) -> Non
         ("isthmus_network_connections_limit", "blue"): 100,
         ("isthmus_port_unopened_packets_total", RED.id, "out"): 3,
         ("isthmus_port_unopened_packets_total", BLUE.id, "in"): 4,
+        ("isthmus_port_dropped_fragments_total", BLUE.id, "out"): 5,
+        ("isthmus_port_dropped_fragments_total", BLUE.id, "in"): 6,
+        ("isthmus_fragments_waiting",): 51,
+        ("isthmus_fragments_limit",): MOST_FRAGMENTS,
     }

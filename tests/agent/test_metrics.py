@@ -23,7 +23,7 @@ async def unavailable() -> Counted:
 
 
 async def nothing() -> Counted:
-    return Counted({}, {}, {}, {})
+    return Counted({}, {}, {}, {}, {})
 
 
 def server(*, up: bool = True, visit_s: float = 60.0) -> MetricsServer:

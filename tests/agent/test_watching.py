@@ -5,6 +5,7 @@ concerns."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from isthmus.addresses import Mac
-from isthmus.agent.decisions import allowing, decision_of, decisions
+from isthmus.agent.decisions import CHANGED, Decision, Noted, decision_of, decisions
 from isthmus.agent.host import HostState
 from isthmus.agent.watching import (
     LONGEST_S,
@@ -24,17 +25,20 @@ from isthmus.agent.watching import (
 )
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.switches.ovs.allowed import note
 from isthmus.switches.ovs.facts import THIS, Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,
     ALLOWED_METER,
     PASSED,
+    SHOWN_DROPS,
     WATCH_METER,
     Flag,
     FlowKey,
     Programmed,
     Register,
     Stage,
+    dropped_by,
     flow,
     unit_of_cookie,
 )
@@ -126,6 +130,24 @@ def test_each_watch_is_told_of_its_port_once_with_who_decided() -> None:
     assert told(watches) == [("all.h1.2", "", "default of web")]
 
 
+def test_what_of_a_watched_port_is_dropped_names_the_flow_that_has_dropped_it() -> None:
+    """It is not the one that shows it, where only that port's drops are shown."""
+    state = running()
+    watches = Watches(state)
+    ask(watches, "web", port=WEB.id)
+    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS, (WEB.id,))}
+    ask(watches, "all")
+    assert state.engine.rows(Watching) == {THIS: Watching(RATE_PPS)}
+    direct = packet(state)
+    whose = dropped_by(unit_of_cookie(direct.cookie), Stage.IN_INTERFACE)
+    by_port = direct._replace(table=SHOWN_DROPS, cookie=1, fields={oxm.METADATA: whose})
+    watches.take(direct, 7)
+    watches.take(by_port, 7)
+    first, second = verdicts(watches)["web"]
+    assert first == second
+    assert (first["stage"], first["decision"]) == ("IN_INTERFACE", "default of web")
+
+
 def test_a_verdict_names_stage_reason_origin_and_packet() -> None:
     state = running()
     watches = Watches(state)
@@ -159,16 +181,6 @@ def test_a_verdict_names_stage_reason_origin_and_packet() -> None:
         ],
         "packet": "ethertype 0x88cc 02:00:00:00:00:01 → 02:00:00:00:00:02",
     }
-
-
-def test_what_is_dropped_as_an_answer_is_told_once_as_it_was_sent() -> None:
-    """It was dropped before that, as what opens a connection; now its ends are exchanged."""
-    state = running()
-    watches = Watches(state)
-    ask(watches, "w")
-    turned = packet(state)._replace(fields={oxm.REG[Register.SENDER]: Flag.TURNED | 7})
-    watches.take(turned, 7)
-    assert told(watches) == []
 
 
 def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
@@ -207,6 +219,7 @@ RULES = tuple(
         ("plain", "out", 2, "allow", {"protocol": 17}),
     )
 )
+BY_ID = {rule.id: rule for rule in RULES}
 HERE = SENDER.addresses[0], RECEIVER.addresses[0]
 
 
@@ -306,7 +319,6 @@ def test_each_allowing_flow_notes_which_rule_it_is() -> None:
     watches = Watches(state)
     ask_flows(watches)
     state.settle()
-    note = re.compile(r"load:(0x[0-9a-f]+)->OXM_OF_METADATA\[(\d+)\.\.(\d+)\]")
     lists = {
         ("out", "interface"): "out",
         ("out", "subnet"): "plain",
@@ -314,31 +326,41 @@ def test_each_allowing_flow_notes_which_rule_it_is() -> None:
         ("in", "interface"): "web",
     }
     ends = Conversation(ip_address(HERE[0]), ip_address(HERE[1]), 6)
-    known, seen = decisions(state), set()
-    for key, value in state.engine.rows(Programmed).items():
-        assert isinstance(key, FlowKey)
-        decision, text = known.get(unit_of_cookie(value.cookie)), flow_text(flow(key, value))
-        found = note.search(text)
-        if decision is None:
-            continue
-        assert (found is not None) == ("goto_table" in text), text
-        if found is None:
-            continue
-        number, first_bit, last_bit = int(found[1], 16), int(found[2]), int(found[3])
-        assert last_bit == first_bit + 15
+    seen = set()
+    for decision, noted, first_bit in _noted(state):
         if lists[decision.direction, decision.level] == decision.rule_set:
-            assert allowing(number << first_bit, SENDER, RECEIVER, ends, state) == [decision]
+            found = Noted(state).allowing(noted << first_bit, SENDER, RECEIVER, ends)
+            assert found == [decision]
             seen.add(decision.text)
     assert seen == {"web/web2", "web/web3", "out/out1", "plain/plain1", "plain/plain2"} | {
         "default of lan"
     }
 
 
+_NOTE = re.compile(r"load:(0x[0-9a-f]+)->OXM_OF_METADATA\[(\d+)\.\.(\d+)\]")
+
+
+def _noted(state: HostState) -> Iterator[tuple[Decision, int, int]]:
+    """Of each allowing flow its rule, what it notes, and from which bit on."""
+    known = decisions(state)
+    for key, value in state.engine.rows(Programmed).items():
+        assert isinstance(key, FlowKey)
+        decision, text = known.get(unit_of_cookie(value.cookie)), flow_text(flow(key, value))
+        found = _NOTE.search(text)
+        if decision is None:
+            continue
+        assert (found is not None) == ("goto_table" in text), text
+        if found is not None:
+            assert int(found[3]) == int(found[2]) + 15
+            yield decision, int(found[1], 16), int(found[2])
+
+
 def test_an_allowed_connection_is_told_with_what_allowed_it_at_each_level() -> None:
     state = busy()
     watches = Watches(state)
     ask_flows(watches)
-    watches.take(shown(notes=(60000, 60000, 1, 59999)), 7)
+    out, plain, web = (note((), BY_ID[name]) for name in ("out1", "plain1", "web2"))
+    watches.take(shown(notes=(out, plain, note(("lan",)), web)), 7)
     ((told,),) = verdicts(watches).values()
     assert told == {
         "verdict": "allowed",
@@ -380,13 +402,75 @@ def test_what_no_rule_holds_for_and_what_nobody_follows_is_told_as_that() -> Non
     assert [told[name] for name in named] == ["allowed", RECEIVER.id, False, "", []]
 
 
-def test_a_rule_that_has_gone_since_is_left_out() -> None:
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda one, other: packets.udp(
+            one, other, (53, 4000) if one == HERE[0] else (4000, 53), b""
+        ),
+        lambda one, other: packets.icmp(one, other, 0 if one == HERE[0] else 8, 0, b"\0\7\0\1"),
+        lambda one, other: packets.ip(one, other, 47, b"\0\0\x08\0"),
+    ],
+    ids=["udp", "icmp", "gre"],
+)
+def test_what_may_open_nothing_is_told_as_dropped_when_it_is_no_answer_either(
+    build: Callable[[str, str], bytes],
+) -> None:
+    """It is looked at as an answer then, with its ends exchanged, and may arrive; told is what was
+    sent, once."""
+    state = running()
+    watches = Watches(state)
+    ask(watches, "w")
+    dropped = packet(state)
+    sent, answer = (
+        dropped._replace(
+            packet=packets.ethernet(MAC, MAC, build(*ends)),
+            fields={oxm.REG[Register.SENDER]: flag | 7},
+        )
+        for ends, flag in ((HERE, Flag.ASKED), ((HERE[1], HERE[0]), Flag.TURNED))
+    )
+    watches.take(sent, 7)
+    assert told(watches) == []  # so far it may arrive
+    watches.take(answer._replace(in_port=99), 8)  # another port's
+    assert told(watches) == []
+    watches.take(answer, 8)
+    (found,) = verdicts(watches)["w"]
+    assert (found["atUs"], found["source"], found["destination"]) == (7, *HERE)
+    watches.take(answer, 9)
+    assert told(watches) == []
+
+
+def test_of_a_rule_that_has_gone_since_it_is_said_that_it_has_changed() -> None:
+    """Its note may be another rule's, but never that of one which denies."""
     state = busy()
     watches = Watches(state)
     ask_flows(watches)
-    watches.take(shown(notes=(60000 - 50, 0, 1, 0)), 7)
+    gone, denies = note(("web",)), note((), BY_ID["web1"])
+    watches.take(shown(notes=(gone, 0, note(("lan",)), denies)), 7)
     ((told,),) = verdicts(watches).values()
-    assert told["decision"] == "default of lan"
+    assert told["decisions"] == [
+        decision("out", "interface", CHANGED),
+        decision("in", "subnet", "default of lan", "/accessControlLists/lan"),
+        decision("in", "interface", CHANGED),
+    ]
+
+
+def test_what_a_flow_has_noted_is_the_same_rule_in_a_list_that_has_changed_since() -> None:
+    """The packet was sent up before the switch got the new list, or is told after it."""
+    state = busy()
+    watches = Watches(state)
+    ask_flows(watches)
+    state.settle()
+    noted = {
+        known.text: its for known, its, _ in _noted(state) if known.text in ("web/web2", "web/web3")
+    }
+    further = Rule(rule_set="web", id="first", direction="in", priority=0, action="deny")
+    state.engine.put(Rule, further.key, further)
+    state.settle()
+    for number, name in enumerate(noted):
+        watches.take(shown(notes=(0, 0, 0, noted[name]), ports=(number, 1)), 7)
+    ((*told,),) = verdicts(watches).values()
+    assert [one["decision"] for one in told] == list(noted) == ["web/web2", "web/web3"]
 
 
 def test_the_same_conversation_is_told_again_only_after_a_while() -> None:
@@ -399,6 +483,42 @@ def test_the_same_conversation_is_told_again_only_after_a_while() -> None:
     watches.take(shown(ports=(49153, 443)), 9)
     ((*told,),) = verdicts(watches).values()
     assert [one["atUs"] for one in told] == [0, TELL_AGAIN_US, 9]
+
+
+def test_each_watch_is_told_of_a_conversation_whoever_was_told_before() -> None:
+    watches = Watches(busy())
+    ask_flows(watches, "first")
+    watches.take(shown(), 0)
+    ask_flows(watches, "other", port=PEER.id)
+    ask_flows(watches, "second", port=SENDER.id)
+    watches.take(shown(), 1)
+    found = {name: [one["atUs"] for one in told] for name, told in verdicts(watches).items()}
+    assert found == {"first": [0], "second": [1]}
+
+
+def test_what_does_not_concern_a_watch_takes_no_room_of_it() -> None:
+    watches = Watches(busy())
+    ask_flows(watches, "w", "dropped", port=RECEIVER.id)
+    other = shown(userdata=b"\x04", out=0)
+    for number in range(MOST_HELD + 5):
+        watches.take(other, number)
+    watches.take(shown(userdata=b"\x04"), 9)
+    (answer,) = watches.answers(UNSHOWN_EVERY_S)
+    found = msgspec.json.decode(answer.result)
+    assert ([one["atUs"] for one in found["verdicts"]], found["unshown"]) == ([9], 0)
+
+
+def test_a_watch_that_is_ended_is_told_nothing_more() -> None:
+    """Nobody would take it out of the store."""
+    watches = Watches(busy())
+    ask_flows(watches)
+    watches.must_program = False
+    watches.take(shown(), 7)
+    watches.note_metered({ALLOWED_METER: 30})
+    ask_flows(watches, seconds=0)
+    assert list(watches.answers(UNSHOWN_EVERY_S)) == []
+    assert not watches.any
+    assert watches.must_program
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_drops_are_shown_one_a_line_and_silent_hosts_beside_them(cli: Cli) -> No
     code, out, err = cli.run(
         *("watch", "drops", "--port", "a", "--peer", "10.0.0.5", "--host", "h1", "--count", "2")
     )
-    assert (code, err) == (0, "h2: h2 is silent\nh1: 12 packets more are not shown\n")
+    assert (code, err) == (0, "h2: h2 is silent\nh1: 12 packets more of this host are not shown\n")
     head, *rows = out.splitlines()
     plain, ruled = (row.partition("\t")[2] for row in rows)
     assert head == WATCH_COLUMNS
@@ -341,6 +341,7 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
                     "dropped": {"ROUTE": 3, "CLASSIFY": 0},
                     "blocked": {"a": 4, "b": 0},
                     "unopened": {"a": 8},
+                    "fragments": {"a": 9},
                 },
             },
             {
@@ -362,6 +363,7 @@ def test_counters_are_summed_by_rule_and_shown_by_host_where_things_ended(cli: C
         "h1\tdropped at\tROUTE\t3",
         "h1\tblocked port\ta\t4",
         "h1\topened too fast\ta\t8",
+        "h1\tfragments too fast\ta\t9",
         "h3\tno answer\th3 is silent\t",
     ]
     code, out, _ = cli.run("counters", "--json")

@@ -301,7 +301,7 @@ def test_the_configuration_file_is_read_and_mistakes_in_it_are_named(tmp_path: P
         load(tmp_path / "missing.toml")
 
 
-def test_limits_of_connections_are_read_with_the_defaults_of_a_host(tmp_path: Path) -> None:
+def test_limits_of_a_host_are_read_with_the_defaults_of_a_host(tmp_path: Path) -> None:
     file = tmp_path / "isthmus.toml"
     file.write_text("[agent]\n")
     assert limits(load(file).agent) == Limits()
@@ -309,6 +309,11 @@ def test_limits_of_connections_are_read_with_the_defaults_of_a_host(tmp_path: Pa
     assert limits(load(file).agent) == Limits(connections=5, opened_pps=0)
     file.write_text("[agent]\nnew_connections_burst = 0\n")
     with pytest.raises(Invalid, match="new_connections_burst"):
+        limits(load(file).agent)
+    file.write_text("[agent]\nfragments_per_port = 7\nfragments_burst = 9\n")
+    assert limits(load(file).agent) == Limits(fragments_pps=7, fragments_burst=9)
+    file.write_text("[agent]\nfragments_burst = 0\n")
+    with pytest.raises(Invalid, match="fragments_burst"):
         limits(load(file).agent)
 
 

@@ -142,3 +142,24 @@ def test_a_question_and_an_answer_that_nobody_wants_are_gone_by_the_reader_s_own
             await until(lambda: not connection.table(Query) and not ids(connection))
 
     asyncio.run(go())
+
+
+def test_what_nobody_wants_is_gone_though_nobody_asks_for_anything(directory: Path) -> None:
+    """A watch tells more and more until its hosts hear that whoever looked has gone."""
+
+    async def go() -> None:
+        async with south(directory) as remote, asking(remote) as (_, connection):
+            clock = Clock()
+            made = Asking(connection, lambda _host: True, clock)
+            await tell(connection, told("watch-gone.h1.1", "h1"))
+            await until(lambda: bool(ids(connection)))
+            forgetting = asyncio.create_task(made.keep_forgetting(0.01))
+
+            def is_empty() -> bool:
+                clock.go_on(UNREAD_S)
+                return not ids(connection)
+
+            await until(is_empty)
+            forgetting.cancel()
+
+    asyncio.run(go())

@@ -35,6 +35,8 @@ class Hosts(Asking):
     def __init__(self, *told: JsonObject, old: bool = False) -> None:
         super().__init__(cast("Connection", None), lambda _host: True)  # no store is asked
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.taken: list[tuple[str, int]] = []
+        """Prefixes, and how many questions were asked by then."""
         self._told, self._old = list(told), old
 
     async def ask(self, host: str, question: str) -> JsonObject:
@@ -46,6 +48,7 @@ class Hosts(Asking):
     async def take(
         self, prefix: str, shape: type[msgspec.Struct] | None = None
     ) -> list[JsonObject]:
+        self.taken.append((prefix, len(self.asked)))
         told, self._told = self._told, []
         return told
 
@@ -151,6 +154,12 @@ def test_hosts_are_asked_what_concerns_them_and_told_when_nobody_looks_any_more(
     }
     assert {host for host, _, asked in hosts.asked if asked["seconds"] == 0} == set(expected)
     assert len({asked["name"] for _, _, asked in hosts.asked}) == 1
+
+
+def test_what_hosts_have_told_until_the_end_is_taken_out_of_the_store() -> None:
+    hosts = Hosts()
+    told_of(hosts, Watched("allowed", "web1"), 1)
+    assert hosts.taken == [(f"{hosts.asked[0][2]['name']}.", len(hosts.asked))]
 
 
 @pytest.mark.parametrize("peer", ["nobody", "10.0.0.300", "bare"])

@@ -7,11 +7,22 @@ import re
 
 import msgspec
 
-from isthmus.policy.rows import RuleSet
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.derive.engine import Engine
+from isthmus.policy.rows import Port, RuleSet
+from isthmus.switches.ovs.facts import Limits, Meter
+from isthmus.switches.ovs.pipeline import (
+    ALL_METERS,
+    ARRIVING_METERS,
+    FRAGMENT_METERS,
+    FlowKey,
+    Programmed,
+    Stage,
+)
+from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_text import flow_text
 from tests.agent.test_host import host, learn, plug
+from tests.switches import test_opening
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
 
 _MARKS = r"(,exec\([^()]*\))?"
@@ -66,3 +77,62 @@ def passed(stage: Stage) -> list[str]:
     texts = [flow_text(one) for one in flows_of_two_tenants() if one.table == stage]
     found = [re.search(r"priority=100,(\S+) ", text) for text in texts]
     return [one[1] for one in found if one is not None]
+
+
+# -- how many may wait -----------------------------------------------------------------------------
+
+LIMITS = Limits(fragments_pps=70, fragments_burst=700)
+BARE, WEB = test_opening.BARE, test_opening.WEB
+
+
+def engine(*ports: Port, limits: Limits = LIMITS) -> Engine:
+    return test_opening.engine(*ports, limits=limits)
+
+
+def metered(of: Engine) -> dict[int, list[str]]:
+    """Fragments that go into connection tracking through a meter: what matches, by meter."""
+    found: dict[int, list[str]] = {}
+    for key, value in of.rows(Programmed).items():
+        assert isinstance(key, FlowKey)
+        assert isinstance(value, Programmed)
+        if key.table == Stage.TRACK and key.priority == 105:
+            match, _, actions = flow_text(openflow(key, value)).partition(" actions=")
+            meter, _, rest = actions.partition(",")
+            assert re.fullmatch(rf"ct\(table={Stage.TRACKED.value},zone=[^(),]*\)", rest)
+            found.setdefault(int(meter.removeprefix("meter:")), []).append(match)
+    return found
+
+
+def meters(of: Engine) -> dict[int, Meter]:
+    kinds = FRAGMENT_METERS, ARRIVING_METERS, ALL_METERS
+    return {row.id: row for row in of.rows(Meter).values() if row.id & ~0xFFFF in kinds}
+
+
+def test_fragments_wait_through_the_meter_of_their_port_or_network() -> None:
+    """Of both families; from another host that of who receives them, or of all in a network."""
+    found = metered(engine(WEB))
+    (zone,) = (meter - ALL_METERS for meter in found if meter >= ALL_METERS)
+    expected = {
+        4 + FRAGMENT_METERS: ("in_port=4",),
+        4 + ARRIVING_METERS: ("reg0=0x4", "reg1=0x1"),
+        zone + ALL_METERS: ("reg0=0xffffff00", "reg1=0x1", f"reg11={hex(zone)}"),
+    }
+    assert found.keys() == expected.keys()
+    for meter, words in expected.items():
+        assert sorted("ipv6" in one for one in found[meter]) == [False, True]
+        assert all(word in one for word in (*words, "frag") for one in found[meter])
+    assert meters(engine(WEB)) == {meter: Meter(meter, 70, 700) for meter in expected}
+
+
+def test_a_port_without_rules_has_one_meter_of_fragments_and_each_further_port_as_many() -> None:
+    assert len(meters(engine(BARE))) == 2
+    many = [port("red", "a", number) for number in range(4, 24)]
+    assert len(meters(engine(*many))) == len(many) + 1
+    ruled = [msgspec.structs.replace(each, rule_sets=("interface * shut",)) for each in many]
+    assert len(meters(engine(*ruled))) == 2 * len(many) + 1
+
+
+def test_without_a_limit_fragments_pass_no_meter() -> None:
+    made = engine(WEB, BARE, limits=LIMITS._replace(fragments_pps=0))
+    assert metered(made) == {}
+    assert meters(made) == {}

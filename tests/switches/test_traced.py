@@ -110,6 +110,15 @@ def test_what_comes_back_is_answered_and_what_the_agent_answers_goes_up() -> Non
 def test_a_drop_is_where_the_last_flow_was_or_none() -> None:
     dropped = read(_ending("67. reg4=0x10000, priority 1, cookie 0x7", "    drop"), "3")
     assert (dropped.outcome, dropped.entries[-1].stage) == ("dropped", "IN_INTERFACE")
+    # Nor is the table that shows drops of watched ports where it was dropped.
+    for shows in ("90. reg0=0x4, priority 1, cookie 0x8", "90. No match."):
+        lines = (
+            "67. priority 1, cookie 0x7",
+            "    resubmit(,90)",
+            f"    {shows}",
+            "            drop",
+        )
+        assert read(_ending(*lines), "3").entries[-1].stage == "IN_INTERFACE"
     missed = read(_ending("30. No match.", "            drop"), "3")
     assert (missed.outcome, missed.entries[-1].priority) == ("dropped", -1)
     assert read(_ending("99. priority 3", "    drop"), "3").entries[-1].stage == "99"

@@ -281,7 +281,7 @@ def test_of_more_than_a_sample_it_is_told_how_much_is_not_shown(cloud: Cloud) ->
         def is_told() -> bool:
             for send in flood:
                 send()
-            return "packets more are not shown" in watch.text
+            return "packets more of this host are not shown" in watch.text
 
         until(is_told)
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.agent.host import HostState
 from isthmus.policy.rows import Port, RuleSet
-from isthmus.switches.ovs.allowed import notes
+from isthmus.switches.ovs.allowed import note, notes
 from isthmus.switches.ovs.filters import Compiled, Filter, PortFilter, addresses_of
 from isthmus.switches.ovs.pipeline import (
     DROPS,
@@ -17,7 +17,7 @@ from isthmus.switches.ovs.pipeline import (
     unit_cookie,
     unit_of_cookie,
 )
-from isthmus.switches.ovs.rules import BOTTOM, TOP, flows_name
+from isthmus.switches.ovs.rules import flows_name
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_replies import InstalledFlow
@@ -25,7 +25,7 @@ from isthmus.wire.openflow_replies import InstalledFlow
 
 class Decision(NamedTuple):
     """Whose a flow of rules is. `rule` is empty for the default of `rule_set`, which may be several
-    names."""
+    names. Without `rule_set`, `rule` says why it is not known."""
 
     rule_set: str
     rule: str
@@ -36,19 +36,26 @@ class Decision(NamedTuple):
 
     @property
     def text(self) -> str:
+        if not self.rule_set:
+            return self.rule
         return f"{self.rule_set}/{self.rule}" if self.rule else f"default of {self.rule_set}"
+
+
+CHANGED = "a rule that has changed since"
+"""Of a decision without a list: which one it was is not known any more."""
 
 
 class Counted(NamedTuple):
     """What rules, stages and ports have counted. `blocked` is by port: what port security dropped;
     `dropped` by stage: what reached its end; `unopened` by port: what would have opened more
-    connections than it may, from it or to it."""
+    connections than it may, from it or to it; `fragments` by port: those above its limit."""
 
     rules: dict[Decision, tuple[int, int]]
     """Packets and bytes."""
     dropped: dict[str, int]
     blocked: dict[str, int]
     unopened: dict[str, int]
+    fragments: dict[str, int]
 
 
 def decisions(state: HostState) -> dict[int, Decision]:
@@ -98,21 +105,41 @@ def decision_of(cookie: int, state: HostState) -> Decision | None:
     return decisions(state).get(unit_of_cookie(cookie))
 
 
-def allowing(
-    metadata: int, sender: Port | None, receiver: Port | None, ends: Conversation, state: HostState
-) -> list[Decision]:
-    """What the rules of a packet's ends noted on its way (`allowed.noted`): which of them let it
-    pass, level by level. What has changed since then is left out."""
-    found = []
-    for direction, level, priority in notes(metadata):
-        port, address = (
-            (sender, ends.source) if direction == "out" else (receiver, ends.destination)
-        )
-        profile = _profile(port, address, direction, level, state)
-        compiled = state.engine.rows(Compiled).get(profile)
-        if compiled is not None and (decision := _noted(compiled, level, priority, state)):
-            found.append(decision)
-    return found
+class Noted:
+    """What the rules of a packet's ends noted on its way (`allowed.noted`), as rules."""
+
+    def __init__(self, state: HostState) -> None:
+        self._state = state
+        self._lists: dict[tuple[str, str], tuple[Compiled, _ByNote]] = {}
+        """Of profile and level what each note stands for; as long as the list is the same."""
+
+    def clear(self) -> None:
+        self._lists.clear()
+
+    def allowing(
+        self, metadata: int, sender: Port | None, receiver: Port | None, ends: Conversation
+    ) -> list[Decision]:
+        """Which rules let it pass, level by level. Of one that is in the list no more, or in
+        another list than the end has now, it is said that it has changed."""
+        found: list[Decision] = []
+        for direction, level, its in notes(metadata):
+            port, address = (
+                (sender, ends.source) if direction == "out" else (receiver, ends.destination)
+            )
+            profile = _profile(port, address, direction, level, self._state)
+            known = self._by_note(profile, level).get(its, ())
+            found += known or [Decision("", CHANGED, direction, level, "allow", "")]
+        return found
+
+    def _by_note(self, profile: str, level: str) -> _ByNote:
+        compiled = self._state.engine.rows(Compiled).get(profile)
+        if compiled is None:
+            return {}
+        known = self._lists.get((profile, level))
+        if known is None or known[0] is not compiled:
+            known = compiled, _by_note(compiled, level, self._state)
+            self._lists[profile, level] = known
+        return known[1]
 
 
 def _profile(
@@ -129,17 +156,24 @@ def _profile(
     return getattr(found.filter, f"{direction}_{level}") if found is not None else ""
 
 
-def _noted(compiled: Compiled, level: str, priority: int, state: HostState) -> Decision | None:
+_ByNote = Mapping[int, Sequence[Decision]]
+"""Seldom more than one."""
+
+
+def _by_note(compiled: Compiled, level: str, state: HostState) -> _ByNote:
+    """What allows."""
     sets, direction = compiled.profile.sets, compiled.profile.direction
-    if priority < BOTTOM:
-        found = state.engine.rows(RuleSet).get(sets[0])
-        origin = found.origin if found is not None else ""
-        return Decision(", ".join(sets), "", direction, level, "allow", origin)
-    rank = TOP - priority
-    if rank >= len(compiled.level.rules):
-        return None
-    rule = compiled.level.rules[rank]
-    return Decision(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)
+    found: dict[int, list[Decision]] = {}
+    for rule in compiled.level.rules:
+        if rule.action == "allow":
+            its = Decision(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)
+            found.setdefault(note(sets, rule), []).append(its)
+    if compiled.level.allow_by_default:
+        first = state.engine.rows(RuleSet).get(sets[0])
+        origin = first.origin if first is not None else ""
+        default = Decision(", ".join(sets), "", direction, level, "allow", origin)
+        found.setdefault(note(sets), []).append(default)
+    return found
 
 
 RULE_STAGES = (
@@ -154,7 +188,7 @@ none, it is judged once more with its connection, and counted twice for the firs
 def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
     """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
     known = applied(state)
-    found = Counted({}, {}, {}, {})
+    found = Counted({}, {}, {}, {}, {})
     for flow in flows:
         if flow.priority == 0 and not flow.match:
             if flow.table in DROPS:

@@ -94,7 +94,7 @@ def _families(found: Counted) -> Iterable[Metric]:
 
 
 def limited_families(found: connection_limits.Counted) -> Iterable[Metric]:
-    """What is known of limits of connections."""
+    """What is known of limits of connections and fragments."""
     followed = GaugeMetricFamily(
         "isthmus_network_connections", "Connections followed here.", labels=("network",)
     )
@@ -111,7 +111,20 @@ def limited_families(found: connection_limits.Counted) -> Iterable[Metric]:
     )
     for labels, n_packets in found.dropped.items():
         dropped.add_metric(labels, n_packets)
-    yield from (followed, limits, dropped)
+    fragments = CounterMetricFamily(
+        "isthmus_port_dropped_fragments",
+        "Fragments dropped because they were more than may wait for each other.",
+        labels=("port", "direction"),
+    )
+    for labels, n_packets in found.fragments.items():
+        fragments.add_metric(labels, n_packets)
+    yield from (followed, limits, dropped, fragments)
+    if found.waiting is not None:
+        waiting, most = found.waiting.n_fragments, found.waiting.limit
+        yield GaugeMetricFamily(
+            "isthmus_fragments_waiting", "Fragments that wait for each other.", value=waiting
+        )
+        yield GaugeMetricFamily("isthmus_fragments_limit", "How many may.", value=most)
 
 
 class _Once(NamedTuple):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from isthmus.agent.connection_limits import dropped_by_port
+from isthmus.agent.connection_limits import FRAGMENTS, OPENINGS, dropped_by_port
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.health import health
 from isthmus.agent.host import HostState
@@ -122,8 +122,9 @@ async def count(state: HostState, connection: Connection) -> Counted:
         flows += await connection.dump_flows(table=stage)
     found = counted(flows, state)
     stats = await connection.dump_meter_stats()
-    for (port, _), n_packets in dropped_by_port(stats, state).items():
-        found.unopened[port] = found.unopened.get(port, 0) + n_packets
+    for meters, by_port in ((OPENINGS, found.unopened), (FRAGMENTS, found.fragments)):
+        for (port, _), n_packets in dropped_by_port(stats, state, meters).items():
+            by_port[port] = by_port.get(port, 0) + n_packets
     return found
 
 
@@ -138,6 +139,7 @@ def counters_shown(found: Counted) -> Result:
         "dropped": found.dropped,
         "blocked": found.blocked,
         "unopened": found.unopened,
+        "fragments": found.fragments,
     }
 
 

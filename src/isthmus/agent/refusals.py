@@ -124,5 +124,6 @@ def _is_contradiction(givers: Iterable[tuple[str, Key, object]]) -> bool:
 
 def _row_text(table: Table, key: Key) -> str:
     if isinstance(key, FlowKey):
-        return f"a flow of {Stage(key.table).name}"
+        named = key.table in Stage._value2member_map_
+        return f"a flow of {Stage(key.table).name if named else f'table {key.table}'}"
     return f"{table.__name__} {key}"

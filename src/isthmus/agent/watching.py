@@ -17,8 +17,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from isthmus.agent.decisions import Decision, allowing, decision_of
+from isthmus.agent.decisions import Noted, decision_of
 from isthmus.agent.host import HostState
+from isthmus.agent.verdicts import Verdict, is_allowed, shown, undecided
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
@@ -31,20 +32,16 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
 from isthmus.switches.ovs.pipeline import (
-    ALLOWED,
     ALLOWED_METER,
-    DROPS,
-    PASSED,
     PASSED_METER,
+    SHOWN_DROPS,
     WATCH_METER,
     Flag,
     Register,
-    Stage,
 )
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation, conversation
 from isthmus.wire.openflow_packets import PacketIn
-from isthmus.wire.summary import summary
 
 RATE_PPS = 50
 """Of a host: a sample, not a capture."""
@@ -55,6 +52,9 @@ MOST_WATCHES = 32
 TELL_AGAIN_US = 10_000_000
 """The same conversation is told as allowed again after so long: a connection that nobody answers
 is a new one with every packet for the kernel's connection tracking, and what nobody follows is."""
+ASKED_US = 1_000_000
+"""How long a packet is taken for the one that was looked at as a question before: these follow each
+other, unless a meter withholds one."""
 MOST_REMEMBERED = 10_000
 UNSHOWN_EVERY_S = 1.0
 """How often it is told how much has not been shown."""
@@ -75,30 +75,6 @@ class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
     peer: str = ""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One packet. `port` is the local one that it came from or went to, if any, and `receiver` the
-    one that it went to, where both are local; `decision` is ``set/rule`` or ``default of sets``
-    where rules dropped it, and all that allowed it. `begins`: a connection begins with it."""
-
-    verdict: str
-    at_us: int
-    host: str
-    port: str
-    receiver: str
-    stage: str
-    reason: str
-    decision: str
-    origin: str
-    packet: str
-    begins: bool = False
-    protocol: int = -1
-    source: str = ""
-    destination: str = ""
-    source_port: int = 0
-    destination_port: int = 0
-    decisions: tuple[Mapping[str, str], ...] = ()
-
-
 @dataclass(slots=True)
 class _Watch:
     question: WatchQuestion
@@ -106,6 +82,11 @@ class _Watch:
     until_s: float
     number: int = 0
     """Of what it was told."""
+    held: list[Verdict] = field(default_factory=list)
+    told_us: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """When a conversation was last told as allowed."""
+    not_held: int = 0
+    """What there was no room for."""
     unshown: dict[str, int] = field(default_factory=dict)
     """What of `Watches.unshown` it has been told."""
     unshown_told_s: float = 0.0
@@ -113,11 +94,21 @@ class _Watch:
     def looks_at(self, verdict: str) -> bool:
         return self.question.verdict in ("all", verdict)
 
+    def was_told(self, what: tuple[object, ...], at_us: int) -> bool:
+        """Whether this was told as allowed a moment ago; now it is."""
+        last_us = self.told_us.get(what)
+        if last_us is not None and at_us < last_us + TELL_AGAIN_US:
+            return True
+        if len(self.told_us) >= MOST_REMEMBERED:
+            self.told_us.clear()
+        self.told_us[what] = at_us
+        return False
+
 
 class _Shown(NamedTuple):
     """A packet that was decided on. `domain` is the routing domain that it is in."""
 
-    verdict: Verdict
+    verdict: str
     ends: Conversation | None
     sender: Port | None
     receiver: Port | None
@@ -130,11 +121,11 @@ class Watches:
     def __init__(self, state: HostState) -> None:
         self._state = state
         self._watches: dict[str, _Watch] = {}
-        self._held: list[_Shown] = []
-        self._told_us: dict[tuple[object, ...], int] = {}
-        """When a conversation was last told as allowed."""
+        self._noted = Noted(state)
+        self._asked: dict[tuple[object, ...], tuple[PacketIn, int]] = {}
+        """Packets that may not open a connection, and are yet looked at as answers (`begun`)."""
         self._unshown: dict[str, int] = {}
-        """By verdict, how many packets since the beginning nobody was shown."""
+        """By verdict, how many packets since the beginning the switch has not sent up."""
         self._metered: dict[int, int] = {}
         self.must_program = False
         """The flows have to change for what was asked; its owner resets it."""
@@ -148,7 +139,10 @@ class Watches:
             raise Invalid(f"the question cannot be read: {error}") from error
         until_s = now_s + min(question.seconds, LONGEST_S)
         known = self._watches.get(question.name)
-        if known is None:
+        if question.seconds <= 0:
+            self._watches.pop(question.name, None)  # nobody reads what it would be told now
+            self._forget()
+        elif known is None:
             if len(self._watches) >= MOST_WATCHES:
                 raise Invalid(f"{MOST_WATCHES} watches are open on this host: end one of them")
             unshown = dict(self._unshown)
@@ -166,15 +160,19 @@ class Watches:
         """Forget watches whose time is up. True if flows have to change."""
         for name in [name for name, one in self._watches.items() if one.until_s < now_s]:
             del self._watches[name]
-        if not self._watches:
-            self._held.clear()
-            self._told_us.clear()
-            self._metered.clear()
+        self._forget()
         return self._look()
+
+    def _forget(self) -> None:
+        if not self._watches:
+            self._asked.clear()
+            self._noted.clear()
+            self._metered.clear()
 
     def _look(self) -> bool:
         """Have the flows show what somebody looks at, and no more. True if that is a change."""
-        dropped = any(one.looks_at("dropped") for one in self._watches.values())
+        dropped = {one.question.port for one in self._watches.values() if one.looks_at("dropped")}
+        ports = () if "" in dropped else tuple(sorted(dropped))
         interests = sorted(
             {
                 Interest(one.question.port, str(network) if network else "")
@@ -183,7 +181,7 @@ class Watches:
                 for network in one.networks or (None,)
             }
         )
-        watching = Watching(RATE_PPS) if dropped else None
+        watching = Watching(RATE_PPS, ports) if dropped else None
         allowed = WatchingAllowed(RATE_PPS, tuple(interests)) if interests else None
         rows = self._state.engine.rows
         changed = rows(Watching).get(THIS) != watching or rows(WatchingAllowed).get(THIS) != allowed
@@ -192,33 +190,41 @@ class Watches:
         return changed
 
     def take(self, packet: PacketIn, at_us: int) -> None:
-        """A packet that a flow has dropped, or shows before it lets it pass. One that is looked at
-        as an answer was dropped before that as what opens a connection, and told as it was sent."""
-        if packet.reg(Register.SENDER) & Flag.TURNED:
-            return
-        ends = conversation(packet.packet)
-        if _is_allowed(packet) and self._was_told(packet, ends, at_us):
-            return
-        if len(self._held) >= MOST_HELD:
-            verdict = "allowed" if _is_allowed(packet) else "dropped"
-            self._unshown[verdict] = self._unshown.get(verdict, 0) + 1
-            return
-        sender = self._state.port_behind(packet.in_port)
-        receiver = self._state.port_behind(packet.reg(Register.OUT))
-        told = _verdict(packet, ends, (sender, receiver), self._state, at_us)
-        domain = packet.reg(Register.DOMAIN)
-        self._held.append(_Shown(told, ends, sender, receiver, domain))
+        """A packet that a flow has dropped, or shows before it lets it pass. What is looked at as
+        an answer is told as dropped, as it was sent, when the answer is."""
+        if packet.table == SHOWN_DROPS:
+            whose = packet.fields.get(oxm.METADATA, 0)
+            packet = packet._replace(table=whose & 0xFF, cookie=whose)
+        sender = packet.reg(Register.SENDER)
+        if sender & Flag.TURNED:
+            asked = self._asked.pop(_either_way(packet), None)
+            if asked is not None and at_us < asked[1] + ASKED_US:
+                self._tell(*asked)
+        elif sender & Flag.ASKED and not is_allowed(packet):
+            if len(self._asked) >= MOST_HELD:
+                self._asked.clear()
+            self._asked[_either_way(packet)] = packet, at_us
+        else:
+            self._tell(packet, at_us)
 
-    def _was_told(self, packet: PacketIn, ends: Conversation | None, at_us: int) -> bool:
-        """Whether it was told as allowed a moment ago."""
+    def _tell(self, packet: PacketIn, at_us: int) -> None:
+        """Keep it for the watches that it concerns."""
+        ends, passed = conversation(packet.packet), is_allowed(packet)
+        sender = self._state.port_behind(packet.in_port)
+        ports = sender, self._state.port_behind(packet.reg(Register.OUT))
+        verdict = "allowed" if passed else "dropped"
+        seen = _Shown(verdict, ends, *ports, packet.reg(Register.DOMAIN))
         what = packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), ends
-        last_us = self._told_us.get(what)
-        if last_us is not None and at_us < last_us + TELL_AGAIN_US:
-            return True
-        if len(self._told_us) >= MOST_REMEMBERED:
-            self._told_us.clear()
-        self._told_us[what] = at_us
-        return False
+        told = None
+        for watch in self._watches.values():
+            if not self._is_for(watch, seen) or (passed and watch.was_told(what, at_us)):
+                continue
+            if len(watch.held) >= MOST_HELD:
+                watch.not_held += 1
+                continue
+            if told is None:
+                told = self._verdict(packet, ends, ports, at_us)
+            watch.held.append(told)
 
     def note_metered(self, metered: Mapping[int, int]) -> None:
         """What the switch's meters have dropped since they were made."""
@@ -230,9 +236,8 @@ class Watches:
 
     def answers(self, now_s: float) -> Iterator[Answer]:
         """What each watch has not been told yet."""
-        held, self._held = self._held, []
         for name, watch in self._watches.items():
-            mine = [one.verdict for one in held if self._is_for(watch, one)]
+            mine, watch.held = watch.held, []
             unshown = self._more_unshown(watch, now_s)
             if not mine and not unshown:
                 continue
@@ -252,11 +257,12 @@ class Watches:
         now = {one: count for one, count in self._unshown.items() if watch.looks_at(one)}
         more = sum(count - watch.unshown.get(one, 0) for one, count in now.items())
         watch.unshown = now
+        more, watch.not_held = more + watch.not_held, 0
         return more
 
     def _is_for(self, watch: _Watch, shown: _Shown) -> bool:
         question = watch.question
-        if not watch.looks_at(shown.verdict.verdict):
+        if not watch.looks_at(shown.verdict):
             return False
         sent = received = True
         if question.port:
@@ -284,67 +290,38 @@ class Watches:
         legs = [leg for key in keys if (leg := rows(RouterPort).get(key)) is not None]
         return any(leg.kind == PEER for leg in legs)
 
+    def _verdict(
+        self,
+        packet: PacketIn,
+        ends: Conversation | None,
+        ports: tuple[Port | None, Port | None],
+        at_us: int,
+    ) -> Verdict:
+        found = undecided(packet, ends, ports, self._state.identity.host, at_us)
+        if is_allowed(packet):
+            metadata = packet.fields.get(oxm.METADATA, 0)
+            decisions = [] if ends is None else self._noted.allowing(metadata, *ports, ends)
+        else:
+            decision = decision_of(packet.cookie, self._state)
+            decisions = [] if decision is None else [decision]
+        return msgspec.structs.replace(
+            found,
+            decision=", ".join(one.text for one in decisions),
+            origin=decisions[0].origin if len(decisions) == 1 else "",
+            decisions=tuple(shown(one) for one in decisions),
+        )
 
-def _is_allowed(packet: PacketIn) -> bool:
-    return packet.userdata in (ALLOWED, PASSED)
+
+def _either_way(packet: PacketIn) -> tuple[object, ...]:
+    """The same of a packet when its ends are exchanged."""
+    ends = conversation(packet.packet)
+    both = None
+    if ends is not None:
+        pairs = (ends.source, ends.source_port), (ends.destination, ends.destination_port)
+        # ICMP's type changes with that, its identifier does not.
+        both = frozenset(pairs), ends.protocol, ends.detail[2:]
+    return packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), both
 
 
 def _is_in(networks: Iterable[Network], address: object) -> bool:
     return any(address in network for network in networks)
-
-
-def _verdict(
-    packet: PacketIn,
-    ends: Conversation | None,
-    ports: tuple[Port | None, Port | None],
-    state: HostState,
-    at_us: int,
-) -> Verdict:
-    sender, receiver = ports
-    port = sender or receiver
-    stage = Stage(packet.table) if packet.table in Stage._value2member_map_ else None
-    found = Verdict(
-        verdict="dropped",
-        at_us=at_us,
-        host=state.identity.host,
-        port=port.id if port is not None else "",
-        receiver=receiver.id if receiver is not None and sender is not None else "",
-        stage=stage.name if stage is not None else str(packet.table),
-        reason=DROPS.get(stage, "") if stage is not None else "",
-        decision="",
-        origin="",
-        packet=summary(packet.packet),
-    )
-    if ends is not None:
-        found = msgspec.structs.replace(
-            found,
-            protocol=ends.protocol,
-            source=str(ends.source),
-            destination=str(ends.destination),
-            source_port=ends.source_port,
-            destination_port=ends.destination_port,
-        )
-    if _is_allowed(packet):
-        metadata = packet.fields.get(oxm.METADATA, 0)
-        decisions = allowing(metadata, *ports, ends, state) if ends is not None else []
-        found = msgspec.structs.replace(
-            found, verdict="allowed", stage="", reason="", begins=packet.userdata == ALLOWED
-        )
-    else:
-        decision = decision_of(packet.cookie, state)
-        decisions = [decision] if decision is not None else []
-    return msgspec.structs.replace(
-        found,
-        decision=", ".join(one.text for one in decisions),
-        origin=decisions[0].origin if len(decisions) == 1 else "",
-        decisions=tuple(_shown(one) for one in decisions),
-    )
-
-
-def _shown(decision: Decision) -> Mapping[str, str]:
-    return {
-        "direction": decision.direction,
-        "level": decision.level,
-        "decision": decision.text,
-        "origin": decision.origin,
-    }

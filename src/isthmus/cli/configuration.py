@@ -52,7 +52,8 @@ class Controller(_Part, frozen=True):
 
 
 class Agent(_Part, frozen=True):
-    """``[agent]``. Limits of connections are as in `switches.ovs.facts.Limits`; 0 is none."""
+    """``[agent]``. Limits of connections and fragments are as in `switches.ovs.facts.Limits`; 0 is
+    none."""
 
     host: str = ""
     south: tuple[str, ...] = ("unix:/run/isthmus/south.sock",)
@@ -68,6 +69,8 @@ class Agent(_Part, frozen=True):
     connections_per_network: _Count = 200_000
     new_connections_per_port: _Count = 1_000
     new_connections_burst: _Count = 20_000
+    fragments_per_port: _Count = 50
+    fragments_burst: _Count = 500
     tls: Tls = Tls()
 
 

@@ -36,6 +36,7 @@ def _places(told: Told) -> dict[tuple[str, ...], int]:
             ("dropped at", "dropped"),
             ("blocked port", "blocked"),
             ("opened too fast", "unopened"),
+            ("fragments too fast", "fragments"),
         ):
             for where, packets in host.get(field, {}).items():
                 found[host["host"], word, where] = packets
@@ -54,8 +55,8 @@ def counters(
     url: Url = "",
     user: User = "",
 ) -> None:
-    """Packets by rule over all hosts, by reason of drop, and by port that was blocked or
-    opened connections too fast."""
+    """Packets by rule over all hosts, by reason of drop, and by port that was blocked, opened
+    connections too fast or had too many fragments."""
     from isthmus.cli import shown
 
     with connect(url, user) as client:

@@ -180,7 +180,8 @@ def _tls(found: Tls, certificate: Path | None, key: Path | None, ca: Path | None
 
 
 def limits(found: Agent) -> Limits:
-    """How many connections a host follows. Raises Invalid."""
+    """How many connections a host follows, and how many fragments it puts together. Raises
+    Invalid."""
     from isthmus.switches.ovs.facts import Limits
 
     if found.new_connections_per_port > 0 and not found.new_connections_burst:
@@ -188,8 +189,17 @@ def limits(found: Agent) -> Limits:
             "[agent] new_connections_burst is 0, so that no connection could be opened: let it be"
             " new_connections_per_port at least, or that 0, for no limit"
         )
+    if found.fragments_per_port > 0 and not found.fragments_burst:
+        raise Invalid(
+            "[agent] fragments_burst is 0, so that no fragment could pass: let it be"
+            " fragments_per_port at least, or that 0, for no limit"
+        )
     return Limits(
-        found.connections_per_network, found.new_connections_per_port, found.new_connections_burst
+        connections=found.connections_per_network,
+        opened_pps=found.new_connections_per_port,
+        opened_burst=found.new_connections_burst,
+        fragments_pps=found.fragments_per_port,
+        fragments_burst=found.fragments_burst,
     )
 
 

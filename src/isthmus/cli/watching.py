@@ -85,7 +85,10 @@ def _follow(events: Iterator[StreamedEvent], count: int, *, as_json: bool) -> No
             case "silent":
                 say(f"{told['host']}: {told['error']}", err=True)
             case "unshown":
-                say(f"{told['host']}: {told['packets']} packets more are not shown", err=True)
+                say(
+                    f"{told['host']}: {told['packets']} packets more of this host are not shown",
+                    err=True,
+                )
             case "drop" | "flow":
                 if as_json:
                     say(json.dumps(told))

@@ -88,6 +88,7 @@ class _Counters(_Told, kw_only=True):
     dropped: Annotated[dict[str, Count], _FEW]
     blocked: Annotated[dict[str, Count], _MANY]
     unopened: Annotated[dict[str, Count], _MANY] = {}
+    fragments: Annotated[dict[str, Count], _MANY] = {}
 
 
 class _Probe(_Told, kw_only=True):

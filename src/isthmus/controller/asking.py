@@ -116,6 +116,12 @@ class Asking:
         await self._south.transact([delete(Answer.TABLE, row_id) for *_, row_id, _ in found])
         return [read_told(result, shape) for *_, result in found]
 
+    async def keep_forgetting(self, every_s: float = UNREAD_S / 2) -> None:
+        """Until cancelled: nobody need ask for anything."""
+        while True:
+            await self.forget_unread()
+            await asyncio.sleep(every_s)
+
     async def forget_unread(self) -> None:
         """Questions that no host has taken in time, and answers that nobody has come for: their
         controller has ended.

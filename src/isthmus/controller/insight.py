@@ -115,6 +115,10 @@ class Insight:
         self._checks = Checks(self._world, self._asking, self._tracing, south)
         self._one_at_a_time = asyncio.Lock()
 
+    async def run(self) -> None:
+        """Until cancelled, keep the store free of what nobody reads."""
+        await self._asking.keep_forgetting()
+
     def south_changed(self) -> None:
         """Let those who wait look again."""
         self._probes.south_changed()

@@ -211,6 +211,7 @@ class Controller:
             await self.north.start()
             await self.south.start()
             await self._loaded()
+            keeping.append(asyncio.create_task(self.insight.run()))
             await self._api.start()
             await self.deriving.run()
         finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from ipaddress import ip_network
 from typing import NamedTuple
 from uuid import uuid4
@@ -20,7 +20,7 @@ from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events
 from isthmus.controller.picture import Picture, host_shown
-from isthmus.errors import NotFound
+from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.render import etag_text
 
@@ -135,6 +135,8 @@ class Streams:
         finally:
             # Who looked has gone: no host need wait for the end of its time.
             await self._watch(name, watched.verdict, questions, 0)
+            with suppress(Unavailable):  # then it is forgotten later
+                await self._asking.take(f"{name}.")
 
     async def _watch(
         self, name: str, verdict: str, questions: Mapping[str, Asked], seconds: float

@@ -8,18 +8,21 @@ allow: of TCP the first SYN is shown like a new connection, of everything else e
 another meter, so that a stream of them hides no connection. Broadcasts, multicasts, later fragments
 and connections that were there before they were followed (`begun`) are not shown.
 
-Each allowing flow of a rule notes its priority in the packet's metadata field, 16 bits a level, so
-that the copy says which rules they were. While nobody watches, none of these flows and actions are
-there.
+Each allowing flow of a rule notes in the packet's metadata field which rule it is, 16 bits a level:
+a digest of the rule's name, not its place, so that it is still the same rule for an agent that has
+a newer list than the flow. While nobody watches, none of these flows and actions are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
+from zlib import crc32
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item, Read
+from isthmus.policy.joined import joined
+from isthmus.policy.rows import Rule
 from isthmus.switches.ovs.facts import THIS, Interest, Meter, Plugged, WatchingAllowed
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -47,20 +50,29 @@ _SHOWN_BYTES = 128
 """Of each packet: all its headers."""
 
 
-def noted(direction: str, level: str, priority: int, read: Read) -> tuple[bytes, ...]:
-    """What an allowing flow of this priority notes; nothing while nobody watches."""
+def note(sets: Sequence[str], rule: Rule | None = None) -> int:
+    """What stands for a rule, or without one for the default of a list. Others may have the same:
+    of 1000 rules about 15 share it with another."""
+    words = ("default", *sets) if rule is None else ("rule", rule.rule_set, rule.id)
+    return 1 + crc32(joined(*words).encode()) % ((1 << _NOTE_BITS) - 1)
+
+
+def noted(
+    direction: str, level: str, sets: Sequence[str], rule: Rule | None, read: Read
+) -> tuple[bytes, ...]:
+    """What an allowing flow of a rule notes, or of the default; nothing while nobody watches."""
     if read.get(WatchingAllowed, THIS) is None:
         return ()
     first_bit = LEVELS.index((direction, level)) * _NOTE_BITS
-    return (act.load(priority, oxm.METADATA, first_bit, _NOTE_BITS),)
+    return (act.load(note(sets, rule), oxm.METADATA, first_bit, _NOTE_BITS),)
 
 
 def notes(metadata: int) -> Iterator[tuple[str, str, int]]:
-    """Direction, level and priority of what allowed a packet; nothing of a level without rules."""
+    """Direction, level and `note` of what allowed a packet; nothing of a level without rules."""
     for number, (direction, level) in enumerate(LEVELS):
-        priority = metadata >> number * _NOTE_BITS & (1 << _NOTE_BITS) - 1
-        if priority:
-            yield direction, level, priority
+        found = metadata >> number * _NOTE_BITS & (1 << _NOTE_BITS) - 1
+        if found:
+            yield direction, level, found
 
 
 def allowed_flows(watching: WatchingAllowed, read: Read) -> Iterator[Item]:

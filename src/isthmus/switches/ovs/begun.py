@@ -274,7 +274,7 @@ def _has(flag: Flag) -> bytes:
     return oxm.reg(Register.SENDER, flag, flag)
 
 
-def unknown_flows(flows: Flows) -> Iterator[Item]:
+def unknown_flows(flows: Flows, read: Read) -> Iterator[Item]:
     """JUDGE to RETURN, of packets of connections that nobody knows."""
     for stage, following in _FOLLOWING.items():
         yield flows.add(stage, 1, oxm.match(), goto=following)
@@ -296,9 +296,11 @@ def unknown_flows(flows: Flows) -> Iterator[Item]:
                 goto=Stage.DELIVER,
             )
         # As a question of the other end: nobody knows it either, or it is none.
-        for priority, state, goto in ((121, _NEW, Stage.SOURCE_GROUPS), (120, b"", None)):
-            match = oxm.match(kind, state, _has(Flag.TURNED))
-            yield flows.add(Stage.JUDGE, priority, match, goto=goto)
+        turned_round = _has(Flag.TURNED)
+        yield flows.add(
+            *(Stage.JUDGE, 121, oxm.match(kind, _NEW, turned_round)), goto=Stage.SOURCE_GROUPS
+        )
+        yield flows.drop(Stage.JUDGE, 120, oxm.match(kind, turned_round), read)
         # TCP is kept as soon as the other end acknowledges: a connection is not followed from two
         # segments of the wrong order. Of fragments, see `tracking`.
         yield flows.add(

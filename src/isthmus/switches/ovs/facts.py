@@ -15,14 +15,19 @@ THIS = "this"
 
 
 class Limits(NamedTuple):
-    """Of the connections that a host follows; 0 for no limit. docs/security.md has the reasons of
-    the defaults."""
+    """Of the connections that a host follows, and of fragments; 0 for no limit. docs/security.md
+    has the reasons of the defaults."""
 
     connections: int = 200_000
     """At once, of one routing domain, or between two that are peered."""
     opened_pps: int = 1_000
     """Of one port: packets that open one, a second; and as many from other hosts to it."""
     opened_burst: int = 20_000
+    """Of these, how many may come at once."""
+    fragments_pps: int = 50
+    """Of one port: fragments that connection tracking puts together, a second; and as many from
+    other hosts to it; and as many from other hosts to all ports of a network."""
+    fragments_burst: int = 500
     """Of these, how many may come at once."""
 
 
@@ -150,9 +155,10 @@ class Problem(NamedTuple):
 
 class Watching(NamedTuple):
     """Input: somebody watches what is dropped here; of it, so many packets a second are shown. Key:
-    `THIS`."""
+    `THIS`. `ports`: from or to which of them; empty for any."""
 
     rate_pps: int
+    ports: tuple[str, ...] = ()
 
 
 class Interest(NamedTuple):

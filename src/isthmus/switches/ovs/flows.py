@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isthmus.derive.engine import Item, Read
-from isthmus.switches.ovs.facts import THIS, Watching
+from isthmus.switches.ovs.facts import THIS, Plugged, Watching
 from isthmus.switches.ovs.pipeline import (
     DROPPED,
+    SHOWN_DROPS,
     WATCH_METER,
     FlowKey,
     Programmed,
+    Register,
     Stage,
+    dropped_by,
     programmed,
     unit_cookie,
 )
 from isthmus.wire import openflow_actions as act
+from isthmus.wire import oxm
+
+SHOW = act.controller(DROPPED, max_len=128, meter=WATCH_METER)
 
 
 class Flows:
@@ -46,8 +54,28 @@ class Flows:
         return Item(Programmed, key, value._replace(lasts_s=lasts_s, since=since))
 
     def drop(self, stage: Stage, priority: int, match: bytes, read: Read) -> Item:
-        """A flow that drops and counts; while somebody watches, some of its packets are shown."""
-        if read.get(Watching, THIS) is None:
+        """A flow that drops and counts; while somebody watches, some of its packets are shown.
+
+        The meter is the copy's own. As an instruction it would end the packet, which may have other
+        receivers, or be looked at as an answer.
+        """
+        watching = read.get(Watching, THIS)
+        if watching is None:
             return self.add(stage, priority, match)
-        shown = (act.controller(DROPPED, max_len=128),)
-        return self.add(stage, priority, match, meter=WATCH_METER, apply=shown)
+        if not watching.ports:
+            return self.add(stage, priority, match, apply=(SHOW,))
+        whose = act.load(dropped_by(self._cookie, stage), oxm.METADATA)
+        return self.add(stage, priority, match, apply=(whose, act.resubmit_table(SHOWN_DROPS)))
+
+
+def watched_drops(watching: Watching, read: Read) -> Iterator[Item]:
+    """Over Watching: what of the drops of watched ports is shown. What others have dropped takes
+    nothing of the rate."""
+    cookie = unit_cookie("watched_drops", THIS)
+    for port in watching.ports:
+        plugged = read.get(Plugged, port)
+        if plugged is None:
+            continue
+        for its in (oxm.in_port(plugged.ofport), oxm.reg(Register.OUT, plugged.ofport)):
+            key = FlowKey(SHOWN_DROPS, 1, oxm.match(its))
+            yield Item(Programmed, key, programmed(cookie, key, act.instructions(apply=(SHOW,))))

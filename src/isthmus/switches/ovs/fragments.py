@@ -12,6 +12,10 @@ So a fragment goes on behind connection tracking only if it was tracked, in the 
 that it is in, in the same of its two passes, and is sent to the MAC address of the port that it
 would come to (on another host, that host sees to it). And nothing but this check follows a ct
 action: what has no ``table`` is in a clone, which ends there.
+
+What waits takes room of which a host has little, whosever it is. So fragments reach connection
+tracking through a meter: that of the port that they come from, or, from another host, that of the
+port that they go to, or where they go to all, of the network (docs/security.md).
 """
 
 from __future__ import annotations
@@ -20,10 +24,18 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
-from isthmus.switches.ovs.facts import Assigned, Wanted
+from isthmus.switches.ovs.facts import THIS, Assigned, Limits, Meter, ThisHost, Wanted
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import ZONES
-from isthmus.switches.ovs.pipeline import Flag, Out, Register, Stage
+from isthmus.switches.ovs.pipeline import (
+    ALL_METERS,
+    ARRIVING_METERS,
+    FRAGMENT_METERS,
+    Flag,
+    Out,
+    Register,
+    Stage,
+)
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -66,8 +78,9 @@ def fragment_flows(flows: Flows, read: Read) -> Iterator[Item]:
 
 
 def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
-    """Over Wanted: fragments that were tracked in the zone that their pipeline is in."""
-    assigned = read.get(Assigned, wanted)
+    """Over Wanted: fragments that were tracked in the zone that their pipeline is in, and those
+    from other hosts that go to all."""
+    assigned, this = read.get(Assigned, wanted), read.get(ThisHost, THIS)
     if wanted.kind != ZONES or assigned is None or assigned.number is None:
         return
     flows = Flows("zone_flows", str(assigned.number))
@@ -77,6 +90,31 @@ def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
             *(Stage.TRACKED, 100),
             oxm.match(oxm.eth_type(ethernet), _TRACKED, _FRAGMENT, *zone),
             goto=Stage.FRAGMENT,
+        )
+    if this is not None:
+        to_all = oxm.reg(Register.OUT, Out.FLOOD), oxm.reg(Register.ORIGIN, 1), zone[0]
+        yield from _metered(flows, assigned.number + ALL_METERS, to_all, this.limits)
+
+
+def port_fragments(flows: Flows, ofport: int, limits: Limits, *, filtered: bool) -> Iterator[Item]:
+    """Of a local port: its meters, and what passes them. Those that one without rules sends wait
+    where its neighbours have some; those that come to it from other hosts do not."""
+    yield from _metered(flows, ofport + FRAGMENT_METERS, (oxm.in_port(ofport),), limits)
+    if filtered:
+        to_it = oxm.reg(Register.OUT, ofport), oxm.reg(Register.ORIGIN, 1)
+        yield from _metered(flows, ofport + ARRIVING_METERS, to_it, limits)
+
+
+def _metered(flows: Flows, meter: int, whose: tuple[bytes, ...], limits: Limits) -> Iterator[Item]:
+    """At TRACK, above what is the same of all IP packets, and below what does not wait."""
+    if not limits.fragments_pps:
+        return
+    yield Item(Meter, meter, Meter(meter, limits.fragments_pps, limits.fragments_burst))
+    for ethernet in _IP:
+        yield flows.add(
+            *(Stage.TRACK, 105, oxm.match(oxm.eth_type(ethernet), *whose, _FRAGMENT)),
+            meter=meter,
+            apply=(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED),),
         )
 
 

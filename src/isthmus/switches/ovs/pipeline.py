@@ -80,6 +80,11 @@ class Stage(IntEnum):
     TUNNEL = 85
 
 
+SHOWN_DROPS = 90
+"""No stage: while only some ports are watched, flows that drop leave it to this table whether what
+they drop is shown. METADATA says whose it is (`dropped_by`)."""
+
+
 class Register(IntEnum):
     """What each 32-bit register holds from CLASSIFY on; some serve twice, before and after
     FORWARD."""
@@ -261,6 +266,10 @@ STORM_METERS, PAIR_METERS = 1 << 16, 2 << 16
 its address pairs. That of its DHCP messages is its OpenFlow port."""
 OPENING_METERS, OPENED_METERS = 3 << 16, 5 << 16
 """Likewise: of what opens connections, from the port, and to it from other hosts."""
+FRAGMENT_METERS, ARRIVING_METERS = 6 << 16, 7 << 16
+"""Likewise: of fragments that wait for each other."""
+ALL_METERS = 8 << 16
+"""Added to a connection tracking zone: of fragments that come from other hosts to all ports."""
 WATCH_METER = 1 << 18
 """Limits how many dropped packets are shown."""
 TUNNEL_METER = WATCH_METER + 1
@@ -315,6 +324,12 @@ def flow(key: FlowKey, value: Programmed) -> Flow:
     return Flow(key.table, key.priority, key.match, value.instructions, value.cookie, value.lasts_s)
 
 
+def dropped_by(unit: int, stage: Stage) -> int:
+    """What says which unit's flow has dropped a packet, and where: like a cookie (`unit_of_cookie`)
+    that ends in the number of the table."""
+    return unit << 24 | stage
+
+
 def unit_of_cookie(cookie: int) -> int:
     """What `unit_cookie` gave for the unit call that a flow comes from."""
     return cookie >> 24
@@ -339,7 +354,8 @@ def markdown() -> str:
         ),
         f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
         f"| xxreg{TARGET6} | the IPv6 address that is looked for; later, bits of groups |",
-        "| metadata | while somebody watches what is allowed: which rules let the packet pass |",
+        "| metadata | while somebody watches what is allowed: which rules let the packet pass; of"
+        " ports what is dropped: which flow has dropped it |",
         "",
     ]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports in the data plane: the ones on this host, and their peers on others.
 
-A local port with one IPv4 address costs 13 flows, a peer 3: two keys (its MAC for forwarding, its
-address for ARP and routing) and one source check; with rules a local port costs 5 more, and for a
+A local port with one IPv4 address costs 15 flows, a peer 3: two keys (its MAC for forwarding, its
+address for ARP and routing) and one source check; with rules a local port costs 7 more, and for a
 time 4 beside these (`begun`). Each further address costs 4 on its own host and 2 elsewhere.
 """
 
@@ -36,7 +36,7 @@ from isthmus.switches.ovs.facts import (
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.fragments import to_port
+from isthmus.switches.ovs.fragments import port_fragments, to_port
 from isthmus.switches.ovs.ground import (
     LEGS_BY_SEGMENT,
     LOCAL_BY_DOMAIN,
@@ -108,6 +108,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from port_openings(flows, local.ofport, this.limits, filtered=filtered)
+    yield from port_fragments(flows, local.ofport, this.limits, filtered=filtered)
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.

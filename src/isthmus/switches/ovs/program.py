@@ -62,6 +62,7 @@ from isthmus.switches.ovs.filters import (
     port_filters,
     stateless_set,
 )
+from isthmus.switches.ovs.flows import watched_drops
 from isthmus.switches.ovs.fragments import zone_flows
 from isthmus.switches.ovs.ground import (
     LEGS_BY_ROUTER,
@@ -106,6 +107,7 @@ UNITS = (
     unit(NoPeerZone, unpeered),
     unit(Ground, segment_flows),
     unit(Wanted, zone_flows),
+    unit(Watching, watched_drops),
     unit(WatchingAllowed, allowed_flows),
 )
 

@@ -139,7 +139,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         default = Flows("rule_flows", flows_name(profile, level))
         place = profile.direction, level
         if compiled.level.allow_by_default:
-            note = noted(*place, 1, read)
+            note = noted(*place, profile.sets, None, read)
             yield default.add(stage, 1, oxm.match(mine), apply=note or None, goto=following)
         else:
             yield default.drop(stage, 1, oxm.match(mine), read)
@@ -147,7 +147,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
             yield from _plain_flows(compiled, level, read)
         for priority, rule in _by_priority(compiled.level.rules):
             flows = Flows("rule_flows", flows_name(profile, level, rule))
-            note = noted(*place, priority, read)
+            note = noted(*place, profile.sets, rule, read)
             for followed, fields, passes in _verdicts(rule):
                 for match in matches(profile, rule, fields, read):
                     whole = oxm.match(mine, followed, *match)
@@ -207,7 +207,9 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     stateless = (following, (act.load(0, register if is_last else allowed),))
     by_default = stateful if compiled.level.allow_by_default else (denied, None)
     flows = Flows("rule_flows", f"{profile.name} {level} plain")
-    note = noted(profile.direction, level, 1, read) if compiled.level.allow_by_default else ()
+    place = profile.direction, level
+    allows = compiled.level.allow_by_default
+    note = noted(*place, profile.sets, None, read) if allows else ()
     default = _with(note, by_default)
     yield flows.add(stage, 1, oxm.match(mine), apply=default[1], goto=default[0])
     for priority, rule in _by_priority(compiled.level.rules):
@@ -216,7 +218,7 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
         # What it lets pass here no other flow of its counts; what goes on is judged and counted.
         is_counted = allows and rule.stateless
         its = Flows("rule_flows", flows_name(profile, level, rule)) if is_counted else flows
-        note = noted(profile.direction, level, priority, read) if allows else ()
+        note = noted(*place, profile.sets, rule, read) if allows else ()
         goto, apply = _with(note, allowing if allows else (denied, None))
         for match in matches(profile, rule, PACKET, read):
             yield its.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)

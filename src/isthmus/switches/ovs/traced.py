@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, Stage
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, SHOWN_DROPS, Stage
 
 _ENTRY = re.compile(r"^\s*(\d+)\. (.*?)priority (\d+)(?:, cookie (0x[0-9a-f]+))?\s*$")
 _NO_MATCH = re.compile(r"^\s*(\d+)\. No match")
@@ -128,7 +128,8 @@ def _entries(text: str) -> tuple[Entry, ...]:
             found.append(Entry(_stage(int(missed[1])), -1, 0, ("drop",)))
         elif found and line.startswith(" "):
             found[-1] = found[-1]._replace(actions=(*found[-1].actions, line.strip()))
-    return tuple(found)
+    # Whether somebody is shown what was dropped is no part of the way.
+    return tuple(entry for entry in found if entry.stage != str(SHOWN_DROPS))
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -43,7 +43,7 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     yield from fragment_flows(flows, read)
     yield from _judge(flows, read)
     yield from unfitting_flows(flows, read)
-    yield from unknown_flows(flows)
+    yield from unknown_flows(flows, read)
     yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
     yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
     yield from _rules(flows)
