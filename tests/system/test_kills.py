@@ -13,7 +13,7 @@ from isthmus_lab.pings import EchoStream
 from tests.system import cloud as clouds
 from tests.system.cloud import LONGEST_S, Cloud, Plan, until, virtual_network
 
-pytestmark = [pytest.mark.system, pytest.mark.long]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(1800)]
 
 KILLS = 100
 RATE_PPS = 100

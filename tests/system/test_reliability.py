@@ -21,7 +21,7 @@ from isthmus_lab.switch import Switch
 from tests.system.cloud import LONGEST_S, Cloud, Plan, running_cloud, until, virtual_network
 from tests.system.writes import Writes
 
-pytestmark = [pytest.mark.system, pytest.mark.long]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(1800)]
 
 KILLS = 100
 RATE = 100
