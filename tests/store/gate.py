@@ -78,4 +78,4 @@ async def gate_before(remote: str, path: Path) -> AsyncIterator[Gate]:
     finally:
         gate.release()
         server.close()
-        path.unlink()
+        path.unlink(missing_ok=True)  # Python 3.13 takes it away itself

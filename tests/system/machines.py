@@ -63,7 +63,18 @@ class Machine:
         assert self._init.stdout.readline() == b"ready\n"
 
     def _enter(self) -> list[str]:
-        return ["nsenter", "-t", str(self._init.pid), "-m", "-n", "-u", "env", "-C", str(self.home)]
+        return [
+            "nsenter",
+            "-t",
+            str(self._init.pid),
+            "-m",
+            "-n",
+            "-u",
+            "-r",
+            "env",
+            "-C",
+            str(self.home),
+        ]
 
     def _environment(self) -> dict[str, str]:
         own = f"{self.folder.parent}/bin:{Path(sys.executable).parent}"
