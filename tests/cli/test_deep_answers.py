@@ -11,7 +11,9 @@ import pytest
 from tests.cli.conftest import Cli
 
 
-@pytest.mark.parametrize(("depth", "as_yaml", "as_json"), [(64, 0, 0), (600, 1, 0), (9000, 1, 1)])
+@pytest.mark.parametrize(
+    ("depth", "as_yaml", "as_json"), [(64, 0, 0), (600, 1, 0), (100_000, 1, 1)]
+)
 def test_a_deep_answer_is_shown_or_refused_in_a_sentence(
     cli: Cli, tmp_path: Path, depth: int, as_yaml: int, as_json: int
 ) -> None:
