@@ -104,21 +104,23 @@ def limited_families(found: connection_limits.Counted) -> Iterable[Metric]:
     for network, zone in found.networks.items():
         followed.add_metric((network,), zone.n_connections)
         limits.add_metric((network,), zone.limit)
-    dropped = CounterMetricFamily(
-        "isthmus_port_unopened_packets",
-        "Packets dropped because connections were opened too fast.",
-        labels=("port", "direction"),
-    )
-    for labels, n_packets in found.dropped.items():
-        dropped.add_metric(labels, n_packets)
-    fragments = CounterMetricFamily(
-        "isthmus_port_dropped_fragments",
-        "Fragments dropped because they were more than may wait for each other.",
-        labels=("port", "direction"),
-    )
-    for labels, n_packets in found.fragments.items():
-        fragments.add_metric(labels, n_packets)
-    yield from (followed, limits, dropped, fragments)
+    yield from (followed, limits)
+    for name, text, counts in (
+        (
+            "isthmus_port_unopened_packets",
+            "Packets dropped because connections were opened too fast.",
+            found.dropped,
+        ),
+        (
+            "isthmus_port_dropped_fragments",
+            "Fragments dropped because they were more than may wait for each other.",
+            found.fragments,
+        ),
+    ):
+        family = CounterMetricFamily(name, text, labels=("port", "direction"))
+        for labels, n_packets in counts.items():
+            family.add_metric(labels, n_packets)
+        yield family
     if found.waiting is not None:
         waiting, most = found.waiting.n_fragments, found.waiting.limit
         yield GaugeMetricFamily(
