@@ -37,6 +37,10 @@ def test_what_is_there_is_shown_beside_what_is_not(cli: Cli) -> None:
     code, out, _ = cli.run("get", "/servers/nope", there, "-o", "name")
     assert code == 1
     assert out.splitlines() == [there]
+    code, out, err = cli.run("get", "/servers/nope", there, "/servers/none", "-o", "name")
+    assert (code, out.splitlines()) == (1, [there])
+    assert "/servers/nope" in err
+    assert "/servers/none" in err
 
 
 def test_a_port_is_explained_by_its_reference_as_well(cli: Cli) -> None:

@@ -60,6 +60,8 @@ def get(
                 _show(client.get(reference), wanted)
             except NotFound as error:
                 failed.append(error)
+    if len(failed) > 1:
+        raise NotFound("; ".join(error.message for error in failed))
     if failed:
         raise failed[0]
 
