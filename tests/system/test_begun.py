@@ -18,7 +18,6 @@ from isthmus_lab import packets
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    HOSTS,
     Cloud,
     Frame,
     Nic,
@@ -31,6 +30,7 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import TCP_PORT, UDP_PORT, Conversation, says
+from tests.system.data_paths import restart
 
 pytestmark = pytest.mark.system
 
@@ -187,20 +187,6 @@ def test_a_switch_that_is_started_again_cuts_no_connection(
         conversations = talking(stack, cloud)
         restart(cloud, host)
         assert stopped(conversations, first) == []
-
-
-def restart(cloud: Cloud, name: str) -> None:
-    host = cloud.lab.host(name)
-    others = [other for other in HOSTS if other.name != name]
-    host.switch.stop_forwarding()
-    forwarding = host.switch.start_forwarding()
-    assert forwarding.wait(clouds.LONGEST_S) == 0
-    host.switch.set_provider_address(host.spec.provider_address, 24, UNDERLAY)
-    host.switch.set_neighbours({one.provider_address: one.provider_mac for one in others})
-    cloud.settle()
-
-
-UNDERLAY = "172.31.0.0/24"
 
 
 # -- who only seems to answer ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from tests.system import cloud as clouds
 from tests.system.cloud import Cloud, Plan, access_control_list, arrivals, until, virtual_network
-from tests.system.test_forgotten_connections import ECHO, echo
+from tests.system.echoes import ECHO, echo
 
 pytestmark = pytest.mark.system
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -32,7 +31,8 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import Conversation
-from tests.system.test_begun import restart
+from tests.system.data_paths import appctl, restart
+from tests.system.status import is_told
 
 pytestmark = pytest.mark.system
 
@@ -85,25 +85,11 @@ def _no_connections(cloud: Cloud) -> None:
     cloud.lab.host("h1").switch.appctl("dpctl/flush-conntrack")
 
 
-def appctl(cloud: Cloud, command: str, *arguments: str) -> str:
-    return cloud.lab.host("h1").switch.appctl(command, "netdev@ovs-netdev", *arguments)
-
-
 def followed(cloud: Cloud) -> list[int]:
     """How many connections each network with a limit has on h1, the fewest first."""
     zones = zones_from(appctl(cloud, "dpctl/ct-get-limits"))
     assert {zone.limit for zone in zones.values()} == {NETWORK}
     return sorted(zone.n_connections for zone in zones.values())
-
-
-def problems(cloud: Cloud) -> list[str]:
-    url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
-    found: list[str] = json.loads(run(["status", "--json"], url)[1])["problems"]
-    return found
-
-
-def is_told(cloud: Cloud, *words: str) -> bool:
-    return any(all(word in one for word in words) for one in problems(cloud))
 
 
 @contextmanager

@@ -31,10 +31,10 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import TCP_PORT, UDP_PORT, Conversation, says
+from tests.system.echoes import ECHO, echo
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-ECHO = (rule("ICMPv4", icmpType=8, icmpCode=0), rule("ICMPv6", icmpType=128, icmpCode=0))
 ECHOES_OUT = (
     rule("ICMPv4", icmpType=8, icmpCode=0, type="Outbound"),
     rule("ICMPv6", icmpType=128, icmpCode=0, type="Outbound"),
@@ -104,15 +104,6 @@ def known(cloud: Cloud, server: str, family: int, *, is_answered: bool = False) 
         one = segment(sender, receiver, family, way, sequence, SEGMENT)
         assert arrivals(sender, receiver, {"one": one}, {"one"}) == {"one"}
     return ports
-
-
-def echo(sender: Nic, receiver: Nic, family: int) -> Frame:
-    """An echo request, which all let out and in: what is sent before it has arrived, or never
-    will."""
-    ends = sender.address(family), receiver.address(family)
-    make, kind = (packets.icmp, 8) if family == 4 else (packets.icmpv6, 128)
-    body = next(_ports).to_bytes(2, "big") + b"\x00\x01"
-    return lambda mark: to(sender, receiver, make(*ends, kind, 0, body + mark))
 
 
 @each_family

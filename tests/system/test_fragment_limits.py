@@ -27,9 +27,9 @@ from tests.system.cloud import (
     until,
     virtual_network,
 )
-from tests.system.test_begun import restart
-from tests.system.test_connection_limits import appctl, is_told
-from tests.system.test_fragments import datagram
+from tests.system.data_paths import appctl, restart
+from tests.system.fragments import datagram
+from tests.system.status import is_told
 
 pytestmark = pytest.mark.system
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,15 +10,13 @@ from itertools import count, product
 
 import pytest
 
-from isthmus.addresses import Mac
-from isthmus_lab import frames, frames6, packets
+from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture
 from isthmus_lab.switch import Switch
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
     Cloud,
-    Nic,
     Plan,
     access_control_list,
     rule,
@@ -27,6 +24,7 @@ from tests.system.cloud import (
     until,
     virtual_network,
 )
+from tests.system.fragments import datagram
 
 pytestmark = pytest.mark.system
 
@@ -40,8 +38,6 @@ PLANS = (
     Plan("blue2", "h1", ((14, "open"),), network="blue"),
     Plan("blue3", "h2", ((17, "open"),), network="blue"),
 )
-PART = 1288
-"""Bytes of a fragment: more than the least that Open vSwitch takes under rules."""
 
 
 @pytest.fixture(scope="module")
@@ -53,46 +49,9 @@ def cloud() -> Iterator[Cloud]:
         yield made
 
 
-ALL = {4: "255.255.255.255", 6: "ff02::1"}
-ALL_MAC = {4: Mac(0xFFFFFFFFFFFF), 6: Mac(0x333300000001)}
-
-
-def datagram(
-    sender: Nic, receiver: Nic | None, parts: int, mark: bytes, number: int, family: int = 4
-) -> list[bytes]:
-    """In fragments that all carry the mark; to all if no receiver is given."""
-    source = sender.address(family)
-    target = ALL[family] if receiver is None else receiver.address(family)
-    mac = ALL_MAC[family] if receiver is None else receiver.mac
-    size = PART * parts
-    body = (mark * (size // len(mark)))[: size - 8].ljust(size - 8, b"-")
-    payload = packets.udp(source, target, (1000 + number, 9), body)[-size:]
-    fragment = {4: _ipv4, 6: _ipv6}[family]
-    return [
-        packets.ethernet(
-            mac,
-            sender.mac,
-            fragment(source, target, payload[start:][:PART], start, start + PART < size, number),
-        )
-        for start in range(0, size, PART)
-    ]
-
-
 def arrived(seen: Capture, mark: bytes, number: int = 1) -> None:
     """Wait for so many frames."""
     until(lambda: len(seen.having(mark)) >= number)
-
-
-def _ipv4(source: str, target: str, part: bytes, start: int, more: bool, number: int) -> bytes:
-    packet = frames.ipv4(source, target, frames.PROTOCOL_UDP, part)
-    middle = struct.pack("!HH", number, more << 13 | start // 8)
-    head = packet[:4] + middle + packet[8:10] + bytes(2) + packet[12:20]
-    return head[:10] + struct.pack("!H", frames.checksum(head)) + head[12:] + packet[20:]
-
-
-def _ipv6(source: str, target: str, part: bytes, start: int, more: bool, number: int) -> bytes:
-    header = frames6.fragment_header(frames.PROTOCOL_UDP, start, more=more, identifier=number)
-    return packets.ipv6(source, target, frames6.FRAGMENT, header + part)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
