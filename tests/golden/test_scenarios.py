@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.scenario import outcome, scenarios
+from tests.golden.scenario import FIXED, fixed, outcome, scenarios
 
 
 @pytest.mark.parametrize("folder", scenarios(), ids=lambda folder: folder.name)
 def test_a_scenario_comes_to_its_golden_files(folder: Path) -> None:
     golden = {path.name: path.read_text() for path in folder.glob("*.txt")}
     assert outcome(folder) == golden
+
+
+def test_what_every_host_has_whatever_its_policy_is_in_one_golden_file() -> None:
+    assert fixed() == FIXED.read_text().splitlines()
