@@ -21,6 +21,7 @@ from isthmus.policy.rows import (
     DESIRED,
     Claim,
     HostStatus,
+    LearnedAddress,
     PhysicalNetwork,
     Port,
     Router,
@@ -58,12 +59,20 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Traced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A packet to follow: from a port to a port or an address; an echo request without a
-    protocol."""
+    protocol. `verdict` is what must become of it, whatever the golden files say."""
 
     source: str = msgspec.field(name="from")
-    to: str = ""
+    to: str
+    verdict: str
     protocol: int = 0
     port: int = 0
+
+
+class Announced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address of a pair that the guest of `port` has said to use."""
+
+    address: str
+    port: str
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +81,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: dict[str, HostSpec]
     moved: dict[str, str] = {}
     """Ports that two hosts have on their switches, and which of them claimed it last."""
+    announced: tuple[Announced, ...] = ()
     traces: tuple[Traced, ...] = ()
 
 
@@ -103,7 +113,9 @@ def _trace_text(world: World, asked: Traced) -> str:
     """As `isthmus trace` shows it."""
     source_port = 49152 if asked.protocol else 0
     question = Question(asked.source, asked.to, asked.protocol, asked.port, source_port)
-    return "".join(f"{line}\n" for line in traced(shown(trace(world, question))))
+    found = trace(world, question)
+    assert found.verdict == asked.verdict, (asked, found)
+    return "".join(f"{line}\n" for line in traced(shown(found)))
 
 
 def _policy(scenario: Scenario) -> list[Row]:
@@ -151,6 +163,7 @@ def _program(scenario: Scenario, host: str, policy: list[Row]) -> tuple[Engine, 
 
 def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
     segments = {row.id: row.segment for row in policy if isinstance(row, Port)}
+    macs = {row.id: row.mac for row in policy if isinstance(row, Port)}
     for host, spec in scenario.hosts.items():
         yield HostStatus(
             host=host, provider_addresses=(spec.address,), encapsulations=",".join(spec.speaks)
@@ -163,6 +176,16 @@ def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
                 provider_address=spec.address,
                 sequence=2 if scenario.moved.get(port) == host else 1,
             )
+            for one in scenario.announced:
+                if one.port == port:
+                    yield LearnedAddress(
+                        address=one.address,
+                        port=port,
+                        host=host,
+                        segment=segments[port],
+                        mac=macs[port],
+                        sequence=1,
+                    )
 
 
 def _programmed(engine: Engine) -> list[tuple[FlowKey, Programmed]]:
