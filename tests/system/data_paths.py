@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from tests.system import cloud as clouds
-from tests.system.cloud import HOSTS, Cloud
+from tests.system.cloud import HOSTS, RunningCloud
 
 UNDERLAY = "172.31.0.0/24"
 
 
-def appctl(cloud: Cloud, command: str, *arguments: str) -> str:
+def appctl(cloud: RunningCloud, command: str, *arguments: str) -> str:
     """What the data path of h1 answers to a command."""
     return cloud.lab.host("h1").switch.appctl(command, "netdev@ovs-netdev", *arguments)
 
 
-def restart(cloud: Cloud, name: str) -> None:
+def restart(cloud: RunningCloud, name: str) -> None:
     """Start the switch of that host again: its data path and its connection tracking are empty."""
     host = cloud.lab.host(name)
     others = [other for other in HOSTS if other.name != name]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from isthmus.addresses import Mac
 from isthmus_lab import frames, frames6, packets
 from isthmus_lab.frames6 import Message
-from tests.system.cloud import ROUTER, Cloud, Nic
+from tests.system.cloud import ROUTER, Nic, RunningCloud
 
 NOBODY = Mac(0x026666666666)
 NOBODYS = {4: "10.1.1.66", 6: "fd00:1:0:1::66"}
@@ -35,7 +35,7 @@ class Scene(NamedTuple):
     """Somebody sends to `destination`, with `mac` in the frame, and pretends to be `peer` or
     worse."""
 
-    cloud: Cloud
+    cloud: RunningCloud
     sender: Nic
     peer: Nic
     destination: str

@@ -21,10 +21,10 @@ from tests.system import cloud as clouds
 from tests.system.cloud import (
     HOSTS,
     ROUTER,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     arrivals_at,
     to,
     virtual_network,
@@ -64,13 +64,15 @@ AT_ONCE = 8
 
 
 @contextmanager
-def attacked_cloud() -> Iterator[Cloud]:
+def attacked_cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(virtual_network("red"), virtual_network("blue"), plans=PLANS)
         yield made
 
 
-def assert_closed(cloud: Cloud, sender: str, family: int, attacks: Mapping[str, Attack]) -> None:
+def assert_closed(
+    cloud: RunningCloud, sender: str, family: int, attacks: Mapping[str, Attack]
+) -> None:
     """None of `attacks` arrives anywhere."""
     left = iter(attacks.items())
     while part := dict(islice(left, AT_ONCE)):
@@ -80,7 +82,7 @@ def assert_closed(cloud: Cloud, sender: str, family: int, attacks: Mapping[str, 
 
 
 def assert_open(
-    cloud: Cloud,
+    cloud: RunningCloud,
     sender: str,
     family: int,
     attacks: Mapping[str, Attack],
@@ -104,7 +106,7 @@ def assert_open(
 
 
 def everywhere(
-    cloud: Cloud, sender: str, family: int, attacks: Mapping[str, Attack]
+    cloud: RunningCloud, sender: str, family: int, attacks: Mapping[str, Attack]
 ) -> dict[str, Frame]:
     """Each for each victim, and for all."""
     scenes = {}
@@ -122,7 +124,7 @@ def everywhere(
 
 
 def stray(
-    cloud: Cloud,
+    cloud: RunningCloud,
     sender: Nic,
     family: int,
     sent: Mapping[str, Frame],

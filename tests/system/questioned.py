@@ -13,8 +13,8 @@ from tests.cli.conftest import run
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     LONGEST_S,
-    Cloud,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     tag,
@@ -38,7 +38,7 @@ ECHO, TCP, UDP, SCTP, NOBODYS = 0, 6, 17, 132, 99
 
 
 @contextmanager
-def questioned_cloud() -> Iterator[Cloud]:
+def questioned_cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(
             *((f"/securityTags/{name}", {"properties": {}}) for name in TAGS),
@@ -63,7 +63,7 @@ def a_list(name: str, *rules: Resource, **defaults: str) -> tuple[str, Resource]
     return reference, body
 
 
-def isthmus(cloud: Cloud, *arguments: str) -> tuple[int, str]:
+def isthmus(cloud: RunningCloud, *arguments: str) -> tuple[int, str]:
     """Exit status and output of a command, given again where a host was too busy to answer it."""
     end = time.monotonic() + LONGEST_S
     while True:
@@ -77,7 +77,7 @@ BUSY = "did not answer in"
 
 
 @contextmanager
-def lists_shut(cloud: Cloud) -> Iterator[None]:
+def lists_shut(cloud: RunningCloud) -> Iterator[None]:
     """`one` lets in TCP to 80, and echo requests of IPv4; `two` lets out nothing to 9."""
     one = a_list("one", rule("TCP", "80"), rule("ICMPv4"))
     two = a_list("two", rule("UDP", "9", type="Outbound", action="Deny"), inbound="Permit")

@@ -19,10 +19,10 @@ from tests.system import cloud as clouds
 from tests.system.cloud import (
     CARRIAGES,
     FAMILIES,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     tag,
@@ -100,7 +100,7 @@ source_ports = count(20000)
 
 
 @contextmanager
-def ruled_cloud() -> Iterator[Cloud]:
+def ruled_cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(
             ("/securityTags/friends", {"properties": {}}),

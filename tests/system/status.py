@@ -7,16 +7,16 @@ import json
 
 from isthmus_lab import processes
 from tests.cli.conftest import run
-from tests.system.cloud import Cloud
+from tests.system.cloud import RunningCloud
 
 
-def problems(cloud: Cloud) -> list[str]:
+def problems(cloud: RunningCloud) -> list[str]:
     """What is wrong, each in a sentence."""
     url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
     found: list[str] = json.loads(run(["status", "--json"], url)[1])["problems"]
     return found
 
 
-def is_told(cloud: Cloud, *words: str) -> bool:
+def is_told(cloud: RunningCloud, *words: str) -> bool:
     """Whether one of the problems has all these words."""
     return any(all(word in one for word in words) for one in problems(cloud))

@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 
 from isthmus.errors import IsthmusError
-from tests.system.cloud import FAMILIES, LONGEST_S, Cloud, Nic, address_of, until
+from tests.system.cloud import FAMILIES, LONGEST_S, Nic, RunningCloud, address_of, until
 from tests.system.questioned import BUSY, lists_shut, questioned_cloud
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with questioned_cloud() as made:
         yield made
 
 
 @pytest.fixture
-def shut(cloud: Cloud) -> Iterator[None]:
+def shut(cloud: RunningCloud) -> Iterator[None]:
     with lists_shut(cloud):
         yield
 
@@ -37,7 +37,7 @@ def shut(cloud: Cloud) -> Iterator[None]:
 RED = {"resourceRef": "/virtualNetworks/red"}
 
 
-def check(cloud: Cloud, sender: str, receiver: str, **more: object) -> Mapping[str, Any]:
+def check(cloud: RunningCloud, sender: str, receiver: str, **more: object) -> Mapping[str, Any]:
     """What a ConnectivityCheck finds, made again where a host was too busy."""
     end = time.monotonic() + LONGEST_S
     while True:
@@ -51,7 +51,7 @@ def was_busy(found: Mapping[str, Any]) -> bool:
     return BUSY in found["errorMessage"] or any(line.endswith(": None") for line in lines)
 
 
-def success(cloud: Cloud, sender: str, receiver: str, **more: object) -> Mapping[str, Any]:
+def success(cloud: RunningCloud, sender: str, receiver: str, **more: object) -> Mapping[str, Any]:
     """What a check finds that succeeds, be it after some that were too early."""
     found: dict[str, Any] = {}
 
@@ -64,7 +64,7 @@ def success(cloud: Cloud, sender: str, receiver: str, **more: object) -> Mapping
 
 
 def _check(
-    cloud: Cloud, sender: str, receiver: str, more: Mapping[str, object]
+    cloud: RunningCloud, sender: str, receiver: str, more: Mapping[str, object]
 ) -> Mapping[str, Any]:
     body = {
         "properties": {
@@ -115,7 +115,9 @@ def listening(nic: Nic, address: str, port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("receiver", ["b1", "a2"])
-def test_a_check_may_be_longer_than_one_packet(cloud: Cloud, receiver: str, family: int) -> None:
+def test_a_check_may_be_longer_than_one_packet(
+    cloud: RunningCloud, receiver: str, family: int
+) -> None:
     ends = cloud["a1"].address(family), cloud[receiver].address(family)
     found = success(cloud, *ends, icmpProtocolConfig={"length": 3000})
     assert found["roundTripTimeMSec"] > 0
@@ -124,7 +126,7 @@ def test_a_check_may_be_longer_than_one_packet(cloud: Cloud, receiver: str, fami
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("receiver", ["b1", "a2", "a3", "d2"])
 def test_a_check_finds_that_real_packets_are_answered(
-    cloud: Cloud, receiver: str, family: int
+    cloud: RunningCloud, receiver: str, family: int
 ) -> None:
     ends = cloud["a1"].address(family), cloud[receiver].address(family)
     # The first packet between two guests may wait for a neighbour.
@@ -143,7 +145,7 @@ def test_a_check_finds_that_real_packets_are_answered(
     success(cloud, *ends, protocol="UDP", destinationPort=5001)
 
 
-def test_checks_between_the_same_ends_do_not_disturb_each_other(cloud: Cloud) -> None:
+def test_checks_between_the_same_ends_do_not_disturb_each_other(cloud: RunningCloud) -> None:
     ends = cloud["a1"].address(4), cloud["a2"].address(4)
 
     def all_succeed() -> bool:
@@ -154,7 +156,7 @@ def test_checks_between_the_same_ends_do_not_disturb_each_other(cloud: Cloud) ->
     until(all_succeed)
 
 
-def test_a_check_says_why_not(cloud: Cloud, shut: None) -> None:
+def test_a_check_says_why_not(cloud: RunningCloud, shut: None) -> None:
     a1, b1, a2 = (cloud[name].address(4) for name in ("a1", "b1", "a2"))
     found = check(cloud, b1, a1, protocol="Tcp", destinationPort=81)
     assert found["status"] == "Failure"
@@ -201,7 +203,7 @@ def test_a_check_says_why_not(cloud: Cloud, shut: None) -> None:
     ],
 )
 def test_a_check_that_cannot_be_made_is_refused(
-    cloud: Cloud, changed: dict[str, object], code: str
+    cloud: RunningCloud, changed: dict[str, object], code: str
 ) -> None:
     before = len(cloud.north.list("/diagnostics/ConnectivityCheckResults"))
     a1, b1 = cloud["a1"].address(4), cloud["b1"].address(4)

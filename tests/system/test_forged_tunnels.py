@@ -15,7 +15,7 @@ from isthmus.addresses import mac_bytes
 from isthmus_lab import frames
 from isthmus_lab.rawsocket import Capture, send_frames
 from isthmus_lab.underlay import Stranger
-from tests.system.cloud import FAMILIES, HOSTS, Cloud, Frame, Nic, arrivals_at, until
+from tests.system.cloud import FAMILIES, HOSTS, Frame, Nic, RunningCloud, arrivals_at, until
 from tests.system.forgeries import ALL_NODES, MACS, Attack, Scene, of_family
 from tests.system.forging import AT_ONCE, attacked_cloud, has, honest
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with attacked_cloud() as made:
         yield made
 
@@ -35,11 +35,11 @@ CLAIMED = {"vxlan": "victim2", "nvgre": "victim3"}
 
 
 @pytest.fixture(scope="module")
-def stranger(cloud: Cloud) -> Stranger:
+def stranger(cloud: RunningCloud) -> Stranger:
     return cloud.lab.add_stranger("stranger", "172.31.0.66")
 
 
-def vsid_of(cloud: Cloud, network: str, subnet: str = "web") -> int:
+def vsid_of(cloud: RunningCloud, network: str, subnet: str = "web") -> int:
     found = cloud.north.get(f"/virtualNetworks/{network}/subnets/{subnet}")
     return int(found["properties"]["virtualSubnetId"])
 
@@ -61,14 +61,14 @@ class Tunnel(NamedTuple):
         )
 
 
-def provider_of(cloud: Cloud, nic: Nic) -> str:
+def provider_of(cloud: RunningCloud, nic: Nic) -> str:
     return cloud.lab.host(nic.plan.host).spec.provider_address
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
 @pytest.mark.parametrize("encapsulation", CLAIMED)
 def test_what_a_host_forges_for_its_guests_arrives_nowhere(
-    cloud: Cloud, stranger: Stranger, encapsulation: str, family: int
+    cloud: RunningCloud, stranger: Stranger, encapsulation: str, family: int
 ) -> None:
     """A host that has been taken over sends from its own provider address all that a guest there
     could forge; the MAC address of its guests alone is not believed but set."""
@@ -98,7 +98,7 @@ def test_what_a_host_forges_for_its_guests_arrives_nowhere(
 @pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
 @pytest.mark.parametrize("encapsulation", CLAIMED)
 def test_what_comes_by_a_false_way_arrives_nowhere(
-    cloud: Cloud, stranger: Stranger, encapsulation: str, family: int
+    cloud: RunningCloud, stranger: Stranger, encapsulation: str, family: int
 ) -> None:
     """True packets of a guest, from provider addresses of others, or in other segments."""
     claimed = cloud[CLAIMED[encapsulation]]
@@ -130,7 +130,7 @@ def test_what_comes_by_a_false_way_arrives_nowhere(
 
 
 def injected(
-    cloud: Cloud, tunnel: Tunnel, claimed: Nic, family: int, attacks: Mapping[str, Attack]
+    cloud: RunningCloud, tunnel: Tunnel, claimed: Nic, family: int, attacks: Mapping[str, Attack]
 ) -> dict[str, Frame]:
     """Each forgery in a tunnel to h1, for two guests there and for all."""
     peer = next(cloud[name] for name in ("victim2", "victim3") if cloud[name] is not claimed)
@@ -155,7 +155,7 @@ def injected(
 
 
 def wandered(
-    cloud: Cloud, tunnel: Tunnel, claimed: Nic, family: int, forged: Mapping[str, Frame]
+    cloud: RunningCloud, tunnel: Tunnel, claimed: Nic, family: int, forged: Mapping[str, Frame]
 ) -> dict[str, set[str]]:
     """What of `forged` arrives at h1's guests, by the receiver's name. The control comes from the
     stranger too, with all true: an underlay without source checks lets that pass

@@ -16,8 +16,8 @@ from isthmus_lab.switch import Switch
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    Cloud,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     to,
@@ -41,7 +41,7 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         networks = virtual_network("red"), virtual_network("blue")
         rules = access_control_list("open", rule("UDP")), access_control_list("shut", rule("TCP"))
@@ -56,7 +56,9 @@ def arrived(seen: Capture, mark: bytes, number: int = 1) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("receiver", ["red2", "red4"], ids=["on one host", "on two"])
-def test_a_packet_of_32_fragments_arrives_whole(cloud: Cloud, receiver: str, family: int) -> None:
+def test_a_packet_of_32_fragments_arrives_whole(
+    cloud: RunningCloud, receiver: str, family: int
+) -> None:
     """docs/security.md: one of more is lost. The second one is of a known connection."""
     sender, to_it = cloud["red1"], cloud[receiver]
     for number in (1, 1):
@@ -69,7 +71,9 @@ def test_a_packet_of_32_fragments_arrives_whole(cloud: Cloud, receiver: str, fam
 
 
 @pytest.mark.parametrize("where", ["on one host", "on two"])
-def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(cloud: Cloud, where: str) -> None:
+def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(
+    cloud: RunningCloud, where: str
+) -> None:
     """Open vSwitch before 3.6 sends it with any packet that passes connection tracking when it has
     waited for 15 seconds: of new connections of another tenant or of the same, to guests on the
     same host or on another, and of known ones. Those of both families wait at once."""
@@ -120,7 +124,7 @@ def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(cloud: Cloud, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_found_no_room_reaches_no_other_tenant(cloud: Cloud, family: int) -> None:
+def test_what_found_no_room_reaches_no_other_tenant(cloud: RunningCloud, family: int) -> None:
     """Open vSwitch handles 32 packets at once. What is more of a whole packet it sends with the
     next that passes connection tracking, which a broadcast does only once."""
     mark = b"isthmus-left-%d." % family
@@ -140,7 +144,9 @@ def test_what_found_no_room_reaches_no_other_tenant(cloud: Cloud, family: int) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_a_packet_that_the_rules_refuse_no_fragment_arrives(cloud: Cloud, family: int) -> None:
+def test_of_a_packet_that_the_rules_refuse_no_fragment_arrives(
+    cloud: RunningCloud, family: int
+) -> None:
     """Whether or not it finds room, also when it comes twice."""
     mark, sign = b"isthmus-refused-%d." % family, b"isthmus-tcp-%d." % family
     sender, receiver = cloud["red1"], cloud["red5"]

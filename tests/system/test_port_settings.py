@@ -13,7 +13,7 @@ from isthmus.addresses import Mac, mac_bytes, mac_text
 from isthmus_lab import frames, frames6, packets
 from isthmus_lab.frames6 import Message
 from isthmus_lab.rawsocket import Capture
-from tests.system.cloud import FAMILIES, Cloud, carries, until
+from tests.system.cloud import FAMILIES, RunningCloud, carries, until
 from tests.system.forgeries import (
     ALL_NODES,
     DISCOVERY,
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with attacked_cloud() as made:
         yield made
 
 
-def test_any_mac_address_may_be_allowed_and_nothing_more(cloud: Cloud) -> None:
+def test_any_mac_address_may_be_allowed_and_nothing_more(cloud: RunningCloud) -> None:
     names = ("MAC of a peer", "MAC of nobody")
     never = ("broadcast MAC", "multicast MAC", "MAC and address of a peer")
     sender, near = cloud["any-mac"], cloud["victim1"]
@@ -64,7 +64,7 @@ def is_seen(seen: Capture, mark: bytes, send: Callable[[], None]) -> bool:
     return seen.wait_for(partial(carries, mark), 1.0) is not None
 
 
-def test_a_guarded_port_answers_no_dhcp_in_any_pieces(cloud: Cloud) -> None:
+def test_a_guarded_port_answers_no_dhcp_in_any_pieces(cloud: RunningCloud) -> None:
     for family, (client, server) in {4: (68, 67), 6: (546, 547)}.items():
         answers: dict[str, Attack] = {
             "answer": partial(dhcp_answer, ports=(server, client)),
@@ -110,7 +110,7 @@ ROUTERS_OWN = ("router, link-local", "router, link-local of the gateway")
 """What a port without router guard may send: any link-local address could be its guest's."""
 
 
-def test_a_router_may_be_allowed_and_nothing_more(cloud: Cloud) -> None:
+def test_a_router_may_be_allowed_and_nothing_more(cloud: RunningCloud) -> None:
     opened = {name: DISCOVERY[name] for name in ROUTERS_OWN}
     assert_open(cloud, "router", 6, opened, routed=False)
     closed = {name: attack for name, attack in of_family(6).items() if name not in opened}
@@ -132,7 +132,7 @@ def retold(frame: bytes, source: Mac) -> bytes:
     return frame[:6] + mac_bytes(source) + frame[12:]
 
 
-def test_a_storm_limit_holds_for_broadcasts_only(cloud: Cloud) -> None:
+def test_a_storm_limit_holds_for_broadcasts_only(cloud: RunningCloud) -> None:
     sender = cloud["storm"]
     for family in FAMILIES:
         address, mac = ALL_NODES[family == 6]
@@ -151,7 +151,7 @@ def test_a_storm_limit_holds_for_broadcasts_only(cloud: Cloud) -> None:
                 assert not has(seen, b"to all", 150)
 
 
-def test_address_pairs_open_what_they_name(cloud: Cloud) -> None:
+def test_address_pairs_open_what_they_name(cloud: RunningCloud) -> None:
     sender, other = cloud["pairs"], PAIR_MAC
     own = sender.mac
     inside = {
@@ -185,7 +185,7 @@ def sourced(sources: Iterable[tuple[str, Mac]]) -> dict[str, Attack]:
     return {f"{text} {mac_text(mac)}": partial(attack, text, mac) for text, mac in sources}
 
 
-def test_of_address_pairs_only_true_announcements_pass(cloud: Cloud) -> None:
+def test_of_address_pairs_only_true_announcements_pass(cloud: RunningCloud) -> None:
     four, six = "10.1.1.200", "fd00:1:0:1::200"
     true = frames6.advertisement(six, cloud["pairs"].mac)
     opened4: dict[str, Attack] = {"announcement": lambda s, mark: s.arp(mark, 1, four)}

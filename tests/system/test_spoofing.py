@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from isthmus_lab import frames6, packets
-from tests.system.cloud import FAMILIES, Cloud
+from tests.system.cloud import FAMILIES, RunningCloud
 from tests.system.forgeries import FORGERIES, Attack, Scene, fragment4, fresh_numbers, ipv4, snapped
 from tests.system.forging import assert_closed, assert_open, attacked_cloud
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with attacked_cloud() as made:
         yield made
 
 
 @pytest.mark.parametrize("what", FORGERIES, ids=": ".join)
-def test_what_a_guest_forges_arrives_nowhere(cloud: Cloud, what: tuple[str, str]) -> None:
+def test_what_a_guest_forges_arrives_nowhere(cloud: RunningCloud, what: tuple[str, str]) -> None:
     family = 4 if what[0] in ("IPv4", "ARP") else 6
     assert_closed(cloud, "attacker", family, {what[1]: FORGERIES[what]})
 
@@ -54,7 +54,7 @@ def echo_in_fragments(scene: Scene, mark: bytes) -> tuple[bytes, ...]:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
-def test_what_is_true_passes_in_every_shape(cloud: Cloud, family: int) -> None:
+def test_what_is_true_passes_in_every_shape(cloud: RunningCloud, family: int) -> None:
     shapes: dict[str, Attack] = {
         "options": optional,
         "fragments": echo_in_fragments,

@@ -17,7 +17,7 @@ from isthmus_lab import links, namespaces
 from isthmus_lab.northbound import Resource
 from tests.cli.conftest import run
 from tests.system import cloud as clouds
-from tests.system.cloud import LONGEST_S, Cloud, rule, until
+from tests.system.cloud import LONGEST_S, RunningCloud, rule, until
 from tests.system.questioned import (
     DENIED,
     a_list,
@@ -42,13 +42,13 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with questioned_cloud() as made:
         yield made
 
 
 @pytest.fixture
-def shut(cloud: Cloud) -> Iterator[None]:
+def shut(cloud: RunningCloud) -> Iterator[None]:
     with lists_shut(cloud):
         yield
 
@@ -56,7 +56,7 @@ def shut(cloud: Cloud) -> Iterator[None]:
 # -- what is dropped, while somebody looks ---------------------------------------------------------
 
 
-def test_what_is_dropped_is_shown_with_what_dropped_it(cloud: Cloud, shut: None) -> None:
+def test_what_is_dropped_is_shown_with_what_dropped_it(cloud: RunningCloud, shut: None) -> None:
     before = {host.name: sent_up(cloud, host.name) for host in clouds.HOSTS}
     sends = (
         datagram(cloud, "b1", "a1", 82),
@@ -102,7 +102,7 @@ def test_what_is_dropped_is_shown_with_what_dropped_it(cloud: Cloud, shut: None)
         print(f"as before after {time.monotonic() - killed_at:.1f} s")
 
 
-def test_who_watches_one_host_hears_of_no_other(cloud: Cloud, shut: None) -> None:
+def test_who_watches_one_host_hears_of_no_other(cloud: RunningCloud, shut: None) -> None:
     before = sent_up(cloud, "h1"), sent_up(cloud, "h2")
     sends = datagram(cloud, "b1", "a1", 82), nowhere(cloud, "a2")
     with watching(cloud, "drops", "--host", "h2") as watch:
@@ -115,7 +115,7 @@ def test_who_watches_one_host_hears_of_no_other(cloud: Cloud, shut: None) -> Non
         assert (code, "is called nobody" in said) == (1, True)
 
 
-def test_a_list_that_is_written_while_somebody_watches_is_shown_too(cloud: Cloud) -> None:
+def test_a_list_that_is_written_while_somebody_watches_is_shown_too(cloud: RunningCloud) -> None:
     """What drops then is programmed to show it, and as ever afterwards."""
     with watching(cloud, "drops") as watch:
         seen_while([nowhere(cloud, "a1")], watch, is_drop(stage="ROUTE"))
@@ -132,7 +132,9 @@ def test_a_list_that_is_written_while_somebody_watches_is_shown_too(cloud: Cloud
 # -- what happens ----------------------------------------------------------------------------------
 
 
-def test_events_are_told_as_they_happen_and_resumed_where_they_were_cut(cloud: Cloud) -> None:
+def test_events_are_told_as_they_happen_and_resumed_where_they_were_cut(
+    cloud: RunningCloud,
+) -> None:
     reference = "/securityTags/happening"
     with watching(cloud, "events") as first:
 
@@ -192,7 +194,7 @@ def of_rule(told: Resource, name: str, rule_name: str) -> int:
     )
 
 
-def counted(cloud: Cloud) -> Resource:
+def counted(cloud: RunningCloud) -> Resource:
     """By all hosts."""
     end = time.monotonic() + LONGEST_S
     while True:
@@ -202,7 +204,7 @@ def counted(cloud: Cloud) -> Resource:
         assert time.monotonic() < end, told
 
 
-def test_counters_count(cloud: Cloud, shut: None) -> None:
+def test_counters_count(cloud: RunningCloud, shut: None) -> None:
     before = counted(cloud)
     assert [host["host"] for host in before["hosts"]] == ["h1", "h2", "h3"]
     denied, refused = datagram(cloud, "b1", "a2", 9), datagram(cloud, "b1", "a1", 84)
@@ -222,7 +224,7 @@ def test_counters_count(cloud: Cloud, shut: None) -> None:
     assert re.search(r"^h2\tblocked port\ta2\t\d+$", out, re.MULTILINE), out
 
 
-def test_what_stateless_rules_let_pass_and_drop_is_counted_and_seen(cloud: Cloud) -> None:
+def test_what_stateless_rules_let_pass_and_drop_is_counted_and_seen(cloud: RunningCloud) -> None:
     """Out of b1 and into a1, one rule each lets a datagram pass alone; another is dropped."""
     of_b1 = "of-green, two"
     cloud.north.put_all(
@@ -260,7 +262,7 @@ def test_what_stateless_rules_let_pass_and_drop_is_counted_and_seen(cloud: Cloud
         cloud.settle()
 
 
-def test_an_agent_serves_its_counters_to_prometheus(cloud: Cloud, shut: None) -> None:
+def test_an_agent_serves_its_counters_to_prometheus(cloud: RunningCloud, shut: None) -> None:
     host = cloud.lab.host("h1")
     with links.links_of(host.namespace) as here:
         here.set_up("lo")

@@ -21,9 +21,9 @@ from tests.system.cloud import (
     FAMILIES,
     HOSTS,
     LONGEST_S,
-    Cloud,
     Frame,
     Nic,
+    RunningCloud,
     carries,
     until,
 )
@@ -43,14 +43,16 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with ruled_cloud() as made:
         yield made
 
 
 @each_family
 @each_carriage
-def test_an_error_of_an_allowed_datagram_comes_back(cloud: Cloud, host: str, family: int) -> None:
+def test_an_error_of_an_allowed_datagram_comes_back(
+    cloud: RunningCloud, host: str, family: int
+) -> None:
     """ICMP is allowed at neither end; the port is closed."""
     sender, edges = cloud[f"friend{host[1]}"], cloud["edges"]
     with datagrams(sender, family) as asking:
@@ -73,7 +75,7 @@ def refused(asking: socket.socket) -> bool:
 @each_family
 @each_carriage
 def test_fragments_are_judged_as_the_datagram_that_they_are_of(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, edges = cloud[f"friend{host[1]}"], cloud["edges"]
     address = edges.address(family)
@@ -104,7 +106,7 @@ def test_fragments_are_judged_as_the_datagram_that_they_are_of(
         assert seen.having(b"forbidden") == []
 
 
-def test_fragments_of_a_connection_stop_with_its_rule(cloud: Cloud) -> None:
+def test_fragments_of_a_connection_stop_with_its_rule(cloud: RunningCloud) -> None:
     """Of one that was answered: each packet of it is judged again, though only the first fragment
     has ports."""
     edges, reference = cloud["edges"], "/accessControlLists/edges"
@@ -176,7 +178,7 @@ def are_answered(asking: socket.socket, answering: socket.socket) -> bool:
 # -- connections that go on, or do not -------------------------------------------------------------
 
 
-def leave_the_group(cloud: Cloud, *, back: bool) -> None:
+def leave_the_group(cloud: RunningCloud, *, back: bool) -> None:
     cloud.north.put_all(
         (f"/networkInterfaces/{plan.name}", clouds.interface(plan, tags=plan.tags if back else ()))
         for plan in PLANS
@@ -184,7 +186,7 @@ def leave_the_group(cloud: Cloud, *, back: bool) -> None:
     )
 
 
-def take_the_rule(cloud: Cloud, *, back: bool) -> None:
+def take_the_rule(cloud: RunningCloud, *, back: bool) -> None:
     reference = "/accessControlLists/friends"
     body = dict(LISTS)[reference]["properties"]
     rules = body["aclRules"]
@@ -194,7 +196,7 @@ def take_the_rule(cloud: Cloud, *, back: bool) -> None:
 
 @pytest.mark.parametrize("take", [leave_the_group, take_the_rule])
 def test_what_a_rule_allowed_ends_with_it_and_nothing_else_does(
-    cloud: Cloud, take: Callable[..., None]
+    cloud: RunningCloud, take: Callable[..., None]
 ) -> None:
     """Connections from everywhere, in both families, with data in both directions."""
     group = cloud["group"]
@@ -221,7 +223,7 @@ def quiet(streams: list[Stream], since: float) -> bool:
     return time.monotonic() > last + 1.0
 
 
-def test_connections_and_numbers_outlive_the_agent(cloud: Cloud) -> None:
+def test_connections_and_numbers_outlive_the_agent(cloud: RunningCloud) -> None:
     group, host = cloud["group"], cloud.lab.host("h1")
     ends = [(int(name[1]), family) for name in CARRIAGES for family in FAMILIES]
     running = [Stream(cloud[f"friend{n}"], group, family, 7050 + n) for n, family in ends]
@@ -240,7 +242,7 @@ def test_connections_and_numbers_outlive_the_agent(cloud: Cloud) -> None:
     assert " adds=0 deletes=0 " in resyncs[-1]
 
 
-def numbers_of(cloud: Cloud) -> Mapping[str, Mapping[str, object]]:
+def numbers_of(cloud: RunningCloud) -> Mapping[str, Mapping[str, object]]:
     found = {}
     for host in HOSTS:
         switch = cloud.lab.host(host.name).switch

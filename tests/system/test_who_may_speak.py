@@ -14,7 +14,7 @@ import pytest
 from isthmus.addresses import Mac
 from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture
-from tests.system.cloud import CARRIAGES, Cloud, Frame, Nic, arrivals, arrivals_at, to, until
+from tests.system.cloud import CARRIAGES, Frame, Nic, RunningCloud, arrivals, arrivals_at, to, until
 from tests.system.ruled import (
     EXPERIMENT,
     ICMP,
@@ -35,14 +35,16 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with ruled_cloud() as made:
         yield made
 
 
 @each_family
 @each_carriage
-def test_who_denies_by_default_hears_only_answers(cloud: Cloud, host: str, family: int) -> None:
+def test_who_denies_by_default_hears_only_answers(
+    cloud: RunningCloud, host: str, family: int
+) -> None:
     sender, shut = cloud[f"open{host[1]}"], cloud["shut"]
     asked = next(source_ports), 9
     question = packets.udp(shut.address(family), sender.address(family), asked, b"question")
@@ -69,7 +71,7 @@ def test_who_denies_by_default_hears_only_answers(cloud: Cloud, host: str, famil
 @each_family
 @each_carriage
 def test_ports_protocols_and_icmp_types_are_told_apart(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, edges = cloud[f"open{host[1]}"], cloud["edges"]
     echo = ICMP[family][1]
@@ -94,7 +96,7 @@ def test_ports_protocols_and_icmp_types_are_told_apart(
 
 @each_family
 @each_carriage
-def test_sctp_is_allowed_by_port(cloud: Cloud, host: str, family: int) -> None:
+def test_sctp_is_allowed_by_port(cloud: RunningCloud, host: str, family: int) -> None:
     sender, edges = cloud[f"open{host[1]}"], cloud["edges"]
     mine = next(source_ports)
     sent = {f"sctp {port}": sctp(sender, edges, family, port) for port in (4999, 5002, 80)}
@@ -111,7 +113,7 @@ def test_sctp_is_allowed_by_port(cloud: Cloud, host: str, family: int) -> None:
 
 @each_family
 @each_carriage
-def test_sctp_is_denied_by_port(cloud: Cloud, host: str, family: int) -> None:
+def test_sctp_is_denied_by_port(cloud: RunningCloud, host: str, family: int) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["wide"]
     sent = {str(port): sctp(sender, receiver, family, port) for port in (6000, 6001, 5999, 6002)}
     assert arrivals(sender, receiver, sent, ("5999", "6002")) == {"5999", "6002"}
@@ -120,7 +122,7 @@ def test_sctp_is_denied_by_port(cloud: Cloud, host: str, family: int) -> None:
 @each_family
 @each_carriage
 def test_any_protocol_with_ports_allows_tcp_and_udp_with_them_and_nothing_else(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, ports = cloud[f"open{host[1]}"], cloud["ports"]
     sent = {
@@ -141,7 +143,7 @@ def test_any_protocol_with_ports_allows_tcp_and_udp_with_them_and_nothing_else(
 @each_family
 @each_carriage
 def test_any_protocol_with_ports_denies_tcp_and_udp_with_them_and_nothing_else(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["but-ports"]
     sent = {
@@ -161,7 +163,7 @@ def test_any_protocol_with_ports_denies_tcp_and_udp_with_them_and_nothing_else(
 
 @each_family
 @each_carriage
-def test_a_group_is_heard_and_others_are_not(cloud: Cloud, host: str, family: int) -> None:
+def test_a_group_is_heard_and_others_are_not(cloud: RunningCloud, host: str, family: int) -> None:
     group = cloud["group"]
     friend, other = cloud[f"friend{host[1]}"], cloud[f"open{host[1]}"]
     of_friend = {
@@ -176,7 +178,7 @@ def test_a_group_is_heard_and_others_are_not(cloud: Cloud, host: str, family: in
 @each_family
 @each_carriage
 def test_a_list_on_one_address_holds_for_that_address_only(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, two = cloud[f"open{host[1]}"], cloud["two"]
     sent = {
@@ -189,7 +191,7 @@ def test_a_list_on_one_address_holds_for_that_address_only(
 @each_family
 @each_carriage
 def test_both_the_subnet_and_the_interface_must_let_it_pass(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, both = cloud[f"open{host[1]}"], cloud["both"]
     ports = (9, 10, 19, 21, 25, 29, 31, 20, 30)
@@ -199,7 +201,7 @@ def test_both_the_subnet_and_the_interface_must_let_it_pass(
 
 @each_family
 @each_carriage
-def test_of_equal_priorities_deny_comes_first(cloud: Cloud, host: str, family: int) -> None:
+def test_of_equal_priorities_deny_comes_first(cloud: RunningCloud, host: str, family: int) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["first-deny"]
     ports = (299, 305, 309, 311, 300, 304, 306, 308, 310)
     sent = {str(port): udp(sender, receiver, family, port) for port in ports}
@@ -209,7 +211,7 @@ def test_of_equal_priorities_deny_comes_first(cloud: Cloud, host: str, family: i
 
 @each_family
 @each_carriage
-def test_outbound_rules_hold_at_the_sender(cloud: Cloud, host: str, family: int) -> None:
+def test_outbound_rules_hold_at_the_sender(cloud: RunningCloud, host: str, family: int) -> None:
     sender, other = cloud["outward"], cloud[f"open{host[1]}"]
     sent = {
         **everything(sender, other, family),
@@ -220,7 +222,7 @@ def test_outbound_rules_hold_at_the_sender(cloud: Cloud, host: str, family: int)
 
 
 @each_family
-def test_a_broadcast_is_judged_by_each_receiver(cloud: Cloud, family: int) -> None:
+def test_a_broadcast_is_judged_by_each_receiver(cloud: RunningCloud, family: int) -> None:
     """By the rules of each of them, wherever it comes from."""
     group = ("255.255.255.255", 0xFFFFFFFFFFFF) if family == 4 else ("ff02::1", 0x333300000001)
 

@@ -14,20 +14,20 @@ import pytest
 
 from isthmus_lab import links
 from tests.cli.conftest import run
-from tests.system.cloud import Cloud, until
+from tests.system.cloud import RunningCloud, until
 from tests.system.questioned import isthmus, lists_shut, questioned_cloud
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with questioned_cloud() as made:
         yield made
 
 
 @pytest.fixture
-def shut(cloud: Cloud) -> Iterator[None]:
+def shut(cloud: RunningCloud) -> Iterator[None]:
     with lists_shut(cloud):
         yield
 
@@ -38,7 +38,7 @@ PASSWORD = "correct-horse-battery-staple"
 
 
 def test_a_bundle_has_what_support_needs_and_no_secret(
-    cloud: Cloud, shut: None, tmp_path: Path
+    cloud: RunningCloud, shut: None, tmp_path: Path
 ) -> None:
     cloud.put(
         "/credentials/secret",
@@ -80,12 +80,12 @@ def test_a_bundle_has_what_support_needs_and_no_secret(
         assert run(["explain", "port", "a1", "--bundle", str(wrong)])[0] == 1
 
 
-def found_by_doctor(cloud: Cloud) -> set[tuple[str, str]]:
+def found_by_doctor(cloud: RunningCloud) -> set[tuple[str, str]]:
     """Subjects and codes."""
     return {(one["subject"], one["code"]) for one in cloud.north.doctor()["findings"]}
 
 
-def test_the_doctor_finds_what_is_broken_and_nothing_else(cloud: Cloud) -> None:
+def test_the_doctor_finds_what_is_broken_and_nothing_else(cloud: RunningCloud) -> None:
     until(lambda: isthmus(cloud, "doctor") == (0, ""))
     links_of_host = cloud.lab.host("h2").namespace
     with links.links_of(links_of_host) as here:

@@ -14,7 +14,7 @@ import pytest
 
 from isthmus_lab.northbound import Resource
 from tests.cli.conftest import run
-from tests.system.cloud import FAMILIES, Cloud, address_of, rule, tag
+from tests.system.cloud import FAMILIES, RunningCloud, address_of, rule, tag
 from tests.system.questioned import (
     DENIED,
     ECHO,
@@ -37,13 +37,13 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with questioned_cloud() as made:
         yield made
 
 
 @pytest.fixture
-def shut(cloud: Cloud) -> Iterator[None]:
+def shut(cloud: RunningCloud) -> Iterator[None]:
     with lists_shut(cloud):
         yield
 
@@ -169,7 +169,7 @@ def decided(told: Resource) -> str:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_policy_and_the_switches_never_differ(cloud: Cloud, seed: int) -> None:
+def test_policy_and_the_switches_never_differ(cloud: RunningCloud, seed: int) -> None:
     chance = random.Random(seed)
     made = [
         a_list(
@@ -197,7 +197,7 @@ def test_policy_and_the_switches_never_differ(cloud: Cloud, seed: int) -> None:
         cloud.settle()
 
 
-def test_what_is_no_rule_s_doing_has_its_own_reason(cloud: Cloud) -> None:
+def test_what_is_no_rule_s_doing_has_its_own_reason(cloud: RunningCloud) -> None:
     def last(source: str, destination: str, **how: str | int) -> tuple[str, str, object]:
         told: Mapping[str, Any] = cloud.trace(source, destination, **how)
         assert told["switches"]["verdict"] == told["verdict"], told
@@ -216,7 +216,7 @@ def test_what_is_no_rule_s_doing_has_its_own_reason(cloud: Cloud) -> None:
         assert last("a1", address_of("web", 13, family)) == ("delivered", "", "")
 
 
-def test_a_trace_is_told_in_words_and_by_its_exit_status(cloud: Cloud, shut: None) -> None:
+def test_a_trace_is_told_in_words_and_by_its_exit_status(cloud: RunningCloud, shut: None) -> None:
     code, out = isthmus(cloud, "trace", "a3", "a1", "--tcp", "80", "--switches")
     assert code == 0
     assert out.splitlines()[0] == "TCP 49152 → 80  10.1.1.14 → 10.1.1.11"
