@@ -74,7 +74,7 @@ def _agree(seed: int) -> None:
 
 @pytest.mark.parametrize("block", range(2))
 def test_connections_live_as_long_as_the_policy_allows_them(block: int) -> None:
-    for seed in range(50 * block, 50 * block + 50):
+    for seed in range(20 * block, 20 * block + 20):
         _agree(seed)
 
 
