@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.intent.credentials import Credential
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.credentials import Credential
 from isthmus.intent.model import Json
 from tests.intent.cloud import Cloud, Properties, child, interface, ref
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.network_interfaces import IpConfiguration
+from isthmus.intent.kinds.virtual_networks import VirtualNetwork, VirtualSubnet
 from isthmus.intent.model import Json
-from isthmus.intent.network_interfaces import IpConfiguration
 from isthmus.intent.versions import V1
-from isthmus.intent.virtual_networks import VirtualNetwork, VirtualSubnet
 from tests.intent.cloud import SUBNET, Cloud, Properties, child, interface, network, ref
 
 MANAGER = "/virtualNetworkManager/configuration"

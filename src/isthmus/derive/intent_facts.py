@@ -12,21 +12,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isthmus.addresses import mac_text, parse_mac
-from isthmus.intent.access_control_lists import (
+from isthmus.intent.fields import decode
+from isthmus.intent.kinds.access_control_lists import (
     WITH_PORTS,
     AccessControlList,
     AclRule,
     Direction,
 )
-from isthmus.intent.fields import decode
-from isthmus.intent.logical_networks import LogicalNetwork
+from isthmus.intent.kinds.logical_networks import LogicalNetwork
+from isthmus.intent.kinds.network_interfaces import IpConfiguration, NetworkInterface
+from isthmus.intent.kinds.peerings import VirtualNetworkPeering
+from isthmus.intent.kinds.port_settings import Guard, PortSettings
+from isthmus.intent.kinds.virtual_networks import VirtualNetwork, VirtualSubnet
 from isthmus.intent.model import Stored
-from isthmus.intent.network_interfaces import IpConfiguration, NetworkInterface
-from isthmus.intent.peerings import VirtualNetworkPeering
-from isthmus.intent.port_settings import Guard, PortSettings
 from isthmus.intent.references import key_of
 from isthmus.intent.rule_values import ANY, HIGHEST_PORT, ports, protocol_number
-from isthmus.intent.virtual_networks import VirtualNetwork, VirtualSubnet
 from isthmus.policy.rows import Rule
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isthmus.intent.address_values import IpAddress, IpPrefix, MacAddress
 from isthmus.intent.fields import Access, FieldSpec, Nested, Part, Rules, fields_of
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.references import Reference
 from isthmus.intent.refusals import NotOffered

@@ -15,7 +15,7 @@ import msgspec
 
 from isthmus.errors import Conflict
 from isthmus.intent.fields import Resource, wire_name
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Allocation, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.versions import Version

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from isthmus.intent.fields import object_schema
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.paths import RESOURCE_ID_LENGTH, RESOURCE_ID_PATTERN
 from isthmus.intent.registry import CAPABILITIES, KINDS

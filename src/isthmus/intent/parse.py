@@ -17,7 +17,7 @@ import msgspec
 
 from isthmus.errors import Invalid
 from isthmus.intent.fields import as_given, read_fields
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.paths import checked_id
 from isthmus.intent.values import inside, is_nothing, shown, text_of, wrong_type

@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from isthmus.errors import Invalid, NotFound
-from isthmus.intent.kinds import Kind, default_of
+from isthmus.intent.kind import Kind, default_of
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.registry import OFFERED, ROOT_BY_WORD
 from isthmus.intent.values import shown, text_of

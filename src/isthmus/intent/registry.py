@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All kinds of resources. A new kind is a file beside this one, and a line here."""
+"""All kinds of resources. A new kind is a file in `isthmus.intent.kinds`, and a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from isthmus.intent import (
+from isthmus.intent.fields import FieldSpec, Nested, fields_of
+from isthmus.intent.kind import Kind
+from isthmus.intent.kinds import (
     access_control_lists,
     credentials,
     logical_networks,
@@ -16,8 +18,6 @@ from isthmus.intent import (
     virtual_network_manager,
     virtual_networks,
 )
-from isthmus.intent.fields import FieldSpec, Nested, fields_of
-from isthmus.intent.kinds import Kind
 from isthmus.intent.values import Many
 
 ROOTS: tuple[Kind, ...] = (

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from isthmus.intent.fields import write_fields
-from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.kind import BackReference, Kind, Located
 from isthmus.intent.model import Json, JsonObject, Places, Stored, View
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from isthmus.errors import Detail, Invalid, IsthmusError
 from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import Nested, fields_of
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, Stored
 from isthmus.intent.parse import ENVELOPE, Parsed, parse
 from isthmus.intent.paths import resolve

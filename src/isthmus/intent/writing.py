@@ -17,7 +17,7 @@ import msgspec
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.drafts import Draft, named, requirers
 from isthmus.intent.fields import FieldSpec, Member, Resource, build, encode
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Allocation, Ids, Stored
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed

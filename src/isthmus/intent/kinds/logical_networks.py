@@ -13,10 +13,10 @@ from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
 from isthmus.intent.fields import Field, Member, Resource, decode, kept, required
-from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.kind import BackReference, Computed, Kind
+from isthmus.intent.kinds.routes import LogicalRoute, check_routes
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.refusals import NotOffered
-from isthmus.intent.routes import LogicalRoute, check_routes
 from isthmus.intent.values import Boolean, Integer
 
 if TYPE_CHECKING:

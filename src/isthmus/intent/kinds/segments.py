@@ -17,7 +17,7 @@ import msgspec
 
 from isthmus.intent.addressing import prefix
 from isthmus.intent.fields import decode, encode
-from isthmus.intent.virtual_networks import VirtualSubnet
+from isthmus.intent.kinds.virtual_networks import VirtualSubnet
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft

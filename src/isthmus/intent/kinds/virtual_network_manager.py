@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from isthmus.errors import Invalid
 from isthmus.intent.fields import MISSING, Field, Nested, Part, Resource, Rules, decode, required
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, Stored
 from isthmus.intent.values import Choice, Integer
 from isthmus.intent.versions import V2

@@ -16,7 +16,6 @@ import msgspec
 
 from isthmus.addresses import Mac, is_multicast_mac, parse_mac
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent.access_control_lists import ACL, MANY_TAGS
 from isthmus.intent.address_values import IpAddress, MacAddress
 from isthmus.intent.fields import (
     Field,
@@ -31,17 +30,18 @@ from isthmus.intent.fields import (
     kept,
     required,
 )
-from isthmus.intent.ip_assignment import assign
-from isthmus.intent.kinds import Kind, Located
-from isthmus.intent.mac_pools import SCOPE, dynamic_mac
-from isthmus.intent.port_settings import Guard, PortSettings, check_offered
+from isthmus.intent.kind import Kind, Located
+from isthmus.intent.kinds.access_control_lists import ACL, MANY_TAGS
+from isthmus.intent.kinds.ip_assignment import assign
+from isthmus.intent.kinds.mac_pools import SCOPE, dynamic_mac
+from isthmus.intent.kinds.port_settings import Guard, PortSettings, check_offered
+from isthmus.intent.kinds.segments import segment_beside, segment_of
+from isthmus.intent.kinds.virtual_networks import DhcpOptions
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
 from isthmus.intent.rule_values import RuleAddress
-from isthmus.intent.segments import segment_beside, segment_of
 from isthmus.intent.values import Many
 from isthmus.intent.versions import V4, V5
-from isthmus.intent.virtual_networks import DhcpOptions
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft

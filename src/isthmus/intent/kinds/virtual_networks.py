@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
-from isthmus.intent import peerings, virtual_network_manager
-from isthmus.intent.access_control_lists import ACL
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import overlapping, prefix, space
 from isthmus.intent.fields import (
@@ -27,11 +25,13 @@ from isthmus.intent.fields import (
     kept,
     required,
 )
-from isthmus.intent.kinds import BackReference, Kind
-from isthmus.intent.logical_networks import LogicalNetwork
+from isthmus.intent.kind import BackReference, Kind
+from isthmus.intent.kinds import peerings, virtual_network_manager
+from isthmus.intent.kinds.access_control_lists import ACL
+from isthmus.intent.kinds.logical_networks import LogicalNetwork
+from isthmus.intent.kinds.routes import Route, check_routes
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
-from isthmus.intent.routes import Route, check_routes
 from isthmus.intent.values import Integer, Many
 from isthmus.intent.versions import V2, V3, V5
 

@@ -15,9 +15,9 @@ import msgspec
 
 from isthmus.errors import Invalid
 from isthmus.intent.address_values import IpAddress
-from isthmus.intent.credentials import CredentialType
 from isthmus.intent.fields import Field, Part, Resource, Rules, kept, required
-from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.kind import BackReference, Kind, Located
+from isthmus.intent.kinds.credentials import CredentialType
 from isthmus.intent.references import Reference
 from isthmus.intent.values import Boolean, Integer
 from isthmus.intent.versions import V2, V3

@@ -10,7 +10,7 @@ from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import MacAddress
 from isthmus.intent.fields import MISSING, Field, Resource, Rules, decode
-from isthmus.intent.kinds import Computed, Kind
+from isthmus.intent.kind import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from isthmus.intent.access_control_lists import ACL, AclRule, applied_scope, apply_to_tag
 from isthmus.intent.fields import Access, Field, Resource, Rules, decode, kept
-from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.kind import BackReference, Computed, Kind
+from isthmus.intent.kinds.access_control_lists import ACL, AclRule, applied_scope, apply_to_tag
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.references import key_of
 from isthmus.intent.versions import V5

@@ -15,7 +15,7 @@ import msgspec
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
 from isthmus.intent.fields import Field, Resource, Rules, decode, encode, internal, kept
-from isthmus.intent.kinds import Computed, Kind
+from isthmus.intent.kind import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.versions import V3

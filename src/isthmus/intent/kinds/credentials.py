@@ -11,7 +11,7 @@ import msgspec
 
 from isthmus.errors import Invalid
 from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, decode, kept
-from isthmus.intent.kinds import BackReference, Computed, Kind
+from isthmus.intent.kind import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.values import Secret
 from isthmus.intent.versions import V2

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import Range, Space, number_of, space, text_of, without
 from isthmus.intent.fields import decode
-from isthmus.intent.logical_networks import (
+from isthmus.intent.kinds.logical_networks import (
     IpPool,
     LogicalNetwork,
     LogicalSubnet,
     address_scope,
 )
+from isthmus.intent.kinds.virtual_networks import VirtualSubnet
 from isthmus.intent.model import Stored
-from isthmus.intent.virtual_networks import VirtualSubnet
 
 if TYPE_CHECKING:
     from isthmus.intent.drafts import Draft

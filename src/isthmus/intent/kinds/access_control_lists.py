@@ -16,7 +16,7 @@ import msgspec
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
 from isthmus.intent.fields import Field, Resource, Rules, decode, encode, kept, required
-from isthmus.intent.kinds import BackReference, Kind
+from isthmus.intent.kind import BackReference, Kind
 from isthmus.intent.model import Allocation
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.rule_values import (
