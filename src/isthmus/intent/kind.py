@@ -13,21 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from isthmus.intent.fields import (
-    Access,
-    FieldSpec,
-    Part,
-    Reader,
-    Resource,
-    Writer,
-    decode,
-    encode,
-    fields_of,
-    readers,
-    writers,
-)
+from isthmus.intent.fields import Access, Part, decode, encode
 from isthmus.intent.model import Json, JsonObject, Stored, View
 from isthmus.intent.refusals import NotSent
+from isthmus.intent.resource import Resource
+from isthmus.intent.specs import FieldSpec, Reader, Writer, fields_of, readers, writers
 from isthmus.intent.values import ValueType
 from isthmus.intent.versions import V1, Version
 
@@ -122,6 +112,12 @@ class Kind:
     @functools.cached_property
     def child_by_word(self) -> dict[str, Kind]:
         return {child.collection.lower(): child for child in self.children}
+
+    @functools.cached_property
+    def tree(self) -> dict[str, Kind]:
+        """Itself and all kinds below it, by name."""
+        below = (one for child in self.children for one in child.tree.values())
+        return {kind.name: kind for kind in (self, *below)}
 
     @functools.cached_property
     def projections(self) -> dict[Version, Projection]:

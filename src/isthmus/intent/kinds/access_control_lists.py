@@ -9,16 +9,18 @@ rules with equal priority, Deny comes first.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
-from isthmus.intent.fields import Field, Resource, Rules, decode, encode, kept, required
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Field, Rules, decode, encode, kept, required
 from isthmus.intent.kind import BackReference, Kind
 from isthmus.intent.model import Allocation
 from isthmus.intent.references import Reference, key_of
+from isthmus.intent.resource import Resource
 from isthmus.intent.rule_values import (
     ANY,
     DEFAULT_TAGS,
@@ -30,9 +32,6 @@ from isthmus.intent.rule_values import (
 )
 from isthmus.intent.values import Choice, Integer, Many
 from isthmus.intent.versions import V5
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 ACL = Reference(("accessControlLists",))
 MANY_TAGS = Many(Reference(("securityTags",)))

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import MISSING, Access, Field, Resource, Rules, decode, kept
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import MISSING, Access, Field, Rules, decode, kept
 from isthmus.intent.kind import BackReference, Computed, Kind
 from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.resource import Resource
 from isthmus.intent.values import Secret
 from isthmus.intent.versions import V2
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 class CredentialType(enum.StrEnum):

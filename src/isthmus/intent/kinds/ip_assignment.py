@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import Range, Space, number_of, space, text_of, without
+from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import decode
 from isthmus.intent.kinds.logical_networks import (
     IpPool,
@@ -18,9 +18,6 @@ from isthmus.intent.kinds.logical_networks import (
 )
 from isthmus.intent.kinds.virtual_networks import VirtualSubnet
 from isthmus.intent.model import Stored
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 ATTRIBUTE, METHOD = "private_ip_address", "private_ip_allocation_method"
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, overlapping, space
-from isthmus.intent.fields import Field, Member, Resource, decode, kept, required
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Field, decode, kept, required
 from isthmus.intent.kind import BackReference, Computed, Kind
 from isthmus.intent.kinds.routes import LogicalRoute, check_routes
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.refusals import NotOffered
+from isthmus.intent.resource import Member, Resource
 from isthmus.intent.values import Boolean, Integer
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 class LogicalNetwork(Resource, frozen=True, kw_only=True):

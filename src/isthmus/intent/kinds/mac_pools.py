@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from isthmus.addresses import Mac, is_multicast_mac, mac_digits, parse_mac
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import MacAddress
-from isthmus.intent.fields import MISSING, Field, Resource, Rules, decode
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import MISSING, Field, Rules, decode
 from isthmus.intent.kind import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
+from isthmus.intent.resource import Resource
 
 SCOPE = "mac"
 """Of the allocations: all MAC addresses of network interfaces, static and dynamic, are unique

@@ -10,26 +10,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.addresses import Mac, is_multicast_mac, parse_mac
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import IpAddress, MacAddress
-from isthmus.intent.fields import (
-    Field,
-    Member,
-    Nested,
-    Part,
-    Resource,
-    Rules,
-    decode,
-    encode,
-    internal,
-    kept,
-    required,
-)
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Field, Part, Rules, decode, encode, internal, kept, required
 from isthmus.intent.kind import Kind, Located
 from isthmus.intent.kinds.access_control_lists import ACL, MANY_TAGS
 from isthmus.intent.kinds.ip_assignment import assign
@@ -39,12 +28,11 @@ from isthmus.intent.kinds.segments import segment_beside, segment_of
 from isthmus.intent.kinds.virtual_networks import DhcpOptions
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
+from isthmus.intent.resource import Member, Resource
 from isthmus.intent.rule_values import RuleAddress
+from isthmus.intent.specs import Nested
 from isthmus.intent.values import Many
 from isthmus.intent.versions import V4, V5
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 class MacAllocation(enum.StrEnum):

@@ -8,20 +8,19 @@ transitive, and address spaces must not overlap. Lists of rules go on to hold.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import space
-from isthmus.intent.fields import Field, Resource, Rules, decode, encode, internal, kept
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Field, Rules, decode, encode, internal, kept
 from isthmus.intent.kind import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.references import Reference, key_of
+from isthmus.intent.resource import Resource
 from isthmus.intent.versions import V3
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 NAME = "virtualNetworks/virtualNetworkPeerings"
 

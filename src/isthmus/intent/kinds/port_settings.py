@@ -12,7 +12,8 @@ import enum
 from typing import Annotated
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import Field, Part, Rules, fields_of, kept
+from isthmus.intent.fields import Field, Part, Rules, kept
+from isthmus.intent.specs import fields_of
 from isthmus.intent.values import Choice, Integer, shown
 
 

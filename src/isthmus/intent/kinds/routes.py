@@ -10,7 +10,8 @@ from typing import Annotated
 from isthmus.errors import Invalid
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import number_of, space
-from isthmus.intent.fields import MISSING, Part, Resource, kept, required
+from isthmus.intent.fields import MISSING, Part, kept, required
+from isthmus.intent.resource import Resource
 
 
 class Route(Part, frozen=True, kw_only=True):

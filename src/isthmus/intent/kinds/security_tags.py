@@ -7,19 +7,18 @@ group. A security group of other APIs is one tag and the one list that is applie
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
-from isthmus.intent.fields import Access, Field, Resource, Rules, decode, kept
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Access, Field, Rules, decode, kept
 from isthmus.intent.kind import BackReference, Computed, Kind
 from isthmus.intent.kinds.access_control_lists import ACL, AclRule, applied_scope, apply_to_tag
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.references import key_of
+from isthmus.intent.resource import Resource
 from isthmus.intent.versions import V5
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 class SecurityTag(Resource, frozen=True, kw_only=True):

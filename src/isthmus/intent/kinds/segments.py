@@ -11,16 +11,13 @@ an address there, and each such address holds the subnet that the segment is cal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from isthmus.intent.addressing import prefix
+from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import decode, encode
 from isthmus.intent.kinds.virtual_networks import VirtualSubnet
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 def segment_beside(draft: Draft, key: str, beside: Sequence[str]) -> str:

@@ -9,21 +9,20 @@ themselves, so it is optional here.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Invalid
 from isthmus.intent.address_values import IpAddress
-from isthmus.intent.fields import Field, Part, Resource, Rules, kept, required
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import Field, Part, Rules, kept, required
 from isthmus.intent.kind import BackReference, Kind, Located
 from isthmus.intent.kinds.credentials import CredentialType
 from isthmus.intent.references import Reference
+from isthmus.intent.resource import Resource
 from isthmus.intent.values import Boolean, Integer
 from isthmus.intent.versions import V2, V3
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 
 class Auditing(enum.StrEnum):

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import MISSING, Field, Nested, Part, Resource, Rules, decode, required
+from isthmus.intent.drafts import Draft
+from isthmus.intent.fields import MISSING, Field, Part, Rules, decode, required
 from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, Stored
+from isthmus.intent.resource import Resource
+from isthmus.intent.specs import Nested
 from isthmus.intent.values import Choice, Integer
 from isthmus.intent.versions import V2
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 KEY = "/virtualnetworkmanager/configuration"
 

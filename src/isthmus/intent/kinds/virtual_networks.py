@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.address_values import IpAddress, IpPrefix
 from isthmus.intent.addressing import overlapping, prefix, space
+from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import (
     MISSING,
     Access,
     Field,
-    Member,
-    Nested,
     Part,
-    Resource,
     Rules,
     decode,
     internal,
@@ -32,11 +30,10 @@ from isthmus.intent.kinds.logical_networks import LogicalNetwork
 from isthmus.intent.kinds.routes import Route, check_routes
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.refusals import NotOffered
+from isthmus.intent.resource import Member, Resource
+from isthmus.intent.specs import Nested
 from isthmus.intent.values import Integer, Many
 from isthmus.intent.versions import V2, V3, V5
-
-if TYPE_CHECKING:
-    from isthmus.intent.drafts import Draft
 
 HIGHEST_RDID = 2**24 - 1
 LONGEST_SUBNET = {4: 30, 6: 126}
