@@ -11,8 +11,8 @@ import pytest
 from isthmus.derive.intent_units import Underlay, new_engine, put
 from isthmus.errors import PreconditionFailed, Unavailable
 from isthmus.intent.fields import decode
-from isthmus.intent.kinds.network_interfaces import IpConfiguration
-from isthmus.intent.kinds.virtual_networks import VirtualSubnet
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Json
 from isthmus.intent.versions import LATEST, V1
 from isthmus.policy.rows import Port, RouterPort, Segment, Subnet

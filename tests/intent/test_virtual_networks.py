@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from isthmus.intent.fields import decode
-from isthmus.intent.kinds.network_interfaces import IpConfiguration
-from isthmus.intent.kinds.virtual_networks import VirtualNetwork, VirtualSubnet
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
+from isthmus.intent.kinds.virtual_networks import VirtualNetwork
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Json
 from isthmus.intent.versions import V1
 from tests.intent.cloud import SUBNET, Cloud, Properties, child, interface, network, ref

@@ -13,17 +13,15 @@ from typing import NamedTuple
 
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.intent.fields import decode
-from isthmus.intent.kinds.access_control_lists import (
-    WITH_PORTS,
-    AccessControlList,
-    AclRule,
-    Direction,
-)
+from isthmus.intent.kinds.access_control_lists import AccessControlList
+from isthmus.intent.kinds.acl_rules import WITH_PORTS, AclRule, Direction
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
 from isthmus.intent.kinds.logical_networks import LogicalNetwork
-from isthmus.intent.kinds.network_interfaces import IpConfiguration, NetworkInterface
+from isthmus.intent.kinds.network_interfaces import NetworkInterface
 from isthmus.intent.kinds.peerings import VirtualNetworkPeering
 from isthmus.intent.kinds.port_settings import Guard, PortSettings
-from isthmus.intent.kinds.virtual_networks import VirtualNetwork, VirtualSubnet
+from isthmus.intent.kinds.virtual_networks import VirtualNetwork
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Stored
 from isthmus.intent.references import key_of
 from isthmus.intent.rule_values import ANY, HIGHEST_PORT, ports, protocol_number

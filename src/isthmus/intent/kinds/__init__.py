@@ -3,6 +3,7 @@
 has rules of its own.
 
 A file declares its struct with the checks of its own rules, and its `Kind`. The registry lists the
-kinds at the root. The other files hold what several resources share: routes, settings of a port,
-which address an ipConfiguration gets (`ip_assignment`), and which segment it is on (`segments`).
+kinds at the root. The other files hold what several resources share: address spaces, routes,
+settings of a port, which address an ipConfiguration gets (`ip_assignment`), and which segment it is
+on (`segments`).
 """

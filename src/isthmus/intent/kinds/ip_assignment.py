@@ -10,13 +10,9 @@ from isthmus.errors import Conflict, Invalid
 from isthmus.intent.addressing import Range, Space, number_of, space, text_of, without
 from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import decode
-from isthmus.intent.kinds.logical_networks import (
-    IpPool,
-    LogicalNetwork,
-    LogicalSubnet,
-    address_scope,
-)
-from isthmus.intent.kinds.virtual_networks import VirtualSubnet
+from isthmus.intent.kinds.logical_networks import LogicalNetwork
+from isthmus.intent.kinds.logical_subnets import IpPool, LogicalSubnet, address_scope
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Stored
 
 ATTRIBUTE, METHOD = "private_ip_address", "private_ip_allocation_method"

@@ -17,6 +17,7 @@ from isthmus.intent.addressing import space
 from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import Field, Rules, decode, encode, internal, kept
 from isthmus.intent.kind import Computed, Kind
+from isthmus.intent.kinds.address_spaces import prefixes_of
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.references import Reference, key_of
 from isthmus.intent.resource import Resource
@@ -109,7 +110,7 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
         target = draft.at("remote_virtual_network")
         own = draft.read(parent)
         assert own is not None, "a child is written after its parent"
-        if _overlap(_prefixes(own), _prefixes(remote)):
+        if _overlap(prefixes_of(own), prefixes_of(remote)):
             raise Conflict(
                 f"The address spaces of {own.ref} and {remote.ref} overlap.",
                 code="VnetAddressSpacesOverlap",
@@ -126,7 +127,7 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
                     target=target,
                 )
             peer = draft.read(key_of(other.remote_virtual_network))
-            if peer is not None and _overlap(_prefixes(peer), _prefixes(remote)):
+            if peer is not None and _overlap(prefixes_of(peer), prefixes_of(remote)):
                 raise Conflict(
                     f"The address space of {remote.ref} overlaps that of {peer.ref}, which this"
                     " network is peered with.",
@@ -143,12 +144,6 @@ def _towards(network: Stored, peerings: Iterable[Stored]) -> Stored | None:
         if key_of(peering.remote_virtual_network) == network.key and meant:
             return row
     return None
-
-
-def _prefixes(network: Stored) -> list[str]:
-    value = msgspec.json.decode(network.properties)
-    found: list[str] = value["addressSpace"]["addressPrefixes"]
-    return found
 
 
 def _overlap(ours: Iterable[str], theirs: Iterable[str]) -> bool:
@@ -180,7 +175,7 @@ def _state(stored: Stored, view: View) -> Json:
 
 def _address_space(stored: Stored, view: View) -> Json:
     remote = _remote(stored, view)
-    prefixes: list[Json] = [] if remote is None else [*_prefixes(remote)]
+    prefixes: list[Json] = [] if remote is None else [*prefixes_of(remote)]
     return {"addressPrefixes": prefixes}
 
 

@@ -14,7 +14,8 @@ import msgspec
 from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import Access, Field, Rules, decode, kept
 from isthmus.intent.kind import BackReference, Computed, Kind
-from isthmus.intent.kinds.access_control_lists import ACL, AclRule, applied_scope, apply_to_tag
+from isthmus.intent.kinds.access_control_lists import ACL, applied_scope, apply_to_tag
+from isthmus.intent.kinds.acl_rules import AclRule
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.references import key_of
 from isthmus.intent.resource import Resource

@@ -17,7 +17,7 @@ import msgspec
 from isthmus.intent.addressing import prefix
 from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import decode, encode
-from isthmus.intent.kinds.virtual_networks import VirtualSubnet
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 
 
 def segment_beside(draft: Draft, key: str, beside: Sequence[str]) -> str:
