@@ -278,8 +278,8 @@ EMPTY_HOUSE = {
         "isthmus/cli/__init__.py",
         "isthmus/controller/__init__.py",
         "isthmus/derive/__init__.py",
-        "isthmus/derive/intent_facts.py",
-        "isthmus/derive/intent_units.py",
+        "isthmus/derive/from_intent/__init__.py",
+        "isthmus/derive/from_intent/program.py",
         "isthmus/reach/__init__.py",
         "isthmus/intent/__init__.py",
         "isthmus/policy/__init__.py",
@@ -331,7 +331,7 @@ CIRCLES = "No two modules or packages import each other, be it by way of others"
         ({"src/isthmus/wire/x.py": "import isthmus.intent\n"}, [DOWNWARDS]),
         ({"src/isthmus/utils.py": ""}, [DOWNWARDS]),
         ({"src/isthmus/agent/x.py": "import isthmus.intent\n"}, [HOSTS]),
-        ({"src/isthmus/agent/x.py": "import isthmus.derive.intent_units\n"}, [HOSTS]),
+        ({"src/isthmus/agent/x.py": "import isthmus.derive.from_intent.program\n"}, [HOSTS]),
         (
             {
                 "src/isthmus/agent/x.py": "import isthmus.store.north\n",

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import ROUTER_MAC, Underlay, new_engine, put
+from isthmus.derive.from_intent.networks import ROUTER_MAC
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import (

@@ -8,7 +8,8 @@ from itertools import permutations
 
 import pytest
 
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import PreconditionFailed, Unavailable
 from isthmus.intent.fields import decode
 from isthmus.intent.kinds.ip_configurations import IpConfiguration
