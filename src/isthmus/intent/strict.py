@@ -71,7 +71,7 @@ def check_strict(
 
 
 def refuse_unknown(kind: Kind, body: Json, version: Version) -> None:
-    """The same of one body. Raises Invalid."""
+    """Raises Invalid with a detail for each field of one body that would be ignored."""
     details = tuple(
         Detail(UNKNOWN, one.message, one.place) for one in unknown_fields(kind, body, version)
     )

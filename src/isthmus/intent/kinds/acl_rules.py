@@ -40,14 +40,14 @@ ICMP_VERSION = {1: 4, 58: 6}
 
 
 class Action(enum.StrEnum):
-    """Of a rule."""
+    """What a rule does with a packet that it matches."""
 
     ALLOW = "Allow"
     DENY = "Deny"
 
 
 class Direction(enum.StrEnum):
-    """As the port sees it."""
+    """Which way a packet goes, as the port sees it."""
 
     INBOUND = "Inbound"
     OUTBOUND = "Outbound"

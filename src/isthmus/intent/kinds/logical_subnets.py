@@ -115,7 +115,7 @@ class IpPool(Resource, frozen=True, kw_only=True):
         return number_of(self.start_ip_address)[0], number_of(self.end_ip_address)[0]
 
     def span(self, subnet: LogicalSubnet, path: str) -> tuple[int, int]:
-        """As `numbers`, checked against the subnet. Raises Invalid."""
+        """First and last address, checked against the subnet. Raises Invalid."""
         first, last = number_of(self.start_ip_address), number_of(self.end_ip_address)
         if first > last:
             raise Invalid(

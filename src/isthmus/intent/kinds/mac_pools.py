@@ -16,7 +16,7 @@ from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.resource import Resource
 
 SCOPE = "mac"
-"""Of the allocations: all MAC addresses of network interfaces, static and dynamic, are unique
+"""Scope of the allocations: all MAC addresses of network interfaces, static and dynamic, are unique
 together."""
 
 _CODE = "InvalidMacAddressForMacPool"

@@ -43,7 +43,7 @@ class MacAllocation(enum.StrEnum):
 
 
 MOST_PAIRS = 64
-"""Of one interface: each costs its host flows."""
+"""Address pairs that one interface may have: each costs its host flows."""
 
 
 class AddressPair(Part, frozen=True, kw_only=True):

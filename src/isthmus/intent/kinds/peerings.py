@@ -137,7 +137,7 @@ class VirtualNetworkPeering(Resource, frozen=True, kw_only=True):
 
 
 def _towards(network: Stored, peerings: Iterable[Stored]) -> Stored | None:
-    """Of a network's peerings, the one with `network`, not with another that had its name."""
+    """The one of `peerings` with `network` itself, not with another that had its name."""
     for row in peerings:
         peering = decode(row, VirtualNetworkPeering)
         meant = peering.remote_instance in ("", network.instance_id)

@@ -18,7 +18,7 @@ from isthmus.intent.values import Choice, Integer, shown
 
 
 class Guard(enum.StrEnum):
-    """Of a guard. The schema of the specification misspells Enabled."""
+    """Whether a guard is on. The schema of the specification misspells Enabled."""
 
     ENABLED = "Enabled"
     DISABLED = "Disabled"
@@ -28,7 +28,7 @@ GUARD = Choice(Guard, aliases=(("eanbled", "Enabled"),))
 
 
 class InterruptModeration(enum.StrEnum):
-    """Of SR-IOV."""
+    """How an SR-IOV device moderates its interrupts."""
 
     DEFAULT = "Default"
     ADAPTIVE = "Adaptive"

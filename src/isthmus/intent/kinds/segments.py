@@ -40,7 +40,7 @@ def segment_beside(draft: Draft, key: str, beside: Sequence[str]) -> str:
 
 
 def segment_of(draft: Draft, key: str) -> str:
-    """As it is now."""
+    """Key of the subnet that the segment of `key` is called after now."""
     return _subnet(draft, key).segment_key(key)
 
 
