@@ -22,13 +22,13 @@ def test_a_logical_network_that_carries_none_has_no_place_in_policy() -> None:
 def test_a_physical_network_has_what_the_operator_says_of_the_underlay() -> None:
     cloud = Cloud()
     cloud.put("/logicalNetworks/Underlay", {"networkVirtualizationEnabled": True})
-    engine = new_engine(Underlay(9000, ("vxlan", "nvgre")))
+    engine = new_engine(Underlay(9000))
     put(engine, None, cloud.row("/logicalNetworks/Underlay"))
     engine.settle()
     (physical,) = engine.rows(PhysicalNetwork).values()
     assert (physical.name, physical.mtu_bytes) == ("underlay", 9000)
     assert len(physical.transports) == 2
-    engine.put(Underlay, UNDERLAY, Underlay(1500, ("nvgre",)))
+    engine.put(Underlay, UNDERLAY, Underlay(1500, Underlay().transports[:1]))
     engine.settle()
     (physical,) = engine.rows(PhysicalNetwork).values()
     assert (len(physical.transports), physical.mtu_bytes) == (1, 1500)
