@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.intent.access_control_lists import AclRule
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.acl_rules import AclRule
 from isthmus.intent.model import Json
 from isthmus.intent.rule_values import protocol_number
 from isthmus.intent.versions import V1, V3, V4, V5, Version

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from isthmus.policy.dhcp import server_address, subnet_of
+from isthmus.policy.dhcp import CLIENT_PORT, SERVER_PORT, server_address, subnet_of
 from isthmus.policy.rows import Port, Subnet
 
 SERVED = Subnet(segment="s", prefix="10.0.1.0/24", gateway="10.0.1.254", dhcp=True)
@@ -33,3 +33,7 @@ def test_the_server_is_the_gateway_or_the_lowest_address() -> None:
     assert server_address(SERVED) == IPv4Address("10.0.1.254")
     without = Subnet(segment="s", prefix="10.0.1.0/24", dhcp=True)
     assert server_address(without) == IPv4Address("10.0.1.1")
+
+
+def test_servers_and_clients_have_the_ports_of_rfc_2131() -> None:
+    assert (SERVER_PORT, CLIENT_PORT) == (67, 68)

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus.policy.rows import Rule
 from isthmus.policy.rules import (
     ANY_PROTOCOL,
     INTERNET,
     LOAD_BALANCER,
     VIRTUAL_NETWORK,
+    Level,
     merged,
     networks,
     protocols,
@@ -62,6 +64,15 @@ def test_a_level_without_rules_that_allows_is_open_and_no_other_is() -> None:
     assert merged([rule_set()], [], "in").is_open
     assert not merged([rule_set("s", "deny")], [], "in").is_open
     assert not merged([rule_set()], [rule(action="deny")], "in").is_open
+
+
+def test_a_level_has_a_stateless_rule_if_one_allows_something() -> None:
+    def level(*rules: Rule) -> Level:
+        return merged([rule_set()], rules, "in")
+
+    assert level(rule("a", "allow", stateless=True), rule("d")).has_stateless
+    assert not level(rule("d", "deny", stateless=True)).has_stateless
+    assert not level(rule("a", "allow")).has_stateless
 
 
 def test_ports_of_a_rule_of_any_protocol_are_those_of_tcp_and_udp() -> None:

@@ -53,6 +53,14 @@ def test_ranges_of_ports_are_cut_where_either_rule_begins_or_ends() -> None:
     assert {one for one in found if one[1]} == {((80, 84), 1), ((85, 89), 3), ((90, 94), 2)}
 
 
+def test_each_family_has_its_own_icmp_only() -> None:
+    where = world(port(six=True))
+    found = list(cells([rule("any", protocol=-1), rule("ping", protocol=1)], [where], "red"))
+    kinds = {(cell.packet.source.version, cell.packet.protocol) for cell in found}
+    assert (4, 1) in kinds and (6, 58) in kinds
+    assert (4, 58) not in kinds and (6, 1) not in kinds
+
+
 def test_a_part_that_nobody_wants_is_not_cut() -> None:
     where = world(port())
     wanted = list(cells([WEB, DATAGRAMS], [where], "red", lambda rules: rules & 2))
