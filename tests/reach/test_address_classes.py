@@ -41,6 +41,17 @@ def test_members_of_a_group_are_apart_from_who_lies_beside_them() -> None:
     assert inside["10.0.1.0/24"][1] == 2
 
 
+def test_who_joins_a_group_between_two_worlds_is_called_by_name() -> None:
+    before = world(port(number=4, groups=("g",)), port(number=5))
+    after = world(port(number=4, groups=("g",)), port(number=5, groups=("g",)))
+    found = AddressClasses([before, after], "red").of({("", ("g",)): 1}, 4)
+    assert {one.name: one.rules for one in found} == {
+        "any": (0, 0),
+        "group g": (1, 1),
+        "red-a-5": (0, 1),
+    }
+
+
 def test_words_are_called_as_they_are_written() -> None:
     found = classes(("VIRTUALNETWORK", ()), ("INTERNET", ()))
     assert {name: rules for name, (_, rules) in found.items()} == {
