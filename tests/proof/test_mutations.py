@@ -93,7 +93,7 @@ def _number_caught(found: Counter[str]) -> int:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CLOUDS)
 def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
-    assert _number_caught(_judged(name, {"h1": 40}, seed=7)) == 40
+    assert _number_caught(_judged(name, {"h1": 20}, seed=7)) == 20
 
 
 @pytest.mark.timeout(900)
@@ -110,9 +110,9 @@ def test_what_probes_catch_is_never_proved_equivalent(name: str) -> None:
         if judgement is Judgement.BY_PROBES:
             assert judge.may_differ(mutant), said(mutant, flows)
             caught += 1
-        if caught == 30:
+        if caught == 15:
             break
-    assert caught == 30
+    assert caught == 15
 
 
 @pytest.mark.long
