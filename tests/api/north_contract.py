@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the application relies upon in a north store (`isthmus.api.doors.North`), to be run on
+"""What the application relies upon in a north store (`isthmus.api.interfaces.North`), to be run on
 every one: in memory, and on a real server."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from isthmus.api.doors import North
+from isthmus.api.interfaces import North
 from isthmus.errors import Conflict, Invalid, IsthmusError
 from isthmus.intent.model import Ids, Json, Plan, View
 from isthmus.intent.planning import Put, plan_batch, plan_delete, plan_put

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from isthmus.api.access import LOCAL, Access, AllowList, Credentials, Identity, Peer
 from isthmus.api.certificate_checks import thumbprint
 from isthmus.api.certificates import Kind, issue, make_authority
-from isthmus.api.users import set_user
+from isthmus.api.http.access import LOCAL, Access, AllowList, Credentials, Identity, Peer
+from isthmus.api.http.users import set_user
 from isthmus.errors import Forbidden, Invalid, Unauthorized
 
 PASSWORD = "correct horse battery staple"

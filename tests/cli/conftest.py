@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from isthmus.api.app import create_app
-from isthmus.api.doors import Check, Watched
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.streams import Message
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Watched
 from isthmus.cli.main import app
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import JsonObject
@@ -184,7 +184,7 @@ def cli() -> Iterator[Cli]:
         made = create_app(
             north,
             states=hosts,
-            insight=hosts,
+            operations=hosts,
             software_version="1.2.3",
             registry=CollectorRegistry(),
         )

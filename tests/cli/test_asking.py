@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
 from isthmus.cli.counting import counted
 from isthmus.cli.install import defaults
 from isthmus.intent.model import JsonObject

@@ -218,7 +218,7 @@ class Client:
             told = str(error) or type(error).__name__
             raise Unavailable(f"the stream from {self.url} was cut off: {told}") from error
 
-    # -- exchange ----------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _ask(
         self,

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import msgspec
 
-from isthmus.api.doors import Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Watched
 from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
-from isthmus.api.replies import Header, Reply, encode
+from isthmus.api.http.replies import Header, Reply, encode
 from isthmus.intent.model import JsonObject
 
 EVENT_STREAM: tuple[Header, ...] = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from isthmus.api import listening
 from isthmus.api.client import Client
-from isthmus.api.doors import Check, Watched
-from isthmus.api.streams import Message
+from isthmus.api.http import listening
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Watched
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import JsonObject
 from isthmus.reach.trace import Question

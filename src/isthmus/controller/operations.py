@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from isthmus.api.doors import Check, Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Watched
 from isthmus.controller import listeners
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
@@ -87,7 +87,7 @@ class Vitals(Protocol):
     def deriver(self) -> JsonObject: ...
 
 
-class Insight:
+class Operations:
     """Answers from the picture, the policy, and the hosts. All times are of this controller."""
 
     def __init__(

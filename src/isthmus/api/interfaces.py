@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
 from isthmus.intent.planning import Request
 from isthmus.intent.versions import Version
@@ -73,8 +73,8 @@ class North(Protocol):
     def operation(self, operation_id: str) -> Sequence[Stored] | Deletion | None: ...
 
 
-class Insight(Protocol):
-    """`controller.insight.Insight`."""
+class Operations(Protocol):
+    """`controller.operations.Operations`."""
 
     def status(self) -> JsonObject: ...
 
