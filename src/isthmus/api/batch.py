@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from isthmus.api.http.bodies import LEVELS_OF_A_BATCH
 from isthmus.api.http.replies import Reply, json_reply
 from isthmus.api.http.request import HttpRequest
@@ -34,7 +36,9 @@ MOST_REQUESTS = 1000
 
 async def answer_batch(services: Services, call: Call) -> Reply:
     north, places, version, sent = services.north, services.states, call.version, call.request
-    requests = read_requests(sent.json(LEVELS_OF_A_BATCH), sent.write_id(), sent.operation_id)
+    requests = read_requests(
+        sent.json(LEVELS_OF_A_BATCH), sent.write_id(), sent.operation_id, sent.identity.name
+    )
     if sent.is_strict:
         check_strict(requests, version)
 
@@ -63,7 +67,9 @@ def _refuse_other_addresses(plan: Plan, requests: Sequence[Request], version: Ve
             raise inside(error, f"[{index}]") from error
 
 
-def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Request]:
+def read_requests(
+    body: Json, request_id: str = "", operation_id: str = "", author: str = ""
+) -> Sequence[Request]:
     """The requests of a batch's body. Raises Invalid."""
     entries = body.get("requests") if isinstance(body, Mapping) else None
     if not isinstance(entries, list):
@@ -77,10 +83,12 @@ def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Re
             code="InvalidRequestFormat",
             target="requests",
         )
-    return [_request(index, entry, request_id, operation_id) for index, entry in enumerate(entries)]
+    found = [_request(index, entry) for index, entry in enumerate(entries)]
+    said = {"request_id": request_id, "operation_id": operation_id, "author": author}
+    return [replace(one, **said) if isinstance(one, Put) else one for one in found]
 
 
-def _request(index: int, entry: Json, request_id: str, operation_id: str) -> Request:
+def _request(index: int, entry: Json) -> Request:
     def text(name: str) -> str:
         value = entry.get(name) if isinstance(entry, Mapping) else None
         if value is None:
@@ -105,8 +113,6 @@ def _request(index: int, entry: Json, request_id: str, operation_id: str) -> Req
         body=entry["body"],
         create_only=text("ifNoneMatch") == "*",
         expected_etag=text("ifMatch") or None,
-        request_id=request_id,
-        operation_id=operation_id,
     )
 
 

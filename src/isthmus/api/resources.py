@@ -67,6 +67,7 @@ async def put_resource(services: Services, call: Call) -> Reply:
             expected_etag=expected_etag,
             request_id=request_id,
             operation_id=request.operation_id,
+            author=request.identity.name,
             version=version,
         )
         if request.is_strict:

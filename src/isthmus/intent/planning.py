@@ -48,6 +48,8 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     """If-Match: ``*`` or an etag with or without ``W/"..."``; None or empty for none."""
     request_id: str = ""
     operation_id: str = ""
+    author: str = ""
+    """Who sends it, and will own what it creates."""
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,7 @@ def plan_put(
     expected_etag: str | None = None,
     request_id: str = "",
     operation_id: str = "",
+    author: str = "",
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,
 ) -> Plan:
@@ -87,6 +90,7 @@ def plan_put(
         expected_etag=expected_etag or None,
         request_id=request_id,
         operation_id=operation_id,
+        author=author,
     )
     overlay = Overlay(view)
     outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
@@ -164,7 +168,10 @@ def _put(
     if tree:
         _clear(overlay, tree, coming)
     status = 201 if old is None else 200
-    value = TreeWriter(overlay, ids, version, etag, tree, coming, unseen.values()).write(
+    writer = TreeWriter(
+        overlay, ids, version, etag, tree, coming, unseen.values(), author=request.author
+    )
+    value = writer.write(
         parsed,
         _spelled(ancestors, target, parsed),
         parent=target.parent,

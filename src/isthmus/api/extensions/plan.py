@@ -12,7 +12,7 @@ from isthmus.intent.strict import check_strict
 
 
 async def plan(services: Services, call: Call) -> Reply:
-    requests = read_requests(call.request.json(LEVELS_OF_A_BATCH), "", "")
+    requests = read_requests(call.request.json(LEVELS_OF_A_BATCH))
     if call.request.is_strict:
         check_strict(requests, call.version)
     return json_reply(200, dict(await services.operations.plan(requests, call.version)))
