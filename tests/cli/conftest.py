@@ -19,7 +19,7 @@ from isthmus.api.app import create_app
 from isthmus.api.http.listening import Listener
 from isthmus.api.http.server import ApiServer
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Check, Watched
+from isthmus.api.interfaces import Check, Wanted, Watched
 from isthmus.cli.main import app
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import JsonObject
@@ -141,8 +141,8 @@ class Hosts(SilentHosts):
         self.asked.append((kind, *watched))
         return self._told()
 
-    def events(self, after: str) -> AsyncIterator[Message]:
-        self.asked.append((after,))
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+        self.asked.append((after, *filter(None, wanted)))
         return self._told()
 
     async def raise_probe(self) -> JsonObject:

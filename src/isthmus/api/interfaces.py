@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -47,6 +48,33 @@ class Watched(NamedTuple):
     port: str = ""
     peer: str = ""
     host: str = ""
+
+
+class Change(enum.StrEnum):
+    """What happened to a resource."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+EVENTS = ("resource", "state", "host")
+"""Kinds of events: a resource was written or deleted, a host says something of a port or of itself.
+"""
+
+
+class Wanted(NamedTuple):
+    """Which events somebody wants to hear; what is empty is any. What hosts say of a port is of its
+    networkInterface, what they say of themselves of their server."""
+
+    event: str = ""
+    """One of `EVENTS`."""
+    kind: str = ""
+    """Of the resource, in lower case: ``virtualnetworks/subnets``."""
+    resource: str = ""
+    """Key of a resource, or path of a collection in lower case: itself and all below."""
+    change: str = ""
+    """A `Change`, which only resources have."""
 
 
 class North(Protocol):
@@ -94,7 +122,7 @@ class Operations(Protocol):
         """Raises NotFound."""
         ...
 
-    def events(self, after: str) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 

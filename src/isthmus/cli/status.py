@@ -154,7 +154,8 @@ def port(
 def explained(told: Told) -> Iterator[str]:
     """The text of an explanation."""
     request = told["request"]
-    yield f"Request   {request['resourceRef']}  etag {request['etag']}"
+    owner = f"  created by {told['owner']}" if told.get("owner") else ""
+    yield f"Request   {request['resourceRef']}  etag {request['etag']}{owner}"
     properties = request["properties"]
     yield f"  MAC {properties.get('privateMacAddress', '')}, instanceId {request['instanceId']}"
     for config in properties.get("ipConfigurations", ()):

@@ -238,10 +238,9 @@ class Controller:
     # -- what changes ------------------------------------------------------------------------------
 
     def _north_changed(self, changes: Sequence[tuple[str, Stored | None, Stored | None]]) -> None:
+        self.operations.streams.north_changed(changes)
         for _, old, new in changes:
             row = new or old
-            if row is not None and row.parent is None:
-                self.operations.streams.happened.add("resource", row.key)
             if row is not None and row.kind in NAMED:
                 if old is not None and (new is None or new.instance_id != old.instance_id):
                     self.picture.name(old.instance_id, None)
