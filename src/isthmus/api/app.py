@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from asyncio import Semaphore
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -17,7 +17,7 @@ from isthmus.api.http.access import EVERY_WAY, How
 from isthmus.api.http.replies import Reply, error_reply, send_reply
 from isthmus.api.http.request import MOST_LARGE, HttpRequest, NotAllowed
 from isthmus.api.interfaces import North, Operations
-from isthmus.api.routes import VERSION, Call, Match, Route, Services, Table
+from isthmus.api.routes import Call, Match, Route, Services, Table
 from isthmus.errors import Broken, IsthmusError, NotFound
 from isthmus.intent.paths import resolve
 from isthmus.intent.registry import ROOT_BY_WORD
@@ -118,23 +118,20 @@ class App:
         if not match.routes:
             raise self._nothing(request.path)
         route = match.route(request.method)
-        names: Mapping[str, str] = {}
-        version, below = LATEST, ""
+        version = LATEST
         some = route or next(iter(match.routes.values()))
-        if match.values:
-            names = dict(zip(some.names, match.values, strict=True))
         if some.is_versioned:
-            version = parse_version(names[VERSION])
+            version = parse_version(match.values[0])
             if some.since > version:
                 raise NotFound(
                     f"{request.path} came with API version {some.since}, and the path says"
                     f" {version}: ask at /networking/{some.since}.",
                     target=request.path,
                 )
-            below = _below(request.path)
         if route is None:
-            raise NotAllowed(request.method, below or request.path, match.allowed)
-        return await route.handler(self._services, Call(request, version, names, below))
+            path = _below(request.path) if some.is_versioned else request.path
+            raise NotAllowed(request.method, path, match.allowed)
+        return await route.handler(self._services, Call(request, route, match.values, version))
 
     def _nothing(self, path: str) -> NotFound:
         """Why nothing is at a path. Raises the same for what no version of the API has."""
@@ -172,4 +169,4 @@ class App:
 
 def _below(path: str) -> str:
     """What of a path is below ``/networking/<version>``."""
-    return "/" + "/".join(path.strip("/").split("/")[2:])
+    return "/" + "/".join(path.strip("/").split("/", 2)[2:])

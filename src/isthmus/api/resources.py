@@ -8,7 +8,10 @@ store is away: what was read last is better than nothing, and ``/healthz`` tells
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +23,7 @@ from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.kinds import Kind
 from isthmus.intent.model import Ids, Json, JsonObject, Plan, Stored, View, written_by
-from isthmus.intent.paths import find, listed, resolve
+from isthmus.intent.paths import Target, find, listed
 from isthmus.intent.planning import Put, plan_delete, plan_put
 from isthmus.intent.registry import KINDS
 from isthmus.intent.render import etag_text, render
@@ -28,29 +31,42 @@ from isthmus.intent.strict import refuse_other_addresses, refuse_unknown
 from isthmus.intent.versions import Version
 
 
-async def get_resource(services: Services, call: Call) -> Reply:
-    target = resolve(call.below, call.version)
+class Place(NamedTuple):
+    """Where the resources of a kind are, or their collections."""
+
+    kind: Kind
+    form: str
+    """Their references, with ``{}`` for each id."""
+
+    def target(self, call: Call) -> Target:
+        ids = call.values[1:]  # behind the version
+        is_collection = not self.kind.singleton and len(ids) < self.kind.depth
+        resource_id = "" if is_collection else self.kind.singleton or ids[-1]
+        return Target(self.kind, self.form.format(*ids), resource_id)
+
+
+async def get_resource(place: Place, services: Services, call: Call) -> Reply:
+    target = place.target(call)
     row = find(services.north.view, target)
     if row is None:
         raise NotFound(f"{target.ref} does not exist", target=target.ref)
     return shown(services, 200, row, call.version)
 
 
-async def list_resources(services: Services, call: Call) -> Reply:
+async def list_resources(place: Place, services: Services, call: Call) -> Reply:
     """A collection is never paginated, as on Windows. Each of its resources is shown as it is at
     one moment, not all at the same one."""
     view = services.north.view
     found: list[msgspec.Raw] = []
-    async for row in in_turns(listed(view, resolve(call.below, call.version))):
+    async for row in in_turns(listed(view, place.target(call))):
         if view.get(row.key) is not None:
             body = render(row, view, version=call.version, states=services.states)
             found.append(msgspec.Raw(encode(body)))
     return json_reply(200, {"value": found, "nextLink": ""})
 
 
-async def put_resource(services: Services, call: Call) -> Reply:
-    path, request, version = call.below, call.request, call.version
-    target = resolve(path, version)
+async def put_resource(place: Place, services: Services, call: Call) -> Reply:
+    target, request, version = place.target(call), call.request, call.version
     body, request_id = request.json(), request.write_id()
     create_only, expected_etag = request.create_only, request.if_match
     if request.is_strict:
@@ -61,7 +77,7 @@ async def put_resource(services: Services, call: Call) -> Reply:
         planned = earlier or plan_put(
             view,
             ids,
-            path,
+            target.ref,
             body,
             create_only=create_only,
             expected_etag=expected_etag,
@@ -71,7 +87,7 @@ async def put_resource(services: Services, call: Call) -> Reply:
             version=version,
         )
         if request.is_strict:
-            refuse_other_addresses(written_by(planned), Put(path=path, body=body), version)
+            refuse_other_addresses(written_by(planned), Put(path=target.ref, body=body), version)
         return planned
 
     done = await services.north.write(
@@ -80,16 +96,15 @@ async def put_resource(services: Services, call: Call) -> Reply:
     return shown(services, done.status, _written(services, done), version)
 
 
-async def delete_resource(services: Services, call: Call) -> Reply:
-    path, request, version = call.below, call.request, call.version
-    target = resolve(path, version)
+async def delete_resource(place: Place, services: Services, call: Call) -> Reply:
+    target, request, version = place.target(call), call.request, call.version
     request_id, expected_etag = request.write_id(), request.if_match
 
     def plan(view: View, ids: Ids) -> Plan:
         return earlier_delete(request, view, services.north, target.key) or plan_delete(
             view,
             ids,
-            path,
+            target.ref,
             expected_etag=expected_etag,
             version=version,
             places=services.states,
@@ -144,6 +159,8 @@ def routes_of(kind: Kind) -> Iterator[Route]:
         identifier = kind.singleton or f"{{{word.removesuffix('s')}Id}}"
         path += f"/{word}/{identifier}"
     collection, name = path.rpartition("/")[0], kind.name.replace("/", "_")
+    form = re.sub("{.*?}", "{}", path.removeprefix(VERSIONED))
+    place = Place(kind, form)
     one: Json = {"$ref": f"#/components/schemas/{kind.model.__name__}"}
     found = {"200": described("The resource.", one)}
     # A singleton's collection stands for the singleton.
@@ -153,7 +170,7 @@ def routes_of(kind: Kind) -> Iterator[Route]:
         yield Route(
             method="GET",
             path=collection,
-            handler=list_resources,
+            handler=partial(list_resources, Place(kind, form.rpartition("/")[0])),
             summary=f"List {kind.name}",
             answers={"200": described("All of them.", listing)},
             identifier=f"list_{name}",
@@ -162,7 +179,7 @@ def routes_of(kind: Kind) -> Iterator[Route]:
     yield Route(
         method="GET",
         path=path,
-        handler=get_resource,
+        handler=partial(get_resource, place),
         summary=f"Read one of {kind.name}",
         answers=found,
         identifier=f"get_{name}",
@@ -172,7 +189,7 @@ def routes_of(kind: Kind) -> Iterator[Route]:
     yield Route(
         method="PUT",
         path=path,
-        handler=put_resource,
+        handler=partial(put_resource, place),
         summary=f"Create or fully replace one of {kind.name}, all below it included",
         parameters=_OF_A_PUT,
         body=one,
@@ -186,7 +203,7 @@ def routes_of(kind: Kind) -> Iterator[Route]:
         yield Route(
             method="DELETE",
             path=path,
-            handler=delete_resource,
+            handler=partial(delete_resource, place),
             summary=f"Delete one of {kind.name}, with all below it",
             parameters=(_MATCH,),
             answers={

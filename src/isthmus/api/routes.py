@@ -47,12 +47,16 @@ class Call(NamedTuple):
     """A request at its route."""
 
     request: HttpRequest
+    route: Route
+    values: tuple[str, ...]
+    """Of the parameters of the path, as sent."""
     version: Version
     """The newest where the path has none."""
-    names: Mapping[str, str]
-    """The parameters of the path, as sent."""
-    below: str
-    """The path below ``/networking/<version>``, as sent."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The parameters of the path, as sent."""
+        return dict(zip(self.route.names, self.values, strict=True))
 
 
 Handler = Callable[[Services, Call], Awaitable[Reply]]
@@ -95,9 +99,10 @@ class Route:
         """Parameters of the path."""
         return tuple(part[1:-1] for part in _parts(self.path) if _is_parameter(part))
 
-    @property
+    @cached_property
     def is_versioned(self) -> bool:
-        return VERSION in self.names
+        """Then the version is the first parameter."""
+        return self.path.startswith(VERSIONED)
 
 
 class Match(NamedTuple):
@@ -174,8 +179,22 @@ class Table:
 
     def find(self, path: str) -> Match:
         """`path` is percent-decoded."""
-        parts = _parts(path)
-        return self._root.find(parts, [part.lower() for part in parts]) or NOTHING
+        parts, words = _parts(path), _parts(path.lower())
+        node, values = self._root, []
+        for part, word in zip(parts, words, strict=False):
+            literal = node.literals.get(word)
+            if literal is not None:
+                node = literal
+            elif node.parameter is not None and word:
+                values.append(part)
+                node = node.parameter
+            else:
+                break
+        else:
+            if node.routes:
+                return Match(node.routes, tuple(values))
+        # What is spelled out has led nowhere, and what may be anything may lead on.
+        return self._root.find(parts, words) or NOTHING
 
     def places(self, word: str) -> Collection[str]:
         """What there is below ``/networking/<version>/<word>``, for who has found nothing."""
