@@ -6,12 +6,12 @@ from __future__ import annotations
 from isthmus.intent.docs import markdown
 from isthmus.intent.fields import Access
 from isthmus.intent.openapi import resource_schema
-from isthmus.intent.registry import CAPABILITIES, KINDS, OFFERED
+from isthmus.intent.registry import CAPABILITIES, KINDS, REGISTRY
 from tests.intent.cloud import Cloud, interface
 
 
 def test_these_kinds_are_offered_and_no_other() -> None:
-    assert OFFERED == (
+    assert REGISTRY.offered == (
         "accessControlLists",
         "credentials",
         "logicalNetworks",

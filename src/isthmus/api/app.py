@@ -20,7 +20,7 @@ from isthmus.api.interfaces import North, Operations
 from isthmus.api.routes import Call, Match, Route, Services, Table
 from isthmus.errors import Broken, IsthmusError, NotFound
 from isthmus.intent.paths import resolve
-from isthmus.intent.registry import ROOT_BY_WORD
+from isthmus.intent.registry import REGISTRY as KINDS
 from isthmus.intent.render import States
 from isthmus.intent.versions import LATEST, parse_version
 from isthmus.store.identifiers import RandomIds
@@ -145,7 +145,7 @@ class App:
         version = parse_version(parts[0])
         word = parts[1] if len(parts) > 1 else ""
         places = self._table.places(word)
-        if places and word.lower() not in ROOT_BY_WORD:
+        if places and word.lower() not in KINDS.root_by_word:
             verb = "are" if len(places) > 1 else "is"
             return NotFound(
                 f"there is nothing at {path}: below {word}/ {verb} {', '.join(places)}",

@@ -23,9 +23,10 @@ from isthmus.api.schemas import (
 )
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.address_values import IpAddress
-from isthmus.intent.fields import Field, Nested, Part, Rules, required
+from isthmus.intent.fields import Field, Part, Rules, required
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.references import Reference, key_of
+from isthmus.intent.specs import Nested
 from isthmus.intent.values import Choice, Integer, inside
 
 RESULTS = "/diagnostics/ConnectivityCheckResults"

@@ -11,7 +11,7 @@ from isthmus.api.routes import VERSIONED, Call, Route, Services
 from isthmus.api.schemas import ID, TEXT, answer, list_of, object_of
 from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.registry import KINDS, ROOTS
 from isthmus.intent.versions import Version

@@ -9,7 +9,7 @@ from isthmus.api.routes import VERSION, Route
 from isthmus.api.schemas import ERRORS, content, parameter
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.openapi import RESOURCE_ID, component_schemas
-from isthmus.intent.registry import CAPABILITIES
+from isthmus.intent.registry import REGISTRY, Registry
 from isthmus.intent.versions import VERSIONS
 
 _EVERYWHERE = ("401", "403", "503")
@@ -17,7 +17,9 @@ _EVERYWHERE = ("401", "403", "503")
 _VERSION: JsonObject = {"type": "string", "enum": [str(version) for version in VERSIONS]}
 
 
-def document(software_version: str, routes: Iterable[Route]) -> dict[str, Json]:
+def document(
+    software_version: str, routes: Iterable[Route], registry: Registry = REGISTRY
+) -> dict[str, Json]:
     """The whole document."""
     items: dict[str, dict[str, Json]] = {}
     for route in routes:
@@ -28,10 +30,10 @@ def document(software_version: str, routes: Iterable[Route]) -> dict[str, Json]:
             "title": "Isthmus",
             "version": software_version,
             "description": "Microsoft Network Controller northbound API (MS-NCNBI)."
-            f" Extensions: {', '.join(CAPABILITIES)}.",
+            f" Extensions: {', '.join(registry.capabilities)}.",
         },
         "paths": items,
-        "components": {"schemas": component_schemas()},
+        "components": {"schemas": component_schemas(registry)},
     }
 
 

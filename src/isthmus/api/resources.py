@@ -21,11 +21,11 @@ from isthmus.api.routes import VERSIONED, Call, Route, Services
 from isthmus.api.schemas import OF_A_BODY, TEXT, described, list_of, object_of
 from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound, Unavailable
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Ids, Json, JsonObject, Plan, Stored, View, written_by
 from isthmus.intent.paths import Target, find, listed
 from isthmus.intent.planning import Put, plan_delete, plan_put
-from isthmus.intent.registry import KINDS
+from isthmus.intent.registry import KINDS, REGISTRY, Registry
 from isthmus.intent.render import etag_text, render
 from isthmus.intent.strict import refuse_other_addresses, refuse_unknown
 from isthmus.intent.versions import Version
@@ -150,12 +150,12 @@ _OF_A_PUT = (
 )
 
 
-def routes_of(kind: Kind) -> Iterator[Route]:
+def routes_of(kind: Kind, registry: Registry = REGISTRY) -> Iterator[Route]:
     """Of its collection and of one of it."""
     path, since = VERSIONED, kind.since
     words = kind.name.split("/")
     for depth, word in enumerate(words, 1):
-        since = max(since, KINDS["/".join(words[:depth])].since)
+        since = max(since, registry.kinds["/".join(words[:depth])].since)
         identifier = kind.singleton or f"{{{word.removesuffix('s')}Id}}"
         path += f"/{word}/{identifier}"
     collection, name = path.rpartition("/")[0], kind.name.replace("/", "_")

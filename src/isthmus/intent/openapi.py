@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.intent.fields import object_schema
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.paths import RESOURCE_ID_LENGTH, RESOURCE_ID_PATTERN
-from isthmus.intent.registry import KINDS
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import object_schema
 from isthmus.intent.versions import V1, Version
 
 _TEXT: Json = {"type": "string"}
@@ -59,13 +59,13 @@ _ERROR: Json = {
 }
 
 
-def component_schemas() -> dict[str, Json]:
+def component_schemas(registry: Registry = REGISTRY) -> dict[str, Json]:
     """The schemas of the document, by the names that its references have."""
     return {
         "Reference": _REFERENCE,
         "ConfigurationState": _STATE,
         "Error": _ERROR,
-        **{kind.model.__name__: resource_schema(kind) for kind in KINDS.values()},
+        **{kind.model.__name__: resource_schema(kind) for kind in registry.kinds.values()},
     }
 
 
