@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from isthmus.api.doors import Check, Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Wanted, Watched
 from isthmus.controller import listeners
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
@@ -87,7 +87,7 @@ class Vitals(Protocol):
     def deriver(self) -> JsonObject: ...
 
 
-class Insight:
+class Operations:
     """Answers from the picture, the policy, and the hosts. All times are of this controller."""
 
     def __init__(
@@ -128,9 +128,9 @@ class Insight:
         tables = self._south.rows.values()
         return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
 
-    def events(self, after: str) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
         """What happens from now on, or has since the event that `after` identifies."""
-        return self.streams.events(after)
+        return self.streams.events(after, wanted)
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
         """What hosts allow and drop from now on. Raises NotFound, Invalid."""
@@ -242,7 +242,8 @@ class Insight:
         unknown, answers = await asyncio.gather(self._probes.unknown(hosts), asyncio.gather(*asked))
         told = dict(zip(hosts, answers, strict=True))
         request = render(stored, view, states=picture)
-        return explained(request, self._world(), picture, told, unknown)
+        found = explained(request, self._world(), picture, told, unknown)
+        return {"owner": stored.owner, **found}
 
     def ailing(self) -> Sequence[str]:
         return [one.name for one in self._vitals.stores() if not one.connected]

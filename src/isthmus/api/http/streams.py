@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
-from isthmus.api.replies import Header, Reply, encode
+from isthmus.api.http.replies import Header, Reply, encode
 from isthmus.intent.model import JsonObject
 
 EVENT_STREAM: tuple[Header, ...] = (
@@ -16,7 +16,8 @@ EVENT_STREAM: tuple[Header, ...] = (
 
 
 class Message(NamedTuple):
-    """One event. Without a `kind` it is a comment, which keeps the connection."""
+    """One event. Without a `kind` it is a comment, which keeps the connection; an identifier is
+    remembered by the client all the same."""
 
     kind: str
     data: JsonObject
@@ -32,10 +33,11 @@ async def _encoded(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
     yield b": events follow\n\n"
     try:
         async for message in messages:
-            if not message.kind:
-                yield b": still here\n\n"
-                continue
             head = f"id: {message.identifier}\n" if message.identifier else ""
+            if not message.kind:
+                # With an id: who was told nothing for long need not be told that it was.
+                yield f": still here\n{head}\n".encode()
+                continue
             yield f"{head}event: {message.kind}\ndata: ".encode() + encode(message.data) + b"\n\n"
     finally:
         if isinstance(messages, AsyncGenerator):

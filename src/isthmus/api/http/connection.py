@@ -31,8 +31,8 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from isthmus.api.access import Peer
-from isthmus.api.admission import Visit
+from isthmus.api.http.access import Peer
+from isthmus.api.http.admission import Visit
 
 PEER = "isthmus.peer"
 """Key of the `Peer` in ``scope["extensions"]``."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.api.users import PasswordHash, hash_password, read_users
+from isthmus.api.http.users import PasswordHash, hash_password, read_users
 from isthmus.errors import Unauthorized, Unavailable
 from isthmus.files import Stamp, stamp
 

@@ -14,10 +14,9 @@ import logging
 import resource
 from collections.abc import Sequence
 
-from starlette.types import ASGIApp
-
-from isthmus.api.admission import MOST, most_of_each
-from isthmus.api.listening import UNIX, Listener, Listening
+from isthmus.api.http.admission import MOST, most_of_each
+from isthmus.api.http.authentication import Application
+from isthmus.api.http.listening import UNIX, Listener, Listening
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class ApiServer:
     The constructor raises Invalid or NotFound for what must not or cannot be served.
     """
 
-    def __init__(self, app: ASGIApp, listeners: Sequence[Listener]) -> None:
+    def __init__(self, app: Application, listeners: Sequence[Listener]) -> None:
         on_ports = sum(not listener.address.startswith(UNIX) for listener in listeners)
         most = most_of_each(_files(), on_ports)
         self._listening = tuple(

@@ -17,8 +17,8 @@ import ssl
 from asyncio import sslproto
 from collections.abc import Callable
 
-from isthmus.api.admission import Admission, Visit
-from isthmus.api.connection import Connection
+from isthmus.api.http.admission import Admission, Visit
+from isthmus.api.http.connection import Connection
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import typer
 
 from isthmus.cli.connecting import AsJson, BundleFile, Url, User, connect
 
-insight = typer.Typer()
+overview = typer.Typer()
 explain = typer.Typer(help="Follow something from the request to the switch.", no_args_is_help=True)
-insight.add_typer(explain, name="explain")
+overview.add_typer(explain, name="explain")
 
 Told = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ SECOND = "second-agent@"
 """How an agent calls itself that was refused its name: `agent.namesake`."""
 
 
-@insight.command()
+@overview.command()
 def status(as_json: AsJson = False, url: Url = "", user: User = "") -> None:
     """Controllers, stores, hosts, and what is wrong. Exit status 1 when something is."""
     from isthmus.cli import shown
@@ -154,7 +154,8 @@ def port(
 def explained(told: Told) -> Iterator[str]:
     """The text of an explanation."""
     request = told["request"]
-    yield f"Request   {request['resourceRef']}  etag {request['etag']}"
+    owner = f"  created by {told['owner']}" if told.get("owner") else ""
+    yield f"Request   {request['resourceRef']}  etag {request['etag']}{owner}"
     properties = request["properties"]
     yield f"  MAC {properties.get('privateMacAddress', '')}, instanceId {request['instanceId']}"
     for config in properties.get("ipConfigurations", ()):

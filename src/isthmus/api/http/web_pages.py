@@ -12,7 +12,7 @@ calls is let in. So every listener judges what browsers add to a request and a p
   then the first two say that it is our page.
 
 A unix socket is judged in the same way, because ``ssh -L`` and the like make a port of it. The type
-of a body is judged where it is read (`exchange.Exchange.json`): the types that a page may send
+of a body is judged where it is read (`request.HttpRequest.json`): the types that a page may send
 without asking us first (WHATWG Fetch, "CORS-safelisted request-header") are no JSON.
 """
 

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, quote
 
 from starlette.types import Receive, Scope
 
-from isthmus.api.bodies import TooLarge, read_json
-from isthmus.api.replies import Reply
+from isthmus.api.http.access import IDENTITY, LOCAL, Identity
+from isthmus.api.http.bodies import TooLarge, read_json
+from isthmus.api.http.replies import Reply
 from isthmus.errors import Invalid, IsthmusError
 from isthmus.intent.model import Json
 
@@ -40,19 +41,21 @@ class NotAllowed(IsthmusError):
 
 
 @dataclass(slots=True)
-class Exchange:
-    """A request. `operation_id` names it in our answer and in `operations/`."""
+class HttpRequest:
+    """A request. `operation_id` names it in our answer and in `operations/`; `identity` is who sent
+    it."""
 
     method: str
     path: str
     query: str
     headers: dict[bytes, bytes]
     operation_id: str
+    identity: Identity = LOCAL
     body: bytes = b""
     _holds: Semaphore | None = None
 
     @classmethod
-    def of(cls, scope: Scope, operation_id: str) -> Exchange:
+    def of(cls, scope: Scope, operation_id: str) -> HttpRequest:
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             # RFC 9110 section 5.3: the values of several headers of a name are one list
@@ -63,6 +66,7 @@ class Exchange:
             scope["query_string"].decode("latin-1"),
             headers,
             operation_id,
+            scope.get(IDENTITY, LOCAL),
         )
 
     def header(self, name: bytes) -> str:
@@ -123,13 +127,6 @@ class Exchange:
                 target="If-None-Match",
             )
         return value == "*"
-
-    def only(self, method: str) -> None:
-        """Raises NotAllowed for another method. What can be read has a head (RFC 9110 section
-        9.3.2)."""
-        if self.method != method and (method, self.method) != ("GET", "HEAD"):
-            allowed = "GET, HEAD" if method == "GET" else method
-            raise NotAllowed(self.method, self.path, allowed)
 
     def argument(self, name: str, default: float, highest: float) -> float:
         """A number of the query string, 0 to `highest`. Raises Invalid."""

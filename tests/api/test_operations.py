@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from isthmus.api import listening
 from isthmus.api.client import Client
-from isthmus.api.doors import Check, Watched
-from isthmus.api.streams import Message
+from isthmus.api.http import listening
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Wanted, Watched
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import JsonObject
 from isthmus.reach.trace import Question
@@ -170,8 +170,8 @@ class Tellers(SilentHosts):
         finally:
             self.open -= 1
 
-    def events(self, after: str) -> AsyncIterator[Message]:
-        return self._endless("events", after)
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+        return self._endless("events", after, *filter(None, wanted))
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
         if watched.port == "nobody":
@@ -255,6 +255,48 @@ def test_events_drops_and_flows_are_asked_for_as_meant() -> None:
         ("flow", "allowed", "p", "q", "h"),
         ("events", "x-9"),
     ]
+
+
+def test_events_are_asked_for_by_what_they_are_of() -> None:
+    hosts = Tellers()
+    with serving(Api(hosts).app) as url, Client(url) as client:
+        for asked in (
+            {"event": "State"},
+            {"kind": "virtualNetworks/subnets", "change": "DELETED"},
+            {"resource": "virtualNetworks/Red/subnets/"},
+            {"resource": "/networkInterfaces/a b"},
+        ):
+            next(client.events("x-7", **asked))
+    assert hosts.asked == [
+        ("events", "x-7", "state"),
+        ("events", "x-7", "virtualnetworks/subnets", "deleted"),
+        ("events", "x-7", "/virtualnetworks/red/subnets"),
+        ("events", "x-7", "/networkinterfaces/a b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "target", "words"),
+    [
+        ("event=drop", "event", "resource, state, host"),
+        ("event=alive", "event", "resource, state, host"),
+        ("kind=subnets", "kind", "virtualNetworks/subnets"),
+        ("kind=virtualNetworks/none", "kind", "virtualNetworks/subnets"),
+        ("change=written", "change", "created, updated, deleted"),
+        ("resource=/nothing/red", "resource", "networkInterfaces"),
+        ("resource=/virtualNetworks/red/none", "resource", "none"),
+        ("event=state&change=x", "change", "created, updated, deleted"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_events_of_what_is_not_known_are_refused_by_its_name(
+    api: Api, method: str, query: str, target: str, words: str
+) -> None:
+    reply = api.ask(method, f"{HERE}/events?{query}")
+    assert reply.status_code == 400
+    if method == "GET":
+        error = reply.json()["error"]
+        assert (error["target"], words in error["message"]) == (target, True)
 
 
 def connected(url: str, path: str, headers: Mapping[str, str] | None = None) -> socket.socket:

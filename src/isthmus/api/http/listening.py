@@ -15,13 +15,13 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from isthmus.api.accepting import Accepting, listen
-from isthmus.api.access import Access
-from isthmus.api.admission import MOST, Admission
-from isthmus.api.connection import Connection
-from isthmus.api.gate import Gate
-from isthmus.api.tls import ReplaceableTls, TlsFiles
-from isthmus.api.web_pages import is_loopback
+from isthmus.api.http.accepting import Accepting, listen
+from isthmus.api.http.access import Access
+from isthmus.api.http.admission import MOST, Admission
+from isthmus.api.http.authentication import Application, Authentication
+from isthmus.api.http.connection import Connection
+from isthmus.api.http.tls import ReplaceableTls, TlsFiles
+from isthmus.api.http.web_pages import is_loopback
 from isthmus.errors import Invalid, IsthmusError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Listener:
 
     `address` is ``unix:/path``, ``127.0.0.1:8080``, ``[::]:443`` or ``name:port``; port 0 takes a
     free one. `certificates` are SHA-256 thumbprints, common names or subjects of clients; `users`
-    is a file that `isthmus.api.users` writes. `mode` is that of a unix socket.
+    is a file that `isthmus.api.http.users` writes. `mode` is that of a unix socket.
     """
 
     address: str
@@ -56,7 +56,7 @@ class Listening:
     """A `Listener` at work. The constructor raises Invalid or NotFound for one that must not be
     served."""
 
-    def __init__(self, app: ASGIApp, listener: Listener, *, most: int = MOST) -> None:
+    def __init__(self, app: Application, listener: Listener, *, most: int = MOST) -> None:
         """`most` connections at once."""
         self._listener = listener
         self._endpoint = _endpoint(listener.address)
@@ -67,9 +67,8 @@ class Listening:
             if listener.tls
             else None
         )
-        self._server = _Server(
-            _configuration(Gate(app, self._access, self._names())), Admission(most), self._tls
-        )
+        known = Authentication(app, self._access, self._names())
+        self._server = _Server(_configuration(known), Admission(most), self._tls)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem = ""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
 from isthmus.intent.planning import Request
 from isthmus.intent.versions import Version
@@ -49,6 +50,33 @@ class Watched(NamedTuple):
     host: str = ""
 
 
+class Change(enum.StrEnum):
+    """What happened to a resource."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
+EVENTS = ("resource", "state", "host")
+"""Kinds of events: a resource was written or deleted, a host says something of a port or of itself.
+"""
+
+
+class Wanted(NamedTuple):
+    """Which events somebody wants to hear; what is empty is any. What hosts say of a port is of its
+    networkInterface, what they say of themselves of their server."""
+
+    event: str = ""
+    """One of `EVENTS`."""
+    kind: str = ""
+    """Of the resource, in lower case: ``virtualnetworks/subnets``."""
+    resource: str = ""
+    """Key of a resource, or path of a collection in lower case: itself and all below."""
+    change: str = ""
+    """A `Change`, which only resources have."""
+
+
 class North(Protocol):
     """`store.north.North`, or a store in memory."""
 
@@ -73,8 +101,8 @@ class North(Protocol):
     def operation(self, operation_id: str) -> Sequence[Stored] | Deletion | None: ...
 
 
-class Insight(Protocol):
-    """`controller.insight.Insight`."""
+class Operations(Protocol):
+    """`controller.operations.Operations`."""
 
     def status(self) -> JsonObject: ...
 
@@ -94,7 +122,7 @@ class Insight(Protocol):
         """Raises NotFound."""
         ...
 
-    def events(self, after: str) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 
