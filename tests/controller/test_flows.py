@@ -15,7 +15,7 @@ from isthmus.api.doors import Watched
 from isthmus.api.streams import Message
 from isthmus.controller.asking import Asking
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.controller.streams import Streams
 from isthmus.errors import NotFound
 from isthmus.intent.model import JsonObject, View
@@ -57,9 +57,9 @@ class Hosts(Asking):
         return True
 
 
-def picture() -> Picture:
+def observed() -> ObservedState:
     clock = Clock()
-    made = Picture(clock, Hearing(clock))
+    made = ObservedState(clock, Hearing(clock))
     for name, host, address in (("web1", "h1", "10.0.0.4"), ("web2", "h2", "10.0.0.5")):
         own = Port(
             id=name,
@@ -77,7 +77,7 @@ def picture() -> Picture:
 
 def told_of(hosts: Hosts, watched: Watched, messages: int, kind: str = "flow") -> Sequence[Message]:
     async def run() -> list[Message]:
-        streams = Streams(lambda: cast("View", None), picture(), hosts)
+        streams = Streams(lambda: cast("View", None), observed(), hosts)
         found: list[Message] = []
         async with aclosing(cast("Any", streams.flows(watched, kind))) as stream:
             async for message in stream:

@@ -51,7 +51,7 @@ class Checks:
     async def start(self, check: Check) -> str:
         """Begin a check; its id. Raises NotFound for a sender that no port is, Unavailable."""
         world = self._world()
-        sender = world.at_address.get((check.network, check.sender))
+        sender = world.port_at(check.network, check.sender)
         if sender is None:
             raise NotFound(
                 f"no port of {check.network} has the address {check.sender}",

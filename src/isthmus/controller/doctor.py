@@ -20,7 +20,7 @@ from isthmus.policy.host_problems import (
     is_news,
     shown,
 )
-from isthmus.policy.rows import Heartbeat, HostStatus, PhysicalNetwork, Router, Segment
+from isthmus.policy.rows import Heartbeat, HostStatus, Router, Segment
 from isthmus.reach.world import World
 from isthmus.wire.encapsulations import chosen, firewall_text
 
@@ -115,11 +115,8 @@ def _hosts(
             f"isthmus apply a resource /servers/{host}; or stop its agent, then isthmus host"
             f" remove {host}",
         )
-    addresses: dict[str, list[str]] = defaultdict(list)
-    for status in world.host_statuses.values():
-        for address in status.provider_addresses:
-            addresses[address].append(status.host)
-    for address, hosts in sorted(addresses.items()):
+    for address in sorted(world.hosts_by_address):
+        hosts = world.hosts_by_address.get(address)
         if len(hosts) > 1:
             names = ", ".join(sorted(hosts))
             yield Finding(
@@ -177,20 +174,20 @@ def _numbers(world: World) -> Iterator[Finding]:
 
 
 def _ports(world: World) -> Iterator[Finding]:
-    for port in sorted(world.ports):
+    for port in sorted({port for port, _ in world.wrong} & world.ports.keys()):
         status = world.status_of(port)
         if status is not None and status.state == "error":
             yield Finding(
                 *(ERROR, port, status.code, f"on {status.host}: {status.detail}"),
                 f"isthmus explain port {port}",
             )
-        for claim in world.claims_by_port.get(port, ()):
-            if claim.host not in world.hosts:
-                yield Finding(
-                    *(WARNING, port, "unknown-claim"),
-                    f"{claim.host}, which is no server, claims it; this is ignored",
-                    f"isthmus apply a resource /servers/{claim.host}, or unplug it there",
-                )
+    for port, host in world.unknown_claims():
+        if port in world.ports:
+            yield Finding(
+                *(WARNING, port, "unknown-claim"),
+                f"{host}, which is no server, claims it; this is ignored",
+                f"isthmus apply a resource /servers/{host}, or unplug it there",
+            )
 
 
 def _answers(
@@ -200,11 +197,6 @@ def _answers(
     underlay_mtu: int,
     alive: frozenset[str],
 ) -> Iterator[Finding]:
-    by_address = {
-        address: status
-        for status in world.host_statuses.values()
-        for address in status.provider_addresses
-    }
     for host, told in sorted(heard.items()):
         if told.answer.get("error"):
             yield Finding(
@@ -214,7 +206,7 @@ def _answers(
             continue
         yield from _clock(host, told)
         yield from _mtu(host, told.answer, underlay_mtu)
-        peers = _Peers(world.host_statuses.get(host), by_address, alive)
+        peers = _Peers(world, world.host_statuses.get(host), alive)
         yield from _peers(host, told.answer, peers, underlay_mtu)
         yield from _certificate(host, told.answer, now_s)
 
@@ -251,18 +243,19 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
 
 
 class _Peers(NamedTuple):
-    """What is known of those of whom a host tells, by provider address."""
+    """What is known of those of whom a host tells."""
 
+    world: World
     teller: HostStatus | None
-    by_address: Mapping[str, HostStatus]
     alive: frozenset[str]
 
     def name(self, address: str) -> str:
-        return self.by_address[address].host if address in self.by_address else address
+        found = self.world.host_at(address)
+        return address if found is None else found.host
 
     def encapsulation(self, address: str) -> str:
         """Of the pair; empty where that is not known."""
-        peer = self.by_address.get(address)
+        peer = self.world.host_at(address)
         if self.teller is None or peer is None:
             return ""
         return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
@@ -363,5 +356,4 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
 
 def physical_mtu(world: World) -> int:
     """What the underlay is said to carry; 1500 where nothing is said."""
-    found = [r.mtu_bytes for r in world.table(PhysicalNetwork).values()]
-    return min(found, default=1500)
+    return min((one.mtu_bytes for one in world.physical_networks.values()), default=1500)

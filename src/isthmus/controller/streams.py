@@ -19,7 +19,7 @@ from isthmus.api.streams import Message
 from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events
-from isthmus.controller.picture import Picture, host_shown
+from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.render import etag_text
@@ -51,10 +51,10 @@ class Asked(NamedTuple):
 class Streams:
     """Of one controller."""
 
-    def __init__(self, view: Callable[[], View], picture: Picture, asking: Asking) -> None:
+    def __init__(self, view: Callable[[], View], observed: ObservedState, asking: Asking) -> None:
         self.happened = Events()
         self._view = view
-        self._picture = picture
+        self._observed = observed
         self._asking = asking
 
     async def events(self, after: str) -> AsyncIterator[Message]:
@@ -71,17 +71,17 @@ class Streams:
             case "reset":
                 return Message("reset", {"why": "events are missing: read anew"}, identifier)
             case "host":
-                view = self._picture.host_view(event.key)
-                shown = host_shown(view, self._picture.problems_of(view))
+                view = self._observed.host_view(event.key)
+                shown = host_shown(view, self._observed.problems_of(view))
                 return Message("host", shown, identifier)
             case "resource":
                 return Message("resource", self._resource(event.key), identifier)
-        port = self._picture.ports.get(event.key)
+        port = self._observed.world.ports.get(event.key)
         if port is None:
             ref = f"/networkInterfaces/{event.key}"
             return Message("state", {"resourceRef": ref, "configurationState": None}, identifier)
-        state = self._picture.configuration_state("networkInterfaces", port.profile_id)
-        server = self._picture.located("networkInterfaces", port.profile_id)
+        state = self._observed.configuration_state("networkInterfaces", port.profile_id)
+        server = self._observed.located("networkInterfaces", port.profile_id)
         data: dict[str, Json] = {
             "resourceRef": port.origin,
             "instanceId": port.profile_id,
@@ -161,9 +161,11 @@ class Streams:
         found = {host: Asked(port, peer) for host in hosts}
         if port and peer.port:
             there = self._watched_hosts(peer.port, watched.host)
-            claims = self._picture.claims_by_port
+            claims = self._observed.world.claims_by_port
             turned = Asked(peer.port, self._peer(port))
-            has_port, has_peer = (claims.get(one, {}) for one in (port, peer.port))
+            has_port, has_peer = (
+                {claim.host for claim in claims.get(one)} for one in (port, peer.port)
+            )
             found |= {host: turned for host in there if host in has_peer and host not in has_port}
         return found
 
@@ -171,7 +173,7 @@ class Streams:
         """Raises NotFound."""
         if not text:
             return NO_PEER
-        port = self._picture.ports.get(text.lower())
+        port = self._observed.world.ports.get(text.lower())
         if port is None:
             try:
                 return Peer("", (str(ip_network(text, strict=False)),))
@@ -186,16 +188,16 @@ class Streams:
         return Peer(port.id, tuple(own))
 
     def _watched_hosts(self, port: str, host: str) -> list[str]:
-        picture = self._picture
-        if port and port not in picture.ports:
+        world = self._observed.world
+        if port and port not in world.ports:
             raise NotFound(f"no port is called {port}", target=f"/networkInterfaces/{port}")
         if host:
-            if host not in picture.hosts:
+            if host not in world.hosts:
                 raise NotFound(f"no server is called {host}", target=f"/servers/{host}")
             return [host]
         if port:
-            return sorted(picture.claims_by_port.get(port, {}))
-        return [view.host for view in picture.host_views() if view.known and view.alive]
+            return sorted(claim.host for claim in world.claims_by_port.get(port))
+        return [view.host for view in self._observed.host_views() if view.known and view.alive]
 
 
 def _messages(answer: JsonObject, kind: str) -> Iterator[Message]:

@@ -59,28 +59,26 @@ class Tracing:
         say that it has it: then it is unknown."""
         world = self._world()
         found = trace(world, question)
+        sent = _sent(world, found) if by_switches else None
         answer = shown(found)
         unknown = await self._unknown(found.hosts) if found.hosts else {}
         if unknown:
             answer["verdict"] = UNKNOWN
             answer["unknown"] = [{"host": h, "why": unknown[h]} for h in sorted(unknown)]
         if by_switches:
-            answer["switches"] = await self._by_switches(world, found)
+            answer["switches"] = await self._by_switches(sent)
         return answer
 
-    async def _by_switches(self, world: World, found: Trace) -> dict[str, Json]:
+    async def _by_switches(self, sent: tuple[str, dict[str, Json]] | None) -> dict[str, Json]:
         """The same packet put to the switch of the sender's host, and of each host it comes to."""
-        sender = world.ports[found.sender]
-        claim = world.claim_of(sender.id)
-        if claim is None:
+        if sent is None:
             return {"verdict": DROPPED, "passages": [], "reason": "port down"}
-        question: dict[str, Json] = {"port": sender.id, "fields": _fields(world, found)}
-        host, passages = claim.host, []
+        (host, question), passages = sent, []
         for _ in range(2):
             text = f"trace {msgspec.json.encode(question).decode()}"
             passage = Passage(host, await self._asking.ask(host, text))
             passages.append(passage)
-            following = _onward(world, passage)
+            following = _onward(self._world(), passage)
             if following is None:
                 break
             host, question = following
@@ -100,6 +98,14 @@ def _reason(answer: JsonObject) -> Json:
     return answer.get("error") or answer.get("decision") or answer.get("stage")
 
 
+def _sent(world: World, found: Trace) -> tuple[str, dict[str, Json]] | None:
+    """The sender's host, if it has one, and what it is asked."""
+    claim = world.claim_of(found.sender)
+    if claim is None:
+        return None
+    return claim.host, {"port": found.sender, "fields": _fields(world, found)}
+
+
 def _fields(world: World, found: Trace) -> dict[str, Json]:
     """The packet as the sender's guest sends it, in the switch's words."""
     return {
@@ -116,7 +122,7 @@ def first_hop(world: World, found: Trace) -> str:
     packet, sender = found.packet, world.ports[found.sender]
     if packet.destination == LIMITED_BROADCAST:
         return mac_text(BROADCAST)
-    domain = world.domains.get(sender.segment, "")
+    domain = world.domain_of(sender.segment)
     router = world.routers.get(domain)
     on_link = world.subnet_of(sender.segment, packet.destination) is not None
     is_gateway = str(packet.destination) in world.gateways(domain)
@@ -148,8 +154,7 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
     if answer.get("outcome") != "tunnel" or not isinstance(fields, Mapping):
         return None
     peer = answer.get("peer")
-    statuses = world.host_statuses.values()
-    status = next((one for one in statuses if peer in one.provider_addresses), None)
+    status = world.host_at(peer) if isinstance(peer, str) else None
     ours = world.host_statuses.get(passage.host)
     if status is None or ours is None or not ours.provider_addresses:
         return None
