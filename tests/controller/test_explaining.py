@@ -12,6 +12,7 @@ from isthmus.controller.explaining import explained, verdict
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.observed_state import ObservedState
 from isthmus.intent.model import JsonObject
+from isthmus.policy.answers import PortAnswer, Reply, read
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
@@ -48,7 +49,14 @@ def said(
     clock = Clock()
     found = observed(WEB, *rows, clock=clock)
     clock.go_on(age_s)
-    return verdict(WEB.id, WEB, found, told, unknown or {})
+    return verdict(WEB.id, WEB, found, None if told is None else replies(told), unknown or {})
+
+
+def replies(told: Mapping[str, JsonObject]) -> Mapping[str, Reply[PortAnswer]]:
+    """As hosts have said it, with what else they would say."""
+    rest: JsonObject = {"interface": None, "location": None, "state": None, "detail": ""}
+    whole = {h: {**rest, "flows": [], "missing": [], **said} for h, said in told.items()}
+    return {h: read(msgspec.json.encode(said).decode(), PortAnswer) for h, said in whole.items()}
 
 
 MISNAMED = HostProblem("interface-no-port", "red-a-5", "tap0 names 'red-a-5'", "mend it")
@@ -75,7 +83,11 @@ UP = (HOST, ALIVE, HERE, status())
             {"h1": {"error": "busy"}},
             "unknown: h1 has applied it, but does not answer now: busy",
         ),
-        (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
+        (
+            UP,
+            {"h1": {"missing": ["x", "y"]}},
+            "h1's switch lacks flows of it: the agent there will",
+        ),
         (UP, {"h1": {"problems": ["two name it"]}}, "h1 has it, but two name it"),
         (
             (HOST, msgspec.structs.replace(ALIVE, problems=(MISNAMED.text,))),

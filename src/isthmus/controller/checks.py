@@ -12,22 +12,33 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Annotated
 from uuid import uuid4
 
 import msgspec
 
 from isthmus.api.doors import Check
-from isthmus.controller.answers import Found, read_told
 from isthmus.controller.asking import Asking
 from isthmus.controller.tracing import Tracing, first_hop
 from isthmus.errors import IsthmusError, NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.answers import Reply, Told, read
+from isthmus.policy.observed import LAST_S
+from isthmus.policy.questions import SendProbe
 from isthmus.policy.rows import Answer
 from isthmus.reach.rulings import TCP, UDP
 from isthmus.reach.trace import DELIVERED, Question, trace
 from isthmus.reach.world import World
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import delete, insert, update
+
+
+class Found(Told, frozen=True, kw_only=True):
+    """What a check has found, as a controller has written it."""
+
+    asked: dict[str, object]
+    at_s: Annotated[int, msgspec.Meta(ge=0, le=LAST_S)] = msgspec.field(name="atS")
+
 
 PREFIX = "check-"
 KEPT_S = 3600
@@ -71,9 +82,9 @@ class Checks:
         found: dict[str, JsonObject] = {}
         for answer in self._south.table(Answer).values():
             if answer.id.startswith(PREFIX):
-                result = read_told(answer.result, Found)
-                if not result.get("error"):
-                    found[answer.id.removeprefix(PREFIX)] = result
+                result = read(answer.result, Found)
+                if result.answer is not None:
+                    found[answer.id.removeprefix(PREFIX)] = result.shown
         return found
 
     async def _run(self, operation_id: str, check: Check, sender: str) -> None:
@@ -109,23 +120,21 @@ class Checks:
             return {**result, "status": "Success"}
         claim = world.claim_of(sender)
         assert claim is not None, "what is delivered was sent from a host"
-        probe = {
-            "port": sender,
-            "source": check.sender,
-            "target": check.receiver,
-            "eth_dst": first_hop(world, found),
-            "protocol": check.protocol.lower(),
-            "destination_port": check.port,
-            "length": check.length,
-        }
-        text = f"probe {msgspec.json.encode(probe).decode()}"
-        answer = await self._asking.ask(claim.host, text)
-        if answer.get("answered"):
-            took_ms = answer.get("milliseconds", 0)
-            assert isinstance(took_ms, int | float)
+        probe = SendProbe(
+            port=sender,
+            source=check.sender,
+            target=check.receiver,
+            next_hop_mac=first_hop(world, found),
+            protocol=check.protocol.lower(),
+            destination_port=check.port,
+            length=check.length,
+        )
+        answer, error, _ = await self._asking.ask(claim.host, probe)
+        if answer is not None and answer.answered:
             # Whole ones, by the schema of the standard; 0 would mean that nothing was sent.
-            return {**result, "status": "Success", "roundTripTimeMSec": max(1, round(took_ms))}
-        why = answer.get("error") or (
+            took_ms = max(1, round(answer.milliseconds))
+            return {**result, "status": "Success", "roundTripTimeMSec": took_ms}
+        why = error or (
             f"policy lets it pass, and {check.receiver} did not answer a real packet: does the"
             " guest run, has it that address, does it answer?"
         )
@@ -142,15 +151,14 @@ class Checks:
             delete(Answer.TABLE, row_id)
             for row_id, answer in self._south.table(Answer).items()
             if answer.id.startswith(PREFIX)
-            and _made_at_s(read_told(answer.result, Found)) < time.time() - KEPT_S
+            and _made_at_s(read(answer.result, Found)) < time.time() - KEPT_S
         ]
         if old:
             await self._south.transact(old)
 
 
-def _made_at_s(result: JsonObject) -> int:
-    at_s = result.get("atS")
-    return at_s if isinstance(at_s, int) and not result.get("error") else 0
+def _made_at_s(result: Reply[Found]) -> int:
+    return 0 if result.answer is None else result.answer.at_s
 
 
 def _nodes(told: JsonObject) -> list[Json]:

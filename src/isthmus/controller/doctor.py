@@ -5,11 +5,14 @@ what hosts have answered."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple
 
-from isthmus.intent.model import Json, JsonObject
+from msgspec import UNSET
+
+from isthmus.intent.model import Json
+from isthmus.policy.answers import HealthAnswer, Reply
 from isthmus.policy.host_problems import (
     PROVIDER_ADDRESS,
     SECOND_AGENT,
@@ -43,7 +46,7 @@ class Finding(NamedTuple):
 class Heard(NamedTuple):
     """A host's answer, and when it was asked and had answered: seconds since the epoch."""
 
-    answer: JsonObject
+    reply: Reply[HealthAnswer]
     asked_s: float
     answered_s: float
 
@@ -91,7 +94,7 @@ def _hosts(
             )
         else:
             told = heard.get(host)
-            answers = told is not None and not told.answer.get("error")
+            answers = told is not None and told.reply.answer is not None
             yield from _said(host, heartbeat, alive, asked=answers)
     strangers = {*world.host_statuses, *world.heartbeats} - {*world.hosts}
     for host in sorted(strangers & silent.keys()):
@@ -198,24 +201,25 @@ def _answers(
     alive: frozenset[str],
 ) -> Iterator[Finding]:
     for host, told in sorted(heard.items()):
-        if told.answer.get("error"):
+        answer = told.reply.answer
+        if answer is None:
             yield Finding(
-                *(ERROR, host, "no-answer", str(told.answer["error"])),
+                *(ERROR, host, "no-answer", told.reply.error),
                 f"on {host}: systemctl status isthmus-agent openvswitch-switch",
             )
             continue
-        yield from _clock(host, told)
-        yield from _mtu(host, told.answer, underlay_mtu)
+        yield from _clock(host, answer, told)
+        yield from _mtu(host, answer, underlay_mtu)
         peers = _Peers(world, world.host_statuses.get(host), alive)
-        yield from _peers(host, told.answer, peers, underlay_mtu)
-        yield from _certificate(host, told.answer, now_s)
+        yield from _peers(host, answer, peers, underlay_mtu)
+        yield from _certificate(host, answer, now_s)
 
 
-def _clock(host: str, told: Heard) -> Iterator[Finding]:
-    at = told.answer.get("timeUs")
-    if not isinstance(at, int):
+def _clock(host: str, answer: HealthAnswer, told: Heard) -> Iterator[Finding]:
+    if answer.time_us is UNSET:
         return
-    early, late = told.asked_s - at / 1e6, at / 1e6 - told.answered_s
+    at_s = answer.time_us / 1e6
+    early, late = told.asked_s - at_s, at_s - told.answered_s
     apart = max(early, late)
     if apart > CLOCK_S:
         word = "behind" if early > late else "ahead of"
@@ -225,15 +229,15 @@ def _clock(host: str, told: Heard) -> Iterator[Finding]:
         )
 
 
-def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
-    mtu, interface = answer.get("mtu"), answer.get("interface")
+def _mtu(host: str, answer: HealthAnswer, underlay_mtu: int) -> Iterator[Finding]:
+    mtu, interface = answer.mtu, answer.interface
     if mtu == 0:
         yield Finding(
             *(ERROR, host, PROVIDER_ADDRESS, "no interface has its provider address"),
             f"on {host}: ip address add it to the underlay's interface, or mend provider_address in"
             " /etc/isthmus/isthmus.toml",
         )
-    elif isinstance(mtu, int) and mtu < underlay_mtu:
+    elif mtu is not UNSET and mtu < underlay_mtu:
         yield Finding(
             *(ERROR, host, "mtu"),
             f"{interface} has MTU {mtu}, the underlay is said to carry {underlay_mtu}",
@@ -261,37 +265,39 @@ class _Peers(NamedTuple):
         return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
 
 
-def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
-    unpinged = _texts(answer.get("unpinged"))
-    for field, severity, code, text, repair in (
+def _peers(host: str, answer: HealthAnswer, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
+    for those, severity, code, text, repair in (
         (
-            *("unreachable", ERROR, TUNNEL, "answers no packet through its tunnel"),
+            *(answer.unreachable, ERROR, TUNNEL, "answers no packet through its tunnel"),
             "let {wire} pass between both, both ways; on {host}: ip route get {peer}",
         ),
         (
-            *("tooSmall", ERROR, "path-mtu"),
+            *(answer.too_small, ERROR, "path-mtu"),
             f"answers through its tunnel, but not to packets of {underlay_mtu} bytes",
             "on {host}: tracepath {peer}; raise the MTU on the way, or lower underlay_mtu_bytes",
         ),
         (
-            *("unknown", WARNING, TUNNEL_UNKNOWN),
+            *(answer.unknown, WARNING, TUNNEL_UNKNOWN),
             "answers no questions through tunnels: whether packets pass is unknown",
             "an older isthmus agent there: upgrade it; another kind of switch: ping a port of it",
         ),
     ):
-        for peer in _texts(answer.get(field)):
+        for peer in dict.fromkeys(those):
             name = peers.name(peer)
             if not is_news(code, name, peers.alive):
                 continue
             wire = firewall_text(peers.encapsulation(peer))
-            also = ", and it answers no ping" if field == "unknown" and peer in unpinged else ""
+            also = (
+                ", and it answers no ping"
+                if code == TUNNEL_UNKNOWN and peer in answer.unpinged
+                else ""
+            )
             yield Finding(
                 *(severity, f"{host} {name}", code),
                 f"{name} ({peer}) {text}{also}, asked from {host}",
                 repair.format(host=host, peer=peer, wire=wire),
             )
-    seen_as = answer.get("seenAs")
-    for peer, seen in sorted(seen_as.items()) if isinstance(seen_as, Mapping) else ():
+    for peer, seen in sorted(answer.seen_as.items()):
         name = peers.name(peer)
         yield Finding(
             *(ERROR, f"{host} {name}", TUNNEL_SOURCE),
@@ -300,27 +306,21 @@ def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> I
         )
 
 
-def _texts(value: Json) -> list[str]:
-    """Each once."""
-    return list(dict.fromkeys(map(str, value))) if isinstance(value, list | tuple) else []
-
-
-def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:
-    found = answer.get("certificate")
-    if not isinstance(found, Mapping):
+def _certificate(host: str, answer: HealthAnswer, now_s: float) -> Iterator[Finding]:
+    found = answer.certificate
+    if found is UNSET or found is None:
         return
     again = (
         f"where the authority is: isthmus certs host {host} --into FOLDER; on {host}:"
         " isthmus certs install FOLDER"
     )
-    if found.get("error"):
-        yield Finding(ERROR, host, "certificate", str(found["error"]), again)
+    if found.error:
+        yield Finding(ERROR, host, "certificate", found.error, again)
         return
-    name, expires_s = str(found.get("name")), found.get("expiresS")
+    name, expires_s, signed_by = found.name, found.expires_s, found.signed_by
     if name.lower() != host:
         yield Finding(*(ERROR, host, "certificate-name", f"its certificate is of {name!r}"), again)
-    trusts, signed_by = found.get("trusts"), found.get("signedBy")
-    if isinstance(trusts, Sequence) and trusts and signed_by != trusts[0]:
+    if found.trusts and signed_by != found.trusts[0]:
         text = (
             "its certificate is signed by an older authority than the newest that it trusts"
             if signed_by
@@ -328,7 +328,7 @@ def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Findin
         )
         severity = WARNING if signed_by else ERROR
         yield Finding(severity, host, "certificate-authority", text, again)
-    if isinstance(expires_s, int) and expires_s - now_s < EXPIRES_S:
+    if expires_s is not None and expires_s - now_s < EXPIRES_S:
         days = int((expires_s - now_s) // 86400)
         text = f"its certificate expires in {days} days" if days >= 0 else "it has expired"
         severity = WARNING if days >= 0 else ERROR
@@ -341,16 +341,13 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
     whether it was given one is in the authority's register."""
     found: dict[str, Json] = {}
     for host in sorted(world.host_statuses.keys() & world.hosts.keys()):
-        told = heard[host].answer if host in heard else {}
-        said = told.get("certificate")
-        if "certificate" in told and said is None:
+        answer = heard[host].reply.answer if host in heard else None
+        said = UNSET if answer is None else answer.certificate
+        if said is None:
             continue  # it reaches the store by a socket of its own machine
         found[f"host {host}"] = None
-        if isinstance(said, Mapping) and "signedBy" in said:
-            found[f"host {host}"] = {
-                "signedBy": said["signedBy"],
-                "trusts": said.get("trusts", []),
-            }
+        if said is not UNSET and said.signed_by is not UNSET:
+            found[f"host {host}"] = {"signedBy": said.signed_by, "trusts": said.trusts}
     return found
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.controller.observed_state import ObservedState
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.answers import PortAnswer, Reply
 from isthmus.policy.host_problems import NO_PORT
 from isthmus.policy.rows import Port, Row
 from isthmus.policy.rules import AppliedSet
@@ -18,7 +19,7 @@ from isthmus.reach.world import World
 def explained(
     request: JsonObject,
     observed: ObservedState,
-    told: Mapping[str, JsonObject] | None,
+    told: Mapping[str, Reply[PortAnswer]] | None,
     unknown: Mapping[str, str],
 ) -> JsonObject:
     """`request` is the rendered networkInterface; `told` what hosts say of the port, None where
@@ -30,7 +31,7 @@ def explained(
         "request": request,
         "policy": [_row(row) for row in _policy_of(world, port)],
         "claims": [_row(row) for row in world.claims_by_port.get(port_id)],
-        "hosts": [{"host": host, "answer": answer} for host, answer in (told or {}).items()],
+        "hosts": [{"host": host, "answer": reply.shown} for host, reply in (told or {}).items()],
         "state": observed.configuration_state("networkInterfaces", str(request["instanceId"])),
         "verdict": verdict(port_id, port, observed, told, unknown),
     }
@@ -59,7 +60,7 @@ def verdict(
     port_id: str,
     port: Port | None,
     observed: ObservedState,
-    told: Mapping[str, JsonObject] | None,
+    told: Mapping[str, Reply[PortAnswer]] | None,
     unknown: Mapping[str, str],
 ) -> str:
     """One sentence for whoever asks at 3 a.m."""
@@ -94,14 +95,14 @@ def verdict(
         return f"{claim.host} has it and reports: {status.detail}"
     if told is None:
         return f"works: {claim.host} had it and had applied it when this was written"
-    answer = told.get(claim.host, {})
-    if answer.get("error"):
-        return f"unknown: {claim.host} has applied it, but does not answer now: {answer['error']}"
-    if answer.get("missing"):
-        return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
-    problems = answer.get("problems")
-    if isinstance(problems, list | tuple) and problems:
-        return f"{claim.host} has it, but {'; '.join(map(str, problems))}"
+    reply = told.get(claim.host)
+    if reply is not None and reply.error:
+        return f"unknown: {claim.host} has applied it, but does not answer now: {reply.error}"
+    if reply is not None and reply.answer is not None:
+        if reply.answer.missing:
+            return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
+        if reply.answer.problems:
+            return f"{claim.host} has it, but {'; '.join(reply.answer.problems)}"
     return f"works: {claim.host} has it, and its switch holds all its flows"
 
 

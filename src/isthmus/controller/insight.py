@@ -42,6 +42,7 @@ from isthmus.intent.planning import Request
 from isthmus.intent.registry import ROOTS
 from isthmus.intent.render import render
 from isthmus.intent.versions import Version
+from isthmus.policy.questions import AskPort, Health
 from isthmus.policy.rows import (
     DESIRED,
     OBSERVED,
@@ -242,7 +243,7 @@ class Insight:
                 target=f"/networkInterfaces/{resource_id}",
             )
         hosts = sorted(claim.host for claim in observed.world.claims_by_port.get(port_id))
-        asked = (self._asking.ask(host, f"port {port_id}") for host in hosts)
+        asked = (self._asking.ask(host, AskPort(port=port_id)) for host in hosts)
         unknown, answers = await asyncio.gather(self._probes.unknown(hosts), asyncio.gather(*asked))
         told = dict(zip(hosts, answers, strict=True))
         request = render(stored, view, states=observed)
@@ -300,10 +301,9 @@ class Insight:
 
     async def _hear(self, host: str, addresses: Mapping[str, str], mtu: int) -> Heard:
         peers = [address for other, address in addresses.items() if other != host]
-        question = msgspec.json.encode({"mtu": mtu, "peers": peers}).decode()
         asked_s = time.time()
-        answer = await self._asking.ask(host, f"health {question}")
-        return Heard(answer, asked_s, time.time())
+        reply = await self._asking.ask(host, Health(mtu=mtu, peers=tuple(peers)))
+        return Heard(reply, asked_s, time.time())
 
     async def bundle(self) -> JsonObject:
         """Everything that support needs: `cli.bundles` says what is in it."""

@@ -12,23 +12,19 @@ from ipaddress import ip_network
 from typing import NamedTuple
 from uuid import uuid4
 
-import msgspec
-
 from isthmus.api.doors import Watched
 from isthmus.api.streams import Message
-from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events
 from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, View
 from isthmus.intent.render import etag_text
+from isthmus.policy.answers import Reply, Verdicts, WatchAnswer
+from isthmus.policy.questions import Counters, Wanted, Watch, is_unknown
 
 WATCH_S = 30.0
 """For how long a host is asked to show what it sees; it is asked again while somebody looks."""
-
-UNKNOWN = "is no question that this host knows"
-"""How agents of every version refuse a question."""
 
 
 class Peer(NamedTuple):
@@ -104,8 +100,8 @@ class Streams:
     async def counters(self) -> JsonObject:
         """What rules, stages and ports have counted, by host."""
         hosts = self._watched_hosts("", "")
-        told = await asyncio.gather(*(self._asking.ask(host, "counters") for host in hosts))
-        return {"hosts": [{**one, "host": h} for h, one in zip(hosts, told, strict=True)]}
+        told = await asyncio.gather(*(self._asking.ask(host, Counters()) for host in hosts))
+        return {"hosts": [{**one.shown, "host": h} for h, one in zip(hosts, told, strict=True)]}
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
         """What hosts allow and drop from now on, told as events of that kind: of one port, with one
@@ -122,35 +118,37 @@ class Streams:
                 now_s = time.monotonic()
                 if now_s > renewed_s + WATCH_S / 2:
                     told = await self._watch(name, watched.verdict, questions, WATCH_S)
-                    for one, answer in told.items():
-                        if answer.get("error"):
-                            error = _explained(one, str(answer["error"]))
+                    for one, reply in told.items():
+                        if reply.error:
+                            error = _explained(one, reply.error)
                             yield Message("silent", {"host": one, "error": error})
                     renewed_s = now_s
                     yield Message("", {})
-                for answer in await self._asking.take(f"{name}.", Verdicts):
-                    for message in _messages(answer, kind):
+                for said in await self._asking.take(f"{name}.", Verdicts):
+                    for message in _messages(said, kind):
                         yield message
                 await self._asking.next_change(time.monotonic() + 1.0)
         finally:
             # Who looked has gone: no host need wait for the end of its time.
             await self._watch(name, watched.verdict, questions, 0)
             with suppress(Unavailable):  # then it is forgotten later
-                await self._asking.take(f"{name}.")
+                await self._asking.take(f"{name}.", Verdicts)
 
     async def _watch(
         self, name: str, verdict: str, questions: Mapping[str, Asked], seconds: float
-    ) -> Mapping[str, JsonObject]:
-        texts = []
-        for port, peer in questions.values():
-            question: dict[str, object] = {"name": name, "seconds": int(seconds), "port": port}
-            word = "watch"
-            if verdict != "dropped" or peer.networks:
-                # Who does not know what is allowed would take this for a question about drops.
-                word = "flows"
-                question |= {"verdict": verdict, "peer": peer.port, "peers": peer.networks}
-            texts.append(f"{word} {msgspec.json.encode(question).decode()}")
-        told = await asyncio.gather(*map(self._asking.ask, questions, texts))
+    ) -> Mapping[str, Reply[WatchAnswer]]:
+        asked = [
+            Watch(
+                name=name,
+                seconds=int(seconds),
+                port=port,
+                verdict=Wanted(verdict),
+                peers=peer.networks,
+                peer=peer.port,
+            )
+            for port, peer in questions.values()
+        ]
+        told = await asyncio.gather(*map(self._asking.ask, questions, asked))
         return dict(zip(questions, told, strict=True))
 
     def _questions(self, watched: Watched) -> Mapping[str, Asked]:
@@ -200,20 +198,22 @@ class Streams:
         return [view.host for view in self._observed.host_views() if view.known and view.alive]
 
 
-def _messages(answer: JsonObject, kind: str) -> Iterator[Message]:
+def _messages(said: Reply[Verdicts], kind: str) -> Iterator[Message]:
     """What a host has told, one verdict a message; nothing of what cannot be read."""
-    verdicts, unshown = answer.get("verdicts", ()), answer.get("unshown", 0)
+    if said.answer is None:
+        return
+    verdicts = said.shown["verdicts"]
     assert isinstance(verdicts, Sequence)
     for verdict in verdicts:
         assert isinstance(verdict, Mapping)
         yield Message(kind, {"verdict": "dropped", **verdict})
-    if unshown:
-        yield Message("unshown", {"host": answer.get("host", ""), "packets": unshown})
+    if said.answer.unshown:
+        yield Message("unshown", {"host": said.answer.host, "packets": said.answer.unshown})
 
 
 def _explained(host: str, error: str) -> str:
     """What an agent says that does not know a question is in its own words."""
-    if UNKNOWN in error:
+    if is_unknown(error):
         return (
             f"its agent is older than this controller and shows what it drops, with no peer, and"
             f" nothing else: upgrade {host}"

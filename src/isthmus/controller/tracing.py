@@ -6,25 +6,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
 
-import msgspec
-
-from isthmus.addresses import Address, mac_text
+from isthmus.addresses import mac_text
 from isthmus.controller.asking import Asking
-from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.model import Json
+from isthmus.policy.answers import Outcome, Reply, TraceAnswer
 from isthmus.policy.dhcp import LIMITED_BROADCAST
-from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
+from isthmus.policy.questions import TracePacket
+from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
 from isthmus.wire.encapsulations import chosen
 from isthmus.wire.ethernet import BROADCAST
-
-_NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
-_PACKET_FIELDS = (
-    *("eth_src", "eth_dst", "dl_src", "dl_dst", "tcp", "udp", "sctp", "icmp", "tcp6", "udp6"),
-    *("sctp6", "icmp6", "ip", "ipv6", "nw_proto", "nw_src", "nw_dst", "ipv6_src", "ipv6_dst"),
-    *("nw_ttl", "tp_src", "tp_dst", "icmp_type", "icmp_code", "nw_frag"),
-)
-"""What the next host sees of a packet."""
+from isthmus.wire.headers import Headers
 
 UNKNOWN = "unknown"
 """What a packet meets on a host that does not answer."""
@@ -33,11 +26,18 @@ NOBODY = "02:00:00:00:00:fe"
 """The destination of a packet for which a guest finds no neighbour."""
 
 
+class Asked(NamedTuple):
+    """What a host is asked."""
+
+    host: str
+    question: TracePacket
+
+
 class Passage(NamedTuple):
     """What one host's switch did."""
 
     host: str
-    answer: JsonObject
+    reply: Reply[TraceAnswer]
 
 
 class Tracing:
@@ -69,51 +69,56 @@ class Tracing:
             answer["switches"] = await self._by_switches(sent)
         return answer
 
-    async def _by_switches(self, sent: tuple[str, dict[str, Json]] | None) -> dict[str, Json]:
+    async def _by_switches(self, sent: Asked | None) -> dict[str, Json]:
         """The same packet put to the switch of the sender's host, and of each host it comes to."""
         if sent is None:
             return {"verdict": DROPPED, "passages": [], "reason": "port down"}
-        (host, question), passages = sent, []
+        asked, passages = sent, list[Passage]()
         for _ in range(2):
-            text = f"trace {msgspec.json.encode(question).decode()}"
-            passage = Passage(host, await self._asking.ask(host, text))
+            passage = Passage(asked.host, await self._asking.ask(*asked))
             passages.append(passage)
             following = _onward(self._world(), passage)
             if following is None:
                 break
-            host, question = following
-        last = passages[-1].answer
-        silent = bool(last.get("error"))
-        delivered = (last.get("outcome") == "port" and bool(last.get("port"))) or (
-            last.get("outcome") in ("answered", "controller")
-        )
+            asked = following
+        last = passages[-1].reply
+        delivered = last.answer is not None and last.answer.is_delivered
         return {
-            "verdict": UNKNOWN if silent else DELIVERED if delivered else DROPPED,
-            "passages": [{**one.answer, "host": one.host} for one in passages],
+            "verdict": UNKNOWN if last.answer is None else DELIVERED if delivered else DROPPED,
+            "passages": [{**one.reply.shown, "host": one.host} for one in passages],
             "reason": "" if delivered else _reason(last),
         }
 
 
-def _reason(answer: JsonObject) -> Json:
-    return answer.get("error") or answer.get("decision") or answer.get("stage")
+def _reason(reply: Reply[TraceAnswer]) -> str:
+    return reply.error if reply.answer is None else reply.answer.decision or reply.answer.place
 
 
-def _sent(world: World, found: Trace) -> tuple[str, dict[str, Json]] | None:
-    """The sender's host, if it has one, and what it is asked."""
+def _sent(world: World, found: Trace) -> Asked | None:
+    """The packet as the sender's guest sends it, put to its host, if it has one."""
     claim = world.claim_of(found.sender)
     if claim is None:
         return None
-    return claim.host, {"port": found.sender, "fields": _fields(world, found)}
+    headers = _headers(world, found)
+    return Asked(claim.host, TracePacket(port=found.sender, packet=headers))
 
 
-def _fields(world: World, found: Trace) -> dict[str, Json]:
-    """The packet as the sender's guest sends it, in the switch's words."""
-    return {
-        "eth_src": world.ports[found.sender].mac,
-        "eth_dst": first_hop(world, found),
-        **_protocol_fields(found.packet),
-        "nw_ttl": "64",
-    }
+def _headers(world: World, found: Trace) -> Headers:
+    packet = found.packet
+    ends = packet.source_port, packet.destination_port
+    is_icmp = packet.protocol in (ICMP, ICMPV6)
+    ports, kind = ((0, 0), ends) if is_icmp else (ends, (0, 0))
+    return Headers(
+        source_mac=world.ports[found.sender].mac,
+        destination_mac=first_hop(world, found),
+        source=str(packet.source),
+        destination=str(packet.destination),
+        protocol=packet.protocol,
+        source_port=ports[0],
+        destination_port=ports[1],
+        icmp_type=kind[0],
+        icmp_code=kind[1],
+    )
 
 
 def first_hop(world: World, found: Trace) -> str:
@@ -131,41 +136,23 @@ def first_hop(world: World, found: Trace) -> str:
     return router.mac if (not on_link or is_gateway) and router is not None else target
 
 
-def _protocol_fields(packet: Packet) -> dict[str, Json]:
-    name, six = _NAMES.get(packet.protocol), packet.family == 6
-    addresses = _addresses(packet.source, packet.destination)
-    if name is None:
-        kind = "ipv6" if six else "ip"
-        return {kind: "", "nw_proto": str(packet.protocol), **addresses}
-    ends = ("icmp_type", "icmp_code") if name == "icmp" else ("tp_src", "tp_dst")
-    values = (str(packet.source_port), str(packet.destination_port))
-    return {f"{name}6" if six else name: "", **addresses, **dict(zip(ends, values, strict=True))}
-
-
-def _addresses(source: Address, destination: Address) -> dict[str, Json]:
-    prefix = "ipv6" if source.version == 6 else "nw"
-    return {f"{prefix}_src": str(source), f"{prefix}_dst": str(destination)}
-
-
-def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | None:
+def _onward(world: World, passage: Passage) -> Asked | None:
     """The host at the other end of the tunnel, and what it is asked."""
-    answer = passage.answer
-    fields = answer.get("fields")
-    if answer.get("outcome") != "tunnel" or not isinstance(fields, Mapping):
+    answer = passage.reply.answer
+    if answer is None or answer.outcome != Outcome.TO_TUNNEL:
         return None
-    peer = answer.get("peer")
-    status = world.host_at(peer) if isinstance(peer, str) else None
+    packet, status = answer.leaving, world.host_at(answer.peer)
     ours = world.host_statuses.get(passage.host)
-    if status is None or ours is None or not ours.provider_addresses:
+    if packet is None or status is None or ours is None or not ours.provider_addresses:
         return None
     encapsulation = chosen(ours.encapsulations.split(","), status.encapsulations.split(","))
-    question: dict[str, Json] = {
-        "source": ours.provider_addresses[0],
-        "vsid": answer.get("vsid"),
-        "encapsulation": encapsulation,
-        "fields": {name: fields[name] for name in _PACKET_FIELDS if name in fields},
-    }
-    return status.host, question
+    question = TracePacket(
+        source=ours.provider_addresses[0],
+        vsid=answer.vsid,
+        encapsulation=encapsulation,
+        packet=packet,
+    )
+    return Asked(status.host, question)
 
 
 def shown(found: Trace) -> dict[str, Json]:
