@@ -179,12 +179,12 @@ def test_a_trace_over_a_host_that_does_not_answer_has_no_verdict(
         tracing = Tracing(lambda: world, made.asking, made.probes.unknown)
         question = Question(WEB.id, DB.id)
         async with living(remote, "h1"), living(remote, "h2"):
-            told = await tracing.trace(question, by_switches=False)
+            told = (await tracing.trace(question, by_switches=False)).shown
             assert (told["verdict"], told.get("unknown")) == ("delivered", None)
         made.clock.go_on(3)
         async with living(remote, "h1"):
             await asyncio.sleep(probing.FRESH_S)
-            told = await tracing.trace(question, by_switches=False)
+            told = (await tracing.trace(question, by_switches=False)).shown
             why = "does not answer, and was last heard of 3 s ago"
             assert (told["verdict"], told["unknown"]) == ("unknown", [{"host": "h2", "why": why}])
 

@@ -19,7 +19,7 @@ import msgspec
 
 from isthmus.api.doors import Check
 from isthmus.controller.asking import Asking
-from isthmus.controller.tracing import Tracing, first_hop
+from isthmus.controller.tracing import Traced, Tracing, first_hop
 from isthmus.errors import IsthmusError, NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.answers import Reply, Told, read
@@ -108,14 +108,14 @@ class Checks:
             source_port=49152,
             source_address=check.sender,
         )
-        told = await self._tracing.trace(question, by_switches=check.with_trace)
+        traced = await self._tracing.trace(question, by_switches=check.with_trace)
         world = self._world()
         found = trace(world, question)
-        result: dict[str, Json] = {"nodeOutput": _nodes(told) if check.with_trace else []}
+        result: dict[str, Json] = {"nodeOutput": _nodes(traced) if check.with_trace else []}
         if found.verdict != DELIVERED:
             return {**result, "status": "Failure", "errorMessage": found.last.text}
         if check.protocol == "Udp" or not found.receiver:
-            # Nobody need answer a datagram, and the router's answer is a flow of the switch: what
+            # Nobody need answer a datagram, and the router's answer is the switch's own: what
             # policy and the switches say must do.
             return {**result, "status": "Success"}
         claim = world.claim_of(sender)
@@ -161,23 +161,21 @@ def _made_at_s(result: Reply[Found]) -> int:
     return 0 if result.answer is None else result.answer.at_s
 
 
-def _nodes(told: JsonObject) -> list[Json]:
+def _nodes(traced: Traced) -> list[Json]:
     """What each host has done, in the words of the standard."""
-    steps = told["steps"]
-    assert isinstance(steps, list)
-    switches = told.get("switches")
-    passages = switches["passages"] if isinstance(switches, dict) else []
     nodes: list[Json] = []
-    for number, passage in enumerate(passages):
-        kind = "Sender" if number == 0 else "Receiver"
-        stages = [str(stage) for stage in passage.get("stages", ())]
+    for number, (host, reply) in enumerate(traced.passages):
+        answer = reply.answer
+        places = () if answer is None else answer.places
+        outcome = None if answer is None else answer.outcome
+        steps = traced.found.steps if number == 0 else ()
         nodes.append(
             {
-                "nodeType": kind,
+                "nodeType": "Sender" if number == 0 else "Receiver",
                 "nodeSequenceNumber": number,
                 "traceOutput": [
-                    f"{passage['host']}: {' > '.join(stages)}: {passage.get('outcome')}",
-                    *(f"{step['where']}: {step['text']}" for step in steps if number == 0),
+                    f"{host}: {' > '.join(places)}: {outcome}",
+                    *(f"{step.where}: {step.text}" for step in steps),
                 ],
             }
         )

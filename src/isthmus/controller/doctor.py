@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from isthmus.intent.model import Json
 from isthmus.policy.answers import HealthAnswer, Reply
+from isthmus.policy.host_kinds import kind_of
 from isthmus.policy.host_problems import (
     PROVIDER_ADDRESS,
     SECOND_AGENT,
@@ -201,11 +202,12 @@ def _answers(
     alive: frozenset[str],
 ) -> Iterator[Finding]:
     for host, told in sorted(heard.items()):
-        answer = told.reply.answer
+        answer, known = told.reply.answer, world.hosts.get(host)
         if answer is None:
+            kind = None if known is None else known.kind
             yield Finding(
                 *(ERROR, host, "no-answer", told.reply.error),
-                f"on {host}: systemctl status isthmus-agent openvswitch-switch",
+                f"on {host}: systemctl status {kind_of(kind).services}",
             )
             continue
         yield from _clock(host, answer, told)

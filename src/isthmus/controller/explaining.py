@@ -10,6 +10,7 @@ import msgspec
 from isthmus.controller.observed_state import ObservedState
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.answers import PortAnswer, Reply
+from isthmus.policy.host_kinds import kind_of, plugging
 from isthmus.policy.host_problems import NO_PORT
 from isthmus.policy.rows import Port, Row
 from isthmus.policy.rules import AppliedSet
@@ -69,16 +70,15 @@ def verdict(
             "no policy: the interface has no address in a virtual subnet, or the controller"
             " has not derived it yet (isthmus status)"
         )
-    claim = observed.world.claim_of(port_id)
+    world = observed.world
+    claim = world.claim_of(port_id)
     if claim is None:
-        strangers = sorted(one.host for one in observed.world.claims_by_port.get(port_id))
+        strangers = sorted(one.host for one in world.claims_by_port.get(port_id))
         if strangers:
             return f"only {', '.join(strangers)} claims it, which may not have it or is no server"
         named = [f"; on {host}: {text}" for host, text in misnamed(observed)]
-        return (
-            "no host has it: plug an interface with external_ids:iface-id="
-            f"{port_id} or {port.profile_id} into a host's integration bridge{''.join(named)}"
-        )
+        how = plugging(world.host_kinds(), (port_id, port.profile_id), into=True)
+        return f"no host has it: plug {how}{''.join(named)}"
     if claim.host in unknown:
         return (
             f"unknown: {claim.host} has it, and {unknown[claim.host]}: is isthmus agent running"
@@ -88,7 +88,7 @@ def verdict(
         age_s = observed.host_view(claim.host).age_s
         silent = "was never heard of" if age_s is None else f"has been silent for {age_s} s"
         return f"unknown: {claim.host} has it, and {silent}: is isthmus agent running there?"
-    status = observed.world.status_of(port_id)
+    status = world.status_of(port_id)
     if status is None or status.revision != port.revision:
         return f"{claim.host} has it and has not applied the last change yet"
     if status.state == "error":
@@ -96,14 +96,16 @@ def verdict(
     if told is None:
         return f"works: {claim.host} had it and had applied it when this was written"
     reply = told.get(claim.host)
+    program = kind_of(world.hosts[claim.host].kind).program
     if reply is not None and reply.error:
         return f"unknown: {claim.host} has applied it, but does not answer now: {reply.error}"
     if reply is not None and reply.answer is not None:
         if reply.answer.missing:
-            return f"{claim.host}'s switch lacks flows of it: the agent there will put them back"
+            lacks = f"{claim.host}'s switch lacks {program} of it"
+            return f"{lacks}: the agent there will put them back"
         if reply.answer.problems:
             return f"{claim.host} has it, but {'; '.join(reply.answer.problems)}"
-    return f"works: {claim.host} has it, and its switch holds all its flows"
+    return f"works: {claim.host} has it, and its switch holds all its {program}"
 
 
 def misnamed(observed: ObservedState, port_id: str = "") -> list[tuple[str, str]]:

@@ -140,7 +140,7 @@ class Insight:
         return self.streams.flows(watched, kind)
 
     async def counters(self) -> JsonObject:
-        """What rules, stages and ports have counted, by host."""
+        """What rules, switches and ports have counted, by host."""
         return await self.streams.counters()
 
     async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
@@ -157,7 +157,7 @@ class Insight:
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         """Where a packet ends and why. Raises NotFound, Invalid."""
-        return await self._tracing.trace(question, by_switches=by_switches)
+        return (await self._tracing.trace(question, by_switches=by_switches)).shown
 
     async def check_connectivity(self, check: Check) -> str:
         """Begin a ConnectivityCheck; its operation id. Raises NotFound, Unavailable."""
@@ -231,7 +231,7 @@ class Insight:
     # -- one port ----------------------------------------------------------------------------------
 
     async def explain_port(self, resource_id: str) -> JsonObject:
-        """From the request to the flows. Raises NotFound."""
+        """From the request to the switch. Raises NotFound."""
         port_id = resource_id.lower()
         view, observed = self._view(), self._observed
         stored = view.get(f"/networkinterfaces/{port_id}")

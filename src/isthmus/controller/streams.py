@@ -98,7 +98,7 @@ class Streams:
         }
 
     async def counters(self) -> JsonObject:
-        """What rules, stages and ports have counted, by host."""
+        """What rules, switches and ports have counted, by host."""
         hosts = self._watched_hosts("", "")
         told = await asyncio.gather(*(self._asking.ask(host, Counters()) for host in hosts))
         return {"hosts": [{**one.shown, "host": h} for h, one in zip(hosts, told, strict=True)]}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.addresses import mac_text
@@ -40,6 +40,19 @@ class Passage(NamedTuple):
     reply: Reply[TraceAnswer]
 
 
+class Traced(NamedTuple):
+    """Where a packet ends by policy, and what the switches on its way did with it if they were
+    asked; and both as JSON."""
+
+    found: Trace
+    passages: tuple[Passage, ...]
+    shown: dict[str, Json]
+
+
+MOST_HOSTS = 2
+"""On the way of a packet: there is no host between two."""
+
+
 class Tracing:
     """Traces in the network as this controller knows it."""
 
@@ -54,7 +67,7 @@ class Tracing:
         self._asking = asking
         self._unknown = unknown
 
-    async def trace(self, question: Question, *, by_switches: bool) -> dict[str, Json]:
+    async def trace(self, question: Question, *, by_switches: bool) -> Traced:
         """Raises NotFound, Invalid. The verdict of policy is none where a host on the way does not
         say that it has it: then it is unknown."""
         world = self._world()
@@ -66,28 +79,31 @@ class Tracing:
             answer["verdict"] = UNKNOWN
             answer["unknown"] = [{"host": h, "why": unknown[h]} for h in sorted(unknown)]
         if by_switches:
-            answer["switches"] = await self._by_switches(sent)
-        return answer
+            passages = await self._passages(sent)
+            answer["switches"] = _shown_passages(passages)
+            return Traced(found, tuple(passages), answer)
+        return Traced(found, (), answer)
 
-    async def _by_switches(self, sent: Asked | None) -> dict[str, Json]:
+    async def _passages(self, asked: Asked | None) -> list[Passage]:
         """The same packet put to the switch of the sender's host, and of each host it comes to."""
-        if sent is None:
-            return {"verdict": DROPPED, "passages": [], "reason": "port down"}
-        asked, passages = sent, list[Passage]()
-        for _ in range(2):
+        passages: list[Passage] = []
+        while asked is not None and len(passages) < MOST_HOSTS:
             passage = Passage(asked.host, await self._asking.ask(*asked))
             passages.append(passage)
-            following = _onward(self._world(), passage)
-            if following is None:
-                break
-            asked = following
-        last = passages[-1].reply
-        delivered = last.answer is not None and last.answer.is_delivered
-        return {
-            "verdict": UNKNOWN if last.answer is None else DELIVERED if delivered else DROPPED,
-            "passages": [{**one.reply.shown, "host": one.host} for one in passages],
-            "reason": "" if delivered else _reason(last),
-        }
+            asked = _onward(self._world(), passage)
+        return passages
+
+
+def _shown_passages(passages: Sequence[Passage]) -> dict[str, Json]:
+    if not passages:
+        return {"verdict": DROPPED, "passages": [], "reason": "port down"}
+    last = passages[-1].reply
+    delivered = last.answer is not None and last.answer.is_delivered
+    return {
+        "verdict": UNKNOWN if last.answer is None else DELIVERED if delivered else DROPPED,
+        "passages": [{**one.reply.shown, "host": one.host} for one in passages],
+        "reason": "" if delivered else _reason(last),
+    }
 
 
 def _reason(reply: Reply[TraceAnswer]) -> str:

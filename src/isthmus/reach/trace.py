@@ -21,6 +21,7 @@ from isthmus.policy.dhcp import (
     server_address,
     subnet_of,
 )
+from isthmus.policy.host_kinds import plugging
 from isthmus.policy.rows import Claim, Port
 from isthmus.reach.rulings import (
     ICMP,
@@ -373,7 +374,7 @@ def _nowhere(world: World, port: Port) -> str:
     claims = [claim.host for claim in world.claims_by_port.get(port.id)]
     if claims:
         return f"is on {', '.join(sorted(claims))}, which may not have it or is no server"
-    return f"no host has it: plug an interface with external_ids:iface-id={port.id}"
+    return f"no host has it: plug {plugging(world.host_kinds(), (port.id,), into=False)}"
 
 
 def _drop(where: str, text: str, reason: str, origin: str = "") -> Step:

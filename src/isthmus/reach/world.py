@@ -323,6 +323,10 @@ class World:
         claim = self.claim_of(port_id)
         return None if claim is None else self.statuses_by_port.one(port_id, claim.host)
 
+    def host_kinds(self) -> set[str]:
+        """The kinds of hosts there are. O(hosts)."""
+        return {host.kind for host in self.hosts.values()}
+
     def unknown_claims(self) -> list[tuple[str, str]]:
         """Ports and hosts, which no server is called, that claim them."""
         return sorted(
