@@ -33,6 +33,7 @@ from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.controller.preview import preview
 from isthmus.controller.probes import Probes
 from isthmus.controller.removing import remove_host
+from isthmus.controller.standings import UNCLAIMED
 from isthmus.controller.streams import Streams
 from isthmus.controller.tracing import Tracing
 from isthmus.derive.engine import Engine
@@ -176,11 +177,7 @@ class Insight:
             for port in sorted({port for port, _ in world.wrong} & world.ports.keys())
             if (status := world.status_of(port)) is not None and status.state == "error"
         ]
-        up = sum(
-            1
-            for port in world.ports
-            if (status := world.status_of(port)) is not None and status.state == "up"
-        )
+        counts = observed.standings()
         unknown: list[Json] = [
             {"port": port, "host": host} for port, host in world.unknown_claims()
         ]
@@ -194,8 +191,8 @@ class Insight:
             ],
             "ports": {
                 "total": len(world.ports),
-                "claimed": sum(1 for port in world.ports if world.claim_of(port)),
-                "up": up,
+                "claimed": len(world.ports) - counts.get(UNCLAIMED, 0),
+                "up": counts.get("up", 0),
                 "error": len(errors),
             },
             "errors": [_error(status) for status in errors[:MOST_ERRORS]],

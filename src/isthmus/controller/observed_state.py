@@ -8,7 +8,7 @@ intent and what hosts report of it are two things: provisioningState is never to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from isthmus.controller.hearing import Hearing
+from isthmus.controller.standings import Standings
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem, read, shown
@@ -77,6 +78,7 @@ class ObservedState:
         self._now_s = now_s
         self.hearing = hearing
         self._kept = KeptWorld()
+        self._standings = Standings()
         self._named: dict[str, str] = {}
         """By instanceId: what policy calls what is of the kinds `NAMED`."""
         self._told_of: defaultdict[str, Told] = defaultdict(Told)
@@ -94,10 +96,14 @@ class ObservedState:
     def change(self, old: Row | None, new: Row | None) -> None:
         """Take in one changed row. A row that another of the same key replaces goes first."""
         about = new if new is not None else old
-        if not isinstance(about, PortStatus):
+        if isinstance(about, PortStatus):
+            self._change_told(about, old, new)
+        else:
             self._kept.change(old, new)
             self._hear(old, new)
-            return
+        self._standings.note(self.world, old, new)
+
+    def _change_told(self, about: PortStatus, old: Row | None, new: Row | None) -> None:
         if isinstance(new, PortStatus) and new.changed_us > self._now_us():
             new = msgspec.structs.replace(new, changed_us=self._now_us())
         self._forget_told(about)
@@ -119,6 +125,10 @@ class ObservedState:
             self._told_of[network].forget(before)
             if not self._told_of[network].count:
                 del self._told_of[network]
+
+    def standings(self) -> Mapping[str, int]:
+        """See `Standings.counts`."""
+        return self._standings.counts(self.world)
 
     # -- hosts -------------------------------------------------------------------------------------
 
