@@ -5,7 +5,7 @@ changed since the last question."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from isthmus.policy.rows import Claim, Host, Port, PortStatus, Row
 from isthmus.reach.world import World
@@ -33,24 +33,23 @@ class Standings:
 
     def note(self, world: World, old: Row | None, new: Row | None) -> None:
         """A row has changed, and the world has taken it in."""
-        for row in (old, new):
-            match row:
-                case Port():
-                    self._note(world, (row.id,))
-                case Claim() | PortStatus():
-                    self._note(world, (row.port,))
-                case Host() if old is None or new is None:
-                    self._note(world, world.ports_by_host.get(row.id))
+        for row in (new, old):
+            if isinstance(row, Claim | PortStatus):
+                self._note(world, row.port)
+            elif isinstance(row, Port):
+                self._note(world, row.id)
+            elif isinstance(row, Host) and (old is None or new is None):
+                for port in world.ports_by_host.get(row.id):
+                    self._note(world, port)
 
-    def _note(self, world: World, ports: Iterable[str]) -> None:
-        for port in ports:
-            if port in world.ports:
-                self._changed.add(port)
-                continue
-            self._changed.discard(port)
-            known = self._known.pop(port, None)
-            if known is not None:
-                self._counts[known] -= 1
+    def _note(self, world: World, port: str) -> None:
+        if port in world.ports:
+            self._changed.add(port)
+            return
+        self._changed.discard(port)
+        known = self._known.pop(port, None)
+        if known is not None:
+            self._counts[known] -= 1
 
     def counts(self, world: World) -> Mapping[str, int]:
         """By standing, the number of ports."""

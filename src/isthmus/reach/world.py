@@ -42,6 +42,9 @@ _PLAIN: dict[type[Row], str] = {
     Heartbeat: "heartbeats",
 }
 """Rows that nothing finds but their key, and the mapping that holds them."""
+_FOUND_OTHERWISE = (Port, Rule, HostStatus, LearnedAddress)
+"""Rows that are found by what may change of them; all others are found by columns of their key, so
+that a new one takes the place of the old."""
 
 
 class World:
@@ -106,11 +109,13 @@ class World:
         """Take in one changed row. A row that another of the same key replaces goes first."""
         if old is not None and (new is None or new.key != old.key):
             self._forget(old)
-        if new is not None:
+        if new is None:
+            return
+        row = believable(new)
+        if row is None or isinstance(row, _FOUND_OTHERWISE):
             self._forget(new)
-            row = believable(new)
-            if row is not None:
-                self._learn(row)
+        if row is not None:
+            self._learn(row)
 
     def _learn(self, row: Row) -> None:
         match row:
@@ -123,6 +128,8 @@ class World:
                 self.statuses_by_port.add(row.port, row)
                 if row.state == "error":
                     self.wrong[row.port, row.host] = row
+                elif self.wrong:
+                    self.wrong.pop((row.port, row.host), None)
             case HostStatus():
                 self.host_statuses[row.host] = row
                 for address in row.provider_addresses:
@@ -150,8 +157,8 @@ class World:
                 if port is not None:
                     self._forget_port(port)
             case Claim():
-                self.claims_by_port.remove(row.port, row.host)
-                self.ports_by_host.remove(row.host, row.port)
+                if self.claims_by_port.remove(row.port, row.host) is not None:
+                    self.ports_by_host.remove(row.host, row.port)
             case PortStatus():
                 self.statuses_by_port.remove(row.port, row.host)
                 self.wrong.pop((row.port, row.host), None)
