@@ -26,6 +26,7 @@ def test_the_family_is_that_of_both_ends() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"source": "fe80::1%0,in_port=1", "destination": "fe80::2"},
         *({"source": "x"}, {"source": "fd00::1"}, {"destination": "10.0.0.300"}, {"ttl": 256}),
         *({"source_mac": "x"}, {"protocol": -1}, {"source_port": 65_536}, {"fragment": "middle"}),
     ],

@@ -24,7 +24,8 @@ class Headers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Addresses are canonical texts, both of one family. `ttl` is the hop limit of IPv6. Ports are
     those of TCP, UDP and SCTP. `fragment` says which one of a packet in several it is, if any.
 
-    Raises ValueError for an address that is none, or for two of different families.
+    Raises ValueError for an address that is none, for one with a zone, which may hold any text,
+    and for two of different families.
     """
 
     source_mac: _Text
@@ -42,6 +43,8 @@ class Headers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         parse_mac(self.source_mac)
         parse_mac(self.destination_mac)
+        if "%" in self.source + self.destination:
+            raise ValueError("an address of a packet has no zone")  # RFC 4007 section 11.2
         if ip_address(self.source).version != ip_address(self.destination).version:
             raise ValueError(f"{self.source} and {self.destination} are of different families")
 
