@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
 from typing import Any, cast
 
 import msgspec
 import pytest
 
 from isthmus.agent.answering import MOST_AT_ONCE, MOST_WAITING, Answering
-from isthmus.agent.health import health
-from isthmus.agent.probing import Probing
 from isthmus.agent.watching import MOST_WATCHES, Watches
 from isthmus.errors import Invalid
+from isthmus.policy.questions import SendProbe, Watch, parse
 from isthmus.policy.rows import Query
 from isthmus.wire.ovsdb import RowId
-from tests.agent.test_host import host, plug
+from tests.agent.test_host import host
 from tests.switches.policy_rows import network_rows, port
 
 WEB = port("red", "a", 4)
@@ -68,11 +66,10 @@ def test_of_many_questions_a_few_are_answered_at_once_and_the_rest_is_refused() 
     ids=repr,
 )
 def test_a_probe_that_no_packet_can_be_is_refused(change: dict[str, object]) -> None:
-    state = host("h1", *network_rows("red"), WEB)
-    plug(state, WEB)
-    asked = {"port": WEB.id, "target": "10.0.1.5", "eth_dst": WEB.mac, **change}
+    asked = {"port": WEB.id, "target": "10.0.1.5", "eth_dst": WEB.mac}
+    assert isinstance(parse(f"probe {msgspec.json.encode(asked).decode()}"), SendProbe)
     with pytest.raises(Invalid):
-        asyncio.run(Probing(state).probe(msgspec.json.encode(asked).decode(), NOBODY))
+        parse(f"probe {msgspec.json.encode(asked | change).decode()}")
 
 
 @pytest.mark.parametrize(
@@ -81,16 +78,17 @@ def test_a_probe_that_no_packet_can_be_is_refused(change: dict[str, object]) -> 
     ids=repr,
 )
 def test_a_question_for_the_health_of_what_cannot_be_is_refused(asked: dict[str, object]) -> None:
-    text = msgspec.json.encode(asked).decode()
     with pytest.raises(Invalid):
-        asyncio.run(health(text, IPv4Address("192.0.2.1"), None, None, NOBODY))
+        parse(f"health {msgspec.json.encode(asked).decode()}")
 
 
 def test_a_host_is_watched_by_so_many_and_no_more() -> None:
     watches = Watches(host("h1", *network_rows("red"), WEB))
 
     def ask(name: str) -> None:
-        watches.ask(msgspec.json.encode({"name": name, "seconds": 60}).decode(), 0.0)
+        question = parse(f"watch {msgspec.json.encode({'name': name, 'seconds': 60}).decode()}")
+        assert isinstance(question, Watch)
+        watches.ask(question, 0.0)
 
     for number in range(MOST_WATCHES):
         ask(str(number))

@@ -13,7 +13,8 @@ from isthmus.agent.probing import Probing
 from isthmus.agent.questions import Switch, answer, missing_flows
 from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.agent.watching import Watches
-from isthmus.policy.rows import ALIVE, Query
+from isthmus.policy.questions import Alive
+from isthmus.policy.rows import Query
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow, unit_cookie, unit_of_cookie
 from isthmus.wire.openflow_replies import InstalledFlow
@@ -64,5 +65,5 @@ def answered(question: str) -> dict[str, object]:
 
 
 def test_whether_an_agent_is_there_is_a_question_that_it_knows() -> None:
-    assert answered(ALIVE) == {"alive": True}
+    assert answered(Alive().text) == {"alive": True}
     assert "is no question that this host knows: ask alive," in str(answered("dead")["error"])

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from isthmus.addresses import mac_bytes
@@ -20,6 +19,7 @@ from isthmus.agent.tunnel_probing import (
     ANSWERS,
     FULL_BURST,
     MOST_NAMED,
+    Heard,
     TunnelProbing,
     asked_through,
 )
@@ -152,12 +152,12 @@ def test_the_doctor_is_told_of_each_peer_that_it_asks_for() -> None:
     underlay = Underlay({"192.0.2.2": "192.0.2.1", "192.0.2.5": "192.0.2.77"}, mtu=1400)
     wanted = [f"192.0.2.{number}" for number in (2, 4, 5, 6, 99)]
     found = asyncio.run(asked_through(probing(state, underlay), wanted, MTU))
-    assert msgspec.to_builtins(found) == {
-        "unreachable": ["192.0.2.4"],
-        "tooSmall": ["192.0.2.2", "192.0.2.5"],
-        "unknown": ["192.0.2.6"],
-        "seenAs": {"192.0.2.5": "192.0.2.77"},
-    }
+    assert found == Heard(
+        unreachable=("192.0.2.4",),
+        too_small=("192.0.2.2", "192.0.2.5"),
+        unknown=("192.0.2.6",),
+        seen_as={"192.0.2.5": "192.0.2.77"},
+    )
 
 
 def test_a_question_is_answered_once() -> None:

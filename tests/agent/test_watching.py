@@ -24,6 +24,7 @@ from isthmus.agent.watching import (
     Watches,
 )
 from isthmus.errors import Invalid
+from isthmus.policy.questions import Watch, parse
 from isthmus.policy.rows import Rule, RuleSet
 from isthmus.switches.ovs.allowed import note
 from isthmus.switches.ovs.facts import THIS, Interest, Watching, WatchingAllowed
@@ -52,9 +53,15 @@ from tests.agent.test_refused import SET, WEB, given_by, running
 from tests.switches.policy_rows import claim, network_rows, port
 
 
+def read(text: str) -> Watch:
+    """A question as it is written."""
+    question = parse(f"flows {text}")
+    assert isinstance(question, Watch)
+    return question
+
+
 def ask(watches: Watches, name: str, seconds: int = 10, port: str = "", now_s: float = 0.0) -> None:
-    question = {"name": name, "seconds": seconds, "port": port}
-    watches.ask(msgspec.json.encode(question).decode(), now_s)
+    watches.ask(Watch(name=name, seconds=seconds, port=port), now_s)
 
 
 def test_flows_that_drop_show_what_they_drop_while_somebody_watches_and_are_then_as_before() -> (
@@ -90,7 +97,7 @@ def test_a_watch_that_is_asked_for_again_goes_on_and_none_is_longer_than_a_minut
 def test_a_question_that_cannot_be_read_is_refused_and_begins_nothing(text: str) -> None:
     watches = Watches(running())
     with pytest.raises(Invalid, match="cannot be read"):
-        watches.ask(text, 0.0)
+        watches.ask(read(text), 0.0)
     assert not watches.any
 
 
@@ -237,7 +244,7 @@ def ask_flows(
     watches: Watches, name: str = "w", verdict: str = "allowed", now_s: float = 0.0, **more: Any
 ) -> None:
     question = {"name": name, "seconds": 10, "verdict": verdict, **more}
-    watches.ask(msgspec.json.encode(question).decode(), now_s)
+    watches.ask(read(msgspec.json.encode(question).decode()), now_s)
 
 
 def shown(

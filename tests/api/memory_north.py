@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Check, Wanted, Watched
+from isthmus.api.interfaces import Check, EventFilter, Watched
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
 from isthmus.intent.planning import Request
@@ -88,7 +88,7 @@ class SilentHosts:
     async def explain_port(self, resource_id: str) -> JsonObject:
         return {"verdict": resource_id}
 
-    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         return _told(Message("reset", {"after": after}, "x-1"))
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:

@@ -16,7 +16,7 @@ import pytest
 from isthmus.api.client import Client
 from isthmus.api.http import listening
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Check, Wanted, Watched
+from isthmus.api.interfaces import Check, EventFilter, Watched
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.model import JsonObject
 from isthmus.reach.trace import Question
@@ -170,7 +170,7 @@ class Tellers(SilentHosts):
         finally:
             self.open -= 1
 
-    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         return self._endless("events", after, *filter(None, wanted))
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:

@@ -19,7 +19,7 @@ from isthmus.api.app import create_app
 from isthmus.api.http.listening import Listener
 from isthmus.api.http.server import ApiServer
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Check, Wanted, Watched
+from isthmus.api.interfaces import Check, EventFilter, Watched
 from isthmus.cli.main import app
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import JsonObject
@@ -141,7 +141,7 @@ class Hosts(SilentHosts):
         self.asked.append((kind, *watched))
         return self._told()
 
-    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         self.asked.append((after, *filter(None, wanted)))
         return self._told()
 

@@ -12,7 +12,7 @@ import pytest
 
 from isthmus.controller.asking import Asking
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.controller.probes import Probes
 from isthmus.policy.rows import Deriver, Heartbeat, Host, Probe
 from isthmus.store.connection import Connection
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.system
 ABSURD = [(1 << 63) - 1, (1 << 53) + 5, (1 << 53) - 1, -(1 << 63), -1]
 
 
-def probes_of(connection: Connection) -> tuple[Probes, Picture]:
-    picture = Picture(lambda: 1_700_000_000.0, Hearing(Clock()))
-    picture.change(None, Host(id="h1", certificate_name="h1"))
-    return Probes(connection, picture, Asking(connection, lambda _: True), lambda: False), picture
+def probes_of(connection: Connection) -> tuple[Probes, ObservedState]:
+    observed = ObservedState(lambda: 1_700_000_000.0, Hearing(Clock()))
+    observed.change(None, Host(id="h1", certificate_name="h1"))
+    return Probes(connection, observed, Asking(connection, lambda _: True), lambda: False), observed
 
 
 async def answered_after(probes: Probes, number: int) -> list[object]:
@@ -47,13 +47,13 @@ def test_a_probe_that_nobody_could_raise_is_begun_anew(directory: Path, number: 
         async with south(directory) as remote, writing(remote, "c1") as (_, connection):
             await connection.transact([insert(Probe.TABLE, Probe(number=number))])
             await connection.transact([insert(Probe.TABLE, Probe(name="another", number=number))])
-            probes, picture = probes_of(connection)
+            probes, observed = probes_of(connection)
             # What a host has answered to the number that was there answers none of ours.
-            picture.change(None, Heartbeat(host="h1", at_s=1, probe=max(0, number)))
+            observed.change(None, Heartbeat(host="h1", at_s=1, probe=max(0, number)))
             raised = (await probes.raise_probe())["probe"]
             assert raised == 1
             assert await answered_after(probes, 1) == [None]
-            picture.change(None, Heartbeat(host="h1", at_s=2, probe=1))
+            observed.change(None, Heartbeat(host="h1", at_s=2, probe=1))
             assert await answered_after(probes, 1) != [None]
             assert (await probes.raise_probe())["probe"] == 2
 

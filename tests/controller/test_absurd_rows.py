@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from isthmus.controller.doctor import findings
 from isthmus.controller.explaining import explained
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture, host_shown
+from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.controller.tracing import shown
 from isthmus.intent.model import Json
 from isthmus.policy.rows import Host, Row
@@ -32,37 +32,37 @@ HOSTS = [Host(id=name, certificate_name=name, origin=f"/servers/{name}") for nam
 @given(st.lists(ROWS, max_size=12), st.lists(st.booleans(), min_size=12, max_size=12))
 def test_whatever_one_host_says_everything_is_answered(rows: list[Row], going: list[bool]) -> None:
     fixed: list[Row] = [*red(), *PORTS, *HOSTS]
-    picture = Picture(lambda: NOW_S, Hearing(Clock()))
-    picture.name("h1-instance", "h1")
-    picture.name("red-instance", "red")
+    observed = ObservedState(lambda: NOW_S, Hearing(Clock()))
+    observed.name("h1-instance", "h1")
+    observed.name("red-instance", "red")
     held: dict[tuple[type, object], Row] = {}
     for row in (*fixed, *rows):
         # As a replica does it: a row that comes again replaces the one of its key.
-        picture.change(held.get((type(row), row.key)), row)
+        observed.change(held.get((type(row), row.key)), row)
         held[type(row), row.key] = row
-    answered(picture, World(held.values()))
+    answered(observed, World(held.values()))
     for (place, row), goes in zip([*held.items()][len(fixed) :], going, strict=False):
         if goes:
-            picture.change(row, None)
+            observed.change(row, None)
             del held[place]
-    answered(picture, World(held.values()))
+    answered(observed, World(held.values()))
 
 
-def answered(picture: Picture, world: World) -> None:
+def answered(observed: ObservedState, world: World) -> None:
     """Everything that is made of rows, as JSON."""
     told: list[Json] = [
-        host_shown(view, picture.problems_of(view)) for view in picture.host_views()
+        host_shown(view, observed.problems_of(view)) for view in observed.host_views()
     ]
     for kind, instance in (
         *(("networkInterfaces", row.profile_id) for row in PORTS),
         ("servers", "h1-instance"),
         ("virtualNetworks", "red-instance"),
     ):
-        state = picture.configuration_state(kind, instance)
-        told += [dict(state) if state else None, list(picture.located(kind, instance))]
+        state = observed.configuration_state(kind, instance)
+        told += [dict(state) if state else None, list(observed.located(kind, instance))]
     for row in PORTS:
         request = {"resourceId": row.id, "instanceId": row.profile_id}
-        told.append(dict(explained(request, world, picture, None, {})))
+        told.append(dict(explained(request, observed, None, {})))
     told += [
         shown(trace(world, Question("red-a-4", "red-a-5"))),
         shown(trace(world, Question("red-a-5", "red-a-4"))),

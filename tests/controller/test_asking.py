@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from isthmus.controller.asking import UNREAD_S, Asking
+from isthmus.policy.answers import Json, Told
+from isthmus.policy.questions import Counters
 from isthmus.policy.rows import TABLES, Answer, Query
 from isthmus.store import schema
 from isthmus.store.connection import Connection
@@ -56,6 +58,10 @@ async def tell(connection: Connection, *answers: Answer) -> None:
     await until(lambda: names <= {one.id for one in connection.table(Answer).values()})
 
 
+async def take(made: Asking) -> list[Mapping[str, Json]]:
+    return [one.shown for one in await made.take("w.", Told)]
+
+
 def ids(connection: Connection) -> set[str]:
     return {one.id for one in connection.table(Answer).values()}
 
@@ -63,17 +69,17 @@ def ids(connection: Connection) -> set[str]:
 def test_what_hosts_tell_is_taken_once_in_their_order_and_nobody_else_s(directory: Path) -> None:
     async def go() -> None:
         async with south(directory) as remote, asking(remote) as (made, connection):
-            assert await made.take("w.") == []
+            assert await take(made) == []
             numbers = (10, 2, 9, 1, 11)
             mine = [told(f"w.{host}.{n}", host, n=n) for n in numbers for host in ("h2", "h1")]
             await tell(connection, *mine, told("w2.h1.1", "h1"), told("x", "h1"), told("w", "h1"))
-            assert [one["n"] for one in await made.take("w.")] == sorted(numbers) * 2
+            assert [one["n"] for one in await take(made)] == sorted(numbers) * 2
             # At once: a server tells of a change before it answers who made it.
-            assert await made.take("w.") == []
+            assert await take(made) == []
             assert ids(connection) == {"w2.h1.1", "x", "w"}
             for n in range(12, 40):
                 await tell(connection, told(f"w.h1.{n}", "h1", n=n))
-                assert [await made.take("w."), await made.take("w.")] == [[{"n": n}], []]
+                assert [await take(made), await take(made)] == [[{"n": n}], []]
 
     asyncio.run(go())
 
@@ -83,7 +89,7 @@ def test_what_is_taken_is_told_by_host_and_of_each_in_its_order(directory: Path)
         async with south(directory) as remote, asking(remote) as (made, connection):
             names = [("h2", 1), ("h10", 2), ("h10", 10), ("h2", 9), ("h10", 9)]
             await tell(connection, *(told(f"w.{h}.{n}", h, at=[h, n]) for h, n in names))
-            assert [one["at"] for one in await made.take("w.")] == [
+            assert [one["at"] for one in await take(made)] == [
                 *(["h10", 2], ["h10", 9], ["h10", 10]),
                 *(["h2", 1], ["h2", 9]),
             ]
@@ -105,10 +111,10 @@ def test_a_question_is_answered_by_its_host_and_its_answer_is_gone_then(director
                 assert (query.host, query.question) == ("h1", "counters")
                 await tell(host, told("another", "h1"), told(query.id, "h1", **COUNTED))
 
-            answered, _ = await asyncio.gather(made.ask("h1", "counters"), answering())
-            assert answered == COUNTED
+            answered, _ = await asyncio.gather(made.ask("h1", Counters()), answering())
+            assert answered.shown == COUNTED
             await until(lambda: ids(connection) == {"another"})
-            assert await made.ask("silent", "counters") == {"error": "silent is silent"}
+            assert (await made.ask("silent", Counters())).shown == {"error": "silent is silent"}
 
     asyncio.run(go())
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from isthmus.controller.doctor import (
@@ -19,6 +20,7 @@ from isthmus.controller.doctor import (
     physical_mtu,
 )
 from isthmus.intent.model import Json
+from isthmus.policy.answers import HealthAnswer, Reply, read
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import (
     Heartbeat,
@@ -58,13 +60,18 @@ def certificate(host: str, **other: Json) -> dict[str, Json]:
     return {"certificate": {"name": host, "expiresS": int(NOW_S) + 300 * DAY_S, **other}}
 
 
+def reply(said: Mapping[str, Json]) -> Reply[HealthAnswer]:
+    return read(msgspec.json.encode(said).decode(), HealthAnswer)
+
+
 def well(*more: Row, says: Mapping[str, Mapping[str, Json]] | None = None) -> Watched:
     """Rows that come later replace those of the same key; `says` adds to a host's answer."""
     hosts = ("h1", "h2", "h3")
     beats = [Heartbeat(host=host, at_s=int(NOW_S) - 5) for host in hosts]
     heard = {
         host: Heard(
-            {**FINE, **certificate(host), **(says or {}).get(host, {})}, NOW_S - 0.1, NOW_S + 0.1
+            reply({**FINE, **certificate(host), **(says or {}).get(host, {})}),
+            *(NOW_S - 0.1, NOW_S + 0.1),
         )
         for host in hosts
     }
@@ -308,4 +315,6 @@ def test_a_host_that_answers_something_else_is_not_misread() -> None:
     odd: dict[str, Json] = {
         **{"timeUs": "soon", "mtu": None, "unreachable": 3, "tooSmall": None, "certificate": "x"}
     }
-    assert well(says={"h1": odd}).found() == []
+    (found,) = well(says={"h1": odd}).found()
+    assert (found.subject, found.code) == ("h1", "no-answer")
+    assert "cannot be read" in found.finding

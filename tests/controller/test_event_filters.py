@@ -8,12 +8,12 @@ import asyncio
 import pytest
 
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Wanted
+from isthmus.api.interfaces import EventFilter
 from isthmus.controller import events
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events, is_wanted
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.controller.streams import Streams
 from isthmus.intent.model import Json, Plan
 from isthmus.intent.planning import plan_delete, plan_put
@@ -31,10 +31,10 @@ class Writing:
 
     def __init__(self) -> None:
         self.cloud = founded()
-        picture = Picture(lambda: 0.0, Hearing(Clock()))
+        observed = ObservedState(lambda: 0.0, Hearing(Clock()))
         nowhere = Connection(["unix:/nowhere"], schema.SOUTH, TABLES, name="test")
-        asking = Asking(nowhere, picture.is_alive)
-        self.streams = Streams(lambda: self.cloud.store, picture, asking)
+        asking = Asking(nowhere, observed.is_alive)
+        self.streams = Streams(lambda: self.cloud.store, observed, asking)
 
     def put(self, path: str, properties: Json, author: str = "") -> None:
         body: Json = {"properties": properties}
@@ -50,14 +50,14 @@ class Writing:
         keys = [key for key in sorted({*before, *rows}) if before.get(key) != rows.get(key)]
         self.streams.north_changed((key, before.get(key), rows.get(key)) for key in keys)
 
-    def heard(self, wanted: Wanted | None = None) -> list[Message]:
+    def heard(self, wanted: EventFilter | None = None) -> list[Message]:
         """Of all that has happened; at last, that the stream is alive."""
 
         async def go() -> list[Message]:
             after = self.streams.happened.identifier(0)
             found: list[Message] = []
             async with asyncio.timeout(60):
-                async for message in self.streams.events(after, wanted or Wanted()):
+                async for message in self.streams.events(after, wanted or EventFilter()):
                     found.append(message)
                     if not message.kind:
                         break
@@ -65,7 +65,7 @@ class Writing:
 
         return asyncio.run(go())
 
-    def changes(self, wanted: Wanted | None = None) -> list[tuple[str, str]]:
+    def changes(self, wanted: EventFilter | None = None) -> list[tuple[str, str]]:
         """What has happened, and to which resource in lower case."""
         return [
             (str(one.data["change"]), str(one.data["resourceRef"]).lower())
@@ -161,25 +161,25 @@ ALL = (WHOLE, SUBNET, LIKE, PORT, HOST)
 @pytest.mark.parametrize(
     ("wanted", "heard"),
     [
-        (Wanted(), ALL),
-        (Wanted(event="state"), (PORT,)),
-        (Wanted(event="resource"), (WHOLE, SUBNET, LIKE)),
-        (Wanted(kind="virtualnetworks"), (WHOLE, LIKE)),
-        (Wanted(kind="virtualnetworks/subnets"), (SUBNET,)),
-        (Wanted(kind="networkinterfaces"), (PORT,)),
-        (Wanted(kind="servers"), (HOST,)),
-        (Wanted(resource="/virtualnetworks/red"), (WHOLE, SUBNET)),
-        (Wanted(resource="/virtualnetworks/red/subnets"), (SUBNET,)),
-        (Wanted(resource="/virtualnetworks"), (WHOLE, SUBNET, LIKE)),
-        (Wanted(resource="/networkinterfaces/web"), (PORT,)),
-        (Wanted(resource="/servers/h1"), (HOST,)),
-        (Wanted(change="deleted"), (LIKE,)),
-        (Wanted(change="created", kind="virtualnetworks/subnets"), ()),
-        (Wanted(event="host", resource="/servers/h1"), (HOST,)),
+        (EventFilter(), ALL),
+        (EventFilter(event="state"), (PORT,)),
+        (EventFilter(event="resource"), (WHOLE, SUBNET, LIKE)),
+        (EventFilter(kind="virtualnetworks"), (WHOLE, LIKE)),
+        (EventFilter(kind="virtualnetworks/subnets"), (SUBNET,)),
+        (EventFilter(kind="networkinterfaces"), (PORT,)),
+        (EventFilter(kind="servers"), (HOST,)),
+        (EventFilter(resource="/virtualnetworks/red"), (WHOLE, SUBNET)),
+        (EventFilter(resource="/virtualnetworks/red/subnets"), (SUBNET,)),
+        (EventFilter(resource="/virtualnetworks"), (WHOLE, SUBNET, LIKE)),
+        (EventFilter(resource="/networkinterfaces/web"), (PORT,)),
+        (EventFilter(resource="/servers/h1"), (HOST,)),
+        (EventFilter(change="deleted"), (LIKE,)),
+        (EventFilter(change="created", kind="virtualnetworks/subnets"), ()),
+        (EventFilter(event="host", resource="/servers/h1"), (HOST,)),
     ],
 )
 def test_a_filter_lets_through_what_it_names_and_what_is_of_the_stream(
-    wanted: Wanted, heard: tuple[Event, ...]
+    wanted: EventFilter, heard: tuple[Event, ...]
 ) -> None:
     assert tuple(one for one in ALL if is_wanted(one, wanted)) == heard
     assert all(is_wanted(one, wanted) for one in OF_THE_STREAM)
@@ -191,7 +191,7 @@ def test_whoever_is_told_little_still_learns_how_far_the_stream_has_come(
     """Else it would be told to read anew when it comes back, for nothing that it wants."""
     writing.put("/networkInterfaces/n", interface())
     writing.put("/networkInterfaces/n", interface())
-    (alive,) = writing.heard(Wanted(kind="servers"))
+    (alive,) = writing.heard(EventFilter(kind="servers"))
     assert (alive.kind, alive.identifier) == ("", writing.streams.happened.identifier(3))
 
 
@@ -208,7 +208,7 @@ def test_whoever_wants_nothing_of_much_that_happens_is_told_that_the_stream_is_a
 
     async def go() -> Event:
         talking = asyncio.create_task(chatter())
-        following = happened.follow("", Wanted(event="state"))
+        following = happened.follow("", EventFilter(event="state"))
         try:
             async with asyncio.timeout(60):
                 return await anext(following)

@@ -10,13 +10,14 @@ import pytest
 
 from isthmus.controller.explaining import explained, verdict
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.intent.model import JsonObject
+from isthmus.policy.answers import PortAnswer, Reply, read
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
 from tests.controller.clocks import Clock
-from tests.reach.cloud import port, rule, rule_set, world
+from tests.reach.cloud import port, red, rule, rule_set
 from tests.switches.policy_rows import claim
 
 WEB = port("a", 4, rules=("interface * web",))
@@ -32,6 +33,13 @@ def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatu
     )
 
 
+def observed(*rows: Row, clock: Clock | None = None) -> ObservedState:
+    made = ObservedState(lambda: 1000.0, Hearing(clock or Clock()))
+    for row in rows:
+        made.change(None, row)
+    return made
+
+
 def said(
     *rows: Row,
     told: Mapping[str, JsonObject] | None,
@@ -39,11 +47,16 @@ def said(
     unknown: Mapping[str, str] | None = None,
 ) -> str:
     clock = Clock()
-    picture = Picture(lambda: 1000.0, Hearing(clock))
-    for row in (WEB, *rows):
-        picture.change(None, row)
+    found = observed(WEB, *rows, clock=clock)
     clock.go_on(age_s)
-    return verdict(WEB.id, WEB, picture, told, unknown or {})
+    return verdict(WEB.id, WEB, found, None if told is None else replies(told), unknown or {})
+
+
+def replies(told: Mapping[str, JsonObject]) -> Mapping[str, Reply[PortAnswer]]:
+    """As hosts have said it, with what else they would say."""
+    rest: JsonObject = {"interface": None, "location": None, "state": None, "detail": ""}
+    whole = {h: {**rest, "flows": [], "missing": [], **said} for h, said in told.items()}
+    return {h: read(msgspec.json.encode(said).decode(), PortAnswer) for h, said in whole.items()}
 
 
 MISNAMED = HostProblem("interface-no-port", "red-a-5", "tap0 names 'red-a-5'", "mend it")
@@ -70,7 +83,11 @@ UP = (HOST, ALIVE, HERE, status())
             {"h1": {"error": "busy"}},
             "unknown: h1 has applied it, but does not answer now: busy",
         ),
-        (UP, {"h1": {"missing": 2}}, "h1's switch lacks flows of it: the agent there will"),
+        (
+            UP,
+            {"h1": {"missing": ["x", "y"]}},
+            "h1's switch lacks flows of it: the agent there will",
+        ),
         (UP, {"h1": {"problems": ["two name it"]}}, "h1 has it, but two name it"),
         (
             (HOST, msgspec.structs.replace(ALIVE, problems=(MISNAMED.text,))),
@@ -101,14 +118,15 @@ def test_who_looks_for_a_port_that_no_host_has_is_shown_interfaces_that_name_non
 
 
 def test_without_policy_the_verdict_says_where_to_look() -> None:
-    picture = Picture(lambda: 0.0, Hearing(Clock()))
-    assert verdict("x", None, picture, {}, {}).startswith("no policy: the interface has no address")
+    assert verdict("x", None, observed(), {}, {}).startswith(
+        "no policy: the interface has no address"
+    )
 
 
 def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> None:
-    found = world(WEB, HERE, rule_set(), rule("b", priority=2), rule("a", priority=1))
+    rules = (rule_set(), rule("b", priority=2), rule("a", priority=1))
     request: JsonObject = {"resourceId": "RED-A-4", "instanceId": "i"}
-    told = explained(request, found, Picture(lambda: 0.0, Hearing(Clock())), None, {})
+    told = explained(request, observed(*red(), WEB, HERE, *rules), None, {})
     policy = told["policy"]
     assert isinstance(policy, list)
     assert [row["table"] for row in policy] == [
@@ -124,9 +142,8 @@ def test_all_that_holds_for_a_port_is_shown_from_its_segment_to_its_rules() -> N
 
 def test_a_list_is_shown_by_its_whole_name() -> None:
     rows = (BOTH, rule_set("db web"), rule_set("web"), rule("r", of="db web"))
-    picture = Picture(lambda: 1000.0, Hearing(Clock()))
     request: JsonObject = {"resourceId": BOTH.id, "instanceId": ""}
-    found = explained(request, world(*rows), picture, None, {})["policy"]
+    found = explained(request, observed(*red(), *rows), None, {})["policy"]
     assert isinstance(found, list)
     shown = [one["row"]["id"] for one in found if one["table"] in ("Rule_Set", "Rule")]
     assert shown == ["db web", "r", "web"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import pytest
@@ -15,10 +15,12 @@ from isthmus.api.http.streams import Message
 from isthmus.api.interfaces import Watched
 from isthmus.controller.asking import Asking
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.controller.streams import Streams
 from isthmus.errors import NotFound
 from isthmus.intent.model import JsonObject, View
+from isthmus.policy.answers import Reply, Told, Verdicts, read, refused
+from isthmus.policy.questions import Question, shape_of
 from isthmus.policy.rows import Claim, Host, Port
 from isthmus.store.connection import Connection
 from tests.controller.clocks import Clock
@@ -27,6 +29,9 @@ OLD = (
     "'flows' is no question that this host knows: ask port ID, trace JSON, probe JSON, watch JSON,"
     " health JSON or counters"
 )
+
+
+A = TypeVar("A", bound=Told)
 
 
 class Hosts(Asking):
@@ -39,27 +44,32 @@ class Hosts(Asking):
         """Prefixes, and how many questions were asked by then."""
         self._told, self._old = list(told), old
 
-    async def ask(self, host: str, question: str) -> JsonObject:
-        word, _, text = question.partition(" ")
+    async def ask(self, host: str, question: Question[A]) -> Reply[A]:
+        word, _, text = question.text.partition(" ")
         asked = msgspec.json.decode(text)
         self.asked.append((host, word, asked))
-        return {"error": OLD} if self._old and host == "h2" and word == "flows" else {}
+        if self._old and host == "h2" and word == "flows":
+            return refused(OLD)
+        return read("{}", shape_of(question))
 
-    async def take(
-        self, prefix: str, shape: type[msgspec.Struct] | None = None
-    ) -> list[JsonObject]:
+    async def take(self, prefix: str, shape: type[A]) -> list[Reply[A]]:
         self.taken.append((prefix, len(self.asked)))
         told, self._told = self._told, []
-        return told
+        return [Reply(cast("A", _verdicts(one)), "", cast("Any", one)) for one in told]
 
     async def next_change(self, until: float) -> bool:
         await asyncio.sleep(0)
         return True
 
 
-def picture() -> Picture:
+def _verdicts(told: JsonObject) -> Verdicts:
+    unshown = int(str(told.get("unshown", 0)))
+    return Verdicts(verdicts=(), host=str(told.get("host", "")), unshown=unshown)
+
+
+def observed() -> ObservedState:
     clock = Clock()
-    made = Picture(clock, Hearing(clock))
+    made = ObservedState(clock, Hearing(clock))
     for name, host, address in (("web1", "h1", "10.0.0.4"), ("web2", "h2", "10.0.0.5")):
         own = Port(
             id=name,
@@ -77,7 +87,7 @@ def picture() -> Picture:
 
 def told_of(hosts: Hosts, watched: Watched, messages: int, kind: str = "flow") -> Sequence[Message]:
     async def run() -> list[Message]:
-        streams = Streams(lambda: cast("View", None), picture(), hosts)
+        streams = Streams(lambda: cast("View", None), observed(), hosts)
         found: list[Message] = []
         async with aclosing(cast("Any", streams.flows(watched, kind))) as stream:
             async for message in stream:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, Host
 from tests.controller.clocks import Clock
@@ -26,7 +26,7 @@ def test_a_host_that_was_never_heard_of_is_not_alive() -> None:
 @pytest.mark.parametrize("off_s", OFF_S)
 def test_a_dead_host_is_silent_after_ninety_seconds_whatever_its_clock_says(off_s: int) -> None:
     clock = Clock()
-    made = Picture(lambda: NOW_S, Hearing(clock))
+    made = ObservedState(lambda: NOW_S, Hearing(clock))
     made.change(None, Host(id="h1", certificate_name="h1"))
     beat = Heartbeat(host="h1", at_s=NOW_S + off_s)
     made.change(None, beat)
@@ -45,7 +45,7 @@ def test_a_dead_host_is_silent_after_ninety_seconds_whatever_its_clock_says(off_
 
 def test_a_clock_that_is_set_back_is_a_heartbeat_like_any_other() -> None:
     clock = Clock()
-    made = Picture(lambda: NOW_S, Hearing(clock))
+    made = ObservedState(lambda: NOW_S, Hearing(clock))
     beat = Heartbeat(host="h1", at_s=NOW_S)
     made.change(None, beat)
     clock.go_on(SILENT_AFTER_S)
@@ -66,7 +66,7 @@ def test_nobody_is_silent_because_we_could_not_hear() -> None:
 
 
 def test_a_host_that_was_removed_was_never_heard_of() -> None:
-    made = Picture(lambda: NOW_S, Hearing(Clock()))
+    made = ObservedState(lambda: NOW_S, Hearing(Clock()))
     beat = Heartbeat(host="h1", at_s=NOW_S)
     made.change(None, beat)
     made.change(beat, None)

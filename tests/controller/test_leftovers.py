@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.derive.engine import Engine
 from isthmus.derive.from_intent.program import new_engine, put
 from isthmus.derive.from_intent.underlay import Underlay
@@ -32,7 +32,7 @@ class Followers:
         self.known: dict[str, Stored] = {}
         self.view = NorthView()
         self.engine: Engine = new_engine(Underlay(1500, ("vxlan",)))
-        self.picture = Picture(lambda: 1e9, Hearing(Clock()))
+        self.observed = ObservedState(lambda: 1e9, Hearing(Clock()))
 
     def follow(self) -> None:
         """Tell everybody of what has changed in the cloud."""
@@ -50,10 +50,10 @@ class Followers:
         self.engine.settle()
         for table in DESIRED:
             for change in self.engine.changes(table):
-                self.picture.change(cast("Row | None", change.old), cast("Row | None", change.new))
+                self.observed.change(cast("Row | None", change.old), cast("Row | None", change.new))
 
     def held(self) -> Counter[str]:
-        return held_in(view=self.view, engine=self.engine, picture=self.picture)
+        return held_in(view=self.view, engine=self.engine, observed=self.observed)
 
 
 def as_row(stored: Stored) -> Resource:
@@ -130,7 +130,7 @@ def test_ports_lists_hosts_and_networks_that_come_and_go_leave_nothing(
         assert len(ports) == 10, number
         rows = [row for port in ports for row in said(port, f"h{turn}")]
         for row in rows:
-            made.picture.change(None, row)
+            made.observed.change(None, row)
         for name in names:
             made.cloud.delete(f"/networkInterfaces/{name}")
         for path in (f"/accessControlLists/a{turn}", f"/virtualNetworks/w{turn}"):
@@ -138,5 +138,5 @@ def test_ports_lists_hosts_and_networks_that_come_and_go_leave_nothing(
         made.cloud.delete(f"/servers/h{turn}")
         made.follow()
         for row in rows:
-            made.picture.change(row, None)
+            made.observed.change(row, None)
     assert more_than(made.held(), before) == {}

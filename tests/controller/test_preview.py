@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +17,8 @@ from isthmus.errors import NotFound
 from isthmus.intent.model import Json, Plan, Stored
 from isthmus.intent.planning import Put, plan_batch
 from isthmus.intent.versions import parse_version
+from isthmus.policy.rows import DESIRED, Row
+from isthmus.reach.world import World
 from tests.intent.memory import CountingIds, MemoryStore
 
 V = parse_version("v7.1")
@@ -63,7 +66,9 @@ class DerivedStore:
         )
 
     async def preview(self, *requests: tuple[str, Json]) -> Any:
-        return await preview(self.view, self.ids, self.engine, lambda: (), puts(*requests), V)
+        rows = (row for table in DESIRED for row in self.engine.rows(table).values())
+        world = World(cast("Iterable[Row]", rows))
+        return await preview(self.view, self.ids, self.engine, world, puts(*requests), V)
 
 
 def puts(*requests: tuple[str, Json]) -> list[Put]:

@@ -16,7 +16,7 @@ import pytest
 from isthmus.controller import probes as probing
 from isthmus.controller.asking import Asking
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.controller.probes import Probes
 from isthmus.controller.removing import remove_host
 from isthmus.controller.tracing import Tracing
@@ -59,14 +59,14 @@ class Controller:
 
     def __init__(self, remote: str) -> None:
         self.clock = Clock()
-        self.picture = Picture(lambda: 1e9, Hearing(self.clock))
+        self.observed = ObservedState(lambda: 1e9, Hearing(self.clock))
         self.south = Connection([remote], schema.SOUTH, TABLES, name="c1", on_changes=self._changed)
-        self.asking = Asking(self.south, self.picture.is_alive)
-        self.probes = Probes(self.south, self.picture, self.asking, lambda: False)
+        self.asking = Asking(self.south, self.observed.is_alive)
+        self.probes = Probes(self.south, self.observed, self.asking, lambda: False)
 
     def _changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            self.picture.change(row_or_none(change.old), row_or_none(change.new))
+            self.observed.change(row_or_none(change.old), row_or_none(change.new))
         self.probes.south_changed()
         self.asking.south_changed()
 
@@ -147,7 +147,7 @@ def test_a_host_that_has_just_died_is_unknown_and_since_when(
     async def work(made: Controller, remote: str) -> None:
         async with living(remote, "h1"):
             made.clock.go_on(12)
-            assert made.picture.is_alive("h2")
+            assert made.observed.is_alive("h2")
             assert await made.probes.unknown() == {
                 "h2": "does not answer, and was last heard of 12 s ago",
                 "h3": "was never heard of",
@@ -179,12 +179,12 @@ def test_a_trace_over_a_host_that_does_not_answer_has_no_verdict(
         tracing = Tracing(lambda: world, made.asking, made.probes.unknown)
         question = Question(WEB.id, DB.id)
         async with living(remote, "h1"), living(remote, "h2"):
-            told = await tracing.trace(question, by_switches=False)
+            told = (await tracing.trace(question, by_switches=False)).shown
             assert (told["verdict"], told.get("unknown")) == ("delivered", None)
         made.clock.go_on(3)
         async with living(remote, "h1"):
             await asyncio.sleep(probing.FRESH_S)
-            told = await tracing.trace(question, by_switches=False)
+            told = (await tracing.trace(question, by_switches=False)).shown
             why = "does not answer, and was last heard of 3 s ago"
             assert (told["verdict"], told["unknown"]) == ("unknown", [{"host": "h2", "why": why}])
 
@@ -220,8 +220,8 @@ def test_what_a_dead_host_has_said_is_removed_and_nothing_else(directory: Path) 
         }
         await until(lambda: made.rows(*SAID) == {("Heartbeat", "h2"), ("Claim", "h2")})
         assert not made.rows(LearnedAddress)
-        assert made.picture.host_view("h1").age_s is None
-        assert set(made.picture.hosts) == {"h1", "h2", "h3"}  # servers are intent
+        assert made.observed.host_view("h1").age_s is None
+        assert set(made.observed.world.hosts) == {"h1", "h2", "h3"}  # servers are intent
         with pytest.raises(NotFound):
             await remove_host("h1", made.south, made.asking)
 

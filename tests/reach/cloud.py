@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Subnet
+from isthmus.reach.indexes import Grouped, Names
 from isthmus.reach.world import World
 from tests.switches import policy_rows
 
@@ -108,6 +109,19 @@ def rule(
         stateless=stateless,
         origin=f"/accessControlLists/{of}/aclRules/{name}",
     )
+
+
+def contents(found: World) -> dict[str, dict[object, object]]:
+    """All that a world holds, by index and key; what has no order is sorted."""
+    return {
+        name: {
+            key: sorted(map(repr, index.get(key)))
+            if isinstance(index, Grouped | Names)
+            else index[key]
+            for key in index
+        }
+        for name, index in vars(found).items()
+    }
 
 
 def world(*rows: Row) -> World:

@@ -2,9 +2,8 @@
 """What a host says of itself when the doctor asks: its clock, its certificate, the MTU of its
 underlay, and whether its peers answer through their tunnels, also with packets of full size.
 
-``health`` and a JSON object: `mtu`, bytes that the underlay must carry, and `peers`, provider
-addresses. Peers whose switches answer no questions through tunnels are asked by ping, which says
-little of their tunnels: they are named as unknown.
+Peers whose switches answer no questions through tunnels are asked by ping, which says little of
+their tunnels: they are named as unknown.
 """
 
 from __future__ import annotations
@@ -17,61 +16,43 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated
-
-import msgspec
 
 from isthmus.agent.links import name_of
 from isthmus.agent.tunnel_probing import TunnelProbing, asked_through
-from isthmus.errors import Invalid, IsthmusError
+from isthmus.errors import IsthmusError
+from isthmus.policy.answers import Certificate, HealthAnswer
+from isthmus.policy.questions import Health
 from isthmus.wire.ethernet import checksum
 
 WAIT_S = 0.6
 """For the answers of peers to a ping."""
 
-MOST_BYTES, MOST_PEERS = 65_000, 4096
-"""Of a packet of full size (`agent.probing`), and of one question."""
-
 _ICMP_ECHO, _ICMP_REPLY = 8, 0
 
 
-class HealthQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller asks."""
-
-    mtu: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
-    peers: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_PEERS)] = ()
-
-
 async def health(
-    text: str,
+    question: Health,
     provider_address: IPv4Address,
     certificate: Path | None,
     authorities: Path | None,
     probing: TunnelProbing,
-) -> dict[str, object]:
-    """The answer, as a JSON object. Raises Invalid, Unavailable."""
-    try:
-        question = msgspec.json.decode(text, type=HealthQuestion)
-    except msgspec.DecodeError as error:
-        raise Invalid(f"the question cannot be read: {error}") from error
-    try:
-        peers = [str(IPv4Address(peer)) for peer in question.peers]
-    except ValueError as error:
-        raise Invalid(f"the question cannot be read: {error}") from error
+) -> HealthAnswer:
+    """Raises Unavailable."""
     # pyroute2 has a loop of its own.
     interface, mtu = await asyncio.to_thread(_underlay, provider_address)
-    tunnels = await asked_through(probing, peers, question.mtu)
-    unknown = tunnels["unknown"]
-    assert isinstance(unknown, list)
-    pinged = await _answering(provider_address, unknown)
-    return {
-        "timeUs": time.time_ns() // 1000,
-        "interface": interface,
-        "mtu": mtu,
-        **tunnels,
-        "unpinged": sorted(set(unknown) - pinged),
-        "certificate": None if certificate is None else _certificate(certificate, authorities),
-    }
+    tunnels = await asked_through(probing, question.peers, question.mtu)
+    pinged = await _answering(provider_address, tunnels.unknown)
+    return HealthAnswer(
+        time_us=time.time_ns() // 1000,
+        interface=interface,
+        mtu=mtu,
+        unreachable=tunnels.unreachable,
+        too_small=tunnels.too_small,
+        unknown=tunnels.unknown,
+        seen_as=dict(tunnels.seen_as),
+        unpinged=tuple(sorted(set(tunnels.unknown) - pinged)),
+        certificate=None if certificate is None else _certificate(certificate, authorities),
+    )
 
 
 def _underlay(address: IPv4Address) -> tuple[str, int]:
@@ -122,7 +103,7 @@ def _is_answer(data: bytes, identifier: int) -> bool:
     )
 
 
-def _certificate(file: Path, authorities: Path | None) -> dict[str, object]:
+def _certificate(file: Path, authorities: Path | None) -> Certificate:
     from cryptography import x509  # as pyroute2 above
     from cryptography.x509.oid import NameOID
 
@@ -131,16 +112,16 @@ def _certificate(file: Path, authorities: Path | None) -> dict[str, object]:
     try:
         found = x509.load_pem_x509_certificate(file.read_bytes())
     except (OSError, ValueError) as error:
-        return {"error": f"{file} cannot be read: {error}"}
+        return Certificate(error=f"{file} cannot be read: {error}")
     try:
         signed_by, trusts = ("", ()) if authorities is None else trust(file, authorities)
     except IsthmusError as error:
-        return {"error": error.message}
+        return Certificate(error=error.message)
     names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return {
-        "file": str(file),
-        "name": str(names[0].value) if names else "",
-        "expiresS": int(found.not_valid_after_utc.timestamp()),
-        "signedBy": signed_by,
-        "trusts": trusts,
-    }
+    return Certificate(
+        file=str(file),
+        name=str(names[0].value) if names else "",
+        expires_s=int(found.not_valid_after_utc.timestamp()),
+        signed_by=signed_by,
+        trusts=tuple(trusts),
+    )

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends a real packet from a port, as if its guest had, and waits for what answers it.
 
-``probe`` and a JSON object: `port`, `target` address, `eth_dst`, `protocol` (icmp or tcp), and of
-TCP the `destination_port`. The packet goes as the guest's own would: rules, routing, tunnels. The
-guest sees the answer too, which is none of its own, and passes it over.
+The packet (`policy.questions.SendProbe`) goes as the guest's own would: rules, routing, tunnels.
+The guest sees the answer too, which is none of its own, and passes it over.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated
-
-import msgspec
 
 from isthmus.addresses import Address, parse_mac
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
+from isthmus.policy.answers import ProbeAnswer
+from isthmus.policy.questions import SendProbe
 from isthmus.policy.rows import Port, Segment
 from isthmus.switches.ovs.apply import apply
 from isthmus.switches.ovs.connection import Connection
@@ -36,25 +34,8 @@ may go to the guest alone before the flow that shows it to us holds. So each sil
 by another packet.
 """
 
-MOST_BYTES = 65_000
-"""What an OpenFlow message (of 64 KiB) can carry beside its own fields and the packet's headers."""
-
 PRIORITY = 200
 """Above the ordinary flow of DELIVER."""
-
-
-class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller asks."""
-
-    port: str
-    target: str
-    eth_dst: str
-    source: str = ""
-    """Which of the port's addresses; the first of the target's family if it is empty."""
-    protocol: str = "icmp"
-    destination_port: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
-    length: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)] = 0
-    """Bytes of an echo request's data."""
 
 
 DEFAULT = Segment(id="", physical_network="")
@@ -79,25 +60,18 @@ class Probing:
         if identifier is not None and waiting is not None and not waiting.done():
             waiting.set_result((identifier, time.perf_counter()))
 
-    async def probe(self, text: str, connection: Connection) -> dict[str, object]:
-        """The answer, as a JSON object. Raises Invalid, Unavailable."""
-        try:
-            question = msgspec.json.decode(text, type=ProbeQuestion)
-        except msgspec.DecodeError as error:
-            raise Invalid(f"the question cannot be read: {error}") from error
+    async def probe(self, question: SendProbe, connection: Connection) -> ProbeAnswer:
+        """Raises Invalid, Unavailable."""
         port = self._state.engine.rows(Port).get(question.port)
         local = self._state.local_port(port) if port is not None else None
         if port is None or local is None:
             raise Invalid(f"{self._state.identity.host} has no interface of {question.port}")
-        try:
-            target, eth_dst = ip_address(question.target), parse_mac(question.eth_dst)
-        except ValueError as error:
-            raise Invalid(f"the question cannot be read: {error}") from error
+        target, next_hop_mac = ip_address(question.target), parse_mac(question.next_hop_mac)
         source = _source(port, question.source, target)
         segment = self._state.engine.rows(Segment).get(port.segment)
         # What DHCP tells the guest: what is longer leaves it in fragments.
         mtu_bytes = (segment or DEFAULT).mtu_bytes
-        ends = probes.Ends(parse_mac(port.mac), eth_dst, source, target)
+        ends = probes.Ends(parse_mac(port.mac), next_hop_mac, source, target)
         place, listening = (local.ofport, target), _listening(local.ofport, target)
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
         sent: dict[int, float] = {}
@@ -118,8 +92,9 @@ class Probing:
                 await asyncio.wait((answered,), timeout=WAIT_S)
                 if answered.done():
                     identifier, at = answered.result()
-                    return {"answered": True, "milliseconds": _ms(at - sent[identifier])}
-            return {"answered": False}
+                    taken_ms = _ms(at - sent[identifier])
+                    return ProbeAnswer(answered=True, milliseconds=taken_ms)
+            return ProbeAnswer(answered=False)
         finally:
             for identifier in sent:
                 self._waiting.pop(identifier, None)

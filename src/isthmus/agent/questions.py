@@ -1,25 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a controller may ask a host (`policy.rows.Query`), and how it answers.
-
-- ``alive``: nothing else than that the agent is there.
-- ``port ID``: the flows of one port as the switch has them, with their counters; which of the
-  program's are missing; where the port is, and what is wrong with it.
-- ``trace JSON``: where a packet goes (`agent.tracing`).
-- ``counters``: what rules, stages and ports have counted (`agent.decisions`).
-- ``health JSON``: how it is with the host and its underlay (`agent.health`).
-- ``probe JSON``: send a real packet and wait for what answers it (`agent.probing`).
-- ``watch JSON``: show what is dropped for a while (`agent.watching`).
-- ``flows JSON``: likewise, also what is allowed, or what has a certain peer.
-"""
+"""Answers what a controller asks this host (`policy.questions`)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
+from typing import NamedTuple, assert_never
 
 from isthmus.agent.connection_limits import FRAGMENTS, OPENINGS, dropped_by_port
 from isthmus.agent.decisions import RULE_STAGES, Counted, counted
@@ -30,8 +17,17 @@ from isthmus.agent.tracing import trace
 from isthmus.agent.tunnel_probing import TunnelProbing
 from isthmus.agent.watching import Watches
 from isthmus.errors import Invalid, IsthmusError
-from isthmus.policy import rows
+from isthmus.policy import answers, questions
+from isthmus.policy.answers import (
+    CountedRule,
+    CountersAnswer,
+    InstalledRule,
+    Interface,
+    PortAnswer,
+    Told,
+)
 from isthmus.policy.host_problems import HostProblem
+from isthmus.policy.questions import AnyQuestion
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import Location
@@ -46,8 +42,6 @@ from isthmus.switches.ovs.pipeline import (
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
 from isthmus.wire.openflow_text import flow_text
-
-Result = Mapping[str, object]
 
 _PORT_UNITS = ("local_flows", "place")
 _UNIT_MASK = 0xFFFFFFFFFF000000
@@ -73,45 +67,43 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
 
     Raises Unavailable while the switch is away.
     """
-    word, _, argument = query.question.partition(" ")
-    result: Result
     try:
-        match word:
-            case rows.ALIVE:
-                result = {"alive": True}
-            case "port":
-                result = await _port(argument, state, switch)
-            case "trace":
-                result = await trace(argument, state, switch.run_directory, switch.bridge)
-            case "counters":
-                result = counters_shown(await count(state, switch.connection))
-            case "probe":
-                result = await switch.probing.probe(argument, switch.connection)
-            case "health":
-                result = await health(
-                    argument,
-                    state.identity.provider_address,
-                    switch.certificate,
-                    switch.authorities,
-                    switch.tunnels,
-                )
-            case "watch" | "flows":
-                switch.watches.ask(argument, time.monotonic())
-                result = {"watching": True}
-            case _:
-                raise Invalid(
-                    f"{word!r} is no question that this host knows: ask alive, port ID, trace"
-                    " JSON, probe JSON, watch JSON, flows JSON, health JSON or counters"
-                )
+        said = await _answer(questions.parse(query.question), state, switch)
     except Invalid as error:
         return refusal(query, error)
-    return Answer(id=query.id, host=query.host, result=msgspec.json.encode(result).decode())
+    return Answer(id=query.id, host=query.host, result=answers.write(said))
+
+
+async def _answer(question: AnyQuestion, state: HostState, switch: Switch) -> Told:
+    """Raises Invalid, Unavailable."""
+    match question:
+        case questions.Alive():
+            return answers.AliveAnswer(alive=True)
+        case questions.AskPort():
+            return await _port(question.port, state, switch)
+        case questions.TracePacket():
+            return await trace(question, state, switch.run_directory, switch.bridge)
+        case questions.Counters():
+            return counters_told(await count(state, switch.connection))
+        case questions.SendProbe():
+            return await switch.probing.probe(question, switch.connection)
+        case questions.Health():
+            return await health(
+                question,
+                state.identity.provider_address,
+                switch.certificate,
+                switch.authorities,
+                switch.tunnels,
+            )
+        case questions.Watch():
+            switch.watches.ask(question, time.monotonic())
+            return answers.WatchAnswer(watching=True)
+    assert_never(question)
 
 
 def refusal(query: Query, error: IsthmusError) -> Answer:
     """What to say when there is no answer now."""
-    result = msgspec.json.encode({"error": error.message}).decode()
-    return Answer(id=query.id, host=query.host, result=result)
+    return Answer(id=query.id, host=query.host, result=answers.write_refusal(error.message))
 
 
 async def count(state: HostState, connection: Connection) -> Counted:
@@ -128,25 +120,25 @@ async def count(state: HostState, connection: Connection) -> Counted:
     return found
 
 
-def counters_shown(found: Counted) -> Result:
-    """As JSON."""
-    rules = [
-        {**decision._asdict(), "packets": packets, "bytes": octets}
+def counters_told(found: Counted) -> CountersAnswer:
+    """As it is answered."""
+    rules = tuple(
+        CountedRule(**decision._asdict(), packets=packets, bytes=octets)
         for decision, (packets, octets) in sorted(found.rules.items())
-    ]
-    return {
-        "rules": rules,
-        "dropped": found.dropped,
-        "blocked": found.blocked,
-        "unopened": found.unopened,
-        "fragments": found.fragments,
-    }
+    )
+    return CountersAnswer(
+        rules=rules,
+        dropped=found.dropped,
+        blocked=found.blocked,
+        unopened=found.unopened,
+        fragments=found.fragments,
+    )
 
 
-async def _port(port_id: str, state: HostState, switch: Switch) -> Result:
+async def _port(port_id: str, state: HostState, switch: Switch) -> PortAnswer:
     port = state.engine.rows(Port).get(port_id)
     if port is None:
-        return {"error": f"{state.identity.host} knows no port {port_id}"}
+        raise Invalid(f"{state.identity.host} knows no port {port_id}")
     installed = [
         found
         for unit in _PORT_UNITS
@@ -157,24 +149,24 @@ async def _port(port_id: str, state: HostState, switch: Switch) -> Result:
     local = state.local_port(port)
     location = state.engine.rows(Location).get(port_id)
     status = state.wanted_status(port_id, 0)
-    return {
-        "interface": None if local is None else {"id": local.iface_id, "ofport": local.ofport},
-        "location": None if location is None else location.host,
-        "state": None if status is None else status.state,
-        "detail": "" if status is None else status.detail,
-        "flows": [_shown(found) for found in sorted(installed, key=lambda f: (f.table, f.match))],
-        "problems": [one.shown for one in switch.problems() if one.about == port_id],
-        "missing": [flow_text(lacking) for lacking in missing_flows(port_id, state, installed)],
-    }
+    return PortAnswer(
+        interface=None if local is None else Interface(id=local.iface_id, number=local.ofport),
+        location=None if location is None else location.host,
+        state=None if status is None else status.state,
+        detail="" if status is None else status.detail,
+        installed=tuple(map(_told, sorted(installed, key=lambda f: (f.table, f.match)))),
+        missing=tuple(flow_text(lacking) for lacking in missing_flows(port_id, state, installed)),
+        problems=tuple(one.shown for one in switch.problems() if one.about == port_id),
+    )
 
 
-def _shown(found: InstalledFlow) -> Result:
-    return {
-        "stage": _stage(found.table),
-        "flow": flow_text(found.flow),
-        "packets": found.n_packets,
-        "bytes": found.n_bytes,
-    }
+def _told(found: InstalledFlow) -> InstalledRule:
+    return InstalledRule(
+        place=_stage(found.table),
+        text=flow_text(found.flow),
+        packets=found.n_packets,
+        bytes=found.n_bytes,
+    )
 
 
 def missing_flows(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:

@@ -1,44 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the question "where does this packet go" to the host's own switch.
-
-``trace`` and a JSON object: `port` (it comes from a local port) or `source` and `vsid` (it comes
-from a tunnel, of the encapsulation `encapsulation`), and the packet's fields as Open vSwitch names
-them.
-"""
+"""Asks the host's own switch where a packet goes (`policy.questions.TracePacket`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import msgspec
 
 from isthmus.agent.decisions import decision_of
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
+from isthmus.policy.answers import TraceAnswer
+from isthmus.policy.questions import TracePacket
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import control, traced
 from isthmus.switches.ovs.facts import THIS, ThisHost
 from isthmus.switches.ovs.pipeline import Register
+from isthmus.wire.header_fields import fields_of, headers_of
+from isthmus.wire.headers import Headers
 
 MOST_PASSES = 3
 
 
-class TraceQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller asks."""
-
-    fields: dict[str, str]
-    port: str = ""
-    source: str = ""
-    vsid: int = 0
-    encapsulation: str = ""
-
-
-async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -> dict[str, object]:
-    """The answer, as a JSON object. Raises Invalid, Unavailable."""
-    try:
-        question = msgspec.json.decode(text, type=TraceQuestion)
-    except msgspec.DecodeError as error:
-        raise Invalid(f"the question cannot be read: {error}") from error
+async def trace(
+    question: TracePacket, state: HostState, run_directory: Path, bridge: str
+) -> TraceAnswer:
+    """Raises Invalid, Unavailable."""
     fields = _entering(question, state)
     in_port = fields["in_port"]
     command, arguments = traced.first_question(bridge, fields)
@@ -51,26 +37,34 @@ async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -
         command, arguments = traced.second_question(bridge, found.fields)
     last = entries[-1] if entries else None
     decision = decision_of(last.cookie, state) if last else None
-    return {
-        "outcome": found.outcome,
-        "stage": last.stage if last else "",
-        "decision": decision.text if decision else "",
-        "port": _port_name(found.port, state),
-        "peer": found.peer,
-        "vsid": int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
-        "fields": dict(found.fields),
-        "stages": [entry.stage for entry in entries],
-    }
+    return TraceAnswer(
+        outcome=found.outcome,
+        place=last.stage if last else "",
+        decision=decision.text if decision else "",
+        port=_port_name(found.port, state),
+        peer=found.peer,
+        vsid=int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
+        places=tuple(entry.stage for entry in entries),
+        packet=_leaving(found.fields),
+        fields=dict(found.fields),
+    )
 
 
-def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
+def _leaving(fields: Mapping[str, str]) -> Headers | None:
+    try:
+        return headers_of(fields)
+    except ValueError:
+        return None  # ARP, for instance
+
+
+def _entering(question: TracePacket, state: HostState) -> dict[str, str]:
     """The packet's fields with where it enters. Raises Invalid."""
     if question.port:
         port = state.engine.rows(Port).get(question.port)
         local = state.local_port(port) if port is not None else None
         if local is None:
             raise Invalid(f"{state.identity.host} has no interface of {question.port}")
-        return {**question.fields, "in_port": str(local.ofport)}
+        return {**fields_of(question.packet), "in_port": str(local.ofport)}
     this = state.engine.rows(ThisHost).get(THIS)
     ofport = dict(this.tunnel_ports).get(question.encapsulation) if this else None
     if ofport is None:
@@ -81,7 +75,7 @@ def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
         "tun_src": question.source,
         "tun_dst": str(state.identity.provider_address),
     }
-    return {**tunnel, **question.fields, "in_port": str(ofport)}
+    return {**tunnel, **fields_of(question.packet), "in_port": str(ofport)}
 
 
 def _port_name(ofport: int, state: HostState) -> str:

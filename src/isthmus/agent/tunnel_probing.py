@@ -14,7 +14,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -197,9 +197,17 @@ class TunnelProbing:
                 )
 
 
-async def asked_through(
-    probing: TunnelProbing, addresses: Iterable[str], mtu_bytes: int
-) -> dict[str, object]:
+class Heard(NamedTuple):
+    """What has come back of peers, by provider address. Of those in `unknown` nothing is known;
+    `seen_as`: under which address some see us, where it is another than ours."""
+
+    unreachable: tuple[str, ...]
+    too_small: tuple[str, ...]
+    unknown: tuple[str, ...]
+    seen_as: Mapping[str, str]
+
+
+async def asked_through(probing: TunnelProbing, addresses: Iterable[str], mtu_bytes: int) -> Heard:
     """For the doctor: of these provider addresses, who does not answer through the tunnel, who
     does not to packets of full size, of whom nothing is known, and who sees us come from another
     address. Raises Unavailable."""
@@ -209,15 +217,13 @@ async def asked_through(
     small = await probing.ask(asked)
     full = await probing.ask([peer for peer in asked if peer.address in small], mtu_bytes)
     ours = probing.provider_address
-    return {
-        "unreachable": _texts({peer.address for peer in asked} - small.keys()),
-        "tooSmall": _texts(small.keys() - full.keys()),
-        "unknown": _texts({peer.address for peer in peers} - {peer.address for peer in asked}),
-        "seenAs": {
-            str(IPv4Address(address)): str(seen) for address, seen in small.items() if seen != ours
-        },
-    }
+    return Heard(
+        _texts({peer.address for peer in asked} - small.keys()),
+        _texts(small.keys() - full.keys()),
+        _texts({peer.address for peer in peers} - {peer.address for peer in asked}),
+        {str(IPv4Address(address)): str(seen) for address, seen in small.items() if seen != ours},
+    )
 
 
-def _texts(addresses: Iterable[int]) -> list[str]:
-    return [str(IPv4Address(address)) for address in sorted(addresses)]
+def _texts(addresses: Iterable[int]) -> tuple[str, ...]:
+    return tuple(str(IPv4Address(address)) for address in sorted(addresses))

@@ -3,40 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from isthmus.agent.decisions import Decision
+from isthmus.policy.answers import DecisionTold, Verdict
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.pipeline import ALLOWED, DROPS, PASSED, Stage
 from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.summary import summary
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One packet. `port` is the local one that it came from or went to, if any, and `receiver` the
-    one that it went to, where both are local; `decision` is ``set/rule`` or ``default of sets``
-    where rules dropped it, and all that allowed it. `begins`: a connection begins with it."""
-
-    verdict: str
-    at_us: int
-    host: str
-    port: str
-    receiver: str
-    stage: str
-    reason: str
-    decision: str
-    origin: str
-    packet: str
-    begins: bool = False
-    protocol: int = -1
-    source: str = ""
-    destination: str = ""
-    source_port: int = 0
-    destination_port: int = 0
-    decisions: tuple[Mapping[str, str], ...] = ()
 
 
 def is_allowed(packet: PacketIn) -> bool:
@@ -61,7 +36,7 @@ def undecided(
         host=host,
         port=port.id if port is not None else "",
         receiver=receiver.id if receiver is not None and sender is not None else "",
-        stage=stage.name if stage is not None else str(packet.table),
+        place=stage.name if stage is not None else str(packet.table),
         reason=DROPS.get(stage, "") if stage is not None else "",
         decision="",
         origin="",
@@ -78,15 +53,15 @@ def undecided(
         )
     if is_allowed(packet):
         begins = packet.userdata == ALLOWED
-        return msgspec.structs.replace(found, verdict="allowed", stage="", reason="", begins=begins)
+        return msgspec.structs.replace(found, verdict="allowed", place="", reason="", begins=begins)
     return found
 
 
-def shown(decision: Decision) -> Mapping[str, str]:
+def told(decision: Decision) -> DecisionTold:
     """As it is told."""
-    return {
-        "direction": decision.direction,
-        "level": decision.level,
-        "decision": decision.text,
-        "origin": decision.origin,
-    }
+    return DecisionTold(
+        direction=decision.direction,
+        level=decision.level,
+        decision=decision.text,
+        origin=decision.origin,
+    )

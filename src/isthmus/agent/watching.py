@@ -2,25 +2,25 @@
 """Shows what is dropped and what is allowed while somebody watches: a sample of the packets, each
 with what decided it.
 
-``watch`` or ``flows`` and a JSON object: `name`, `seconds`, `verdict` (dropped, allowed, all), a
-`port` to look at only, and `peers`, networks that one of the ends must be in. An agent that does
-not know what is allowed does not know the word ``flows``. While a watch lasts, flows send up what
-they drop, or allow (`switches.ovs.allowed`), within a rate; afterwards they are as before.
+While a watch (`policy.questions.Watch`) lasts, flows send up what they drop, or allow
+(`switches.ovs.allowed`), within a rate; afterwards they are as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.agent.decisions import Noted, decision_of
 from isthmus.agent.host import HostState
-from isthmus.agent.verdicts import Verdict, is_allowed, shown, undecided
+from isthmus.agent.verdicts import is_allowed, told, undecided
 from isthmus.errors import Invalid
+from isthmus.policy import answers
+from isthmus.policy.answers import Verdict, Verdicts
+from isthmus.policy.questions import Watch
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
 from isthmus.switches.ovs.facts import (
@@ -63,21 +63,9 @@ METERS = {WATCH_METER: "dropped", ALLOWED_METER: "allowed", PASSED_METER: "allow
 """What is withheld by each."""
 
 
-class WatchQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a controller asks. `name` names the watch: asked again, it goes on. `peers` are
-    prefixes, `peer` the port that they belong to, if it is one."""
-
-    name: Annotated[str, msgspec.Meta(max_length=100)]
-    seconds: int
-    port: str = ""
-    verdict: Literal["dropped", "allowed", "all"] = "dropped"
-    peers: tuple[str, ...] = ()
-    peer: str = ""
-
-
 @dataclass(slots=True)
 class _Watch:
-    question: WatchQuestion
+    question: Watch
     networks: tuple[Network, ...]
     until_s: float
     number: int = 0
@@ -130,13 +118,9 @@ class Watches:
         self.must_program = False
         """The flows have to change for what was asked; its owner resets it."""
 
-    def ask(self, text: str, now_s: float) -> None:
-        """Begin a watch, or go on with it. Raises Invalid."""
-        try:
-            question = msgspec.json.decode(text, type=WatchQuestion)
-            networks = tuple(ip_network(text) for text in question.peers)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise Invalid(f"the question cannot be read: {error}") from error
+    def ask(self, question: Watch, now_s: float) -> None:
+        """Begin a watch, or go on with it. Raises Invalid for one too many."""
+        networks = question.networks()
         until_s = now_s + min(question.seconds, LONGEST_S)
         known = self._watches.get(question.name)
         if question.seconds <= 0:
@@ -215,16 +199,16 @@ class Watches:
         verdict = "allowed" if passed else "dropped"
         seen = _Shown(verdict, ends, *ports, packet.reg(Register.DOMAIN))
         what = packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), ends
-        told = None
+        found = None
         for watch in self._watches.values():
             if not self._is_for(watch, seen) or (passed and watch.was_told(what, at_us)):
                 continue
             if len(watch.held) >= MOST_HELD:
                 watch.not_held += 1
                 continue
-            if told is None:
-                told = self._verdict(packet, ends, ports, at_us)
-            watch.held.append(told)
+            if found is None:
+                found = self._verdict(packet, ends, ports, at_us)
+            watch.held.append(found)
 
     def note_metered(self, metered: Mapping[int, int]) -> None:
         """What the switch's meters have dropped since they were made."""
@@ -243,12 +227,8 @@ class Watches:
                 continue
             watch.number += 1
             host = self._state.identity.host
-            told = {"host": host, "verdicts": mine, "unshown": unshown}
-            yield Answer(
-                id=f"{name}.{host}.{watch.number}",
-                host=host,
-                result=msgspec.json.encode(told).decode(),
-            )
+            said = Verdicts(host=host, verdicts=tuple(mine), unshown=unshown)
+            yield Answer(id=f"{name}.{host}.{watch.number}", host=host, result=answers.write(said))
 
     def _more_unshown(self, watch: _Watch, now_s: float) -> int:
         if now_s < watch.unshown_told_s + UNSHOWN_EVERY_S:
@@ -308,7 +288,7 @@ class Watches:
             found,
             decision=", ".join(one.text for one in decisions),
             origin=decisions[0].origin if len(decisions) == 1 else "",
-            decisions=tuple(shown(one) for one in decisions),
+            decisions=tuple(map(told, decisions)),
         )
 
 

@@ -63,7 +63,7 @@ EVENTS = ("resource", "state", "host")
 """
 
 
-class Wanted(NamedTuple):
+class EventFilter(NamedTuple):
     """Which events somebody wants to hear; what is empty is any. What hosts say of a port is of its
     networkInterface, what they say of themselves of their server."""
 
@@ -122,7 +122,7 @@ class Operations(Protocol):
         """Raises NotFound."""
         ...
 
-    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         """What happens from now on, or has since the event that `after` identifies."""
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,24 +55,22 @@ def read(file: Path) -> Told:
     return told
 
 
-def world_of(told: Told) -> Any:
-    """The network that a bundle holds: `reach.world.World`."""
+def rows_of(told: Told) -> Iterator[Any]:
+    """The rows of the south store that a bundle holds."""
     import msgspec
 
     from isthmus.policy.rows import TABLES
-    from isthmus.reach.world import World
 
-    return World(
-        msgspec.convert(row, table)
-        for table in TABLES
-        for row in told["south"].get(table.TABLE, ())
-    )
+    for table in TABLES:
+        for row in told["south"].get(table.TABLE, ()):
+            yield msgspec.convert(row, table)
 
 
 def traced_offline(file: Path, source: str, destination: str, how: Mapping[str, Any]) -> Told:
     """`isthmus trace` on a bundle. Raises NotFound, Invalid."""
     from isthmus.controller.tracing import shown
     from isthmus.reach.trace import Question, trace
+    from isthmus.reach.world import World
 
     if how.get("switches"):
         raise Invalid("a bundle has no switches: leave out --switches")
@@ -84,29 +82,27 @@ def traced_offline(file: Path, source: str, destination: str, how: Mapping[str, 
         source_port=int(how["sourcePort"]),
         family=int(how.get("family", 0)),
     )
-    return shown(trace(world_of(read(file)), question))
+    return shown(trace(World(rows_of(read(file))), question))
 
 
 def explained_offline(file: Path, port_id: str) -> Told:
     """`isthmus explain port` on a bundle. Raises NotFound, Invalid."""
     from isthmus.controller.explaining import explained
     from isthmus.controller.hearing import Hearing
-    from isthmus.controller.picture import Picture
+    from isthmus.controller.observed_state import ObservedState
 
     told = read(file)
     ref = f"/networkinterfaces/{port_id.lower()}"
     request = next((one for one in told["north"] if one["resourceRef"].lower() == ref), None)
     if request is None:
         raise NotFound(f"the bundle has no networkInterface {port_id}", target=ref)
-    world = world_of(told)
     now_s = float(told["atS"])
     hearing = Hearing(lambda: now_s, listening_s=0.0)
-    picture = Picture(lambda: now_s, hearing)
-    for rows in world.tables.values():
-        for row in rows.values():
-            picture.change(None, row)
+    observed = ObservedState(lambda: now_s, hearing)
+    for row in rows_of(told):
+        observed.change(None, row)
     for host in told["status"]["hosts"]:
         if host["ageSeconds"] is not None:  # as the controller had it by its own clock
             hearing.heard(host["host"], host["ageSeconds"])
-    shown: Told = json.loads(json.dumps(explained(request, world, picture, None, {})))
+    shown: Told = json.loads(json.dumps(explained(request, observed, None, {})))
     return shown

@@ -7,16 +7,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import TypeVar
 from uuid import uuid4
 
-import msgspec
-
-from isthmus.controller.answers import read_answer, read_told
 from isthmus.errors import Unavailable
-from isthmus.intent.model import JsonObject
-from isthmus.policy.rows import ALIVE, Answer, Query
+from isthmus.policy.answers import Reply, Told, read, refused
+from isthmus.policy.questions import Alive, Question, shape_of
+from isthmus.policy.rows import Answer, Query
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import RowId, delete, insert
+
+A = TypeVar("A", bound=Told)
 
 ANSWER_S = 3.0
 """How long a host is given to answer a question."""
@@ -58,21 +59,21 @@ class Asking:
             self._waiting.discard(event)
         return True
 
-    async def ask(self, host: str, question: str) -> JsonObject:
-        """What a host answers; an object with ``error`` when it does not."""
+    async def ask(self, host: str, question: Question[A]) -> Reply[A]:
+        """What a host answers, or why it does not."""
         if not self._is_alive(host):
-            return {"error": f"{host} is silent"}
+            return refused(f"{host} is silent")
         try:
-            answer = await self._answer(host, question)
+            answer = await self._answer(host, question.text)
         except Unavailable as error:
-            return {"error": error.message}
+            return refused(error.message)
         if answer is None:
-            return {"error": f"{host} did not answer in {ANSWER_S:g} s"}
-        return read_answer(question, answer)
+            return refused(f"{host} did not answer in {ANSWER_S:g} s")
+        return read(answer, shape_of(question))
 
     async def is_there(self, host: str) -> bool:
         """Whether an agent answers under that name, whatever it says. Raises Unavailable."""
-        return await self._answer(host, ALIVE) is not None
+        return await self._answer(host, Alive().text) is not None
 
     async def _answer(self, host: str, question: str) -> str | None:
         """As the host has written it; None if it has not in time. Raises Unavailable."""
@@ -102,9 +103,7 @@ class Asking:
             with contextlib.suppress(Unavailable):  # then it is forgotten later
                 await self._south.transact(asked)
 
-    async def take(
-        self, prefix: str, shape: type[msgspec.Struct] | None = None
-    ) -> list[JsonObject]:
+    async def take(self, prefix: str, shape: type[A]) -> list[Reply[A]]:
         """What hosts have told under ids that begin so, in their order; it is told once."""
         found = sorted(
             (answer.host, len(answer.id), answer.id, row_id, answer.result)
@@ -114,7 +113,7 @@ class Asking:
         if not found:
             return []
         await self._south.transact([delete(Answer.TABLE, row_id) for *_, row_id, _ in found])
-        return [read_told(result, shape) for *_, result in found]
+        return [read(result, shape) for *_, result in found]
 
     async def keep_forgetting(self, every_s: float = UNREAD_S / 2) -> None:
         """Until cancelled: nobody need ask for anything."""

@@ -12,22 +12,33 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Annotated
 from uuid import uuid4
 
 import msgspec
 
 from isthmus.api.interfaces import Check
-from isthmus.controller.answers import Found, read_told
 from isthmus.controller.asking import Asking
-from isthmus.controller.tracing import Tracing, first_hop
+from isthmus.controller.tracing import Traced, Tracing, first_hop
 from isthmus.errors import IsthmusError, NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject
+from isthmus.policy.answers import Reply, Told, read
+from isthmus.policy.observed import LAST_S
+from isthmus.policy.questions import SendProbe
 from isthmus.policy.rows import Answer
 from isthmus.reach.rulings import TCP, UDP
 from isthmus.reach.trace import DELIVERED, Question, trace
 from isthmus.reach.world import World
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import delete, insert, update
+
+
+class Found(Told, frozen=True, kw_only=True):
+    """What a check has found, as a controller has written it."""
+
+    asked: dict[str, object]
+    at_s: Annotated[int, msgspec.Meta(ge=0, le=LAST_S)] = msgspec.field(name="atS")
+
 
 PREFIX = "check-"
 KEPT_S = 3600
@@ -51,7 +62,7 @@ class Checks:
     async def start(self, check: Check) -> str:
         """Begin a check; its id. Raises NotFound for a sender that no port is, Unavailable."""
         world = self._world()
-        sender = world.at_address.get((check.network, check.sender))
+        sender = world.port_at(check.network, check.sender)
         if sender is None:
             raise NotFound(
                 f"no port of {check.network} has the address {check.sender}",
@@ -71,9 +82,9 @@ class Checks:
         found: dict[str, JsonObject] = {}
         for answer in self._south.table(Answer).values():
             if answer.id.startswith(PREFIX):
-                result = read_told(answer.result, Found)
-                if not result.get("error"):
-                    found[answer.id.removeprefix(PREFIX)] = result
+                result = read(answer.result, Found)
+                if result.answer is not None:
+                    found[answer.id.removeprefix(PREFIX)] = result.shown
         return found
 
     async def _run(self, operation_id: str, check: Check, sender: str) -> None:
@@ -97,35 +108,33 @@ class Checks:
             source_port=49152,
             source_address=check.sender,
         )
-        told = await self._tracing.trace(question, by_switches=check.with_trace)
+        traced = await self._tracing.trace(question, by_switches=check.with_trace)
         world = self._world()
         found = trace(world, question)
-        result: dict[str, Json] = {"nodeOutput": _nodes(told) if check.with_trace else []}
+        result: dict[str, Json] = {"nodeOutput": _nodes(traced) if check.with_trace else []}
         if found.verdict != DELIVERED:
             return {**result, "status": "Failure", "errorMessage": found.last.text}
         if check.protocol == "Udp" or not found.receiver:
-            # Nobody need answer a datagram, and the router's answer is a flow of the switch: what
+            # Nobody need answer a datagram, and the router's answer is the switch's own: what
             # policy and the switches say must do.
             return {**result, "status": "Success"}
         claim = world.claim_of(sender)
         assert claim is not None, "what is delivered was sent from a host"
-        probe = {
-            "port": sender,
-            "source": check.sender,
-            "target": check.receiver,
-            "eth_dst": first_hop(world, found),
-            "protocol": check.protocol.lower(),
-            "destination_port": check.port,
-            "length": check.length,
-        }
-        text = f"probe {msgspec.json.encode(probe).decode()}"
-        answer = await self._asking.ask(claim.host, text)
-        if answer.get("answered"):
-            took_ms = answer.get("milliseconds", 0)
-            assert isinstance(took_ms, int | float)
+        probe = SendProbe(
+            port=sender,
+            source=check.sender,
+            target=check.receiver,
+            next_hop_mac=first_hop(world, found),
+            protocol=check.protocol.lower(),
+            destination_port=check.port,
+            length=check.length,
+        )
+        answer, error, _ = await self._asking.ask(claim.host, probe)
+        if answer is not None and answer.answered:
             # Whole ones, by the schema of the standard; 0 would mean that nothing was sent.
-            return {**result, "status": "Success", "roundTripTimeMSec": max(1, round(took_ms))}
-        why = answer.get("error") or (
+            took_ms = max(1, round(answer.milliseconds))
+            return {**result, "status": "Success", "roundTripTimeMSec": took_ms}
+        why = error or (
             f"policy lets it pass, and {check.receiver} did not answer a real packet: does the"
             " guest run, has it that address, does it answer?"
         )
@@ -142,34 +151,31 @@ class Checks:
             delete(Answer.TABLE, row_id)
             for row_id, answer in self._south.table(Answer).items()
             if answer.id.startswith(PREFIX)
-            and _made_at_s(read_told(answer.result, Found)) < time.time() - KEPT_S
+            and _made_at_s(read(answer.result, Found)) < time.time() - KEPT_S
         ]
         if old:
             await self._south.transact(old)
 
 
-def _made_at_s(result: JsonObject) -> int:
-    at_s = result.get("atS")
-    return at_s if isinstance(at_s, int) and not result.get("error") else 0
+def _made_at_s(result: Reply[Found]) -> int:
+    return 0 if result.answer is None else result.answer.at_s
 
 
-def _nodes(told: JsonObject) -> list[Json]:
+def _nodes(traced: Traced) -> list[Json]:
     """What each host has done, in the words of the standard."""
-    steps = told["steps"]
-    assert isinstance(steps, list)
-    switches = told.get("switches")
-    passages = switches["passages"] if isinstance(switches, dict) else []
     nodes: list[Json] = []
-    for number, passage in enumerate(passages):
-        kind = "Sender" if number == 0 else "Receiver"
-        stages = [str(stage) for stage in passage.get("stages", ())]
+    for number, (host, reply) in enumerate(traced.passages):
+        answer = reply.answer
+        places = () if answer is None else answer.places
+        outcome = None if answer is None else answer.outcome
+        steps = traced.found.steps if number == 0 else ()
         nodes.append(
             {
-                "nodeType": kind,
+                "nodeType": "Sender" if number == 0 else "Receiver",
                 "nodeSequenceNumber": number,
                 "traceOutput": [
-                    f"{passage['host']}: {' > '.join(stages)}: {passage.get('outcome')}",
-                    *(f"{step['where']}: {step['text']}" for step in steps if number == 0),
+                    f"{host}: {' > '.join(places)}: {outcome}",
+                    *(f"{step.where}: {step.text}" for step in steps),
                 ],
             }
         )

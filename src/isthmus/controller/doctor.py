@@ -5,11 +5,15 @@ what hosts have answered."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import NamedTuple
 
-from isthmus.intent.model import Json, JsonObject
+from msgspec import UNSET
+
+from isthmus.intent.model import Json
+from isthmus.policy.answers import HealthAnswer, Reply
+from isthmus.policy.host_kinds import kind_of
 from isthmus.policy.host_problems import (
     PROVIDER_ADDRESS,
     SECOND_AGENT,
@@ -20,7 +24,7 @@ from isthmus.policy.host_problems import (
     is_news,
     shown,
 )
-from isthmus.policy.rows import Heartbeat, HostStatus, PhysicalNetwork, Router, Segment
+from isthmus.policy.rows import Heartbeat, HostStatus, Router, Segment
 from isthmus.reach.world import World
 from isthmus.wire.encapsulations import chosen, firewall_text
 
@@ -43,7 +47,7 @@ class Finding(NamedTuple):
 class Heard(NamedTuple):
     """A host's answer, and when it was asked and had answered: seconds since the epoch."""
 
-    answer: JsonObject
+    reply: Reply[HealthAnswer]
     asked_s: float
     answered_s: float
 
@@ -91,7 +95,7 @@ def _hosts(
             )
         else:
             told = heard.get(host)
-            answers = told is not None and not told.answer.get("error")
+            answers = told is not None and told.reply.answer is not None
             yield from _said(host, heartbeat, alive, asked=answers)
     strangers = {*world.host_statuses, *world.heartbeats} - {*world.hosts}
     for host in sorted(strangers & silent.keys()):
@@ -115,11 +119,8 @@ def _hosts(
             f"isthmus apply a resource /servers/{host}; or stop its agent, then isthmus host"
             f" remove {host}",
         )
-    addresses: dict[str, list[str]] = defaultdict(list)
-    for status in world.host_statuses.values():
-        for address in status.provider_addresses:
-            addresses[address].append(status.host)
-    for address, hosts in sorted(addresses.items()):
+    for address in sorted(world.hosts_by_address):
+        hosts = world.hosts_by_address.get(address)
         if len(hosts) > 1:
             names = ", ".join(sorted(hosts))
             yield Finding(
@@ -177,20 +178,20 @@ def _numbers(world: World) -> Iterator[Finding]:
 
 
 def _ports(world: World) -> Iterator[Finding]:
-    for port in sorted(world.ports):
+    for port in sorted({port for port, _ in world.wrong} & world.ports.keys()):
         status = world.status_of(port)
         if status is not None and status.state == "error":
             yield Finding(
                 *(ERROR, port, status.code, f"on {status.host}: {status.detail}"),
                 f"isthmus explain port {port}",
             )
-        for claim in world.claims_by_port.get(port, ()):
-            if claim.host not in world.hosts:
-                yield Finding(
-                    *(WARNING, port, "unknown-claim"),
-                    f"{claim.host}, which is no server, claims it; this is ignored",
-                    f"isthmus apply a resource /servers/{claim.host}, or unplug it there",
-                )
+    for port, host in world.unknown_claims():
+        if port in world.ports:
+            yield Finding(
+                *(WARNING, port, "unknown-claim"),
+                f"{host}, which is no server, claims it; this is ignored",
+                f"isthmus apply a resource /servers/{host}, or unplug it there",
+            )
 
 
 def _answers(
@@ -200,30 +201,27 @@ def _answers(
     underlay_mtu: int,
     alive: frozenset[str],
 ) -> Iterator[Finding]:
-    by_address = {
-        address: status
-        for status in world.host_statuses.values()
-        for address in status.provider_addresses
-    }
     for host, told in sorted(heard.items()):
-        if told.answer.get("error"):
+        answer, known = told.reply.answer, world.hosts.get(host)
+        if answer is None:
+            kind = None if known is None else known.kind
             yield Finding(
-                *(ERROR, host, "no-answer", str(told.answer["error"])),
-                f"on {host}: systemctl status isthmus-agent openvswitch-switch",
+                *(ERROR, host, "no-answer", told.reply.error),
+                f"on {host}: systemctl status {kind_of(kind).services}",
             )
             continue
-        yield from _clock(host, told)
-        yield from _mtu(host, told.answer, underlay_mtu)
-        peers = _Peers(world.host_statuses.get(host), by_address, alive)
-        yield from _peers(host, told.answer, peers, underlay_mtu)
-        yield from _certificate(host, told.answer, now_s)
+        yield from _clock(host, answer, told)
+        yield from _mtu(host, answer, underlay_mtu)
+        peers = _Peers(world, world.host_statuses.get(host), alive)
+        yield from _peers(host, answer, peers, underlay_mtu)
+        yield from _certificate(host, answer, now_s)
 
 
-def _clock(host: str, told: Heard) -> Iterator[Finding]:
-    at = told.answer.get("timeUs")
-    if not isinstance(at, int):
+def _clock(host: str, answer: HealthAnswer, told: Heard) -> Iterator[Finding]:
+    if answer.time_us is UNSET:
         return
-    early, late = told.asked_s - at / 1e6, at / 1e6 - told.answered_s
+    at_s = answer.time_us / 1e6
+    early, late = told.asked_s - at_s, at_s - told.answered_s
     apart = max(early, late)
     if apart > CLOCK_S:
         word = "behind" if early > late else "ahead of"
@@ -233,15 +231,15 @@ def _clock(host: str, told: Heard) -> Iterator[Finding]:
         )
 
 
-def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
-    mtu, interface = answer.get("mtu"), answer.get("interface")
+def _mtu(host: str, answer: HealthAnswer, underlay_mtu: int) -> Iterator[Finding]:
+    mtu, interface = answer.mtu, answer.interface
     if mtu == 0:
         yield Finding(
             *(ERROR, host, PROVIDER_ADDRESS, "no interface has its provider address"),
             f"on {host}: ip address add it to the underlay's interface, or mend provider_address in"
             " /etc/isthmus/isthmus.toml",
         )
-    elif isinstance(mtu, int) and mtu < underlay_mtu:
+    elif mtu is not UNSET and mtu < underlay_mtu:
         yield Finding(
             *(ERROR, host, "mtu"),
             f"{interface} has MTU {mtu}, the underlay is said to carry {underlay_mtu}",
@@ -251,54 +249,57 @@ def _mtu(host: str, answer: JsonObject, underlay_mtu: int) -> Iterator[Finding]:
 
 
 class _Peers(NamedTuple):
-    """What is known of those of whom a host tells, by provider address."""
+    """What is known of those of whom a host tells."""
 
+    world: World
     teller: HostStatus | None
-    by_address: Mapping[str, HostStatus]
     alive: frozenset[str]
 
     def name(self, address: str) -> str:
-        return self.by_address[address].host if address in self.by_address else address
+        found = self.world.host_at(address)
+        return address if found is None else found.host
 
     def encapsulation(self, address: str) -> str:
         """Of the pair; empty where that is not known."""
-        peer = self.by_address.get(address)
+        peer = self.world.host_at(address)
         if self.teller is None or peer is None:
             return ""
         return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
 
 
-def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
-    unpinged = _texts(answer.get("unpinged"))
-    for field, severity, code, text, repair in (
+def _peers(host: str, answer: HealthAnswer, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
+    for those, severity, code, text, repair in (
         (
-            *("unreachable", ERROR, TUNNEL, "answers no packet through its tunnel"),
+            *(answer.unreachable, ERROR, TUNNEL, "answers no packet through its tunnel"),
             "let {wire} pass between both, both ways; on {host}: ip route get {peer}",
         ),
         (
-            *("tooSmall", ERROR, "path-mtu"),
+            *(answer.too_small, ERROR, "path-mtu"),
             f"answers through its tunnel, but not to packets of {underlay_mtu} bytes",
             "on {host}: tracepath {peer}; raise the MTU on the way, or lower underlay_mtu_bytes",
         ),
         (
-            *("unknown", WARNING, TUNNEL_UNKNOWN),
+            *(answer.unknown, WARNING, TUNNEL_UNKNOWN),
             "answers no questions through tunnels: whether packets pass is unknown",
             "an older isthmus agent there: upgrade it; another kind of switch: ping a port of it",
         ),
     ):
-        for peer in _texts(answer.get(field)):
+        for peer in dict.fromkeys(those):
             name = peers.name(peer)
             if not is_news(code, name, peers.alive):
                 continue
             wire = firewall_text(peers.encapsulation(peer))
-            also = ", and it answers no ping" if field == "unknown" and peer in unpinged else ""
+            also = (
+                ", and it answers no ping"
+                if code == TUNNEL_UNKNOWN and peer in answer.unpinged
+                else ""
+            )
             yield Finding(
                 *(severity, f"{host} {name}", code),
                 f"{name} ({peer}) {text}{also}, asked from {host}",
                 repair.format(host=host, peer=peer, wire=wire),
             )
-    seen_as = answer.get("seenAs")
-    for peer, seen in sorted(seen_as.items()) if isinstance(seen_as, Mapping) else ():
+    for peer, seen in sorted(answer.seen_as.items()):
         name = peers.name(peer)
         yield Finding(
             *(ERROR, f"{host} {name}", TUNNEL_SOURCE),
@@ -307,27 +308,21 @@ def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> I
         )
 
 
-def _texts(value: Json) -> list[str]:
-    """Each once."""
-    return list(dict.fromkeys(map(str, value))) if isinstance(value, list | tuple) else []
-
-
-def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Finding]:
-    found = answer.get("certificate")
-    if not isinstance(found, Mapping):
+def _certificate(host: str, answer: HealthAnswer, now_s: float) -> Iterator[Finding]:
+    found = answer.certificate
+    if found is UNSET or found is None:
         return
     again = (
         f"where the authority is: isthmus certs host {host} --into FOLDER; on {host}:"
         " isthmus certs install FOLDER"
     )
-    if found.get("error"):
-        yield Finding(ERROR, host, "certificate", str(found["error"]), again)
+    if found.error:
+        yield Finding(ERROR, host, "certificate", found.error, again)
         return
-    name, expires_s = str(found.get("name")), found.get("expiresS")
+    name, expires_s, signed_by = found.name, found.expires_s, found.signed_by
     if name.lower() != host:
         yield Finding(*(ERROR, host, "certificate-name", f"its certificate is of {name!r}"), again)
-    trusts, signed_by = found.get("trusts"), found.get("signedBy")
-    if isinstance(trusts, Sequence) and trusts and signed_by != trusts[0]:
+    if found.trusts and signed_by != found.trusts[0]:
         text = (
             "its certificate is signed by an older authority than the newest that it trusts"
             if signed_by
@@ -335,7 +330,7 @@ def _certificate(host: str, answer: JsonObject, now_s: float) -> Iterator[Findin
         )
         severity = WARNING if signed_by else ERROR
         yield Finding(severity, host, "certificate-authority", text, again)
-    if isinstance(expires_s, int) and expires_s - now_s < EXPIRES_S:
+    if expires_s is not None and expires_s - now_s < EXPIRES_S:
         days = int((expires_s - now_s) // 86400)
         text = f"its certificate expires in {days} days" if days >= 0 else "it has expired"
         severity = WARNING if days >= 0 else ERROR
@@ -348,20 +343,16 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
     whether it was given one is in the authority's register."""
     found: dict[str, Json] = {}
     for host in sorted(world.host_statuses.keys() & world.hosts.keys()):
-        told = heard[host].answer if host in heard else {}
-        said = told.get("certificate")
-        if "certificate" in told and said is None:
+        answer = heard[host].reply.answer if host in heard else None
+        said = UNSET if answer is None else answer.certificate
+        if said is None:
             continue  # it reaches the store by a socket of its own machine
         found[f"host {host}"] = None
-        if isinstance(said, Mapping) and "signedBy" in said:
-            found[f"host {host}"] = {
-                "signedBy": said["signedBy"],
-                "trusts": said.get("trusts", []),
-            }
+        if said is not UNSET and said.signed_by is not UNSET:
+            found[f"host {host}"] = {"signedBy": said.signed_by, "trusts": said.trusts}
     return found
 
 
 def physical_mtu(world: World) -> int:
     """What the underlay is said to carry; 1500 where nothing is said."""
-    found = [r.mtu_bytes for r in world.table(PhysicalNetwork).values()]
-    return min(found, default=1500)
+    return min((one.mtu_bytes for one in world.physical_networks.values()), default=1500)

@@ -15,13 +15,13 @@ from itertools import islice
 from typing import NamedTuple
 from uuid import uuid4
 
-from isthmus.api.interfaces import Change, Wanted
+from isthmus.api.interfaces import Change, EventFilter
 from isthmus.intent.model import Stored
 
 MOST = 20_000
 """Events kept: a client that was away for longer reads everything anew."""
 
-EVERYTHING = Wanted()
+EVERYTHING = EventFilter()
 STILL_HERE_S = 15.0
 """Without an event, how often a client hears that the stream is alive."""
 
@@ -49,7 +49,7 @@ class Event(NamedTuple):
         return ""
 
 
-def is_wanted(event: Event, wanted: Wanted) -> bool:
+def is_wanted(event: Event, wanted: EventFilter) -> bool:
     """What tells of the stream itself is for everybody."""
     key = event.resource
     if not key:
@@ -100,7 +100,7 @@ class Events:
         """What a client gives to go on after an event."""
         return f"{self._epoch}-{number}"
 
-    async def follow(self, after: str, wanted: Wanted = EVERYTHING) -> AsyncGenerator[Event]:
+    async def follow(self, after: str, wanted: EventFilter = EVERYTHING) -> AsyncGenerator[Event]:
         """Events behind the one that `after` identifies; empty: those from now on. First a
         ``reset`` if some in between are not known any more. Never ends."""
         loop = asyncio.get_running_loop()

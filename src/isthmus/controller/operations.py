@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Check, Wanted, Watched
+from isthmus.api.interfaces import Check, EventFilter, Watched
 from isthmus.controller import listeners
 from isthmus.controller.asking import Asking
 from isthmus.controller.checks import Checks
@@ -29,10 +29,11 @@ from isthmus.controller.doctor import (
 )
 from isthmus.controller.explaining import explained, misnamed
 from isthmus.controller.listeners import Shown
-from isthmus.controller.picture import Picture, host_shown
+from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.controller.preview import preview
 from isthmus.controller.probes import Probes
 from isthmus.controller.removing import remove_host
+from isthmus.controller.standings import UNCLAIMED
 from isthmus.controller.streams import Streams
 from isthmus.controller.tracing import Tracing
 from isthmus.derive.engine import Engine
@@ -42,11 +43,11 @@ from isthmus.intent.planning import Request
 from isthmus.intent.registry import ROOTS
 from isthmus.intent.render import render
 from isthmus.intent.versions import Version
+from isthmus.policy.questions import AskPort, Health
 from isthmus.policy.rows import (
     DESIRED,
     OBSERVED,
     PortStatus,
-    Row,
 )
 from isthmus.reach.trace import Question
 from isthmus.reach.world import World
@@ -55,6 +56,9 @@ from isthmus.store.identifiers import RandomIds
 
 MOST_ERRORS = 100
 """Of ports in error, how many a status names."""
+WRITTEN_S = 2.0
+"""How long a plan waits for what was accepted before to be in the south store: it takes a
+millisecond, unless the store is away or nobody derives."""
 
 
 class StoreHealth(NamedTuple):
@@ -88,14 +92,14 @@ class Vitals(Protocol):
 
 
 class Operations:
-    """Answers from the picture, the policy, and the hosts. All times are of this controller."""
+    """Answers from the observed state, policy and hosts. All times are of this controller."""
 
     def __init__(
         self,
         *,
         version: str,
         view: Callable[[], View],
-        picture: Picture,
+        observed: ObservedState,
         south: Connection,
         vitals: Vitals,
         pending: Callable[[], bool],
@@ -104,15 +108,16 @@ class Operations:
         """`pending`: whether something accepted is not in the south store yet."""
         self._version = version
         self._view = view
-        self._picture = picture
+        self._observed = observed
         self._south = south
         self._vitals = vitals
         self._engine = engine
-        self._asking = Asking(south, picture.is_alive)
-        self._probes = Probes(south, picture, self._asking, pending)
-        self.streams = Streams(view, picture, self._asking)
-        self._tracing = Tracing(self._world, self._asking, self._probes.unknown)
-        self._checks = Checks(self._world, self._asking, self._tracing, south)
+        self._asking = Asking(south, observed.is_alive)
+        self._probes = Probes(south, observed, self._asking, pending)
+        self.streams = Streams(view, observed, self._asking)
+        world = self._world
+        self._tracing = Tracing(world, self._asking, self._probes.unknown)
+        self._checks = Checks(world, self._asking, self._tracing, south)
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
@@ -125,10 +130,9 @@ class Operations:
         self._asking.south_changed()
 
     def _world(self) -> World:
-        tables = self._south.rows.values()
-        return World(row for rows in tables for row in rows.values() if isinstance(row, Row))
+        return self._observed.world
 
-    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         """What happens from now on, or has since the event that `after` identifies."""
         return self.streams.events(after, wanted)
 
@@ -137,7 +141,7 @@ class Operations:
         return self.streams.flows(watched, kind)
 
     async def counters(self) -> JsonObject:
-        """What rules, stages and ports have counted, by host."""
+        """What rules, switches and ports have counted, by host."""
         return await self.streams.counters()
 
     async def plan(self, requests: Sequence[Request], version: Version) -> JsonObject:
@@ -146,17 +150,15 @@ class Operations:
         One at a time, so that many questions do not slow down what must go on.
         """
         async with self._one_at_a_time:
-            return await preview(
-                self._view(), RandomIds(), self._engine(), self._observed, requests, version
-            )
-
-    def _observed(self) -> Iterator[Row]:
-        for table in OBSERVED:
-            yield from self._south.table(table).values()
+            await self._probes.derived(WRITTEN_S)
+            with self._observed.still() as world:
+                return await preview(
+                    self._view(), RandomIds(), self._engine(), world, requests, version
+                )
 
     async def trace(self, question: Question, *, by_switches: bool) -> JsonObject:
         """Where a packet ends and why. Raises NotFound, Invalid."""
-        return await self._tracing.trace(question, by_switches=by_switches)
+        return (await self._tracing.trace(question, by_switches=by_switches)).shown
 
     async def check_connectivity(self, check: Check) -> str:
         """Begin a ConnectivityCheck; its operation id. Raises NotFound, Unavailable."""
@@ -169,33 +171,28 @@ class Operations:
     # -- status ------------------------------------------------------------------------------------
 
     def status(self) -> JsonObject:
-        picture = self._picture
+        observed, world = self._observed, self._observed.world
         errors = [
             status
-            for port in sorted(picture.ports)
-            if (status := picture.status_of(port)) is not None and status.state == "error"
+            for port in sorted({port for port, _ in world.wrong} & world.ports.keys())
+            if (status := world.status_of(port)) is not None and status.state == "error"
         ]
-        up = sum(
-            1
-            for port in picture.ports
-            if (status := picture.status_of(port)) is not None and status.state == "up"
-        )
-        unknown = [
-            {"port": port, "host": host}
-            for port, claims in sorted(picture.claims_by_port.items())
-            for host in sorted(claims)
-            if host not in picture.hosts
+        counts = observed.standings()
+        unknown: list[Json] = [
+            {"port": port, "host": host} for port, host in world.unknown_claims()
         ]
         return {
             "software": self._version,
             "controllers": [dict(one) for one in self._vitals.controllers()],
             "stores": [store._asdict() for store in self._vitals.stores()],
             "deriver": dict(self._vitals.deriver()),
-            "hosts": [host_shown(view, picture.problems_of(view)) for view in picture.host_views()],
+            "hosts": [
+                host_shown(view, observed.problems_of(view)) for view in observed.host_views()
+            ],
             "ports": {
-                "total": len(picture.ports),
-                "claimed": sum(1 for port in picture.ports if picture.claim_of(port)),
-                "up": up,
+                "total": len(world.ports),
+                "claimed": len(world.ports) - counts.get(UNCLAIMED, 0),
+                "up": counts.get("up", 0),
                 "error": len(errors),
             },
             "errors": [_error(status) for status in errors[:MOST_ERRORS]],
@@ -211,10 +208,15 @@ class Operations:
         assert isinstance(hosts, list)
         assert isinstance(ports, dict)
         told["hosts"] = [{**host, "unknown": unknown.get(host["host"], "")} for host in hosts]
-        found = [
-            status for port in self._picture.ports if (status := self._picture.status_of(port))
+        world = self._observed.world
+        lost = [
+            status.state
+            for host in unknown
+            for port in world.ports_by_host.get(host)
+            if port in world.ports
+            and (status := world.status_of(port)) is not None
+            and status.host == host
         ]
-        lost = [status.state for status in found if status.host in unknown]
         told["ports"] = {
             **ports,
             "up": ports["up"] - lost.count("up"),
@@ -226,24 +228,23 @@ class Operations:
     # -- one port ----------------------------------------------------------------------------------
 
     async def explain_port(self, resource_id: str) -> JsonObject:
-        """From the request to the flows. Raises NotFound."""
+        """From the request to the switch. Raises NotFound."""
         port_id = resource_id.lower()
-        view, picture = self._view(), self._picture
+        view, observed = self._view(), self._observed
         stored = view.get(f"/networkinterfaces/{port_id}")
         if stored is None:
-            named = [f"; on {host}: {text}" for host, text in misnamed(picture, port_id)]
+            named = [f"; on {host}: {text}" for host, text in misnamed(observed, port_id)]
             raise NotFound(
                 f"there is no networkInterface {resource_id}: `isthmus get /networkInterfaces`"
                 f" lists those that are{''.join(named)}",
                 target=f"/networkInterfaces/{resource_id}",
             )
-        hosts = sorted({*picture.claims_by_port.get(port_id, {})})
-        asked = (self._asking.ask(host, f"port {port_id}") for host in hosts)
+        hosts = sorted(claim.host for claim in observed.world.claims_by_port.get(port_id))
+        asked = (self._asking.ask(host, AskPort(port=port_id)) for host in hosts)
         unknown, answers = await asyncio.gather(self._probes.unknown(hosts), asyncio.gather(*asked))
         told = dict(zip(hosts, answers, strict=True))
-        request = render(stored, view, states=picture)
-        found = explained(request, self._world(), picture, told, unknown)
-        return {"owner": stored.owner, **found}
+        request = render(stored, view, states=observed)
+        return {"owner": stored.owner, **explained(request, observed, told, unknown)}
 
     def ailing(self) -> Sequence[str]:
         return [one.name for one in self._vitals.stores() if not one.connected]
@@ -259,14 +260,14 @@ class Operations:
             for status in world.host_statuses.values()
             if status.provider_addresses and status.host in world.hosts
         }
-        hosts = [host for host in sorted(addresses) if self._picture.is_alive(host)]
+        hosts = [host for host in sorted(addresses) if self._observed.is_alive(host)]
         heard, (shown, shown_north) = await asyncio.gather(
             asyncio.gather(*(self._hear(host, addresses, mtu) for host in hosts)),
             self._vitals.listeners(),
         )
         silent = {
             view.host: view.age_s
-            for view in self._picture.host_views()
+            for view in self._observed.host_views()
             if view.age_s is not None and not view.alive
         }
         told = dict(zip(hosts, heard, strict=True))
@@ -297,14 +298,13 @@ class Operations:
 
     async def _hear(self, host: str, addresses: Mapping[str, str], mtu: int) -> Heard:
         peers = [address for other, address in addresses.items() if other != host]
-        question = msgspec.json.encode({"mtu": mtu, "peers": peers}).decode()
         asked_s = time.time()
-        answer = await self._asking.ask(host, f"health {question}")
-        return Heard(answer, asked_s, time.time())
+        reply = await self._asking.ask(host, Health(mtu=mtu, peers=tuple(peers)))
+        return Heard(reply, asked_s, time.time())
 
     async def bundle(self) -> JsonObject:
         """Everything that support needs: `cli.bundles` says what is in it."""
-        view, picture = self._view(), self._picture
+        view, observed = self._view(), self._observed
         doctor, counters = await asyncio.gather(self.doctor(), self.counters())
         return {
             "isthmus": self._version,
@@ -314,7 +314,7 @@ class Operations:
             "counters": counters,
             # Rendered, and so without what can be written only: passwords and keys.
             "north": [
-                render(row, view, states=picture)
+                render(row, view, states=observed)
                 for kind in ROOTS
                 for row in view.collection(kind.name)
             ],

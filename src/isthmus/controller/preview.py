@@ -5,7 +5,7 @@ difference told; nothing is stored."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Key
@@ -13,7 +13,7 @@ from isthmus.derive.from_intent.program import input_of
 from isthmus.intent.model import Ids, Json, Plan, Stored, View
 from isthmus.intent.planning import Request, plan_batch
 from isthmus.intent.versions import Version
-from isthmus.policy.rows import DESIRED, Row, row_or_none
+from isthmus.policy.rows import DESIRED, row_or_none
 from isthmus.reach.plan import MOST_NAMES, Effect, Report, RowChange, plan
 from isthmus.reach.world import World
 
@@ -36,14 +36,14 @@ async def preview(
     view: View,
     ids: Ids,
     engine: Engine,
-    observed: Callable[[], Iterable[Row]],
+    world: World,
     requests: Sequence[Request],
     version: Version,
 ) -> dict[str, Json]:
     """Raises what the requests would be refused with.
 
     What takes long runs in a thread, in turns with everything else: the event loop is held for the
-    derivation of what changes, and for one step for each row of policy.
+    derivation of what changes. `world` must not change meanwhile.
     """
     draft = await _drafted(view, ids, requests, version)
     changes = [
@@ -51,13 +51,13 @@ async def preview(
         for found in engine.preview(draft.inputs, DESIRED).values()
         for change in found
     ]
-    desired = [row for table in DESIRED for row in engine.rows(table).values()]
-    report = await asyncio.to_thread(_report, (*desired, *observed()), changes)
+    report = await asyncio.to_thread(_report, world, changes)
     return {"resources": list(draft.resources), **shown(report)}
 
 
-def _report(rows: Sequence[Row], changes: Sequence[RowChange]) -> Report:
-    return plan(World(rows), changes)
+def _report(world: World, changes: Sequence[RowChange]) -> Report:
+    """Of rows that the store does not hold as they are derived, what is derived counts."""
+    return plan(world.changed((old or new, old) for old, new in changes), changes)
 
 
 async def _drafted(view: View, ids: Ids, requests: Sequence[Request], version: Version) -> Draft:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 
 from isthmus.controller.asking import ANSWER_S, Asking
-from isthmus.controller.picture import HostView, Picture
+from isthmus.controller.observed_state import HostView, ObservedState
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.observed import MOST_COUNT
@@ -37,11 +37,15 @@ class Probes:
     """Those of one controller."""
 
     def __init__(
-        self, south: Connection, picture: Picture, asking: Asking, pending: Callable[[], bool]
+        self,
+        south: Connection,
+        observed: ObservedState,
+        asking: Asking,
+        pending: Callable[[], bool],
     ) -> None:
         """`pending`: whether something accepted is not in the south store yet."""
         self._south = south
-        self._picture = picture
+        self._observed = observed
         self._asking = asking
         self._pending = pending
         self._raised_at: dict[int, float] = {}
@@ -57,13 +61,11 @@ class Probes:
         Raises Unavailable when what was accepted does not become policy in time.
         """
         started = time.monotonic()
-        while self._pending():
-            if time.monotonic() > started + DERIVED_S:
-                raise Unavailable(
-                    f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
-                    " says who derives and what is wrong"
-                )
-            await self._asking.next_change(time.monotonic() + DERIVING_S)
+        if not await self.derived(DERIVED_S):
+            raise Unavailable(
+                f"what was accepted has not become policy in {DERIVED_S:g} s: `isthmus status`"
+                " says who derives and what is wrong"
+            )
         number = await self._raise()
         self._raised_at[number] = started
         for old in sorted(self._raised_at)[:-MOST_KEPT]:
@@ -71,6 +73,15 @@ class Probes:
             self._answered.pop(old, None)
         self.south_changed()
         return self._progress(number)
+
+    async def derived(self, within_s: float) -> bool:
+        """Wait until all that was accepted is in the south store; False if it is not in time."""
+        started = time.monotonic()
+        while self._pending():
+            if time.monotonic() > started + within_s:
+                return False
+            await self._asking.next_change(time.monotonic() + DERIVING_S)
+        return True
 
     async def _raise(self) -> int:
         try:
@@ -154,13 +165,13 @@ class Probes:
         return {view.host: _why(view, now_s - since[view.host]) for view in missing}
 
     def _known(self, hosts: Collection[str] | None) -> list[HostView]:
-        views = self._picture.host_views()
+        views = self._observed.host_views()
         return [one for one in views if one.known and (hosts is None or one.host in hosts)]
 
     def south_changed(self) -> None:
         """Note who has answered by now."""
         now = time.monotonic()
-        for host, heartbeat in self._picture.heartbeats.items():
+        for host, heartbeat in self._observed.world.heartbeats.items():
             for number in self._raised_at:
                 if self._has(heartbeat, number):
                     self._answered.setdefault(number, {}).setdefault(host, now)
@@ -169,7 +180,7 @@ class Probes:
         started = self._raised_at.get(number)
         answered = self._answered.get(number, {})
         hosts: list[Json] = []
-        for view in self._picture.host_views():
+        for view in self._observed.host_views():
             if not view.known or not view.alive:
                 continue
             at = answered.get(view.host)

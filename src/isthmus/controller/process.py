@@ -26,8 +26,8 @@ from isthmus.api.http.tls import TlsFiles
 from isthmus.controller.deriving import Deriving, faults
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.listeners import Shown, ask, rest_listeners, store_listeners
+from isthmus.controller.observed_state import NAMED, ObservedState
 from isthmus.controller.operations import Operations, StoreHealth
-from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
@@ -152,7 +152,7 @@ class Controller:
         south = settings.south or (by_name["south"].files.remote,)
         south_tls = _south_tls(settings)
         north_tls = settings.north_tls or south_tls
-        self.picture = Picture(time.time, Hearing(time.monotonic))
+        self.observed = ObservedState(time.time, Hearing(time.monotonic))
         # A server of our own may follow another: what a transaction waits for is looked at by the
         # leader again (ovsdb(7)), so that the fence and the etags hold there as well.
         self.north = North(
@@ -187,7 +187,7 @@ class Controller:
         self.operations = Operations(
             version=settings.version,
             view=lambda: self.north.view,
-            picture=self.picture,
+            observed=self.observed,
             south=self.south,
             vitals=self,
             pending=lambda: self.deriving.pending,
@@ -197,7 +197,7 @@ class Controller:
         self._api = ApiServer(
             create_app(
                 self.north,
-                states=self.picture,
+                states=self.observed,
                 operations=self.operations,
                 software_version=settings.version,
             ),
@@ -243,16 +243,18 @@ class Controller:
             row = new or old
             if row is not None and row.kind in NAMED:
                 if old is not None and (new is None or new.instance_id != old.instance_id):
-                    self.picture.name(old.instance_id, None)
+                    self.observed.name(old.instance_id, None)
                 if new is not None:
-                    self.picture.name(new.instance_id, new.resource_id.lower())
+                    self.observed.name(new.instance_id, new.resource_id.lower())
         self.deriving.changed((old, new) for _, old, new in changes)
 
     def _south_changed(self, changes: Sequence[Change]) -> None:
         self._writer.note(changes)
         self.deriving.south_changed(changes)
+        # What goes first: in one update, a row may come in the place of another of its key.
+        for _, _, old, new in sorted(changes, key=lambda change: change.new is not None):
+            self.observed.change(row_or_none(old), row_or_none(new))
         for _, _, old, new in changes:
-            self.picture.change(row_or_none(old), row_or_none(new))
             happened = new if new is not None else old
             if isinstance(happened, PortStatus | Claim):
                 self.operations.streams.happened.add("state", happened.port)
@@ -262,7 +264,7 @@ class Controller:
 
     def _south_connected(self, connected: bool) -> None:
         if connected:
-            self.picture.hearing.listen()
+            self.observed.hearing.listen()
             self.deriving.forget()
 
     def _holder(self) -> str | None:

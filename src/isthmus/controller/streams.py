@@ -12,23 +12,19 @@ from ipaddress import ip_network
 from typing import NamedTuple
 from uuid import uuid4
 
-import msgspec
-
 from isthmus.api.http.streams import Message
-from isthmus.api.interfaces import Wanted, Watched
-from isthmus.controller.answers import Verdicts
+from isthmus.api.interfaces import EventFilter, Watched
 from isthmus.controller.asking import Asking
 from isthmus.controller.events import Event, Events, change_of
-from isthmus.controller.picture import Picture, host_shown
+from isthmus.controller.observed_state import ObservedState, host_shown
 from isthmus.errors import NotFound, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored, View
 from isthmus.intent.render import etag_text
+from isthmus.policy.answers import Reply, Verdicts, WatchAnswer
+from isthmus.policy.questions import Counters, Watch, WatchedVerdict, is_unknown
 
 WATCH_S = 30.0
 """For how long a host is asked to show what it sees; it is asked again while somebody looks."""
-
-UNKNOWN = "is no question that this host knows"
-"""How agents of every version refuse a question."""
 
 
 class Peer(NamedTuple):
@@ -51,10 +47,10 @@ class Asked(NamedTuple):
 class Streams:
     """Of one controller."""
 
-    def __init__(self, view: Callable[[], View], picture: Picture, asking: Asking) -> None:
+    def __init__(self, view: Callable[[], View], observed: ObservedState, asking: Asking) -> None:
         self.happened = Events()
         self._view = view
-        self._picture = picture
+        self._observed = observed
         self._asking = asking
 
     def north_changed(self, changes: Iterable[tuple[str, Stored | None, Stored | None]]) -> None:
@@ -64,7 +60,7 @@ class Streams:
             if change is not None:
                 self.happened.add("resource", key, change)
 
-    async def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+    async def events(self, after: str, wanted: EventFilter) -> AsyncIterator[Message]:
         """What happens, as it is when it is told."""
         async with aclosing(self.happened.follow(after, wanted)) as following:
             async for event in following:
@@ -78,17 +74,17 @@ class Streams:
             case "reset":
                 return Message("reset", {"why": "events are missing: read anew"}, identifier)
             case "host":
-                view = self._picture.host_view(event.key)
-                shown = host_shown(view, self._picture.problems_of(view))
+                view = self._observed.host_view(event.key)
+                shown = host_shown(view, self._observed.problems_of(view))
                 return Message("host", shown, identifier)
             case "resource":
                 return Message("resource", self._resource(event), identifier)
-        port = self._picture.ports.get(event.key)
+        port = self._observed.world.ports.get(event.key)
         if port is None:
             ref = f"/networkInterfaces/{event.key}"
             return Message("state", {"resourceRef": ref, "configurationState": None}, identifier)
-        state = self._picture.configuration_state("networkInterfaces", port.profile_id)
-        server = self._picture.located("networkInterfaces", port.profile_id)
+        state = self._observed.configuration_state("networkInterfaces", port.profile_id)
+        server = self._observed.located("networkInterfaces", port.profile_id)
         data: dict[str, Json] = {
             "resourceRef": port.origin,
             "instanceId": port.profile_id,
@@ -113,10 +109,10 @@ class Streams:
         }
 
     async def counters(self) -> JsonObject:
-        """What rules, stages and ports have counted, by host."""
+        """What rules, switches and ports have counted, by host."""
         hosts = self._watched_hosts("", "")
-        told = await asyncio.gather(*(self._asking.ask(host, "counters") for host in hosts))
-        return {"hosts": [{**one, "host": h} for h, one in zip(hosts, told, strict=True)]}
+        told = await asyncio.gather(*(self._asking.ask(host, Counters()) for host in hosts))
+        return {"hosts": [{**one.shown, "host": h} for h, one in zip(hosts, told, strict=True)]}
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:
         """What hosts allow and drop from now on, told as events of that kind: of one port, with one
@@ -133,35 +129,37 @@ class Streams:
                 now_s = time.monotonic()
                 if now_s > renewed_s + WATCH_S / 2:
                     told = await self._watch(name, watched.verdict, questions, WATCH_S)
-                    for one, answer in told.items():
-                        if answer.get("error"):
-                            error = _explained(one, str(answer["error"]))
+                    for one, reply in told.items():
+                        if reply.error:
+                            error = _explained(one, reply.error)
                             yield Message("silent", {"host": one, "error": error})
                     renewed_s = now_s
                     yield Message("", {})
-                for answer in await self._asking.take(f"{name}.", Verdicts):
-                    for message in _messages(answer, kind):
+                for said in await self._asking.take(f"{name}.", Verdicts):
+                    for message in _messages(said, kind):
                         yield message
                 await self._asking.next_change(time.monotonic() + 1.0)
         finally:
             # Who looked has gone: no host need wait for the end of its time.
             await self._watch(name, watched.verdict, questions, 0)
             with suppress(Unavailable):  # then it is forgotten later
-                await self._asking.take(f"{name}.")
+                await self._asking.take(f"{name}.", Verdicts)
 
     async def _watch(
         self, name: str, verdict: str, questions: Mapping[str, Asked], seconds: float
-    ) -> Mapping[str, JsonObject]:
-        texts = []
-        for port, peer in questions.values():
-            question: dict[str, object] = {"name": name, "seconds": int(seconds), "port": port}
-            word = "watch"
-            if verdict != "dropped" or peer.networks:
-                # Who does not know what is allowed would take this for a question about drops.
-                word = "flows"
-                question |= {"verdict": verdict, "peer": peer.port, "peers": peer.networks}
-            texts.append(f"{word} {msgspec.json.encode(question).decode()}")
-        told = await asyncio.gather(*map(self._asking.ask, questions, texts))
+    ) -> Mapping[str, Reply[WatchAnswer]]:
+        asked = [
+            Watch(
+                name=name,
+                seconds=int(seconds),
+                port=port,
+                verdict=WatchedVerdict(verdict),
+                peers=peer.networks,
+                peer=peer.port,
+            )
+            for port, peer in questions.values()
+        ]
+        told = await asyncio.gather(*map(self._asking.ask, questions, asked))
         return dict(zip(questions, told, strict=True))
 
     def _questions(self, watched: Watched) -> Mapping[str, Asked]:
@@ -172,9 +170,11 @@ class Streams:
         found = {host: Asked(port, peer) for host in hosts}
         if port and peer.port:
             there = self._watched_hosts(peer.port, watched.host)
-            claims = self._picture.claims_by_port
+            claims = self._observed.world.claims_by_port
             turned = Asked(peer.port, self._peer(port))
-            has_port, has_peer = (claims.get(one, {}) for one in (port, peer.port))
+            has_port, has_peer = (
+                {claim.host for claim in claims.get(one)} for one in (port, peer.port)
+            )
             found |= {host: turned for host in there if host in has_peer and host not in has_port}
         return found
 
@@ -182,7 +182,7 @@ class Streams:
         """Raises NotFound."""
         if not text:
             return NO_PEER
-        port = self._picture.ports.get(text.lower())
+        port = self._observed.world.ports.get(text.lower())
         if port is None:
             try:
                 return Peer("", (str(ip_network(text, strict=False)),))
@@ -197,32 +197,34 @@ class Streams:
         return Peer(port.id, tuple(own))
 
     def _watched_hosts(self, port: str, host: str) -> list[str]:
-        picture = self._picture
-        if port and port not in picture.ports:
+        world = self._observed.world
+        if port and port not in world.ports:
             raise NotFound(f"no port is called {port}", target=f"/networkInterfaces/{port}")
         if host:
-            if host not in picture.hosts:
+            if host not in world.hosts:
                 raise NotFound(f"no server is called {host}", target=f"/servers/{host}")
             return [host]
         if port:
-            return sorted(picture.claims_by_port.get(port, {}))
-        return [view.host for view in picture.host_views() if view.known and view.alive]
+            return sorted(claim.host for claim in world.claims_by_port.get(port))
+        return [view.host for view in self._observed.host_views() if view.known and view.alive]
 
 
-def _messages(answer: JsonObject, kind: str) -> Iterator[Message]:
+def _messages(said: Reply[Verdicts], kind: str) -> Iterator[Message]:
     """What a host has told, one verdict a message; nothing of what cannot be read."""
-    verdicts, unshown = answer.get("verdicts", ()), answer.get("unshown", 0)
+    if said.answer is None:
+        return
+    verdicts = said.shown["verdicts"]
     assert isinstance(verdicts, Sequence)
     for verdict in verdicts:
         assert isinstance(verdict, Mapping)
         yield Message(kind, {"verdict": "dropped", **verdict})
-    if unshown:
-        yield Message("unshown", {"host": answer.get("host", ""), "packets": unshown})
+    if said.answer.unshown:
+        yield Message("unshown", {"host": said.answer.host, "packets": said.answer.unshown})
 
 
 def _explained(host: str, error: str) -> str:
     """What an agent says that does not know a question is in its own words."""
-    if UNKNOWN in error:
+    if is_unknown(error):
         return (
             f"its agent is older than this controller and shows what it drops, with no peer, and"
             f" nothing else: upgrade {host}"

@@ -3,28 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
-from isthmus.addresses import Address, mac_text
+from isthmus.addresses import mac_text
 from isthmus.controller.asking import Asking
-from isthmus.intent.model import Json, JsonObject
+from isthmus.intent.model import Json
+from isthmus.policy.answers import Outcome, Reply, TraceAnswer
 from isthmus.policy.dhcp import LIMITED_BROADCAST
-from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
+from isthmus.policy.questions import TracePacket
+from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
 from isthmus.wire.encapsulations import chosen
 from isthmus.wire.ethernet import BROADCAST
-
-_NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
-_PACKET_FIELDS = (
-    *("eth_src", "eth_dst", "dl_src", "dl_dst", "tcp", "udp", "sctp", "icmp", "tcp6", "udp6"),
-    *("sctp6", "icmp6", "ip", "ipv6", "nw_proto", "nw_src", "nw_dst", "ipv6_src", "ipv6_dst"),
-    *("nw_ttl", "tp_src", "tp_dst", "icmp_type", "icmp_code", "nw_frag"),
-)
-"""What the next host sees of a packet."""
+from isthmus.wire.headers import Headers
 
 UNKNOWN = "unknown"
 """What a packet meets on a host that does not answer."""
@@ -33,11 +26,31 @@ NOBODY = "02:00:00:00:00:fe"
 """The destination of a packet for which a guest finds no neighbour."""
 
 
+class Asked(NamedTuple):
+    """What a host is asked."""
+
+    host: str
+    question: TracePacket
+
+
 class Passage(NamedTuple):
     """What one host's switch did."""
 
     host: str
-    answer: JsonObject
+    reply: Reply[TraceAnswer]
+
+
+class Traced(NamedTuple):
+    """Where a packet ends by policy, and what the switches on its way did with it if they were
+    asked; and both as JSON."""
+
+    found: Trace
+    passages: tuple[Passage, ...]
+    shown: dict[str, Json]
+
+
+MOST_HOSTS = 2
+"""On the way of a packet: there is no host between two."""
 
 
 class Tracing:
@@ -54,60 +67,74 @@ class Tracing:
         self._asking = asking
         self._unknown = unknown
 
-    async def trace(self, question: Question, *, by_switches: bool) -> dict[str, Json]:
+    async def trace(self, question: Question, *, by_switches: bool) -> Traced:
         """Raises NotFound, Invalid. The verdict of policy is none where a host on the way does not
         say that it has it: then it is unknown."""
         world = self._world()
         found = trace(world, question)
+        sent = _sent(world, found) if by_switches else None
         answer = shown(found)
         unknown = await self._unknown(found.hosts) if found.hosts else {}
         if unknown:
             answer["verdict"] = UNKNOWN
             answer["unknown"] = [{"host": h, "why": unknown[h]} for h in sorted(unknown)]
         if by_switches:
-            answer["switches"] = await self._by_switches(world, found)
-        return answer
+            passages = await self._passages(sent)
+            answer["switches"] = _shown_passages(passages)
+            return Traced(found, tuple(passages), answer)
+        return Traced(found, (), answer)
 
-    async def _by_switches(self, world: World, found: Trace) -> dict[str, Json]:
+    async def _passages(self, asked: Asked | None) -> list[Passage]:
         """The same packet put to the switch of the sender's host, and of each host it comes to."""
-        sender = world.ports[found.sender]
-        claim = world.claim_of(sender.id)
-        if claim is None:
-            return {"verdict": DROPPED, "passages": [], "reason": "port down"}
-        question: dict[str, Json] = {"port": sender.id, "fields": _fields(world, found)}
-        host, passages = claim.host, []
-        for _ in range(2):
-            text = f"trace {msgspec.json.encode(question).decode()}"
-            passage = Passage(host, await self._asking.ask(host, text))
+        passages: list[Passage] = []
+        while asked is not None and len(passages) < MOST_HOSTS:
+            passage = Passage(asked.host, await self._asking.ask(*asked))
             passages.append(passage)
-            following = _onward(world, passage)
-            if following is None:
-                break
-            host, question = following
-        last = passages[-1].answer
-        silent = bool(last.get("error"))
-        delivered = (last.get("outcome") == "port" and bool(last.get("port"))) or (
-            last.get("outcome") in ("answered", "controller")
-        )
-        return {
-            "verdict": UNKNOWN if silent else DELIVERED if delivered else DROPPED,
-            "passages": [{**one.answer, "host": one.host} for one in passages],
-            "reason": "" if delivered else _reason(last),
-        }
+            asked = _onward(self._world(), passage)
+        return passages
 
 
-def _reason(answer: JsonObject) -> Json:
-    return answer.get("error") or answer.get("decision") or answer.get("stage")
-
-
-def _fields(world: World, found: Trace) -> dict[str, Json]:
-    """The packet as the sender's guest sends it, in the switch's words."""
+def _shown_passages(passages: Sequence[Passage]) -> dict[str, Json]:
+    if not passages:
+        return {"verdict": DROPPED, "passages": [], "reason": "port down"}
+    last = passages[-1].reply
+    delivered = last.answer is not None and last.answer.is_delivered
     return {
-        "eth_src": world.ports[found.sender].mac,
-        "eth_dst": first_hop(world, found),
-        **_protocol_fields(found.packet),
-        "nw_ttl": "64",
+        "verdict": UNKNOWN if last.answer is None else DELIVERED if delivered else DROPPED,
+        "passages": [{**one.reply.shown, "host": one.host} for one in passages],
+        "reason": "" if delivered else _reason(last),
     }
+
+
+def _reason(reply: Reply[TraceAnswer]) -> str:
+    return reply.error if reply.answer is None else reply.answer.decision or reply.answer.place
+
+
+def _sent(world: World, found: Trace) -> Asked | None:
+    """The packet as the sender's guest sends it, put to its host, if it has one."""
+    claim = world.claim_of(found.sender)
+    if claim is None:
+        return None
+    headers = _headers(world, found)
+    return Asked(claim.host, TracePacket(port=found.sender, packet=headers))
+
+
+def _headers(world: World, found: Trace) -> Headers:
+    packet = found.packet
+    ends = packet.source_port, packet.destination_port
+    is_icmp = packet.protocol in (ICMP, ICMPV6)
+    ports, kind = ((0, 0), ends) if is_icmp else (ends, (0, 0))
+    return Headers(
+        source_mac=world.ports[found.sender].mac,
+        destination_mac=first_hop(world, found),
+        source=str(packet.source),
+        destination=str(packet.destination),
+        protocol=packet.protocol,
+        source_port=ports[0],
+        destination_port=ports[1],
+        icmp_type=kind[0],
+        icmp_code=kind[1],
+    )
 
 
 def first_hop(world: World, found: Trace) -> str:
@@ -116,7 +143,7 @@ def first_hop(world: World, found: Trace) -> str:
     packet, sender = found.packet, world.ports[found.sender]
     if packet.destination == LIMITED_BROADCAST:
         return mac_text(BROADCAST)
-    domain = world.domains.get(sender.segment, "")
+    domain = world.domain_of(sender.segment)
     router = world.routers.get(domain)
     on_link = world.subnet_of(sender.segment, packet.destination) is not None
     is_gateway = str(packet.destination) in world.gateways(domain)
@@ -125,42 +152,23 @@ def first_hop(world: World, found: Trace) -> str:
     return router.mac if (not on_link or is_gateway) and router is not None else target
 
 
-def _protocol_fields(packet: Packet) -> dict[str, Json]:
-    name, six = _NAMES.get(packet.protocol), packet.family == 6
-    addresses = _addresses(packet.source, packet.destination)
-    if name is None:
-        kind = "ipv6" if six else "ip"
-        return {kind: "", "nw_proto": str(packet.protocol), **addresses}
-    ends = ("icmp_type", "icmp_code") if name == "icmp" else ("tp_src", "tp_dst")
-    values = (str(packet.source_port), str(packet.destination_port))
-    return {f"{name}6" if six else name: "", **addresses, **dict(zip(ends, values, strict=True))}
-
-
-def _addresses(source: Address, destination: Address) -> dict[str, Json]:
-    prefix = "ipv6" if source.version == 6 else "nw"
-    return {f"{prefix}_src": str(source), f"{prefix}_dst": str(destination)}
-
-
-def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | None:
+def _onward(world: World, passage: Passage) -> Asked | None:
     """The host at the other end of the tunnel, and what it is asked."""
-    answer = passage.answer
-    fields = answer.get("fields")
-    if answer.get("outcome") != "tunnel" or not isinstance(fields, Mapping):
+    answer = passage.reply.answer
+    if answer is None or answer.outcome != Outcome.TO_TUNNEL:
         return None
-    peer = answer.get("peer")
-    statuses = world.host_statuses.values()
-    status = next((one for one in statuses if peer in one.provider_addresses), None)
+    packet, status = answer.leaving, world.host_at(answer.peer)
     ours = world.host_statuses.get(passage.host)
-    if status is None or ours is None or not ours.provider_addresses:
+    if packet is None or status is None or ours is None or not ours.provider_addresses:
         return None
     encapsulation = chosen(ours.encapsulations.split(","), status.encapsulations.split(","))
-    question: dict[str, Json] = {
-        "source": ours.provider_addresses[0],
-        "vsid": answer.get("vsid"),
-        "encapsulation": encapsulation,
-        "fields": {name: fields[name] for name in _PACKET_FIELDS if name in fields},
-    }
-    return status.host, question
+    question = TracePacket(
+        source=ours.provider_addresses[0],
+        vsid=answer.vsid,
+        encapsulation=encapsulation,
+        packet=packet,
+    )
+    return Asked(status.host, question)
 
 
 def shown(found: Trace) -> dict[str, Json]:

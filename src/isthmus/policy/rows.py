@@ -306,14 +306,10 @@ class LearnedAddress(Row, frozen=True, kw_only=True):
     sequence: int = 0
 
 
-ALIVE = "alive"
-"""The question whether an agent is there at all."""
-
-
 class Query(Row, frozen=True, kw_only=True):
-    """A question of a controller to `host`, which answers in `Answer`. `question` is a word and its
-    arguments: ``port <id>``. `deadline_s`, seconds since the epoch by the clock of who asks, is for
-    people: nobody else can compare it with a clock of its own."""
+    """A question of a controller to `host`, which answers in `Answer`. `question` is written as
+    `policy.questions` says. `deadline_s`, seconds since the epoch by the clock of who asks, is for
+    people and older agents: nobody else can compare it with a clock of its own."""
 
     TABLE = "Query"
     KEY = ("id",)

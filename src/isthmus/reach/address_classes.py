@@ -144,7 +144,7 @@ class AddressClasses:
         found: dict[str, list[set[str]]] = {}
         for number, world in enumerate(self._worlds):
             for group in groups:
-                for text in world.members.get((self._domain, group), ()):
+                for text in world.members(self._domain, group):
                     if (":" in text) == (family == 6):
                         found.setdefault(text, [set() for _ in self._worlds])[number].add(group)
         return {

@@ -115,7 +115,7 @@ def _meaning_otherwise(
 
     def is_otherwise(group: str) -> bool:
         if group not in groups:
-            one, other = (world.members.get((domain, group), set()) for world in worlds)
+            one, other = (world.members(domain, group) for world in worlds)
             groups[group] = one != other
         return groups[group]
 

@@ -95,7 +95,7 @@ class Place(NamedTuple):
 
 def lists_of(world: World, port: Port) -> Iterator[tuple[Place, ListKey]]:
     """The lists that hold for a port's addresses, and where."""
-    domain = world.domains.get(port.segment, "")
+    domain = world.domain_of(port.segment)
     sets: dict[tuple[str, str], set[str]] = defaultdict(set)
     for address in port.addresses:
         for one in map(AppliedSet.parse, port.rule_sets):
@@ -107,22 +107,41 @@ def lists_of(world: World, port: Port) -> Iterator[tuple[Place, ListKey]]:
             yield Place(level, address, direction), key
 
 
-class _Touched(NamedTuple):
+class _Touched:
     """What says something else than before: rule sets, and in which domains keywords do."""
 
-    sets: set[str]
-    domains: set[str]
-    speaking: set[str]
-    """Rule sets with keywords."""
+    def __init__(self, before: World, after: World) -> None:
+        self.worlds = before, after
+        self.sets: set[str] = set()
+        self.domains: set[str] = set()
+        self._speaking: dict[str, bool] = {}
 
     def includes(self, key: ListKey) -> bool:
         if not self.sets.isdisjoint(key.sets):
             return True
-        return key.domain in self.domains and not self.speaking.isdisjoint(key.sets)
+        return key.domain in self.domains and any(map(self._speaks, key.sets))
+
+    def _speaks(self, rule_set: str) -> bool:
+        """Whether it has keywords."""
+        if rule_set not in self._speaking:
+            self._speaking[rule_set] = any(
+                not KEYWORDS.isdisjoint((rule.source, rule.destination))
+                for world in self.worlds
+                for rule in world.rules_by_set.get(rule_set)
+            )
+        return self._speaking[rule_set]
+
+    def ports(self, world: World) -> Iterator[Port]:
+        """Those that may be under what it includes, each once."""
+        names = {name for one in self.sets for name in world.ports_by_rule_set.get(one)}
+        for domain in self.domains:
+            for segment in world.segments_of(domain):
+                names.update(world.ports_by_segment.get(segment))
+        return (world.ports[name] for name in sorted(names))
 
 
 def _touched(before: World, after: World, changes: Sequence[RowChange]) -> _Touched:
-    found = _Touched(set(), set(), set())
+    found = _Touched(before, after)
     groups: set[str] = set()
     for old, new in changes:
         row = new or old
@@ -138,12 +157,9 @@ def _touched(before: World, after: World, changes: Sequence[RowChange]) -> _Touc
             case Port():
                 was, now = _memberships(before, old), _memberships(after, new)
                 groups |= {group for group, _, _ in was ^ now}
-    for world in (before, after):
-        for name, rules in world.rules_by_set.items():
-            if any(groups & {*rule.source_groups, *rule.destination_groups} for rule in rules):
-                found.sets.add(name)
-            if any(KEYWORDS & {rule.source, rule.destination} for rule in rules):
-                found.speaking.add(name)
+    for world in found.worlds:
+        for group in groups:
+            found.sets |= {rule.rule_set for rule in world.rules_by_group.get(group)}
     return found
 
 
@@ -151,7 +167,7 @@ def _memberships(world: World, row: Row | None) -> set[tuple[str, str, str]]:
     """Groups, domains and addresses: what a port is to rules that speak of groups."""
     if not isinstance(row, Port):
         return set()
-    domain = world.domains.get(row.segment, "")
+    domain = world.domain_of(row.segment)
     return {(group, domain, address) for group in row.groups for address in row.addresses}
 
 
@@ -163,7 +179,7 @@ def _touched_lists(
     touched = _touched(before, after, changes)
     found: dict[ListKey, set[str]] = defaultdict(set)
     for world, other in ((before, after), (after, before)):
-        for port in world.ports.values():
+        for port in touched.ports(world):
             keys = {key for _, key in lists_of(world, port) if touched.includes(key)}
             then = other.ports.get(port.id)
             if keys and then is not None and then is not port:
@@ -178,7 +194,7 @@ def level_of(world: World, key: ListKey) -> Level:
     known = [world.rule_sets[name] for name in key.sets if name in world.rule_sets]
     if len(known) < len(key.sets):
         return Level((), allow_by_default=False)
-    rules = [rule for name in key.sets for rule in world.rules_by_set.get(name, ())]
+    rules = [rule for name in key.sets for rule in world.rules_by_set.get(name)]
     return merged(known, rules, key.direction)
 
 
@@ -247,7 +263,7 @@ def _effects(
         for place in {*was, *now}:
             if place.address not in kept:
                 continue
-            domain = before.domains.get(old.segment, "")
+            domain = before.domain_of(old.segment)
             nothing = ListKey(domain, place.direction, ())
             pair = (was.get(place, nothing), now.get(place, nothing))
             if pair[0] != pair[1]:

@@ -89,7 +89,7 @@ def applied(world: World, port: Port, address: str, direction: str) -> Iterator[
         if list_word(direction, sets) in closed:
             yield Applied(name, sets, None, closed=True)
             continue
-        rules = [rule for one in sets for rule in world.rules_by_set.get(one, ())]
+        rules = [rule for one in sets for rule in world.rules_by_set.get(one)]
         yield Applied(name, sets, merged(known, rules, direction))
 
 
@@ -123,7 +123,7 @@ def leading(port: Port, family: int) -> str:
 
 def rulings(world: World, port: Port, address: str, direction: str, packet: Packet) -> list[Ruling]:
     """What each level says, up to the first that forbids."""
-    domain = world.domains.get(port.segment, "")
+    domain = world.domain_of(port.segment)
     found = []
     for one in applied(world, port, address, direction):
         if one.level is None:
@@ -163,7 +163,7 @@ def matches(world: World, domain: str, rule: Rule, packet: Packet) -> bool:
 def _is_end(world: World, domain: str, end: str, groups: tuple[str, ...], address: Address) -> bool:
     if groups:
         text = str(address)
-        return any(text in world.members.get((domain, group), ()) for group in groups)
+        return any(world.has_member(domain, group, text) for group in groups)
     if not end:
         return True
     router = world.routers.get(domain)

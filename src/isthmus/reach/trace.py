@@ -21,6 +21,7 @@ from isthmus.policy.dhcp import (
     server_address,
     subnet_of,
 )
+from isthmus.policy.host_kinds import plugging
 from isthmus.policy.rows import Claim, Port
 from isthmus.reach.rulings import (
     ICMP,
@@ -107,7 +108,7 @@ def port_named(world: World, name: str) -> Port:
         return found
     address = parse(name)
     if address is not None:
-        holders = [port for (_, text), port in world.at_address.items() if text == str(address)]
+        holders = world.ports_at(str(address))
         if len(holders) == 1:
             return holders[0]
         if holders:
@@ -167,7 +168,7 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield trouble, "", ""
         if not trouble.passes:
             return
-    domain = world.domains.get(sender.segment, "")
+    domain = world.domain_of(sender.segment)
     if str(packet.destination) in world.gateways(domain):
         yield from _to_gateway(world, sender, packet)
         return
@@ -207,7 +208,7 @@ def _dhcp_server(world: World, sender: Port, packet: Packet) -> Address | None:
     """What the sender's host calls itself, where it answers the packet by DHCP."""
     if packet[0] != UDP or packet[3:] != (CLIENT_PORT, SERVER_PORT):
         return None
-    subnet = subnet_of(sender, world.subnets_by_segment.get(sender.segment, ()))
+    subnet = subnet_of(sender, world.subnets_by_segment.get(sender.segment))
     if subnet is None:
         return None
     server = server_address(subnet)
@@ -220,7 +221,7 @@ def _is_for_many(destination: Address) -> bool:
 
 def _find(world: World, sender: Port, packet: Packet) -> Step:
     """To which port the destination leads."""
-    domain, target = world.domains.get(sender.segment, ""), packet.destination
+    domain, target = world.domain_of(sender.segment), packet.destination
     router = world.routers.get(domain)
     segment = world.segment_of(domain, target) if router is not None else None
     if router is None and world.subnet_of(sender.segment, target) is not None:
@@ -359,7 +360,7 @@ def _troubles(world: World, port: Port, address: Address, other: Address) -> Ite
     if status is None or status.state != "error":
         return
     own = own_address(port, str(address))
-    domain = world.domains.get(port.segment, "")
+    domain = world.domain_of(port.segment)
     peer = world.router_of(world.segment_of(domain, other) or port.segment)
     words = {PORT, address_word(own, address.version)}
     if peer is not None and peer.id != domain:
@@ -370,10 +371,10 @@ def _troubles(world: World, port: Port, address: Address, other: Address) -> Ite
 
 
 def _nowhere(world: World, port: Port) -> str:
-    claims = [claim.host for claim in world.claims_by_port.get(port.id, ())]
+    claims = [claim.host for claim in world.claims_by_port.get(port.id)]
     if claims:
         return f"is on {', '.join(sorted(claims))}, which may not have it or is no server"
-    return f"no host has it: plug an interface with external_ids:iface-id={port.id}"
+    return f"no host has it: plug {plugging(world.host_kinds(), (port.id,), into=False)}"
 
 
 def _drop(where: str, text: str, reason: str, origin: str = "") -> Step:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping
 from ipaddress import ip_address, ip_interface
-from typing import TypeVar, cast
+from operator import attrgetter
+from typing import Self
 
 from isthmus.addresses import Address, parse_prefix
 from isthmus.policy.observed import believable
@@ -16,6 +16,7 @@ from isthmus.policy.rows import (
     Host,
     HostStatus,
     LearnedAddress,
+    PhysicalNetwork,
     Port,
     PortStatus,
     Router,
@@ -26,118 +27,299 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.policy.rules import AppliedSet
+from isthmus.reach.indexes import Grouped, Layer, Names
 
-R = TypeVar("R", bound=Row)
-K = TypeVar("K", bound=Hashable)
+RowPair = tuple[Row | None, Row | None]
+"""A row before and after; None is absent."""
+
+_PLAIN: dict[type[Row], str] = {
+    PhysicalNetwork: "physical_networks",
+    Segment: "segments",
+    Router: "routers",
+    RuleSet: "rule_sets",
+    Host: "hosts",
+    Heartbeat: "heartbeats",
+}
+"""Rows that nothing finds but their key, and the mapping that holds them."""
+_FOUND_OTHERWISE = (Port, Rule, HostStatus, LearnedAddress)
+"""Rows that are found by what may change of them; all others are found by columns of their key, so
+that a new one takes the place of the old."""
 
 
 class World:
-    """Made from rows in one pass; 10,000 ports take some tens of milliseconds. Not changed later:
-    `changed` gives another one. What hosts say is believed as far as `policy.observed` has it."""
+    """Kept row by row (`change`, O(1) each). Every look-up is O(1) or O(result).
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.tables: dict[type[Row], dict[str | tuple[str, ...], Row]] = defaultdict(dict)
-        for said in rows:
-            row = believable(said)
-            if row is not None:
-                self.tables[type(row)][row.key] = row
-        self.ports: Mapping[str, Port] = self.table(Port)
-        self.segments: Mapping[str, Segment] = self.table(Segment)
-        self.routers: Mapping[str, Router] = self.table(Router)
-        self.rule_sets: Mapping[str, RuleSet] = self.table(RuleSet)
-        self.hosts: Mapping[str, Host] = self.table(Host)
-        self.host_statuses: Mapping[str, HostStatus] = self.table(HostStatus)
-        self.heartbeats: Mapping[str, Heartbeat] = self.table(Heartbeat)
-        self.legs_by_segment = _by(self._rows(RouterPort), lambda leg: leg.segment)
-        self.legs_by_router = _by(self._rows(RouterPort), lambda leg: leg.router)
-        self.subnets_by_segment = _by(self._rows(Subnet), lambda subnet: subnet.segment)
-        self.rules_by_set = _by(self._rows(Rule), lambda rule: rule.rule_set)
-        self.claims_by_port = _by(self._rows(Claim), lambda claim: claim.port)
-        self.statuses_by_port = _by(self._rows(PortStatus), lambda status: status.port)
-        self.learned = _by(self._rows(LearnedAddress), lambda row: (row.segment, row.address))
-        self.domains = {name: self._domain(name) for name in self.segments}
-        self.at_address: dict[tuple[str, str], Port] = {}
-        """By routing domain and address."""
-        self.members: dict[tuple[str, str], set[str]] = defaultdict(set)
-        """By routing domain and group: addresses."""
-        for port in self.ports.values():
-            domain = self.domains.get(port.segment, "")
-            for address in port.addresses:
-                self.at_address[domain, address] = port
-                for group in port.groups:
-                    self.members[domain, group].add(address)
+    What hosts say is believed as far as `policy.observed` has it. Which rows it was given decides
+    what it is, and not their order; but where two rows of one key are given, the last one holds.
+    """
 
-    def changed(self, changes: Iterable[tuple[Row | None, Row | None]]) -> World:
-        """Another world, in which these rows are others: (old, new) each."""
-        tables = {table: dict(rows) for table, rows in self.tables.items()}
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.physical_networks: MutableMapping[str, PhysicalNetwork] = {}
+        self.segments: MutableMapping[str, Segment] = {}
+        self.routers: MutableMapping[str, Router] = {}
+        self.rule_sets: MutableMapping[str, RuleSet] = {}
+        self.hosts: MutableMapping[str, Host] = {}
+        self.host_statuses: MutableMapping[str, HostStatus] = {}
+        self.heartbeats: MutableMapping[str, Heartbeat] = {}
+        self.ports: MutableMapping[str, Port] = {}
+        self.learned_rows: MutableMapping[tuple[str, str], LearnedAddress] = {}
+        """By address and port."""
+        self.wrong: MutableMapping[tuple[str, str], PortStatus] = {}
+        """By port and host: the statuses that say that a port is in error."""
+
+        self.legs_by_segment: Grouped[str, RouterPort] = Grouped(attrgetter("router"))
+        self.legs_by_router: Grouped[str, RouterPort] = Grouped(attrgetter("segment"))
+        self.subnets_by_segment: Grouped[str, Subnet] = Grouped(attrgetter("prefix"))
+        self.rules_by_set: Grouped[str, Rule] = Grouped(attrgetter("id"))
+        self.rules_by_group: Grouped[str, Rule] = Grouped(attrgetter("rule_set", "id"))
+        self.claims_by_port: Grouped[str, Claim] = Grouped(attrgetter("host"))
+        self.statuses_by_port: Grouped[str, PortStatus] = Grouped(attrgetter("host"))
+        self.learned: Grouped[tuple[str, str], LearnedAddress] = Grouped(attrgetter("port"))
+        """By segment and address."""
+
+        self.ports_by_place: Grouped[tuple[str, str], Port] = Grouped(attrgetter("id"))
+        """By segment and address."""
+        self.ports_by_segment: Names[str] = Names()
+        self.ports_by_group: Names[tuple[str, str]] = Names()
+        """By segment and group."""
+        self.ports_by_rule_set: Names[str] = Names()
+        self.ports_by_profile: Names[str] = Names()
+        self.ports_by_host: Names[str] = Names()
+        """That it claims, believed or not."""
+        self.hosts_by_address: Names[str] = Names()
+        """By provider address."""
+        for row in rows:
+            self.change(None, row)
+
+    def changed(self, changes: Iterable[RowPair]) -> Self:
+        """Another world, in which these rows are others; it costs what they are. It is laid over
+        this one, which must not change as long as it is used."""
+        other = type(self).__new__(type(self))
+        for name, value in vars(self).items():
+            laid = value.over() if isinstance(value, Grouped | Names) else Layer(value)
+            setattr(other, name, laid)
         for old, new in changes:
-            if old is not None:
-                tables.get(type(old), {}).pop(old.key, None)
-            if new is not None:
-                tables.setdefault(type(new), {})[new.key] = new
-        return World(row for rows in tables.values() for row in rows.values())
+            other.change(old, new)
+        return other
 
-    def table(self, table: type[R]) -> Mapping[str, R]:
-        """The rows of a table by their key, a tuple of texts where that is several columns."""
-        return cast("Mapping[str, R]", self.tables[table])
+    # -- changes -----------------------------------------------------------------------------------
 
-    def _rows(self, table: type[R]) -> Iterable[R]:
-        return cast("Iterable[R]", self.tables[table].values())
+    def change(self, old: Row | None, new: Row | None) -> None:
+        """Take in one changed row. A row that another of the same key replaces goes first."""
+        if old is not None and (new is None or new.key != old.key):
+            self._forget(old)
+        if new is None:
+            return
+        row = believable(new)
+        if row is None or isinstance(row, _FOUND_OTHERWISE):
+            self._forget(new)
+        if row is not None:
+            self._learn(row)
 
-    def _domain(self, segment: str) -> str:
-        legs = self.legs_by_segment.get(segment, ())
-        routers = sorted(leg.router for leg in legs if leg.kind != "peer")
-        known = [name for name in routers if name in self.routers]
-        return known[0] if known else f"segment {segment}"
+    def _learn(self, row: Row) -> None:
+        match row:
+            case Port():
+                self._learn_port(row)
+            case Claim():
+                self.claims_by_port.add(row.port, row)
+                self.ports_by_host.add(row.host, row.port)
+            case PortStatus():
+                self.statuses_by_port.add(row.port, row)
+                if row.state == "error":
+                    self.wrong[row.port, row.host] = row
+                elif self.wrong:
+                    self.wrong.pop((row.port, row.host), None)
+            case HostStatus():
+                self.host_statuses[row.host] = row
+                for address in row.provider_addresses:
+                    self.hosts_by_address.add(address, row.host)
+            case LearnedAddress():
+                self.learned_rows[row.address, row.port] = row
+                self.learned.add((row.segment, row.address), row)
+            case RouterPort():
+                self.legs_by_segment.add(row.segment, row)
+                self.legs_by_router.add(row.router, row)
+            case Subnet():
+                self.subnets_by_segment.add(row.segment, row)
+            case Rule():
+                self.rules_by_set.add(row.rule_set, row)
+                for group in _groups(row):
+                    self.rules_by_group.add(group, row)
+            case _ if (name := _PLAIN.get(type(row))) is not None:
+                getattr(self, name)[row.key] = row
 
-    # -- look-ups ----------------------------------------------------------------------------------
+    def _forget(self, row: Row) -> None:
+        """Forget what is held of the key of a row."""
+        match row:
+            case Port():
+                port = self.ports.pop(row.id, None)
+                if port is not None:
+                    self._forget_port(port)
+            case Claim():
+                if self.claims_by_port.remove(row.port, row.host) is not None:
+                    self.ports_by_host.remove(row.host, row.port)
+            case PortStatus():
+                self.statuses_by_port.remove(row.port, row.host)
+                self.wrong.pop((row.port, row.host), None)
+            case HostStatus():
+                status = self.host_statuses.pop(row.host, None)
+                for address in status.provider_addresses if status is not None else ():
+                    self.hosts_by_address.remove(address, row.host)
+            case LearnedAddress():
+                learned = self.learned_rows.pop((row.address, row.port), None)
+                if learned is not None:
+                    self.learned.remove((learned.segment, learned.address), learned.port)
+            case RouterPort():
+                self.legs_by_segment.remove(row.segment, row.router)
+                self.legs_by_router.remove(row.router, row.segment)
+            case Subnet():
+                self.subnets_by_segment.remove(row.segment, row.prefix)
+            case Rule():
+                rule = self.rules_by_set.remove(row.rule_set, row.id)
+                for group in _groups(rule) if rule is not None else ():
+                    self.rules_by_group.remove(group, (row.rule_set, row.id))
+            case _ if (name := _PLAIN.get(type(row))) is not None:
+                getattr(self, name).pop(row.key, None)
+
+    def _learn_port(self, port: Port) -> None:
+        self.ports[port.id] = port
+        for address in port.addresses:
+            self.ports_by_place.add((port.segment, address), port)
+        self.ports_by_segment.add(port.segment, port.id)
+        for group in port.groups:
+            self.ports_by_group.add((port.segment, group), port.id)
+        for name in _rule_sets(port):
+            self.ports_by_rule_set.add(name, port.id)
+        if port.profile_id:
+            self.ports_by_profile.add(port.profile_id, port.id)
+
+    def _forget_port(self, port: Port) -> None:
+        for address in port.addresses:
+            self.ports_by_place.remove((port.segment, address), port.id)
+        self.ports_by_segment.remove(port.segment, port.id)
+        for group in port.groups:
+            self.ports_by_group.remove((port.segment, group), port.id)
+        for name in _rule_sets(port):
+            self.ports_by_rule_set.remove(name, port.id)
+        self.ports_by_profile.remove(port.profile_id, port.id)
+
+    # -- topology ----------------------------------------------------------------------------------
+
+    def domain_of(self, segment: str) -> str:
+        """The routing domain of a segment: its router, or itself where it has none."""
+        routers = (leg.router for leg in self.legs_by_segment.get(segment) if leg.kind != "peer")
+        known = min((name for name in routers if name in self.routers), default=None)
+        return f"{_LONE}{segment}" if known is None else known
+
+    def segments_of(self, domain: str) -> Iterator[str]:
+        """The segments of a routing domain."""
+        if domain not in self.routers:
+            yield domain.removeprefix(_LONE)
+            return
+        for leg in self.legs_by_router.get(domain):
+            if self.domain_of(leg.segment) == domain:
+                yield leg.segment
 
     def router_of(self, segment: str) -> Router | None:
-        return self.routers.get(self.domains.get(segment, ""))
+        return self.routers.get(self.domain_of(segment))
 
     def subnet_of(self, segment: str, address: Address) -> Subnet | None:
         """The subnet of the segment that the address is in."""
-        for subnet in self.subnets_by_segment.get(segment, ()):
-            if address in parse_prefix(subnet.prefix):
-                return subnet
-        return None
+        inside = (
+            subnet
+            for subnet in self.subnets_by_segment.get(segment)
+            if address in parse_prefix(subnet.prefix)
+        )
+        return min(inside, key=lambda subnet: subnet.prefix, default=None)
 
     def segment_of(self, domain: str, address: Address) -> str | None:
         """The segment of a routing domain that the address is in."""
-        for leg in self.legs_by_router.get(domain, ()):
-            for text in leg.addresses:
-                if address in ip_interface(text).network:
-                    return leg.segment
-        return None
+        inside = (
+            leg.segment
+            for leg in self.legs_by_router.get(domain)
+            for text in leg.addresses
+            if address in ip_interface(text).network
+        )
+        return min(inside, default=None)
 
     def gateways(self, domain: str) -> list[str]:
         """The router's addresses."""
         return sorted(
             text.partition("/")[0]
-            for leg in self.legs_by_router.get(domain, ())
+            for leg in self.legs_by_router.get(domain)
             if leg.kind != "peer"
             for text in leg.addresses
         )
 
+    # -- ports and addresses -----------------------------------------------------------------------
+
+    def port_at(self, domain: str, address: str) -> Port | None:
+        """The port of a routing domain that an address is one of."""
+        found = (
+            port
+            for segment in self.segments_of(domain)
+            for port in self.ports_by_place.get((segment, address))
+        )
+        return min(found, key=lambda port: port.id, default=None)
+
+    def ports_at(self, address: str) -> list[Port]:
+        """The ports that an address is one of, whatever their segment. O(segments)."""
+        return [
+            port
+            for segment in self.ports_by_segment
+            for port in self.ports_by_place.get((segment, address))
+        ]
+
+    def has_member(self, domain: str, group: str, address: str) -> bool:
+        """Whether an address is one of a member of a group within a routing domain."""
+        return any(
+            group in port.groups
+            for segment in self.segments_of(domain)
+            for port in self.ports_by_place.get((segment, address))
+        )
+
+    def members(self, domain: str, group: str) -> set[str]:
+        """The addresses of the members of a group within a routing domain."""
+        return {
+            address
+            for segment in self.segments_of(domain)
+            for name in self.ports_by_group.get((segment, group))
+            for address in self.ports[name].addresses
+        }
+
     def holder(self, segment: str, address: Address) -> Port | None:
         """The port that has an address: as its own, or as one of its address pairs, announced."""
-        domain = self.domains.get(segment, "")
-        found = self.at_address.get((domain, str(address)))
+        found = self.port_at(self.domain_of(segment), str(address))
         if found is not None:
             return found
-        rows: Sequence[LearnedAddress] = self.learned.get((segment, str(address)), ())
+        rows = self.learned.get((segment, str(address)))
         for row in sorted(rows, key=lambda row: (-row.sequence, row.port)):
             port, claim = self.ports.get(row.port), self.claim_of(row.port)
             if port is not None and claim is not None and claim.host == row.host:
                 return port
         return None
 
+    def owner_of(self, address: str, domain: str) -> str:
+        """Whose an address is, for people: a port's, or the router's."""
+        port = self.port_at(domain, address)
+        if port is not None:
+            return spoken(port.id)
+        return "the router" if address in self.gateways(domain) else ""
+
+    def port_of_profile(self, profile_id: str) -> Port | None:
+        """The port of a port profile."""
+        name = min(self.ports_by_profile.get(profile_id), default=None)
+        return None if name is None else self.ports[name]
+
+    # -- hosts -------------------------------------------------------------------------------------
+
     def claim_of(self, port_id: str) -> Claim | None:
         """The believed claim that has the port, by the rule that hosts follow."""
         port = self.ports.get(port_id)
         believed = [
             claim
-            for claim in self.claims_by_port.get(port_id, ())
+            for claim in self.claims_by_port.get(port_id)
             if claim.host in self.hosts
             and (port is None or not port.hosts or claim.host in port.hosts)
         ]
@@ -146,29 +328,43 @@ class World:
     def status_of(self, port_id: str) -> PortStatus | None:
         """What the host that has the port says of it."""
         claim = self.claim_of(port_id)
-        if claim is None:
-            return None
-        statuses: Sequence[PortStatus] = self.statuses_by_port.get(port_id, ())
-        return next((status for status in statuses if status.host == claim.host), None)
+        return None if claim is None else self.statuses_by_port.one(port_id, claim.host)
 
-    def owner_of(self, address: str, domain: str) -> str:
-        """Whose an address is, for people: a port's, or the router's."""
-        port = self.at_address.get((domain, address))
-        if port is not None:
-            return spoken(port.id)
-        return "the router" if address in self.gateways(domain) else ""
+    def host_kinds(self) -> set[str]:
+        """The kinds of hosts there are. O(hosts)."""
+        return {host.kind for host in self.hosts.values()}
+
+    def unknown_claims(self) -> list[tuple[str, str]]:
+        """Ports and hosts, which no server is called, that claim them."""
+        return sorted(
+            (port, host)
+            for host in self.ports_by_host
+            if host not in self.hosts
+            for port in self.ports_by_host.get(host)
+        )
+
+    def host_at(self, address: str) -> HostStatus | None:
+        """The host that says that a provider address is its own; of several the first by name."""
+        name = min(self.hosts_by_address.get(address), default=None)
+        return None if name is None else self.host_statuses[name]
+
+
+_LONE = "segment "
+"""How the routing domain of a segment without a router is called. Names of segments hold a slash,
+which those of routers cannot, so the two are never taken for one another."""
+
+
+def _groups(rule: Rule) -> set[str]:
+    return {*rule.source_groups, *rule.destination_groups}
+
+
+def _rule_sets(port: Port) -> Iterator[str]:
+    return (AppliedSet.parse(text).rule_set for text in port.rule_sets)
 
 
 def spoken(name: str) -> str:
     """A name in a sentence: in quotes, which no name holds, where it could be read otherwise."""
     return f'"{name}"' if " " in name or name == "any" else name
-
-
-def _by(rows: Iterable[R], key: Callable[[R], K]) -> dict[K, list[R]]:
-    found: dict[K, list[R]] = defaultdict(list)
-    for row in rows:
-        found[key(row)].append(row)
-    return found
 
 
 def parse(text: str) -> Address | None:

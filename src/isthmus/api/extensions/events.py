@@ -10,7 +10,7 @@ from isthmus.api import schemas
 from isthmus.api.http.replies import Reply
 from isthmus.api.http.request import HttpRequest
 from isthmus.api.http.streams import EVENT_STREAM, event_stream
-from isthmus.api.interfaces import EVENTS, Change, Wanted
+from isthmus.api.interfaces import EVENTS, Change, EventFilter
 from isthmus.api.routes import VERSIONED, Call, Route, Services
 from isthmus.api.schemas import TEXT, parameter
 from isthmus.errors import Invalid, NotFound
@@ -26,10 +26,10 @@ async def events(services: Services, call: Call) -> Reply:
     return event_stream(services.operations.events(after, wanted))
 
 
-def _wanted(request: HttpRequest) -> Wanted:
+def _wanted(request: HttpRequest) -> EventFilter:
     """``?event=state&kind=virtualNetworks/subnets&resource=/virtualNetworks/red&change=deleted``,
     in any letter case. Raises Invalid with the name of what is not known."""
-    return Wanted(
+    return EventFilter(
         event=_one_of(request, "event", EVENTS),
         kind=_one_of(request, "kind", tuple(KINDS)),
         resource=_resource(request.word("resource")),

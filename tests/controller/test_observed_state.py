@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.picture import Picture
+from isthmus.controller.observed_state import ObservedState
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
 from tests.controller.clocks import Clock
@@ -21,10 +21,10 @@ SERVER = "22222222-2222-4222-8222-222222222222"
 PORT = msgspec.structs.replace(port("red", "a", 4), profile_id=NIC, revision="r2", origin="/nic")
 
 
-def picture(*rows: Row, age_s: int = 0) -> Picture:
+def observed(*rows: Row, age_s: int = 0) -> ObservedState:
     """As it is so many seconds after the rows have come."""
     clock = Clock()
-    made = Picture(lambda: NOW_S, Hearing(clock))
+    made = ObservedState(lambda: NOW_S, Hearing(clock))
     made.name(SERVER, "h1")
     for row in (PORT, Host(id="h1", certificate_name="h1", origin="/servers/H1"), *rows):
         made.change(None, row)
@@ -54,7 +54,9 @@ def alive(host: str = "h1", problems: tuple[str, ...] = ()) -> Heartbeat:
     return Heartbeat(host=host, at_s=int(NOW_S) - 5, problems=problems)
 
 
-def told(made: Picture, kind: str = "networkInterfaces", instance_id: str = NIC) -> tuple[str, str]:
+def told(
+    made: ObservedState, kind: str = "networkInterfaces", instance_id: str = NIC
+) -> tuple[str, str]:
     """Status and code."""
     found = made.configuration_state(kind, instance_id)
     assert found is not None
@@ -68,21 +70,21 @@ def told(made: Picture, kind: str = "networkInterfaces", instance_id: str = NIC)
 
 
 def test_nothing_is_said_of_a_port_until_a_host_has_said_something() -> None:
-    assert picture().configuration_state("networkInterfaces", NIC) is None
-    assert picture(claim(PORT, "h1")).configuration_state("networkInterfaces", NIC) is None
-    assert picture(alive(), status()).configuration_state("virtualNetworks", NIC) is None
+    assert observed().configuration_state("networkInterfaces", NIC) is None
+    assert observed(claim(PORT, "h1")).configuration_state("networkInterfaces", NIC) is None
+    assert observed(alive(), status()).configuration_state("virtualNetworks", NIC) is None
 
 
 def test_a_port_is_a_success_when_its_host_has_applied_the_last_change() -> None:
-    assert told(picture(alive(), claim(PORT, "h1"), status())) == ("Success", "Success")
-    assert told(picture(alive(), claim(PORT, "h1"), status(revision="r1"))) == (
+    assert told(observed(alive(), claim(PORT, "h1"), status())) == ("Success", "Success")
+    assert told(observed(alive(), claim(PORT, "h1"), status(revision="r1"))) == (
         "InProgress",
         "Unknown",
     )
 
 
 def test_an_error_of_a_port_is_a_failure_with_its_code_and_reason() -> None:
-    made = picture(
+    made = observed(
         alive(), claim(PORT, "h1"), status("error", code="PortBlocked", detail="not yours")
     )
     assert told(made) == ("Failure", "PortBlocked")
@@ -90,12 +92,12 @@ def test_an_error_of_a_port_is_a_failure_with_its_code_and_reason() -> None:
 
 
 def test_a_port_on_a_silent_host_is_unreachable() -> None:
-    made = picture(alive(), claim(PORT, "h1"), status(), age_s=SILENT_AFTER_S)
+    made = observed(alive(), claim(PORT, "h1"), status(), age_s=SILENT_AFTER_S)
     assert told(made) == ("Failure", "HostUnreachable")
 
 
 def test_of_two_hosts_the_one_that_has_the_port_speaks_for_it() -> None:
-    made = picture(
+    made = observed(
         alive(),
         alive("h2"),
         Host(id="h2", certificate_name="h2"),
@@ -110,24 +112,24 @@ def test_of_two_hosts_the_one_that_has_the_port_speaks_for_it() -> None:
 
 
 def test_an_unknown_host_has_nothing_whatever_it_claims() -> None:
-    made = picture(alive("h9"), claim(PORT, "h9", "active", 9), status(host="h9"))
+    made = observed(alive("h9"), claim(PORT, "h9", "active", 9), status(host="h9"))
     assert made.configuration_state("networkInterfaces", NIC) is None
-    assert made.claim_of(PORT.id) is None
+    assert made.world.claim_of(PORT.id) is None
     assert [view.host for view in made.host_views() if not view.known] == ["h9"]
 
 
 def test_servers_are_judged_by_their_heartbeats() -> None:
-    assert picture().configuration_state("servers", SERVER) is None
-    assert told(picture(alive()), "servers", SERVER) == ("Success", "Success")
-    assert told(picture(alive(problems=("x",))), "servers", SERVER)[0] == "Warning"
-    assert told(picture(alive(), age_s=1000), "servers", SERVER) == (
+    assert observed().configuration_state("servers", SERVER) is None
+    assert told(observed(alive()), "servers", SERVER) == ("Success", "Success")
+    assert told(observed(alive(problems=("x",))), "servers", SERVER)[0] == "Warning"
+    assert told(observed(alive(), age_s=1000), "servers", SERVER) == (
         "Failure",
         "HostNotConnectedToController",
     )
 
 
 def test_a_port_knows_its_server_and_a_server_its_ports() -> None:
-    made = picture(alive(), claim(PORT, "h1"))
+    made = observed(alive(), claim(PORT, "h1"))
     assert made.located("networkInterfaces", NIC) == ("/servers/H1",)
     assert made.located("servers", SERVER) == ["/nic"]
     made.change(claim(PORT, "h1"), None)
@@ -136,7 +138,7 @@ def test_a_port_knows_its_server_and_a_server_its_ports() -> None:
 
 
 def test_a_port_that_is_made_anew_replaces_the_old_one_in_either_order() -> None:
-    made = picture(alive(), claim(PORT, "h1"), status())
+    made = observed(alive(), claim(PORT, "h1"), status())
     new: Port = msgspec.structs.replace(PORT, profile_id="33333333-3333-4333-8333-333333333333")
     made.change(PORT, None)
     made.change(None, new)
@@ -152,7 +154,7 @@ def test_a_list_of_rules_is_as_the_ports_under_it(name: str) -> None:
     entries = (f"interface * {name}", f"subnet 10.0.1.4 {name}")
     under = msgspec.structs.replace(PORT, rule_sets=entries)
     kind = "accessControlLists"
-    made = picture(under, alive(), claim(PORT, "h1"))
+    made = observed(under, alive(), claim(PORT, "h1"))
     made.name(LIST, name)
     assert made.configuration_state(kind, LIST) is None  # no host has said anything
     made.change(None, status())
@@ -177,7 +179,7 @@ def test_a_list_of_rules_is_as_the_ports_under_it(name: str) -> None:
 
 def test_a_network_is_as_the_ports_in_it_whatever_their_hosts_have_said_before() -> None:
     network, kind = "55555555-5555-4555-8555-555555555555", "virtualNetworks"
-    made = picture(alive(), claim(PORT, "h1"))
+    made = observed(alive(), claim(PORT, "h1"))
     made.name(network, "red")
     assert made.configuration_state(kind, network) is None
     made.change(None, status())

@@ -8,29 +8,21 @@ intent and what hosts report of it are two things: provisioningState is never to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from isthmus.controller.hearing import Hearing
+from isthmus.controller.standings import Standings
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem, read, shown
-from isthmus.policy.observed import believable
-from isthmus.policy.rows import (
-    Claim,
-    Heartbeat,
-    Host,
-    HostStatus,
-    Port,
-    PortStatus,
-    Row,
-)
-from isthmus.policy.rules import AppliedSet
-
-Observed = TypeVar("Observed", Claim, PortStatus)
+from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus, Row
+from isthmus.reach.kept import KeptWorld
+from isthmus.reach.world import World
 
 
 class HostView(NamedTuple):
@@ -47,27 +39,27 @@ class HostView(NamedTuple):
 
 
 NAMED = ("servers", "accessControlLists", "virtualNetworks")
-"""Kinds of resources whose names a picture is told (`Picture.name`)."""
+"""Kinds of resources whose names the observed state is told (`ObservedState.name`)."""
 
 
 class Told:
     """What hosts have said of the ports in a virtual network, as far as its own state needs it."""
 
     def __init__(self) -> None:
-        self.by: set[tuple[str, str]] = set()
-        """Ports and hosts."""
+        self.count = 0
+        """Of statuses: one for each port and host."""
         self.wrong: set[tuple[str, str]] = set()
-        """Those of which the host says that they are in error."""
+        """Ports and hosts that say that they are in error."""
         self.latest_us = 0
 
     def learn(self, status: PortStatus) -> None:
-        self.by.add((status.port, status.host))
+        self.count += 1
         self.latest_us = max(self.latest_us, status.changed_us)
         if status.state == "error":
             self.wrong.add((status.port, status.host))
 
     def forget(self, status: PortStatus) -> None:
-        self.by.discard((status.port, status.host))
+        self.count -= 1
         self.wrong.discard((status.port, status.host))
 
 
@@ -76,117 +68,85 @@ def network_of(segment: str) -> str:
     return segment.partition("/")[0]
 
 
-class Picture:
-    """The south store's rows by what they are about. Look-ups are O(1) or O(result).
+class ObservedState:
+    """The network as it is known now (`world`), and what is shown of it.
 
-    What hosts say is believed as far as `policy.observed` has it; `now_s` is the time of day, which
-    nothing that a host says is later than.
+    `now_s` is the time of day, which nothing that a host says is later than.
     """
 
     def __init__(self, now_s: Callable[[], float], hearing: Hearing) -> None:
         self._now_s = now_s
         self.hearing = hearing
-        self.ports: dict[str, Port] = {}
-        self.hosts: dict[str, Host] = {}
-        self.host_statuses: dict[str, HostStatus] = {}
-        self.heartbeats: dict[str, Heartbeat] = {}
-        self.claims_by_port: defaultdict[str, dict[str, Claim]] = defaultdict(dict)
-        self.statuses_by_port: defaultdict[str, dict[str, PortStatus]] = defaultdict(dict)
-        self._ports_by_host: defaultdict[str, set[str]] = defaultdict(set)
-        self._port_by_profile: dict[str, str] = {}
+        self._kept = KeptWorld()
+        self._standings = Standings()
         self._named: dict[str, str] = {}
         """By instanceId: what policy calls what is of the kinds `NAMED`."""
-        self._ports_by_rule_set: defaultdict[str, set[str]] = defaultdict(set)
         self._told_of: defaultdict[str, Told] = defaultdict(Told)
         """By virtual network."""
 
+    @property
+    def world(self) -> World:
+        """As it is now; who has waited asks again."""
+        return self._kept.now
+
+    def still(self) -> AbstractContextManager[World]:
+        """See `reach.kept.KeptWorld.still`."""
+        return self._kept.still()
+
     def change(self, old: Row | None, new: Row | None) -> None:
         """Take in one changed row. A row that another of the same key replaces goes first."""
-        old = None if old is None else believable(old)
-        new = None if new is None else believable(new)
-        if old is not None and (new is None or new.key != old.key):
-            self._forget(old)
-        if new is not None:
-            self._learn(new)
+        about = new if new is not None else old
+        if isinstance(about, PortStatus):
+            self._change_told(about, old, new)
+        else:
+            self._kept.change(old, new)
+            self._hear(old, new)
+        self._standings.note(self.world, old, new)
 
-    def _learn(self, row: Row) -> None:
-        match row:
-            case Port():
-                before = self.ports.get(row.id)
-                if before is not None:
-                    self._forget_rule_sets(before)
-                self.ports[row.id] = row
-                self._port_by_profile[row.profile_id] = row.id
-                for entry in row.rule_sets:
-                    self._ports_by_rule_set[AppliedSet.parse(entry).rule_set].add(row.id)
-            case Host():
-                self.hosts[row.id] = row
-            case HostStatus():
-                self.host_statuses[row.host] = row
-            case Heartbeat():
-                self.heartbeats[row.host] = row
-                self.hearing.heard(row.host)
-            case Claim():
-                self.claims_by_port[row.port][row.host] = row
-                self._ports_by_host[row.host].add(row.port)
-            case PortStatus():
-                self._forget_told(row)
-                row = msgspec.structs.replace(row, changed_us=min(row.changed_us, self._now_us()))
-                self.statuses_by_port[row.port][row.host] = row
-                self._told_of[network_of(row.segment)].learn(row)
+    def _change_told(self, about: PortStatus, old: Row | None, new: Row | None) -> None:
+        if isinstance(new, PortStatus) and new.changed_us > self._now_us():
+            new = msgspec.structs.replace(new, changed_us=self._now_us())
+        self._forget_told(about)
+        self._kept.change(old, new)
+        status = self.world.statuses_by_port.one(about.port, about.host)
+        if status is not None:
+            self._told_of[network_of(status.segment)].learn(status)
 
-    def _forget(self, row: Row) -> None:
-        match row:
-            case Port():
-                self._forget_rule_sets(row)
-                self.ports.pop(row.id, None)
-                if self._port_by_profile.get(row.profile_id) == row.id:
-                    del self._port_by_profile[row.profile_id]
-            case Host():
-                self.hosts.pop(row.id, None)
-            case HostStatus():
-                self.host_statuses.pop(row.host, None)
-            case Heartbeat():
-                self.heartbeats.pop(row.host, None)
-                self.hearing.forget(row.host)
-            case Claim():
-                _drop(self.claims_by_port, row.port, row.host)
-                _discard(self._ports_by_host, row.host, row.port)
-            case PortStatus():
-                self._forget_told(row)
-                _drop(self.statuses_by_port, row.port, row.host)
-
-    def _forget_rule_sets(self, row: Port) -> None:
-        for entry in row.rule_sets:
-            _discard(self._ports_by_rule_set, AppliedSet.parse(entry).rule_set, row.id)
+    def _hear(self, old: Row | None, new: Row | None) -> None:
+        if isinstance(new, Heartbeat):
+            self.hearing.heard(new.host)
+        elif isinstance(old, Heartbeat):
+            self.hearing.forget(old.host)
 
     def _forget_told(self, row: PortStatus) -> None:
-        before = self.statuses_by_port.get(row.port, {}).get(row.host)
+        before = self.world.statuses_by_port.one(row.port, row.host)
         if before is not None:
             network = network_of(before.segment)
             self._told_of[network].forget(before)
-            if not self._told_of[network].by:
+            if not self._told_of[network].count:
                 del self._told_of[network]
+
+    def standings(self) -> Mapping[str, int]:
+        """See `Standings.counts`."""
+        return self._standings.counts(self.world)
 
     # -- hosts -------------------------------------------------------------------------------------
 
     def host_views(self) -> list[HostView]:
         """Every host that is wanted or has been heard of, by name."""
-        names = {*self.hosts, *self.host_statuses, *self.heartbeats, *self._claiming_hosts()}
+        world = self.world
+        names = {*world.hosts, *world.host_statuses, *world.heartbeats, *world.ports_by_host}
         return [self.host_view(name) for name in sorted(names)]
-
-    def _claiming_hosts(self) -> list[str]:
-        return [host for host, ports in self._ports_by_host.items() if ports]
 
     def host_view(self, host: str) -> HostView:
         return HostView(
             host=host,
-            known=host in self.hosts,
+            known=host in self.world.hosts,
             alive=self.hearing.is_alive(host),
             age_s=self.hearing.age_s(host),
-            status=self.host_statuses.get(host),
-            heartbeat=self.heartbeats.get(host),
-            claims=len(self._ports_by_host.get(host, ())),
+            status=self.world.host_statuses.get(host),
+            heartbeat=self.world.heartbeats.get(host),
+            claims=len(self.world.ports_by_host.get(host)),
         )
 
     def is_alive(self, host: str) -> bool:
@@ -205,24 +165,6 @@ class Picture:
         )
         return shown(sentences, alive)
 
-    # -- ports -------------------------------------------------------------------------------------
-
-    def claim_of(self, port: str) -> Claim | None:
-        """The claim that has the port, by the rule that hosts follow too."""
-        row = self.ports.get(port)
-        believed = [
-            claim
-            for claim in self.claims_by_port.get(port, {}).values()
-            if claim.host in self.hosts
-            and (row is None or not row.hosts or claim.host in row.hosts)
-        ]
-        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
-
-    def status_of(self, port: str) -> PortStatus | None:
-        """What the host that has the port says of it."""
-        claim = self.claim_of(port)
-        return None if claim is None else self.statuses_by_port.get(port, {}).get(claim.host)
-
     # -- intent.render.States ----------------------------------------------------------------------
 
     def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
@@ -240,25 +182,25 @@ class Picture:
 
     def located(self, kind: str, instance_id: str) -> Sequence[str]:
         """References of the server that has a networkInterface, and the other way round."""
+        world = self.world
         if kind == "networkInterfaces":
-            port = self._port_by_profile.get(instance_id.lower())
-            claim = None if port is None else self.claim_of(port)
-            host = None if claim is None else self.hosts.get(claim.host)
+            port = world.port_of_profile(instance_id.lower())
+            claim = None if port is None else world.claim_of(port.id)
+            host = None if claim is None else world.hosts.get(claim.host)
             return (host.origin,) if host is not None else ()
         host_id = self._host_by_instance(instance_id)
         if kind != "servers" or host_id is None:
             return ()
         return [
-            self.ports[port].origin
-            for port in sorted(self._ports_by_host.get(host_id, ()))
-            if port in self.ports and (claim := self.claim_of(port)) and claim.host == host_id
+            world.ports[port].origin
+            for port in sorted(world.ports_by_host.get(host_id))
+            if port in world.ports and (claim := world.claim_of(port)) and claim.host == host_id
         ]
 
     def _port_state(self, instance_id: str) -> JsonObject | None:
-        port_id = self._port_by_profile.get(instance_id.lower())
-        port = None if port_id is None else self.ports.get(port_id)
-        claim = None if port is None else self.claim_of(port.id)
-        status = None if port is None else self.status_of(port.id)
+        port = self.world.port_of_profile(instance_id.lower())
+        claim = None if port is None else self.world.claim_of(port.id)
+        status = None if port is None else self.world.status_of(port.id)
         if port is None or claim is None or status is None:
             return None
         if not self.is_alive(claim.host):
@@ -276,8 +218,8 @@ class Picture:
     def _rules_state(self, instance_id: str) -> JsonObject | None:
         """Of an access control list: that of the ports under it, with those in error."""
         name = self._named.get(instance_id.lower())
-        under = sorted(self._ports_by_rule_set.get(name, ())) if name else ()
-        statuses = [status for port in under if (status := self.status_of(port)) is not None]
+        under = sorted(self.world.ports_by_rule_set.get(name)) if name else ()
+        statuses = [s for port in under if (s := self.world.status_of(port)) is not None]
         if not statuses:
             return None
         changed_us = max(status.changed_us for status in statuses)
@@ -290,10 +232,10 @@ class Picture:
     def _network_state(self, instance_id: str) -> JsonObject | None:
         """Of a virtual network: that of the ports in it, with those in error."""
         told = self._told_of.get(self._named.get(instance_id.lower(), ""))
-        if told is None or not told.by:
+        if told is None:
             return None
         ports = sorted({port for port, _ in told.wrong})
-        statuses = [status for port in ports if (status := self.status_of(port)) is not None]
+        statuses = [s for port in ports if (s := self.world.status_of(port)) is not None]
         wrong = [status for status in statuses if status.state == "error"]
         text = f"{len(wrong)} of its ports are in error" if wrong else "applied to its ports"
         return self._state_of_ports(wrong, text, told.latest_us, instance_id)
@@ -311,7 +253,7 @@ class Picture:
         return {**state, "virtualNetworkInterfaceErrors": errors}
 
     def _port_state_of(self, status: PortStatus) -> JsonObject | None:
-        port = self.ports.get(status.port)
+        port = self.world.ports.get(status.port)
         return None if port is None else self._port_state(port.profile_id)
 
     def _server_state(self, instance_id: str) -> JsonObject | None:
@@ -341,22 +283,6 @@ class Picture:
             self._named.pop(instance_id.lower(), None)
         else:
             self._named[instance_id.lower()] = name
-
-
-def _discard(sets: dict[str, set[str]], key: str, member: str) -> None:
-    members = sets.get(key)
-    if members is not None:
-        members.discard(member)
-        if not members:
-            del sets[key]
-
-
-def _drop(rows: dict[str, dict[str, Observed]], port: str, host: str) -> None:
-    inner = rows.get(port)
-    if inner is not None:
-        inner.pop(host, None)
-        if not inner:
-            del rows[port]
 
 
 def _state(

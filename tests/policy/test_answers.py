@@ -13,8 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.cli import counting, status, tracing, watching
-from isthmus.controller.answers import Found, Verdicts, read_answer, read_told
+from isthmus.controller.checks import Found
 from isthmus.controller.doctor import Heard, certificates_told, findings
+from isthmus.intent.model import JsonObject
+from isthmus.policy.answers import (
+    CountersAnswer,
+    HealthAnswer,
+    PortAnswer,
+    ProbeAnswer,
+    Told,
+    TraceAnswer,
+    Verdicts,
+    read,
+)
 from isthmus.reach.world import World
 from tests.reach.cloud import red
 
@@ -87,6 +98,22 @@ SOUND: dict[str, dict[str, Any]] = {
     "probe {}": PROBE,
     "health {}": HEALTH,
 }
+SHAPES: dict[str, type[Told]] = {
+    "port x": PortAnswer,
+    "trace {}": TraceAnswer,
+    "counters": CountersAnswer,
+    "probe {}": ProbeAnswer,
+    "health {}": HealthAnswer,
+}
+
+
+def read_answer(question: str, text: str) -> JsonObject:
+    return read(text, SHAPES.get(question, Told)).shown
+
+
+def read_told(text: str, shape: type[Told]) -> JsonObject:
+    return read(text, shape).shown
+
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -171,7 +198,7 @@ def test_no_text_of_an_answer_moves_a_cursor_or_is_without_end(
     found = list(texts(read_answer(question, text)))
     assert any("\N{REPLACEMENT CHARACTER}" in one for one in found)
     assert all(one.isprintable() and len(one) <= 4000 for one in found)
-    told = list(texts(read_told(text, None)))
+    told = list(texts(read_told(text, Told)))
     assert all(one.isprintable() and len(one) <= 4000 for one in told)
 
 
@@ -186,7 +213,8 @@ def spoiled(sound: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 def test_whatever_a_host_answers_can_be_shown(data: st.DataObject) -> None:
     question = data.draw(st.sampled_from(sorted(SOUND)))
     said = data.draw(JSON | spoiled(SOUND[question]))
-    answer = read_answer(question, msgspec.json.encode(said).decode())
+    text = msgspec.json.encode(said).decode()
+    answer = read_answer(question, text)
     match question.partition(" ")[0]:
         case "port":
             shown = [*status._host_lines("h1", answer)]
@@ -200,7 +228,7 @@ def test_whatever_a_host_answers_can_be_shown(data: st.DataObject) -> None:
             ]
         case "health":
             world = World([*red()])
-            heard = {"h1": Heard(answer, 0.0, 1.0)}
+            heard = {"h1": Heard(read(text, HealthAnswer), 0.0, 1.0)}
             found = findings(world, heard, 1.0, 1500, silent={})
             shown = [one.finding for one in found]
             msgspec.json.encode(certificates_told(world, heard))
