@@ -43,7 +43,7 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.policy.topology import lowest_address
-from isthmus.policy.values import AppliedSet, LegKind, RuleLevel
+from isthmus.policy.values import AppliedSet, LegKind, RuleLevel, applied_to_all
 from isthmus.wire.encapsulations import OVERHEAD_BYTES, Encapsulation
 
 ROUTER_MAC = mac_text(Mac(0x123456789ABC))
@@ -241,7 +241,7 @@ def _rule_sets(
         for key in read.find(RULE_SETS_BY_TAG, tag):
             applied = read.get(RuleSetFact, key)
             if applied is not None:
-                yield AppliedSet(RuleLevel.INTERFACE, "", applied.name)
+                yield applied_to_all(RuleLevel.INTERFACE, applied.name)
 
 
 def access_control_list(acl: RuleSetFact, read: Read) -> Iterator[Item]:
