@@ -6,8 +6,10 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.controller.deriving import all_wanted, faults, wanted
-from isthmus.derive.intent_facts import RuleFact, RuleSetFact, ServerFact
-from isthmus.derive.intent_units import Underlay, new_engine
+from isthmus.derive.from_intent.program import new_engine
+from isthmus.derive.from_intent.rules import RuleFact, RuleSetFact
+from isthmus.derive.from_intent.servers import ServerFact
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.policy.rows import Host, Rule, RuleSet
 from isthmus.policy.values import Action
 from tests.reach.cloud import rule
