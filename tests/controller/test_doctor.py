@@ -16,6 +16,7 @@ from isthmus.controller.doctor import (
     Heard,
     certificates_told,
     findings,
+    not_derived,
     physical_mtu,
 )
 from isthmus.intent.model import Json
@@ -316,3 +317,12 @@ def test_a_host_that_answers_something_else_is_not_misread() -> None:
         **{"timeUs": "soon", "mtu": None, "unreachable": 3, "tooSmall": None, "certificate": "x"}
     }
     assert well(says={"h1": odd}).found() == []
+
+
+def test_what_derivation_could_not_do_is_told_but_not_twice_what_others_have_changed() -> None:
+    foreign = "somebody else changed rows"
+    dispute = "Rule ('web', 'r') is not the same by acl_rule of /a and acl_rule of /b"
+    (found,) = not_derived([dispute, foreign, dispute], foreign)
+    assert (found.severity, found.subject, found.code) == (ERROR, "deriver", "derivation")
+    assert found.finding == dispute
+    assert not_derived((), "") == not_derived(None, "") == []

@@ -363,6 +363,19 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
     return found
 
 
+def not_derived(failures: Json, foreign: str) -> list[Finding]:
+    """What derivation could not do, and what resources say differently: of the controller that is
+    asked. That rows were changed by somebody else (`foreign`) is a finding of its own."""
+    repair = (
+        "isthmus get what it names, and make it anew; journalctl -u isthmus-controller says more"
+    )
+    return [
+        Finding(ERROR, "deriver", "derivation", text, repair)
+        for text in _texts(failures)
+        if text != foreign
+    ]
+
+
 def physical_mtu(world: World) -> int:
     """What the underlay is said to carry; 1500 where nothing is said."""
     found = [r.mtu_bytes for r in world.table(PhysicalNetwork).values()]

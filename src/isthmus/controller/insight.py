@@ -25,6 +25,7 @@ from isthmus.controller.doctor import (
     Heard,
     certificates_told,
     findings,
+    not_derived,
     physical_mtu,
 )
 from isthmus.controller.explaining import explained, misnamed
@@ -286,11 +287,7 @@ class Insight:
                 " (docs/security.md). Until then the deriver writes each row back"
             )
             stores.append(Finding(ERROR, "south", "policy-changed", foreign, repair))
-        failures = deriver.get("failures")
-        for text in failures if isinstance(failures, list | tuple) else ():
-            if text != foreign:
-                repair = "journalctl -u isthmus-controller; make anew what it names (isthmus get)"
-                stores.append(Finding(ERROR, "deriver", "derivation", str(text), repair))
+        stores += not_derived(deriver.get("failures"), foreign)
         return {
             "hosts": len(hosts),
             "findings": [one._asdict() for one in (*stores, *presented, *found)],
