@@ -26,7 +26,7 @@ from isthmus.policy.values import ClaimState, Preference
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import Programmed, flow
+from isthmus.switches.ovs.pipeline import Programmed, Stage, flow
 from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 from isthmus.wire.openflow_text import flow_text
 
@@ -125,3 +125,8 @@ def flow_texts(engine: Engine) -> list[str]:
     rows = engine.rows(Programmed)
     texts = [flow_text(flow(key, value)) for key, value in rows.items()]  # type: ignore[arg-type]
     return sorted(text.split(",", 1)[1] for text in texts)
+
+
+def at(stage: Stage) -> str:
+    """How a flow of that stage begins in `flow_texts`."""
+    return f"table={stage.value},"
