@@ -17,6 +17,7 @@ from isthmus.controller.doctor import (
     Heard,
     certificates_told,
     findings,
+    not_derived,
     physical_mtu,
 )
 from isthmus.intent.model import Json
@@ -31,9 +32,11 @@ from isthmus.policy.rows import (
     Row,
     Segment,
 )
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
 from tests.reach.cloud import port, red
 from tests.switches.policy_rows import claim
+from tests.texts import as_stored
 
 NOW_S, MTU = 1_000_000.0, 1550
 DAY_S = 86400
@@ -116,7 +119,7 @@ def test_who_has_a_certificate_and_does_not_answer_is_told_as_unknown() -> None:
 
 
 def status(host: str, address: str, speaks: str = "vxlan,nvgre") -> HostStatus:
-    return HostStatus(host=host, provider_addresses=(address,), encapsulations=speaks)
+    return as_stored(HostStatus, host=host, provider_addresses=(address,), encapsulations=speaks)
 
 
 def _segment(name: str, vsid: int) -> Segment:
@@ -137,7 +140,12 @@ def without_answer(cloud: Watched, host: str) -> Watched:
 
 
 BROKEN = PortStatus(
-    port=WEB.id, host="h1", segment=WEB.segment, state="error", code="PortBlocked", detail="why"
+    port=WEB.id,
+    host="h1",
+    segment=WEB.segment,
+    state=PortState.ERROR,
+    code="PortBlocked",
+    detail="why",
 )
 
 
@@ -318,3 +326,12 @@ def test_a_host_that_answers_something_else_is_not_misread() -> None:
     (found,) = well(says={"h1": odd}).found()
     assert (found.subject, found.code) == ("h1", "no-answer")
     assert "cannot be read" in found.finding
+
+
+def test_what_derivation_could_not_do_is_told_but_not_twice_what_others_have_changed() -> None:
+    foreign = "somebody else changed rows"
+    dispute = "Rule ('web', 'r') is not the same by acl_rule of /a and acl_rule of /b"
+    (found,) = not_derived([dispute, foreign, dispute], foreign)
+    assert (found.severity, found.subject, found.code) == (ERROR, "deriver", "derivation")
+    assert found.finding == dispute
+    assert not_derived((), "") == not_derived(None, "") == []

@@ -16,6 +16,7 @@ from isthmus.policy.answers import PortAnswer, Reply, read
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from isthmus.policy.values import PortState
 from tests.controller.clocks import Clock
 from tests.reach.cloud import port, red, rule, rule_set
 from tests.switches.policy_rows import claim
@@ -29,7 +30,12 @@ HERE = claim(WEB, "h1")
 
 def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatus:
     return PortStatus(
-        port=WEB.id, host="h1", segment=WEB.segment, state=state, revision=revision, detail=detail
+        port=WEB.id,
+        host="h1",
+        segment=WEB.segment,
+        state=PortState(state),
+        revision=revision,
+        detail=detail,
     )
 
 

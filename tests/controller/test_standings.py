@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from isthmus.controller.standings import UNCLAIMED, UNSAID, Standings, standing
 from isthmus.policy.rows import Host, PortStatus, Row
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
 from tests.reach.cloud import port
 from tests.reach.test_kept import STEPS, Held, changes_of
@@ -34,7 +35,7 @@ def test_whatever_changes_ports_are_counted_as_they_stand(
 
 def test_a_port_stands_as_the_server_that_has_it_says() -> None:
     web = port("a", 4)
-    said = PortStatus(port=web.id, host="h1", segment=web.segment, state="error")
+    said = PortStatus(port=web.id, host="h1", segment=web.segment, state=PortState.ERROR)
     rows: list[Row] = [web, claim(web, "h1"), Host(id="h1", certificate_name="h1"), said]
     world, found = World(), list[str]()
     for row in rows:

@@ -7,7 +7,7 @@ each of its hosts has beside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -29,14 +29,17 @@ from isthmus.policy.rows import (
     Row,
     Segment,
 )
+from isthmus.policy.values import Preference
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
+from isthmus.store.south_rows import shown as shown_row
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import ISOLATED, FlowKey, Programmed
+from isthmus.wire.encapsulations import Encapsulation
 from tests.golden.rendering import Names, rendered
 from tests.intent.cloud import Cloud
 
@@ -49,7 +52,7 @@ class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A host: its provider address, what it speaks, and the ports that are plugged there."""
 
     address: str
-    speaks: tuple[str, ...]
+    speaks: tuple[Encapsulation, ...]
     ports: tuple[str, ...] = ()
 
 
@@ -167,14 +170,16 @@ def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
     macs = {row.id: row.mac for row in policy if isinstance(row, Port)}
     for host, spec in scenario.hosts.items():
         yield HostStatus(
-            host=host, provider_addresses=(spec.address,), encapsulations=",".join(spec.speaks)
+            host=host,
+            provider_addresses=(IPv4Address(spec.address),),
+            encapsulations=Preference(spec.speaks),
         )
         for port in spec.ports:
             yield Claim(
                 port=port,
                 host=host,
                 segment=segments[port],
-                provider_address=spec.address,
+                provider_address=IPv4Address(spec.address),
                 sequence=2 if scenario.moved.get(port) == host else 1,
             )
             for one in scenario.announced:
@@ -246,11 +251,11 @@ def _without_domain(words: list[str]) -> str:
 
 def _row_text(row: Row) -> str:
     """One line a row; identifiers that are allocated are left out."""
-    columns: Mapping[str, object] = msgspec.structs.asdict(row)
+    columns = shown_row(row)
     allocated = {"vsid", "rdid", "profile_id", "revision"}
     shown = [
-        f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+        f"{name}={','.join(value) if isinstance(value, list) else value}"
         for name, value in columns.items()
-        if name not in allocated and value not in ("", (), None)
+        if name not in allocated and value not in ("", [], None)
     ]
     return f"{row.TABLE} {' '.join(shown)}"

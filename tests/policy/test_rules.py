@@ -22,6 +22,7 @@ from isthmus.policy.rules import (
     protocols,
     speaks_of,
 )
+from isthmus.policy.values import Direction
 from tests.reach.cloud import rule, rule_set
 
 SPACE = ("10.0.0.0/16", "fd00::/48")
@@ -39,13 +40,13 @@ def test_rules_of_all_lists_stand_by_priority_then_denying_then_stateless_ones_f
     ]
     sets = [rule_set("a"), rule_set("b")]
     for mixed in list(permutations(in_order))[::7]:
-        assert merged(sets, mixed, "in").rules == tuple(in_order)
+        assert merged(sets, mixed, Direction.IN).rules == tuple(in_order)
 
 
 def test_a_level_has_the_rules_of_its_direction_only() -> None:
     inward, outward = rule("i"), rule("o", direction="out")
-    assert merged([rule_set()], [inward, outward], "in").rules == (inward,)
-    assert merged([rule_set()], [inward, outward], "out").rules == (outward,)
+    assert merged([rule_set()], [inward, outward], Direction.IN).rules == (inward,)
+    assert merged([rule_set()], [inward, outward], Direction.OUT).rules == (outward,)
 
 
 @pytest.mark.parametrize(
@@ -56,19 +57,19 @@ def test_a_level_denies_by_default_if_any_of_its_lists_does(
     defaults: tuple[str, ...], allows: bool
 ) -> None:
     sets = [rule_set(f"s{n}", one, "allow") for n, one in enumerate(defaults)]
-    assert merged(sets, [], "in").allow_by_default is allows
-    assert merged(sets, [], "out").allow_by_default is True
+    assert merged(sets, [], Direction.IN).allow_by_default is allows
+    assert merged(sets, [], Direction.OUT).allow_by_default is True
 
 
 def test_a_level_without_rules_that_allows_is_open_and_no_other_is() -> None:
-    assert merged([rule_set()], [], "in").is_open
-    assert not merged([rule_set("s", "deny")], [], "in").is_open
-    assert not merged([rule_set()], [rule(action="deny")], "in").is_open
+    assert merged([rule_set()], [], Direction.IN).is_open
+    assert not merged([rule_set("s", "deny")], [], Direction.IN).is_open
+    assert not merged([rule_set()], [rule(action="deny")], Direction.IN).is_open
 
 
 def test_a_level_has_a_stateless_rule_if_one_allows_something() -> None:
     def level(*rules: Rule) -> Level:
-        return merged([rule_set()], rules, "in")
+        return merged([rule_set()], rules, Direction.IN)
 
     assert level(rule("a", "allow", stateless=True), rule("d")).has_stateless
     assert not level(rule("d", "deny", stateless=True)).has_stateless

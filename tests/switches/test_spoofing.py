@@ -8,6 +8,7 @@ import pytest
 
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Port, Row, Subnet
+from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs.pipeline import Stage
 from tests.switches.policy_rows import (
     at,
@@ -18,6 +19,7 @@ from tests.switches.policy_rows import (
     network_rows,
     port,
 )
+from tests.texts import pairs
 
 WEB = port("red", "a", 4)
 GROUND = (*host_rows(), *network_rows("red"))
@@ -73,7 +75,7 @@ def test_a_server_without_a_gateway_is_the_lowest_address() -> None:
 
 
 def test_from_any_mac_address_only_the_port_s_own_is_a_client() -> None:
-    free = msgspec.structs.replace(WEB, guards=("mac-spoofing",))
+    free = msgspec.structs.replace(WEB, guards=(PortGuard.MAC_SPOOFING,))
     found = taken_out(program(free))
     assert len(found) == 2
     assert all(f"eth_src={WEB.mac}" in text for text in found)
@@ -86,7 +88,7 @@ def of_port(engine: Engine, stage: Stage, words: str) -> list[str]:
 
 
 def test_only_where_its_guard_is_off_may_a_guest_advertise_itself_as_a_router() -> None:
-    router = program(msgspec.structs.replace(WEB, guards=("router-advertisements",)))
+    router = program(msgspec.structs.replace(WEB, guards=(PortGuard.ROUTER_ADVERTISEMENTS,)))
     advertised = "ipv6_src=fe80::/10,nw_ttl=255,icmpv6_type=134,icmpv6_code=0"
     assert of_port(router, Stage.ADMISSION, "icmpv6_type=134") == [
         f"{at(Stage.ADMISSION)}priority=210,icmp6,{MINE},{advertised}"
@@ -102,7 +104,7 @@ def test_an_address_of_the_port_s_own_inside_a_pair_passes_from_the_pair_s_mac_a
     None
 ):
     behind = "02:00:5e:00:00:01"
-    both = program(msgspec.structs.replace(WEB, pairs=(f"10.0.1.0/24 {behind}",)))
+    both = program(msgspec.structs.replace(WEB, pairs=pairs(f"10.0.1.0/24 {behind}")))
     own = f"{at(Stage.ADMISSION)}priority=192,ip,in_port=3,eth_src={behind},nw_src=10.0.1.4"
     (found,) = [text for text in flow_texts(both) if text.startswith(own)]
     assert found == f"{own} actions=goto_table:{Stage.DISPATCH.value}"

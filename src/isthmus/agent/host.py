@@ -23,6 +23,7 @@ from isthmus.agent.statuses import PROBLEMS_BY_PORT, wanted_status
 from isthmus.agent.stored import SouthChange, Stored, keep
 from isthmus.derive.engine import Engine
 from isthmus.policy.observed import believable
+from isthmus.policy.placement import interface_of, is_believed, port_of
 from isthmus.policy.rows import (
     DESIRED,
     Claim,
@@ -49,11 +50,12 @@ from isthmus.switches.ovs.facts import (
     TrackedAddress,
 )
 from isthmus.switches.ovs.ground import ZONES
-from isthmus.switches.ovs.location import CLAIMS_BY_PORT, is_believed
+from isthmus.switches.ovs.location import CLAIMS_BY_PORT
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.switches.ovs.resync import added, openflow_meter
 from isthmus.wire import openflow as of
+from isthmus.wire.encapsulations import Encapsulation
 from isthmus.wire.openflow import Flow
 from isthmus.wire.ovsdb import RowId
 
@@ -63,7 +65,7 @@ class Identity(NamedTuple):
 
     host: str
     provider_address: IPv4Address
-    encapsulations: tuple[str, ...]
+    encapsulations: tuple[Encapsulation, ...]
     limits: Limits = Limits()
 
 
@@ -110,6 +112,10 @@ class HostState:
         self.forgetting = Forgetting()
         self._claims_over: set[str] = set()
         """Ports that were unplugged since their claim was written."""
+        self._before_plugged: dict[str, int] = {}
+        """By port here: the highest sequence of another host's claim when it was plugged, or when
+        all was first read."""
+        self._has_read_all = False
         self._conditions: Conditions | None = None
         self._to_report: set[str] = set()
         self._reported: set[str] = set()
@@ -194,6 +200,7 @@ class HostState:
                 if name in was:
                     self._unplugged(name)
                 self.engine.put(LocalPort, name, port)
+                self._note_claims_before(name)
                 self._report_interface(name)
         self._ports_by_ofport = {port.ofport: name for name, port in ports.items()}
 
@@ -206,6 +213,15 @@ class HostState:
             self._claims_over.add(port.id)
         if port is not None:
             self.pairs.forget(port.id)
+            self._before_plugged.pop(port.id, None)
+
+    def _note_claims_before(self, name: str) -> None:
+        """What other hosts have said of the port of an interface until now, they have said before
+        its guest speaks here."""
+        port = self._port_named(name)
+        if port is not None:
+            others = self._claims_of_others(port)
+            self._before_plugged[port.id] = max((one.sequence for one in others), default=0)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -249,6 +265,10 @@ class HostState:
     def settle(self, *, whole: bool = False) -> None:
         """Derive. `whole`: all that is in scope has been read, so that numbers nobody wants may be
         given up."""
+        if whole and not self._has_read_all:
+            self._has_read_all = True
+            for name in self.engine.rows(LocalPort):
+                self._note_claims_before(str(name))
         self.numbers.follow(self.engine, release=whole)
         while self.refusals.contradictions():
             self.numbers.follow(self.engine, release=whole)
@@ -336,24 +356,28 @@ class HostState:
 
     def wanted_claim(self, port_id: str) -> Claim | None:
         port = self.engine.rows(Port).get(port_id)
-        others = []
-        for key in self.engine.entry(CLAIMS_BY_PORT, port_id):
-            claim = self.engine.rows(Claim).get(key)
-            if claim is None or claim.host == self.identity.host or port is None:
-                continue
-            if is_believed(claim, port, self.engine.rows(Host).get(claim.host)):
-                others.append(claim)
         stored = self.claims.get(port_id)
         local = None if port is None else self.local_port(port)
         return wanted_claim(
             port,
             host=self.identity.host,
-            provider_address=str(self.identity.provider_address),
+            provider_address=self.identity.provider_address,
             plugged=local is not None,
             own=None if stored is None or port_id in self._claims_over else believable(stored.row),
-            others=others,
+            others=() if port is None else self._claims_of_others(port),
             frame_seen=local is not None and local.iface_id in self._frames_seen,
+            before_plugged=self._before_plugged.get(port_id, 0),
         )
+
+    def _claims_of_others(self, port: Port) -> list[Claim]:
+        """The believed claims of a port that other hosts have made."""
+        claims, hosts = self.engine.rows(Claim), self.engine.rows(Host)
+        found = [claims[key] for key in self.engine.entry(CLAIMS_BY_PORT, port.id)]
+        return [
+            one
+            for one in found
+            if one.host != self.identity.host and is_believed(one, port, exists=one.host in hosts)
+        ]
 
     def wanted_learned(self, port_id: str) -> dict[str, LearnedAddress]:
         """By address, what to say of the address pairs that a local port uses."""
@@ -399,12 +423,8 @@ class HostState:
     # -- look-ups ----------------------------------------------------------------------------------
 
     def local_port(self, port: Port) -> LocalPort | None:
-        """The interface that names the port, as `location` has it."""
-        rows = self.engine.rows(LocalPort)
-        found = rows.get(port.id)
-        if found is None and port.profile_id not in self.engine.rows(Port):
-            found = rows.get(port.profile_id)
-        return found
+        """The interface that is the port."""
+        return interface_of(port, self.engine.rows(LocalPort).get, self.engine.rows(Port).get)
 
     def port_behind(self, ofport: int) -> Port | None:
         """The port that an OpenFlow port is."""
@@ -413,10 +433,8 @@ class HostState:
 
     def _port_named(self, name: str) -> Port | None:
         ports = self.engine.rows(Port)
-        if name in ports:
-            return ports[name]
-        keys = sorted(self.engine.entry(PORTS_BY_PROFILE, name), key=repr)
-        return ports.get(keys[0]) if keys else None
+        entry = self.engine.entry(PORTS_BY_PROFILE, name)
+        return port_of(name, ports.get, lambda _: (ports[key] for key in entry))
 
     def _report_interface(self, name: str) -> None:
         port = self._port_named(name)

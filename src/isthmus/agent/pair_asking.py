@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_address, ip_interface
+from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
 from isthmus.addresses import Address, Mac, mac_bytes
 from isthmus.agent.dhcp import SERVER_MAC
 from isthmus.agent.host import HostState
 from isthmus.policy.rows import LearnedAddress, Port, RouterPort
+from isthmus.policy.topology import gateway
 from isthmus.switches.ovs.facts import Ground, LocalMember
-from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT, PEER
-from isthmus.switches.ovs.spoofing import parse_pair
+from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import is_answer, solicitation, who_has
 
@@ -92,21 +92,17 @@ class PairAsking:
         """The router's address in a segment. Without one the question comes from nobody, as a probe
         does (RFC 5227 section 2.1.1)."""
         engine = self._state.engine
-        for key in sorted(engine.entry(LEGS_BY_SEGMENT, segment), key=repr):
-            leg = engine.rows(RouterPort)[key]
-            for text in leg.addresses if leg.kind != PEER else ():
-                address = ip_interface(text).ip
-                if isinstance(address, IPv4Address):
-                    return address
-        return IPv4Address(0)
+        legs = engine.rows(RouterPort)
+        found = gateway(legs[key] for key in engine.entry(LEGS_BY_SEGMENT, segment))
+        return IPv4Address(0) if found is None else found
 
 
 def candidates(port: Port, in_use: set[str]) -> list[Address]:
     """Addresses that a port may have by its pairs: those that are one address, and those of
     `in_use` that a pair covers. Of IPv6 only the former can be announced (`spoofing`)."""
     found: set[Address] = set()
-    for pair in map(parse_pair, port.pairs):
-        if pair.is_address:
+    for pair in port.pairs:
+        if pair.network.num_addresses == 1:
             found.add(pair.network.network_address)
         elif pair.network.version == 4:
             found |= {one for one in map(ip_address, in_use) if one in pair.network}

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from isthmus.derive.engine import Engine
+from isthmus.policy.addresses import allows
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS, allows
+from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS
 
 SILENCES = 2
 """How often a guest that has answered before may be silent: one packet may be lost."""

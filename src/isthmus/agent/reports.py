@@ -14,6 +14,7 @@ from isthmus.agent.stored import OurRow, Stored
 from isthmus.agent.tunnel_probing import ANSWERS
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
+from isthmus.policy.values import Preference
 from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.ovsdb import Operation, delete, insert, update
@@ -41,8 +42,8 @@ def host_status(
     identity = state.identity
     return HostStatus(
         host=identity.host,
-        provider_addresses=(str(identity.provider_address),),
-        encapsulations=",".join(identity.encapsulations),
+        provider_addresses=(identity.provider_address,),
+        encapsulations=Preference(identity.encapsulations),
         version=version,
         switch_version=switch_version,
         instance=instance,

@@ -11,9 +11,11 @@ costs O(change).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Index, Item, Key, Read, unit
+from isthmus.policy.placement import port_of
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -32,9 +34,9 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.topology import is_peer
 from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -83,25 +85,28 @@ PORTS_BY_PROFILE = Index(Port, "profile", _profile_of)
 
 def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
     """Over LocalPort: the segment of its port, or that it is unknown."""
-    port = read.get(Port, local.iface_id)
-    if port is None:
-        for key in sorted(read.find(PORTS_BY_PROFILE, local.iface_id), key=repr):
-            port = read.get(Port, key)
+    port = port_of(local.iface_id, partial(read.get, Port), partial(_of_profile, read))
     if port is None:
         yield Item(Unresolved, local.iface_id, Unresolved(local.iface_id))
     else:
         yield Item(LocalSegment, port.segment, LocalSegment(port.segment))
         yield Item(InScope, port.segment, InScope(port.segment))
-        for entry in port.rule_sets:
-            name = AppliedSet.parse(entry).rule_set
-            yield Item(RulesInScope, name, RulesInScope(name))
+        for one in port.rule_sets:
+            yield Item(RulesInScope, one.rule_set, RulesInScope(one.rule_set))
+
+
+def _of_profile(read: Read, name: str) -> Iterator[Port]:
+    for key in read.find(PORTS_BY_PROFILE, name):
+        port = read.get(Port, key)
+        if port is not None:
+            yield port
 
 
 def join(local: LocalSegment, read: Read) -> Iterator[Item]:
     """Over LocalSegment: the routers that it is attached to."""
     for key in read.find(LEGS_BY_SEGMENT, local.segment):
         leg = read.get(RouterPort, key)
-        if leg is not None and leg.kind != PEER:
+        if leg is not None and not is_peer(leg):
             yield Item(RouterInScope, leg.router, RouterInScope(leg.router))
 
 
@@ -112,11 +117,11 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
         if leg is None:
             continue
         yield Item(InScope, leg.segment, InScope(leg.segment))
-        if leg.kind == PEER:
+        if is_peer(leg):
             # Its own router numbers the routing domain that the segment is in.
             for other_key in read.find(LEGS_BY_SEGMENT, leg.segment):
                 other = read.get(RouterPort, other_key)
-                if other is not None and other.kind != PEER:
+                if other is not None and not is_peer(other):
                     yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 

@@ -23,6 +23,7 @@ from isthmus.policy.answers import Verdict, Verdicts
 from isthmus.policy.questions import Watch
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
+from isthmus.policy.topology import is_peer
 from isthmus.switches.ovs.facts import (
     THIS,
     Ground,
@@ -30,7 +31,7 @@ from isthmus.switches.ovs.facts import (
     Watching,
     WatchingAllowed,
 )
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
+from isthmus.switches.ovs.ground import LEGS_BY_ROUTER
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED_METER,
@@ -268,7 +269,7 @@ class Watches:
             return True
         keys = self._state.engine.entry(LEGS_BY_ROUTER, ground.router or "")
         legs = [leg for key in keys if (leg := rows(RouterPort).get(key)) is not None]
-        return any(leg.kind == PEER for leg in legs)
+        return any(map(is_peer, legs))
 
     def _verdict(
         self,

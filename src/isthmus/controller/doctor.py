@@ -24,9 +24,11 @@ from isthmus.policy.host_problems import (
     is_news,
     shown,
 )
+from isthmus.policy.placement import encapsulation
 from isthmus.policy.rows import Heartbeat, HostStatus, Router, Segment
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
-from isthmus.wire.encapsulations import chosen, firewall_text
+from isthmus.wire.encapsulations import firewall_text
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
@@ -144,11 +146,11 @@ def _said(
 def _pairs(world: World) -> Iterator[Finding]:
     known = [status for status in world.host_statuses.values() if status.host in world.hosts]
     for one, other in combinations(sorted(known, key=lambda status: status.host), 2):
-        if not chosen(one.encapsulations.split(","), other.encapsulations.split(",")):
+        if encapsulation(one.encapsulations, other.encapsulations) is None:
             yield Finding(
                 *(ERROR, f"{one.host} {other.host}", "encapsulation-mismatch"),
-                f"{one.host} speaks {one.encapsulations or 'nothing'}, {other.host}"
-                f" {other.encapsulations or 'nothing'}: no packet goes between them",
+                f"{one.host} speaks {','.join(one.encapsulations) or 'nothing'}, {other.host}"
+                f" {','.join(other.encapsulations) or 'nothing'}: no packet goes between them",
                 "give both one in common: encapsulations in /etc/isthmus/isthmus.toml, then"
                 " systemctl restart isthmus-agent",
             )
@@ -180,7 +182,7 @@ def _numbers(world: World) -> Iterator[Finding]:
 def _ports(world: World) -> Iterator[Finding]:
     for port in sorted({port for port, _ in world.wrong} & world.ports.keys()):
         status = world.status_of(port)
-        if status is not None and status.state == "error":
+        if status is not None and status.state is PortState.ERROR:
             yield Finding(
                 *(ERROR, port, status.code, f"on {status.host}: {status.detail}"),
                 f"isthmus explain port {port}",
@@ -264,7 +266,7 @@ class _Peers(NamedTuple):
         peer = self.world.host_at(address)
         if self.teller is None or peer is None:
             return ""
-        return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
+        return encapsulation(self.teller.encapsulations, peer.encapsulations) or ""
 
 
 def _peers(host: str, answer: HealthAnswer, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:
@@ -351,6 +353,20 @@ def certificates_told(world: World, heard: Mapping[str, Heard]) -> dict[str, Jso
         if said is not UNSET and said.signed_by is not UNSET:
             found[f"host {host}"] = {"signedBy": said.signed_by, "trusts": said.trusts}
     return found
+
+
+def not_derived(failures: Json, foreign: str) -> list[Finding]:
+    """What derivation could not do, and what resources say differently: of the controller that is
+    asked. That rows were changed by somebody else (`foreign`) is a finding of its own."""
+    repair = (
+        "isthmus get what it names, and make it anew; journalctl -u isthmus-controller says more"
+    )
+    return [
+        Finding(ERROR, "deriver", "derivation", text, repair)
+        for text in dict.fromkeys(failures if isinstance(failures, list | tuple) else ())
+        if isinstance(text, str)
+        if text != foreign
+    ]
 
 
 def physical_mtu(world: World) -> int:

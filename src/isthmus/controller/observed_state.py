@@ -21,6 +21,7 @@ from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem, read, shown
 from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus, Row
+from isthmus.policy.values import PortState
 from isthmus.reach.kept import KeptWorld
 from isthmus.reach.world import World
 
@@ -55,7 +56,7 @@ class Told:
     def learn(self, status: PortStatus) -> None:
         self.count += 1
         self.latest_us = max(self.latest_us, status.changed_us)
-        if status.state == "error":
+        if status.state is PortState.ERROR:
             self.wrong.add((status.port, status.host))
 
     def forget(self, status: PortStatus) -> None:
@@ -206,7 +207,7 @@ class ObservedState:
         if not self.is_alive(claim.host):
             text = f"{claim.host} has the port and has not been heard of for {SILENT_AFTER_S} s"
             return _state("Failure", "HostUnreachable", text, status.changed_us, instance_id)
-        if status.state == "error":
+        if status.state is PortState.ERROR:
             text = f"on {claim.host}: {status.detail}"
             return _state("Failure", status.code, text, status.changed_us, instance_id)
         if status.revision != port.revision:
@@ -223,7 +224,7 @@ class ObservedState:
         if not statuses:
             return None
         changed_us = max(status.changed_us for status in statuses)
-        wrong = [status for status in statuses if status.state == "error"]
+        wrong = [status for status in statuses if status.state is PortState.ERROR]
         text = f"{len(wrong)} of {len(statuses)} ports under it are in error"
         if not wrong:
             text = f"applied to {len(statuses)} ports"
@@ -236,7 +237,7 @@ class ObservedState:
             return None
         ports = sorted({port for port, _ in told.wrong})
         statuses = [s for port in ports if (s := self.world.status_of(port)) is not None]
-        wrong = [status for status in statuses if status.state == "error"]
+        wrong = [status for status in statuses if status.state is PortState.ERROR]
         text = f"{len(wrong)} of its ports are in error" if wrong else "applied to its ports"
         return self._state_of_ports(wrong, text, told.latest_us, instance_id)
 
@@ -310,8 +311,8 @@ def host_shown(view: HostView, problems: Sequence[HostProblem]) -> dict[str, Jso
         "ports": 0 if heartbeat is None else heartbeat.ports,
         "flows": 0 if heartbeat is None else heartbeat.flows,
         "problems": [problem.shown for problem in problems],
-        "encapsulations": [] if status is None else status.encapsulations.split(","),
-        "providerAddresses": [] if status is None else list(status.provider_addresses),
+        "encapsulations": [] if status is None else list(status.encapsulations),
+        "providerAddresses": [] if status is None else [*map(str, status.provider_addresses)],
         "version": "" if status is None else status.version,
         "switchVersion": "" if status is None else status.switch_version,
     }

@@ -12,8 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from isthmus.api.http.streams import Message
 from isthmus.api.interfaces import Check, EventFilter, Watched
 from isthmus.controller import listeners
@@ -25,6 +23,7 @@ from isthmus.controller.doctor import (
     Heard,
     certificates_told,
     findings,
+    not_derived,
     physical_mtu,
 )
 from isthmus.controller.explaining import explained, misnamed
@@ -49,8 +48,10 @@ from isthmus.policy.rows import (
     OBSERVED,
     PortStatus,
 )
+from isthmus.policy.values import PortState
 from isthmus.reach.trace import Question
 from isthmus.reach.world import World
+from isthmus.store import south_rows
 from isthmus.store.connection import Connection
 from isthmus.store.identifiers import RandomIds
 
@@ -175,7 +176,7 @@ class Operations:
         errors = [
             status
             for port in sorted({port for port, _ in world.wrong} & world.ports.keys())
-            if (status := world.status_of(port)) is not None and status.state == "error"
+            if (status := world.status_of(port)) is not None and status.state is PortState.ERROR
         ]
         counts = observed.standings()
         unknown: list[Json] = [
@@ -219,8 +220,8 @@ class Operations:
         ]
         told["ports"] = {
             **ports,
-            "up": ports["up"] - lost.count("up"),
-            "error": ports["error"] - lost.count("error"),
+            "up": ports["up"] - lost.count(PortState.UP),
+            "error": ports["error"] - lost.count(PortState.ERROR),
             "unknown": len(lost),
         }
         return told
@@ -256,7 +257,7 @@ class Operations:
         world = self._world()
         mtu = physical_mtu(world)
         addresses = {
-            status.host: status.provider_addresses[0]
+            status.host: str(status.provider_addresses[0])
             for status in world.host_statuses.values()
             if status.provider_addresses and status.host in world.hosts
         }
@@ -278,13 +279,15 @@ class Operations:
             for store in self._vitals.stores()
             if not store.connected
         ]
-        foreign = str(self._vitals.deriver()["foreign"])
+        deriver = self._vitals.deriver()
+        foreign = str(deriver["foreign"])
         if foreign:
             repair = (
                 "find out whose certificate it was: a host's opens the whole south store"
                 " (docs/security.md). Until then the deriver writes each row back"
             )
             stores.append(Finding(ERROR, "south", "policy-changed", foreign, repair))
+        stores += not_derived(deriver.get("failures"), foreign)
         return {
             "hosts": len(hosts),
             "findings": [one._asdict() for one in (*stores, *presented, *found)],
@@ -319,7 +322,7 @@ class Operations:
                 for row in view.collection(kind.name)
             ],
             "south": {
-                table.TABLE: [msgspec.to_builtins(row) for row in self._south.table(table).values()]
+                table.TABLE: [south_rows.shown(row) for row in self._south.table(table).values()]
                 for table in (*DESIRED, *OBSERVED)
             },
         }

@@ -11,11 +11,11 @@ from isthmus.controller.asking import Asking
 from isthmus.intent.model import Json
 from isthmus.policy.answers import Outcome, Reply, TraceAnswer
 from isthmus.policy.dhcp import LIMITED_BROADCAST
+from isthmus.policy.placement import encapsulation
 from isthmus.policy.questions import TracePacket
 from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
-from isthmus.wire.encapsulations import chosen
 from isthmus.wire.ethernet import BROADCAST
 from isthmus.wire.headers import Headers
 
@@ -161,11 +161,10 @@ def _onward(world: World, passage: Passage) -> Asked | None:
     ours = world.host_statuses.get(passage.host)
     if packet is None or status is None or ours is None or not ours.provider_addresses:
         return None
-    encapsulation = chosen(ours.encapsulations.split(","), status.encapsulations.split(","))
     question = TracePacket(
-        source=ours.provider_addresses[0],
+        source=str(ours.provider_addresses[0]),
         vsid=answer.vsid,
-        encapsulation=encapsulation,
+        encapsulation=encapsulation(ours.encapsulations, status.encapsulations) or "",
         packet=packet,
     )
     return Asked(status.host, question)

@@ -10,6 +10,7 @@ from typing import Self
 
 from isthmus.addresses import Address, parse_prefix
 from isthmus.policy.observed import believable
+from isthmus.policy.placement import holder
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -27,7 +28,8 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.topology import gateways, router_of
+from isthmus.policy.values import PortState
 from isthmus.reach.indexes import Grouped, Layer, Names
 
 RowPair = tuple[Row | None, Row | None]
@@ -126,14 +128,14 @@ class World:
                 self.ports_by_host.add(row.host, row.port)
             case PortStatus():
                 self.statuses_by_port.add(row.port, row)
-                if row.state == "error":
+                if row.state is PortState.ERROR:
                     self.wrong[row.port, row.host] = row
                 elif self.wrong:
                     self.wrong.pop((row.port, row.host), None)
             case HostStatus():
                 self.host_statuses[row.host] = row
                 for address in row.provider_addresses:
-                    self.hosts_by_address.add(address, row.host)
+                    self.hosts_by_address.add(str(address), row.host)
             case LearnedAddress():
                 self.learned_rows[row.address, row.port] = row
                 self.learned.add((row.segment, row.address), row)
@@ -165,7 +167,7 @@ class World:
             case HostStatus():
                 status = self.host_statuses.pop(row.host, None)
                 for address in status.provider_addresses if status is not None else ():
-                    self.hosts_by_address.remove(address, row.host)
+                    self.hosts_by_address.remove(str(address), row.host)
             case LearnedAddress():
                 learned = self.learned_rows.pop((row.address, row.port), None)
                 if learned is not None:
@@ -208,8 +210,8 @@ class World:
 
     def domain_of(self, segment: str) -> str:
         """The routing domain of a segment: its router, or itself where it has none."""
-        routers = (leg.router for leg in self.legs_by_segment.get(segment) if leg.kind != "peer")
-        known = min((name for name in routers if name in self.routers), default=None)
+        legs = self.legs_by_segment.get(segment)
+        known = router_of(leg for leg in legs if leg.router in self.routers)
         return f"{_LONE}{segment}" if known is None else known
 
     def segments_of(self, domain: str) -> Iterator[str]:
@@ -245,12 +247,7 @@ class World:
 
     def gateways(self, domain: str) -> list[str]:
         """The router's addresses."""
-        return sorted(
-            text.partition("/")[0]
-            for leg in self.legs_by_router.get(domain)
-            if leg.kind != "peer"
-            for text in leg.addresses
-        )
+        return gateways(self.legs_by_router.get(domain))
 
     # -- ports and addresses -----------------------------------------------------------------------
 
@@ -316,14 +313,7 @@ class World:
 
     def claim_of(self, port_id: str) -> Claim | None:
         """The believed claim that has the port, by the rule that hosts follow."""
-        port = self.ports.get(port_id)
-        believed = [
-            claim
-            for claim in self.claims_by_port.get(port_id)
-            if claim.host in self.hosts
-            and (port is None or not port.hosts or claim.host in port.hosts)
-        ]
-        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+        return holder(self.claims_by_port.get(port_id), self.ports.get(port_id), self.hosts)
 
     def status_of(self, port_id: str) -> PortStatus | None:
         """What the host that has the port says of it."""
@@ -359,7 +349,7 @@ def _groups(rule: Rule) -> set[str]:
 
 
 def _rule_sets(port: Port) -> Iterator[str]:
-    return (AppliedSet.parse(text).rule_set for text in port.rule_sets)
+    return (one.rule_set for one in port.rule_sets)
 
 
 def spoken(name: str) -> str:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, NewType, Protocol, Union, get_args, get_origin
 
+from isthmus.wire.ovsdb_texts import Shape, text_type
+
 RowId = NewType("RowId", str)
 """A row's UUID, in lower case."""
 
 NO_ROW = RowId("00000000-0000-0000-0000-000000000000")
-
-Shape = tuple[str, str, str]
-"""Of a type in a schema: scalar, optional, set or map; the atoms' type; that of a map's values."""
 
 
 class NamedRow(str):
@@ -37,6 +36,11 @@ class ColumnType(Protocol):
     def shape(self) -> Shape: ...
     @property
     def empty(self) -> Any: ...
+    @property
+    def is_read(self) -> bool:
+        """Whether what is on the wire is not yet the value."""
+        ...
+
     def read(self, wire: Any) -> Any: ...
     def merge(self, old: Any, difference: Any) -> Any: ...
     def write(self, value: Any) -> object: ...
@@ -44,6 +48,9 @@ class ColumnType(Protocol):
 
 def column_type(annotation: object) -> ColumnType:
     """The column type of a field's annotation. Raises TypeError for what no column can be."""
+    of_text = text_type(annotation)
+    if of_text is not None:
+        return of_text
     arguments = get_args(annotation)
     match get_origin(annotation):
         case None:
@@ -118,6 +125,10 @@ class _Scalar:
     def empty(self) -> Any:
         return self.atom.empty
 
+    @property
+    def is_read(self) -> bool:
+        return self.atom.is_reference
+
     def read(self, wire: Any) -> Any:
         return self.atom.empty if wire is None else self.atom.read(wire)
 
@@ -165,6 +176,10 @@ class _Optional:
     def empty(self) -> None:
         return None
 
+    @property
+    def is_read(self) -> bool:
+        return True
+
     def read(self, wire: Any) -> Any:
         return None if wire is None else next(iter(_elements(self.atom, wire)), None)
 
@@ -191,6 +206,10 @@ class _Set:
     @property
     def empty(self) -> tuple[Any, ...] | frozenset[Any]:
         return self.make(())
+
+    @property
+    def is_read(self) -> bool:
+        return True
 
     def read(self, wire: Any) -> Any:
         return self.make(() if wire is None else _elements(self.atom, wire))
@@ -219,6 +238,10 @@ class _Map:
     @property
     def empty(self) -> dict[Any, Any]:
         return {}
+
+    @property
+    def is_read(self) -> bool:
+        return True
 
     def read(self, wire: Any) -> Any:
         return {} if wire is None else dict(self._pairs(wire))

@@ -7,8 +7,10 @@ import pytest
 
 from isthmus.derive.from_intent.rules import RuleSetFact, rule_fact, rule_set_fact
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action
 from tests.derive.from_intent.tenants import derived
 from tests.intent.cloud import Cloud
+from tests.texts import ports
 
 
 @pytest.mark.parametrize("action", ["Allow", "Deny"])
@@ -35,7 +37,7 @@ def test_a_rule_of_all_protocols_keeps_its_ports_but_for_the_whole_range(
     cloud.put("/accessControlLists/a", {"aclRules": [{"resourceId": "r", "properties": rule}]})
     (row,) = derived(cloud).rows(Rule).values()
     assert (row.protocol, row.action) == (-1, action.lower())
-    assert (row.source_ports, row.destination_ports) == kept
+    assert (row.source_ports, row.destination_ports) == tuple(map(ports, kept))
 
 
 ALLOW_WEB = {
@@ -54,8 +56,8 @@ def test_a_list_is_a_rule_set_with_its_defaults_and_the_tags_it_is_applied_to() 
     assert rule_set_fact(cloud.row("/accessControlLists/A")) == RuleSetFact(
         ref="/accessControlLists/A",
         name="a",
-        in_default="deny",
-        out_default="allow",
+        in_default=Action.DENY,
+        out_default=Action.ALLOW,
         tags=("/securitytags/db", "/securitytags/web"),
     )
     (rule_set,) = derived(cloud).rows(RuleSet).values()

@@ -6,8 +6,10 @@ from __future__ import annotations
 from isthmus.derive.from_intent.networks import ROUTER_MAC
 from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.policy.rows import PhysicalNetwork, Router, RouterPort, Segment, Subnet
+from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 from tests.derive.from_intent.tenants import derived
 from tests.intent.cloud import Cloud
+from tests.texts import routes
 
 
 def test_a_virtual_subnet_is_a_segment_a_subnet_and_a_leg_of_the_network_s_router(
@@ -26,7 +28,7 @@ def test_a_virtual_subnet_is_a_segment_a_subnet_and_a_leg_of_the_network_s_route
             prefix="10.0.1.0/24",
             gateway="10.0.1.1",
             dns=("10.0.0.53",),
-            host_routes=("198.51.100.0/24 10.0.1.9",),
+            host_routes=routes("198.51.100.0/24 10.0.1.9"),
             origin=ref,
         )
     ]
@@ -45,6 +47,6 @@ def test_a_virtual_subnet_is_a_segment_a_subnet_and_a_leg_of_the_network_s_route
 
 
 def test_the_mtu_leaves_room_for_the_largest_encapsulation_in_use(tenant: Cloud) -> None:
-    for transports, mtu in ((("nvgre",), 8958), (("vxlan", "nvgre"), 8950)):
+    for transports, mtu in (((Encapsulation.NVGRE,), 8958), (ENCAPSULATIONS, 8950)):
         (segment,) = derived(tenant, Underlay(9000, transports)).rows(Segment).values()
         assert segment.mtu_bytes == mtu

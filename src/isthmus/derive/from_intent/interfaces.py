@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import mac_text, parse_mac
+from isthmus.addresses import mac_text, parse_mac, parse_prefix
 from isthmus.derive.engine import Index, Item, Key, Read, unit
 from isthmus.derive.from_intent.family import Family, item, reader
 from isthmus.derive.from_intent.names import name_of, named, segment_of
@@ -21,6 +21,14 @@ from isthmus.intent.kinds.port_settings import Guard, PortSettings
 from isthmus.intent.model import Stored
 from isthmus.intent.references import key_of
 from isthmus.policy.rows import Port
+from isthmus.policy.values import (
+    AddressPair,
+    AppliedSet,
+    PortGuard,
+    RuleLevel,
+    applied_to_all,
+    pair_order,
+)
 
 
 class InterfaceFact(NamedTuple):
@@ -36,8 +44,8 @@ class InterfaceFact(NamedTuple):
     tags: tuple[str, ...]
     """Keys."""
     hosts: tuple[str, ...]
-    pairs: tuple[str, ...]
-    guards: tuple[str, ...]
+    pairs: tuple[AddressPair, ...]
+    guards: tuple[PortGuard, ...]
     storm_pps: int
 
 
@@ -87,25 +95,22 @@ def address_fact(stored: Stored) -> AddressFact | None:
     )
 
 
-def _pairs(interface: NetworkInterface) -> tuple[str, ...]:
+def _pairs(interface: NetworkInterface) -> tuple[AddressPair, ...]:
     own = interface.private_mac_address or ""
-    return tuple(
-        sorted(
-            {
-                f"{pair.ip_address} {mac_text(parse_mac(pair.mac_address or own))}"
-                for pair in interface.allowed_address_pairs
-            }
-        )
-    )
-
-
-def _guards(settings: PortSettings) -> tuple[str, ...]:
-    found = {
-        "dhcp-guard": settings.dhcp_guard_enabled is Guard.ENABLED,
-        "mac-spoofing": settings.mac_spoofing_enabled is Guard.ENABLED,
-        "router-advertisements": settings.router_guard_enabled is Guard.DISABLED,
+    pairs = {
+        AddressPair(parse_prefix(pair.ip_address), parse_mac(pair.mac_address or own))
+        for pair in interface.allowed_address_pairs
     }
-    return tuple(name for name, set_so in found.items() if set_so)
+    return tuple(sorted(pairs, key=pair_order))
+
+
+def _guards(settings: PortSettings) -> tuple[PortGuard, ...]:
+    found = {
+        PortGuard.DHCP: settings.dhcp_guard_enabled is Guard.ENABLED,
+        PortGuard.MAC_SPOOFING: settings.mac_spoofing_enabled is Guard.ENABLED,
+        PortGuard.ROUTER_ADVERTISEMENTS: settings.router_guard_enabled is Guard.DISABLED,
+    }
+    return tuple(sorted(name for name, set_so in found.items() if set_so))
 
 
 def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
@@ -143,18 +148,18 @@ def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
 
 def _rule_sets(
     interface: InterfaceFact, addresses: Iterable[AddressFact], read: Read
-) -> Iterator[str]:
+) -> Iterator[AppliedSet]:
     for address in addresses:
         subnet = read.get(SubnetFact, address.subnet)
         if subnet is not None and subnet.rules:
-            yield f"subnet {address.address} {subnet.rules}"
+            yield AppliedSet(RuleLevel.SUBNET, address.address, subnet.rules)
         if address.rules:
-            yield f"interface {address.address} {address.rules}"
+            yield AppliedSet(RuleLevel.INTERFACE, address.address, address.rules)
     for tag in interface.tags:
         for key in read.find(RULE_SETS_BY_TAG, tag):
             applied = read.get(RuleSetFact, key)
             if applied is not None:
-                yield f"interface * {applied.name}"
+                yield applied_to_all(RuleLevel.INTERFACE, applied.name)
 
 
 def _interface_of(_key: Key, row: object) -> Iterable[Key]:

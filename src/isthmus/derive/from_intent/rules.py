@@ -13,11 +13,12 @@ from isthmus.derive.from_intent.names import name_of, named
 from isthmus.intent.fields import decode
 from isthmus.intent.kinds import access_control_lists, acl_rules
 from isthmus.intent.kinds.access_control_lists import AccessControlList
-from isthmus.intent.kinds.acl_rules import WITH_PORTS, AclRule, Direction
+from isthmus.intent.kinds.acl_rules import WITH_PORTS, AclRule
 from isthmus.intent.model import Stored
 from isthmus.intent.references import key_of
 from isthmus.intent.rule_values import ANY, HIGHEST_PORT, ports, protocol_number
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action, Direction, PortRange
 
 
 class RuleSetFact(NamedTuple):
@@ -25,8 +26,8 @@ class RuleSetFact(NamedTuple):
 
     ref: str
     name: str
-    in_default: str
-    out_default: str
+    in_default: Action
+    out_default: Action
     tags: tuple[str, ...]
     """Keys of the tags that it is applied to."""
 
@@ -52,8 +53,15 @@ def rule_fact(stored: Stored) -> RuleFact:
     return RuleFact(row=_rule(stored, decode(stored, AclRule)))
 
 
-_ACTION: dict[str, str] = {"Permit": "allow", "Allow": "allow", "Deny": "deny"}
-_DIRECTION = {Direction.INBOUND: "in", Direction.OUTBOUND: "out"}
+_ACTION: dict[str, Action] = {
+    "Permit": Action.ALLOW,
+    "Allow": Action.ALLOW,
+    "Deny": Action.DENY,
+}
+_DIRECTION = {
+    acl_rules.Direction.INBOUND: Direction.IN,
+    acl_rules.Direction.OUTBOUND: Direction.OUT,
+}
 
 
 def _rule(stored: Stored, rule: AclRule) -> Rule:
@@ -73,8 +81,8 @@ def _rule(stored: Stored, rule: AclRule) -> Rule:
         destination=_end(rule.destination_address_prefix),
         source_groups=tuple(sorted(map(named, rule.source_security_tags))),
         destination_groups=tuple(sorted(map(named, rule.destination_security_tags))),
-        source_ports=_ports(rule.source_port_range, every) if with_ports else "",
-        destination_ports=_ports(rule.destination_port_range, every) if with_ports else "",
+        source_ports=_ports(rule.source_port_range, every) if with_ports else None,
+        destination_ports=_ports(rule.destination_port_range, every) if with_ports else None,
         icmp_type=-1 if rule.icmp_type is None else rule.icmp_type,
         icmp_code=-1 if rule.icmp_code is None else rule.icmp_code,
         stateless=rule.stateless,
@@ -87,13 +95,13 @@ def _end(prefix: str | None) -> str:
     return "" if prefix is None or prefix == ANY else prefix
 
 
-def _ports(text: str, every_protocol: bool) -> str:
-    """Empty for all ports. 1-65535 is what the text of MS-NCNBI section 3.1.5.1 calls all of them,
+def _ports(text: str, every_protocol: bool) -> PortRange | None:
+    """None for all ports. 1-65535 is what the text of MS-NCNBI section 3.1.5.1 calls all of them,
     so that with protocol All it is every protocol; port 0 of TCP and UDP is left out where one of
     these is named."""
     first, last = ports(text)
     lowest = 1 if every_protocol else 0
-    return "" if first <= lowest and last == HIGHEST_PORT else f"{first}-{last}"
+    return None if first <= lowest and last == HIGHEST_PORT else PortRange(first, last)
 
 
 def access_control_list(acl: RuleSetFact, read: Read) -> Iterator[Item]:

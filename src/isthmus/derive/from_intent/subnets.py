@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from isthmus.addresses import parse_prefix
+from isthmus.addresses import parse_address, parse_prefix
 from isthmus.derive.engine import Index, Item, Key, Read, unit
 from isthmus.derive.from_intent.family import Family, item, reader
 from isthmus.derive.from_intent.names import named, segment_of
@@ -18,6 +18,8 @@ from isthmus.intent.kinds import virtual_subnets
 from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import RouterPort, Segment, Subnet
+from isthmus.policy.topology import lowest_address
+from isthmus.policy.values import HostRoute, LegKind, route_order
 from isthmus.wire.encapsulations import OVERHEAD_BYTES
 
 
@@ -31,14 +33,17 @@ class SubnetFact(NamedTuple):
     segment_key: str
     prefix: str
     vsid: int
-    routes: tuple[str, ...]
+    routes: tuple[HostRoute, ...]
     rules: str
     """Name of its rule set; empty for none."""
 
 
 def subnet_fact(stored: Stored) -> SubnetFact:
     subnet = decode(stored, VirtualSubnet)
-    routes = tuple(f"{route.destination} {route.next_hop}" for route in subnet.routes)
+    routes = {
+        HostRoute(parse_prefix(route.destination), parse_address(route.next_hop))
+        for route in subnet.routes
+    }
     return SubnetFact(
         key=stored.key,
         ref=stored.ref,
@@ -46,7 +51,7 @@ def subnet_fact(stored: Stored) -> SubnetFact:
         segment_key=subnet.segment_key(stored.key),
         prefix=subnet.address_prefix,
         vsid=subnet.virtual_subnet_id,
-        routes=tuple(sorted(routes)),
+        routes=tuple(sorted(routes, key=route_order)),
         rules=named(subnet.access_control_list),
     )
 
@@ -64,7 +69,7 @@ def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
         Subnet(
             segment=segment,
             prefix=subnet.prefix,
-            gateway=_gateway(subnet).partition("/")[0],
+            gateway=str(lowest_address(subnet.prefix)),
             dhcp=parse_prefix(subnet.prefix).version == 4,
             dns=network.dns,
             host_routes=subnet.routes,
@@ -105,16 +110,15 @@ def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
                     router=peer.name,
                     segment=segment,
                     addresses=tuple(sorted(map(_gateway, pair))),
-                    kind="peer",
+                    kind=LegKind.PEER,
                     origin=subnet.ref,
                 )
             )
 
 
 def _gateway(subnet: SubnetFact) -> str:
-    """The lowest address is the distributed router's, as on Microsoft's own controller."""
-    prefix = parse_prefix(subnet.prefix)
-    return f"{prefix.network_address + 1}/{prefix.prefixlen}"
+    """The router's address, with the length of its prefix."""
+    return f"{lowest_address(subnet.prefix)}/{parse_prefix(subnet.prefix).prefixlen}"
 
 
 def _segment_key_of(_key: Key, row: object) -> Iterable[Key]:

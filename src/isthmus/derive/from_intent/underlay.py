@@ -14,13 +14,14 @@ from isthmus.intent.kinds import logical_networks
 from isthmus.intent.kinds.logical_networks import LogicalNetwork
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import PhysicalNetwork
+from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 
 
 class Underlay(NamedTuple):
     """What the operator says of the physical network; one row, key `UNDERLAY`."""
 
     mtu_bytes: int = 1500
-    transports: tuple[str, ...] = ("vxlan", "nvgre")
+    transports: tuple[Encapsulation, ...] = ENCAPSULATIONS
 
 
 UNDERLAY = "underlay"

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ports are, here or elsewhere, and how their hosts are reached.
-
-Claims are believed when their host exists and `Port.hosts` is empty or names it. Among believed
-active claims the highest sequence wins, then the lowest host name; with no active one, the same
-among standby claims.
-"""
+"""Where ports are, here or elsewhere (`policy.placement`), and how their hosts are reached."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
-from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.policy.placement import encapsulation, interface_of, is_believed, may_have, winner
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
+from isthmus.policy.values import ClaimState
 from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
-from isthmus.wire.encapsulations import chosen
 
 
 def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
@@ -25,36 +21,26 @@ def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
 CLAIMS_BY_PORT = Index(Claim, "port", _claimed_port)
 
 
-def is_believed(claim: Claim, port: Port, host: Host | None) -> bool:
-    """Whether peers act on a claim."""
-    return host is not None and (not port.hosts or claim.host in port.hosts)
-
-
-def winner(claims: Sequence[Claim]) -> Claim | None:
-    """The believed claim that has the port: active before standby, highest sequence, lowest host
-    name.
-    """
-    return min(claims, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
-
-
 def locate(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: gives its Location, if any host has it, and Plugged if it is on our switch."""
     this = read.get(ThisHost, THIS)
     if this is None:
         return
-    local = _local_port(port, read)
+    local = interface_of(port, partial(read.get, LocalPort), partial(read.get, Port))
     if local is not None:
         yield Item(Plugged, port.id, Plugged(port.id, local.ofport))
     believed = []
     for key in read.find(CLAIMS_BY_PORT, port.id):
         claim = read.get(Claim, key)
-        if claim is not None and is_believed(claim, port, read.get(Host, claim.host)):
+        if claim is None:
+            continue
+        if is_believed(claim, port, exists=read.get(Host, claim.host) is not None):
             believed.append(claim)
     if local is None:
         # Our own claim of a port that has left us is on its way out.
         believed = [claim for claim in believed if claim.host != this.host]
-    elif (not port.hosts or this.host in port.hosts) and not any(
-        claim.host == this.host or claim.state == "active" for claim in believed
+    elif may_have(port, this.host) and not any(
+        claim.host == this.host or claim.state is ClaimState.ACTIVE for claim in believed
     ):
         # Ours at once: the claim is still on its way to the store.
         others = _addresses(believed)
@@ -66,21 +52,12 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
     if best is not None:
         others = _addresses([claim for claim in believed if claim is not best])
         superseded = local is not None and best.host != this.host
-        address = ipv4_number(best.provider_address)
+        address = int(best.provider_address)
         yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
 
 
-def _local_port(port: Port, read: Read) -> LocalPort | None:
-    """The interface that names the port by its id, or by its profile id, if that is no other port's
-    id."""
-    found = read.get(LocalPort, port.id)
-    if found is None and port.profile_id and read.get(Port, port.profile_id) is None:
-        found = read.get(LocalPort, port.profile_id)
-    return found
-
-
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
-    return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
+    return tuple(sorted(int(claim.provider_address) for claim in claims))
 
 
 def reach(status: HostStatus, read: Read) -> Iterator[Item]:
@@ -88,14 +65,13 @@ def reach(status: HostStatus, read: Read) -> Iterator[Item]:
     this = read.get(ThisHost, THIS)
     if this is None or status.host == this.host or read.get(Host, status.host) is None:
         return
-    theirs = [name for name in status.encapsulations.split(",") if name]
-    encapsulation = chosen(this.encapsulations, theirs)
+    theirs = status.encapsulations
+    spoken = encapsulation(this.encapsulations, theirs) or ""
     detail = (
         ""
-        if encapsulation
+        if spoken
         else f"{this.host} speaks {', '.join(this.encapsulations)} and {status.host}"
         f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
     )
-    for text in status.provider_addresses:
-        address = ipv4_number(text)
-        yield Item(Reach, address, Reach(status.host, address, encapsulation, detail))
+    for address in map(int, status.provider_addresses):
+        yield Item(Reach, address, Reach(status.host, address, spoken, detail))
