@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from isthmus.agent.answering import MOST_AT_ONCE, MOST_WAITING, Answering
-from isthmus.agent.health import health
-from isthmus.agent.probing import Probing
-from isthmus.agent.watching import MOST_WATCHES, Watches
+from isthmus.agent.ovs.health import health
+from isthmus.agent.ovs.probing import Probing
+from isthmus.agent.ovs.watching import MOST_WATCHES, Watches
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Query
 from isthmus.wire.ovsdb import RowId
-from tests.agent.test_host import host, plug
+from tests.agent.ovs.test_host import host, plug
 from tests.switches.policy_rows import network_rows, port
 
 WEB = port("red", "a", 4)

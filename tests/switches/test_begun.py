@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from isthmus.agent.host import HostState
-from isthmus.agent.questions import missing_flows
+from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.questions import missing_flows
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.switches.ovs.begun import TCP_WINDOW_S, WINDOW_S
 from isthmus.switches.ovs.facts import LocalPort
@@ -17,7 +17,7 @@ from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.switches.ovs.resync import difference
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
-from tests.agent.test_host import forget, host, learn, plug
+from tests.agent.ovs.test_host import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, claim, network_rows, port
 
 SHUT, OTHER = RuleSet(id="shut", in_default="deny"), RuleSet(id="other", in_default="deny")

@@ -83,7 +83,7 @@ def test_the_meter_of_what_is_shown_ends_no_packet(ports: tuple[str, ...]) -> No
 
 
 def test_what_is_no_answer_either_is_shown_where_its_way_ends() -> None:
-    """Told as dropped is what may open nothing only then (`agent.watching`)."""
+    """Told as dropped is what may open nothing only then (`agent.ovs.watching`)."""
     turned = f"reg7={Flag.TURNED:#x}/{Flag.TURNED:#x}"
     ending = [text for text in copies(watched()) if f"table={Stage.JUDGE.value}," in text]
     assert sum(turned in text for text in ending) == 2  # of either family

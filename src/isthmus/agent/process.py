@@ -16,20 +16,22 @@ import time
 from collections.abc import Sequence
 from typing import Never
 
-from isthmus.agent import questions, remembered, reports, scope, switch
+from isthmus.agent import reports
 from isthmus.agent.answering import Answering
-from isthmus.agent.flushing import Flushing
-from isthmus.agent.host import HostState
-from isthmus.agent.metrics import HostMetrics, MetricsServer
-from isthmus.agent.namesake import instance_of
-from isthmus.agent.packets import PacketAnswers
-from isthmus.agent.priming import Primer
-from isthmus.agent.programming import Programmer
+from isthmus.agent.ovs import database, questions
+from isthmus.agent.ovs.flushing import Flushing
+from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.metrics import HostMetrics, MetricsServer
+from isthmus.agent.ovs.packets import PacketAnswers
+from isthmus.agent.ovs.priming import Primer
+from isthmus.agent.ovs.programming import Programmer
+from isthmus.agent.ovs.vitals import Vitals
 from isthmus.agent.settings import Settings
-from isthmus.agent.stored import SouthChange
-from isthmus.agent.vitals import Vitals
 from isthmus.agent.writing import Writer
 from isthmus.errors import Broken, IsthmusError, Unavailable
+from isthmus.host import remembered, scope
+from isthmus.host.namesake import instance_of
+from isthmus.host.stored import SouthChange
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, HostStatus, Query, row_or_none
 from isthmus.store import connection as ovsdb
@@ -74,7 +76,7 @@ class Agent:
         self._switch = ovsdb.Connection(
             [settings.switch],
             "Open_vSwitch",
-            switch.ROWS,
+            database.ROWS,
             name="switch",
             on_changes=self._switch_changed,
         )
@@ -128,10 +130,10 @@ class Agent:
         await self._switch.start()
         try:
             await self._switch.loaded()
-            instance = instance_of(next(iter(self._switch.table(switch.Switch)), ""))
+            instance = instance_of(next(iter(self._switch.table(database.Switch)), ""))
             self._writer = Writer(self.state, self._south, instance)
             bridge = self.settings.bridge
-            self.state.remember(switch.kept(self._switch.rows, bridge, switch.NUMBERS))
+            self.state.remember(database.kept(self._switch.rows, bridge, database.NUMBERS))
             self._read_switch()
             self.state.settle()
             self._scope = self.state.conditions()
@@ -184,8 +186,8 @@ class Agent:
     def _read_switch(self) -> None:
         rows, bridge = self._switch.rows, self.settings.bridge
         self.state.switch_changed(
-            switch.local_ports(rows, bridge),
-            switch.tunnel_ports(rows, bridge),
+            database.local_ports(rows, bridge),
+            database.tunnel_ports(rows, bridge),
             control.forwarding(self.settings.switch_run_directory),
         )
 
@@ -281,7 +283,7 @@ class Agent:
         """Tell the bridge of new numbers before the first flow that has them."""
         text = self.state.numbers.text()
         rows, bridge = self._switch.rows, self.settings.bridge
-        operations = switch.keep(rows, bridge, switch.NUMBERS, text)
+        operations = database.keep(rows, bridge, database.NUMBERS, text)
         if operations:
             await self._switch.transact(operations)
         self.state.numbers.unsaved = False
@@ -289,7 +291,7 @@ class Agent:
     async def _prepare_switch(self) -> None:
         """The bridge and its tunnels, unless they are there."""
         settings = self.settings
-        operations = switch.needed_operations(
+        operations = database.needed_operations(
             self._switch.rows,
             bridge_name=settings.bridge,
             datapath_type=settings.datapath_type,
@@ -328,7 +330,7 @@ class Agent:
             self._to_program.set()
 
     def _host_status(self) -> HostStatus:
-        found = [row.ovs_version for row in self._switch.table(switch.Switch).values()]
+        found = [row.ovs_version for row in self._switch.table(database.Switch).values()]
         return reports.host_status(
             self.state,
             version=self.settings.version,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from isthmus.agent.host import HostState
-from isthmus.agent.stored import OurRow, Stored
-from isthmus.agent.tunnel_probing import ANSWERS
+from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.tunnel_probing import ANSWERS
+from isthmus.host.stored import OurRow, Stored
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
 from isthmus.switches.ovs.facts import LocalPort

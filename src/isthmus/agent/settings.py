@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from isthmus.agent.host import Identity
+from isthmus.agent.ovs.host import Identity
 
 
 class Settings(NamedTuple):
@@ -32,4 +32,4 @@ class Settings(NamedTuple):
     """Address of the Prometheus end point, ``host:port``; empty for none."""
     underlay_interface: str = ""
     """The uplink that the agent may put into a bridge where the datapath is in userspace
-    (`agent.underlay`); empty for none."""
+    (`agent.ovs.underlay`); empty for none."""

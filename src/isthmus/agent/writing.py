@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hand that tells the south store what has become of a host and of its ports, under the host's
-name, which nobody else may use meanwhile (`agent.namesake`)."""
+name, which nobody else may use meanwhile (`host.namesake`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from isthmus.agent import reports
-from isthmus.agent.host import HostState
-from isthmus.agent.namesake import Namesake
+from isthmus.agent.ovs.host import HostState
 from isthmus.errors import IsthmusError
+from isthmus.host.namesake import Namesake
 from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import Operation, wait

@@ -135,7 +135,7 @@ def agent(
 ) -> None:
     """Keep this host's Open vSwitch at the policy, in the foreground."""
     from isthmus.agent import process
-    from isthmus.agent.host import Identity
+    from isthmus.agent.ovs.host import Identity
     from isthmus.agent.settings import Settings
 
     found = load(config).agent

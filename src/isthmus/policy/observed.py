@@ -42,7 +42,7 @@ MOST_ENTRIES = 1000
 """Of a set of texts."""
 MOST_QUESTION = 1 << 16
 """Characters of a question: the longest names all peers of a host, of which there may be a thousand
-(`agent.health`)."""
+(`agent.ovs.health`)."""
 
 CLAIM_STATES = ("active", "standby")
 PORT_STATES = ("up", "error", "standby")
