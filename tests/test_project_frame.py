@@ -278,6 +278,7 @@ EMPTY_HOUSE = {
         "isthmus/cli/__init__.py",
         "isthmus/controller/__init__.py",
         "isthmus/derive/__init__.py",
+        "isthmus/host/__init__.py",
         "isthmus/derive/intent_facts.py",
         "isthmus/derive/intent_units.py",
         "isthmus/reach/__init__.py",
@@ -331,6 +332,9 @@ LAB = "The lab knows the wire and the REST contract only"
         ({"src/isthmus/utils.py": ""}, [DOWNWARDS]),
         ({"src/isthmus/agent/x.py": "import isthmus.intent\n"}, [HOSTS]),
         ({"src/isthmus/agent/x.py": "import isthmus.derive.intent_units\n"}, [HOSTS]),
+        ({"src/isthmus/host/x.py": "import isthmus.intent\n"}, [HOSTS]),
+        ({"src/isthmus/host/x.py": "import isthmus.switches.ovs\n"}, [DOWNWARDS]),
+        ({"src/isthmus/host/x.py": "import pathlib\n"}, [PURE]),
         (
             {
                 "src/isthmus/agent/x.py": "import isthmus.store.north\n",

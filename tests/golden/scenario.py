@@ -14,11 +14,13 @@ from isthmus.cli.tracing import traced
 from isthmus.controller.tracing import shown
 from isthmus.derive.engine import Engine
 from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.host.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.host.program import Program, engine_of
 from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
 from isthmus.switches.ovs import program
-from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.wire.openflow_text import flow_text
@@ -105,10 +107,11 @@ def _policy(scenario: Scenario) -> list[Row]:
 
 def _program(scenario: Scenario, host: str, policy: list[Row]) -> Engine:
     spec = scenario.hosts[host]
-    engine = Engine(program.UNITS, program.INDEXES, program.TABLES)
+    engine = engine_of(Program(program.UNITS, program.INDEXES, program.TABLES))
     tunnels = tuple(sorted((name, TUNNEL_PORTS[name]) for name in spec.speaks))
-    this = ThisHost(host, int(IPv4Address(spec.address)), spec.speaks, tunnels)
+    this = ThisHost(host, int(IPv4Address(spec.address)), spec.speaks)
     engine.put(ThisHost, THIS, this)
+    engine.put(ThisBridge, THIS, ThisBridge(tunnels))
     for row in (*policy, *_observed(scenario, policy)):
         if isinstance(row, PhysicalNetwork):
             continue  # hosts do not read it

@@ -7,8 +7,9 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from isthmus.agent.reports import beat_operations
-from isthmus.host.namesake import Namesake, instance_of, second_name
+from isthmus.agent.instance import instance_of
+from isthmus.host.namesake import Namesake, second_name
+from isthmus.host.reports import beat_operations
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, HostStatus
 from tests.agent.ovs.test_host import host, learn

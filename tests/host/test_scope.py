@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.host.remembered import load, save
+from isthmus.agent.scope_file import load, save
 from isthmus.host.scope import Conditions, covers, union
 from isthmus.policy.rows import Claim, Port, Segment
 from tests.agent.ovs.test_host import WEB, host, plug

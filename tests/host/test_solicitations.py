@@ -8,9 +8,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import msgspec
 
 from isthmus.addresses import Mac, parse_mac
-from isthmus.agent.ovs.host import HostState
-from isthmus.agent.solicitations import MOST_ADDRESSES, PairAsking, candidates
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.host.address_pairs import Pairs
+from isthmus.host.facts import Plugged
+from isthmus.host.solicitations import MOST_ADDRESSES, Asked, PairAsking, candidates
 from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.wire.ethernet import (
     Arp,
@@ -45,16 +46,20 @@ def test_a_port_may_have_its_single_pairs_and_what_is_in_use_in_the_others() -> 
     assert [str(one) for one in candidates(own, in_use)] == [SIX]
 
 
-def _state(*pairs: str, learned: tuple[LearnedAddress, ...] = ()) -> HostState:
+def _state(*pairs: str, learned: tuple[LearnedAddress, ...] = ()) -> OvsHost:
     of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=pairs)
     state = host("h1", *network_rows("red"), of, claim(of, "h1"), *learned)
     plug(state, of)
     return state
 
 
+def _round(asking: PairAsking, state: OvsHost) -> list[Asked]:
+    return asking.questions(state.engine.rows(Plugged).values())
+
+
 def test_a_guest_is_asked_as_its_gateway_would_ask() -> None:
-    asking = PairAsking(_state(f"10.0.1.100/32 {MAC}", f"{SIX}/128 {MAC}"))
-    four, six = asking.questions()
+    state = _state(f"10.0.1.100/32 {MAC}", f"{SIX}/128 {MAC}")
+    four, six = _round(PairAsking(state), state)
     assert four.ofport == six.ofport == 1
     message = parse_arp(parse_ethernet(four.frame).payload)
     assert (message.operation, message.target) == (1, IPv4Address("10.0.1.100"))
@@ -66,7 +71,8 @@ def test_a_guest_is_asked_as_its_gateway_would_ask() -> None:
 
 
 def test_a_port_without_pairs_is_asked_nothing() -> None:
-    assert PairAsking(_state()).questions() == []
+    state = _state()
+    assert _round(PairAsking(state), state) == []
 
 
 def test_of_many_addresses_each_has_its_turn() -> None:
@@ -76,8 +82,9 @@ def test_of_many_addresses_each_has_its_turn() -> None:
         )
         for n in range(MOST_ADDRESSES + 3)
     )
-    asking = PairAsking(_state(f"10.0.1.96/28 {MAC}", learned=learned))
-    rounds = [asking.questions() for _ in range(2)]
+    state = _state(f"10.0.1.96/28 {MAC}", learned=learned)
+    asking = PairAsking(state)
+    rounds = [_round(asking, state) for _ in range(2)]
     assert [len(one) for one in rounds] == [MOST_ADDRESSES] * 2
     asked = {parse_arp(parse_ethernet(q.frame).payload).target for one in rounds for q in one}
     assert asked == {ip_address(one.address) for one in learned}
@@ -202,10 +209,10 @@ def test_a_host_takes_back_what_its_silent_guest_held_while_another_is_there() -
     other = msgspec.structs.replace(mine, port="red-a-5", host="h2", sequence=1)
     state = _state(*of.pairs, learned=(mine, other))
     asking = PairAsking(state)
-    asking.questions()
+    _round(asking, state)
     assert not state.pair_seen(1, ADDRESS, MAC, asked=True)
     state.take_reports()
     for _ in range(3):
-        asking.questions()
+        _round(asking, state)
     assert state.take_reports() == [of.id]
     assert state.wanted_learned(of.id) == {}

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from isthmus.addresses import parse_mac
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import Port, PortStatus, Row, Rule, RuleSet
 from isthmus.reach.trace import DELIVERED, Question, Trace, trace
 from isthmus.reach.world import World
@@ -39,7 +39,7 @@ SERVICES: tuple[Service, ...] = ((6, 49152, 80), (UDP, 49152, 53), (1, 8, 0))
 class Cloud:
     """Ports on one host, as it has programmed them."""
 
-    state: HostState
+    state: OvsHost
     ports: tuple[Port, ...]
     rows: tuple[Row, ...]
 

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
 from isthmus.switches.ovs.allowed import notes
-from isthmus.switches.ovs.facts import THIS, Interest, LocalPort, Meter, WatchingAllowed
+from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.pipeline import ALLOWED_METER, PASSED_METER, FlowKey, Programmed, flow
 from isthmus.wire.openflow_text import flow_text
 from tests.switches.policy_rows import (

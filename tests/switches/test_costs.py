@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Port, Row, RuleSet
 from isthmus.switches.ovs import ports
-from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed
 from tests.switches.policy_rows import claim, compiled, host_rows, local, network_rows, port
 

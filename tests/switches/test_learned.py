@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from isthmus.addresses import parse_mac
 from isthmus.derive.engine import Engine
+from isthmus.host.address_pairs import allows
+from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Claim, LearnedAddress, Port, Row
-from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.learned import allows
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.wire.openflow_text import flow_text

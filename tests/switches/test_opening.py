@@ -6,13 +6,14 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS
 from isthmus.policy.rows import Port, RuleSet
-from isthmus.switches.ovs.facts import THIS, Limits, Meter, ThisHost
+from isthmus.switches.ovs.facts import Limits, Meter, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import OPENED_METERS, OPENING_METERS, FlowKey, Programmed, Stage
 from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow_text import flow_text
-from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_host
+from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_bridge
 from tests.switches.policy_rows import new_engine as engine_of
 
 LIMITS = Limits(connections=7000, opened_pps=70, opened_burst=700)
@@ -23,7 +24,7 @@ WEB = msgspec.structs.replace(port("red", "a", 5), rule_sets=("interface * shut"
 def engine(*ports: Port, limits: Limits = LIMITS) -> Engine:
     """Of h1, on which the ports are plugged from OpenFlow port 4 on."""
     made, numbers = engine_of("h1"), Numbers()
-    made.put(ThisHost, THIS, this_host("h1")._replace(limits=limits))
+    made.put(ThisBridge, THIS, this_bridge("h1")._replace(limits=limits))
     put(made, *host_rows(), *network_rows("red"), RuleSet(id="shut", in_default="deny"), *ports)
     put(made, *(local(one, number) for number, one in enumerate(ports, 4)))
     put(made, *(claim(one, "h1") for one in ports))

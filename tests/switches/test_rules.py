@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
-from isthmus.switches.ovs.facts import LocalPort, Problem, Refused, Whole
+from isthmus.switches.ovs.facts import Refused, Whole
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.rules import masks

@@ -7,8 +7,9 @@ from __future__ import annotations
 import pytest
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
-from isthmus.switches.ovs.facts import THIS, LocalPort, Meter, Watching
+from isthmus.switches.ovs.facts import Meter, Watching
 from isthmus.switches.ovs.pipeline import (
     SHOWN_DROPS,
     WATCH_METER,

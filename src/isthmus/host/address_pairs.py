@@ -3,7 +3,7 @@
 
 What a guest announces is its own from then on, with a sequence above all that others have said;
 nothing but an announcement takes it back. An announcement may be missed, so guests are asked as
-well (`agent.solicitations`): one that answers and did not the last time, or was not asked yet, has
+well (`host.solicitations`): one that answers and did not the last time, or was not asked yet, has
 taken the address meanwhile. One that goes on answering takes nothing back: of two that both believe
 to have an address, the last one keeps it. One that has answered before and is silent now gives the
 address up to another that has announced it too.
@@ -12,13 +12,45 @@ address up to another that has announced it too.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
+from isthmus.addresses import Mac, mac_text, parse_mac
 from isthmus.derive.engine import Engine
+from isthmus.host.indexes import LEARNED_BY_ADDRESS
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS, allows
+from isthmus.policy.rules import Network
 
 SILENCES = 2
 """How often a guest that has answered before may be silent: one packet may be lost."""
+
+
+class AddressPair(NamedTuple):
+    """What a port may speak as beside its own addresses: any address of a network, from a MAC
+    address."""
+
+    network: Network
+    mac: Mac
+
+    @property
+    def is_address(self) -> bool:
+        return self.network.num_addresses == 1
+
+
+def parse_pair(text: str) -> AddressPair:
+    """``10.0.0.9/32 02:00:00:00:00:01``, as `Port.pairs` has it."""
+    network, _, mac = text.partition(" ")
+    return AddressPair(ip_network(network), parse_mac(mac))
+
+
+def allows(port: Port, address: str, mac: str) -> bool:
+    """Whether a port was given a pair that covers an address with a MAC address."""
+    number = ip_address(address)
+    return any(
+        number in pair.network and mac_text(pair.mac) == mac
+        for pair in map(parse_pair, port.pairs)
+        if pair.network.version == number.version
+    )
 
 
 class Pairs:

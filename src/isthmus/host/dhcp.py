@@ -11,10 +11,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.engine import Engine
+from isthmus.host.gateways import speaking_mac
+from isthmus.host.indexes import SUBNETS_BY_SEGMENT
 from isthmus.policy.dhcp import LIMITED_BROADCAST, server_address, subnet_of
 from isthmus.policy.rows import Port, Segment, Subnet
-from isthmus.switches.ovs.facts import Ground
-from isthmus.switches.ovs.ground import SUBNETS_BY_SEGMENT
 from isthmus.wire import dhcp
 from isthmus.wire.dhcp import Kind, Reply, Request, Route
 from isthmus.wire.ethernet import (
@@ -34,20 +34,24 @@ from isthmus.wire.ethernet import (
 
 _DEFAULT = IPv4Network("0.0.0.0/0")
 
-SERVER_MAC = Mac(0x020000000001)
-"""Source of answers on a segment without a router, whose MAC address it would else be."""
+
+def answer_guest(frame: bytes, port: Port, engine: Engine) -> bytes | None:
+    """The frame that answers a guest's, as `answer_frame`; None as well where nobody serves the
+    port."""
+    around = surroundings(engine, port)
+    return None if around is None else answer_frame(frame, port, *around)
 
 
-def surroundings(engine: Engine, port: Port) -> tuple[Segment, Subnet, Ground] | None:
-    """The segment of a port and the subnet that it is served in, if they are known. `engine` has
-    `SUBNETS_BY_SEGMENT`."""
+def surroundings(engine: Engine, port: Port) -> tuple[Segment, Subnet, Mac] | None:
+    """The segment of a port, the subnet that it is served in, and the MAC address of who serves it,
+    if they are known."""
     segment = engine.rows(Segment).get(port.segment)
-    ground = engine.rows(Ground).get(port.segment)
+    mac = speaking_mac(engine, port.segment)
     keys = sorted(engine.entry(SUBNETS_BY_SEGMENT, port.segment), key=repr)
     subnet = subnet_of(port, (engine.rows(Subnet)[key] for key in keys))
-    if segment is None or ground is None or subnet is None:
+    if segment is None or mac is None or subnet is None:
         return None
-    return segment, subnet, ground
+    return segment, subnet, mac
 
 
 def answer_frame(

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this agent may speak as the host that it is called. The clock is an argument; the mark of
-the machine is read from its files (`instance_of`).
+"""Whether this agent may speak as the host that it is called. The clock is an argument.
 
 Two agents that were given one name would each undo what the other writes, without end. So a host's
 rows belong to the machine whose mark (`HostStatus.instance`) they carry, and every transaction
@@ -12,32 +11,16 @@ been silent for `SILENT_AFTER_S` by its own clock, or when the host's rows have 
 
 from __future__ import annotations
 
-import hashlib
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import SECOND_AGENT
 from isthmus.policy.rows import Heartbeat, HostStatus
 
-_MACHINE_MARKS = ("/sys/class/dmi/id/product_uuid", "/etc/machine-id")
-"""Of the machine; a clone of a machine has the former anew, and the latter only if it was told."""
-
 
 def second_name(provider_address: IPv4Address) -> str:
     """What an agent calls itself that may not use its name."""
     return f"{SECOND_AGENT}{provider_address}"
-
-
-def instance_of(switch: str) -> str:
-    """The mark of this machine and of the switch on it: the same after a restart of either."""
-    marks = [switch]
-    for file in map(Path, _MACHINE_MARKS):
-        try:
-            marks.append(file.read_text().strip())
-        except OSError:
-            continue  # a machine without it, or not for us to read
-    return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:32]
 
 
 class Namesake:

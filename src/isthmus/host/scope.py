@@ -10,10 +10,13 @@ costs O(change).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from isthmus.derive.engine import Engine, Index, Item, Key, Read, unit
+from isthmus.derive.engine import Engine, Item, Read, unit
+from isthmus.host.facts import LocalPort
+from isthmus.host.indexes import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
+from isthmus.host.interfaces import port_read
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -33,8 +36,6 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.policy.rules import AppliedSet
-from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -73,20 +74,9 @@ class RulesInScope(NamedTuple):
     rule_set: str
 
 
-def _profile_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Port)
-    return (row.profile_id,) if row.profile_id else ()
-
-
-PORTS_BY_PROFILE = Index(Port, "profile", _profile_of)
-
-
 def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
     """Over LocalPort: the segment of its port, or that it is unknown."""
-    port = read.get(Port, local.iface_id)
-    if port is None:
-        for key in sorted(read.find(PORTS_BY_PROFILE, local.iface_id), key=repr):
-            port = read.get(Port, key)
+    port = port_read(local.iface_id, read)
     if port is None:
         yield Item(Unresolved, local.iface_id, Unresolved(local.iface_id))
     else:
@@ -121,7 +111,6 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
 
 
 UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
-INDEXES = (PORTS_BY_PROFILE,)
 TABLES: tuple[type, ...] = (
     Unresolved,
     LocalSegment,

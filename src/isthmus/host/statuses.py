@@ -3,21 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from isthmus.derive.engine import Index, Key
+from isthmus.host.facts import Problem
 from isthmus.policy.rows import Port, PortStatus
-from isthmus.switches.ovs.facts import Problem
-
-
-def _port_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Problem)
-    return (row.port,)
-
-
-PROBLEMS_BY_PORT = Index(Problem, "port", _port_of)
 
 
 def wanted_status(

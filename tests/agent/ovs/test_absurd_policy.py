@@ -7,8 +7,9 @@ import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from isthmus.agent import reports
-from isthmus.agent.solicitations import PairAsking
+from isthmus.host import reports
+from isthmus.host.facts import Plugged
+from isthmus.host.solicitations import PairAsking
 from isthmus.policy.rows import PhysicalNetwork, Probe, Query, Row
 from isthmus.switches.ovs.pipeline import Programmed
 from tests.agent.ovs.test_host import WEB, forget, host, learn, plug
@@ -37,7 +38,7 @@ def test_whatever_stands_in_policy_every_host_derives(rows: list[Row], goes: boo
     learn(state, *rows)
     assert not state.engine.failures
     assert state.engine.rows(Programmed)
-    PairAsking(state).questions()
+    PairAsking(state).questions(state.engine.rows(Plugged).values())
     reports.heartbeat(state, at_s=1, probe=0, problems=())
     if goes:
         forget(state, *rows)
@@ -51,7 +52,7 @@ def test_one_port_that_cannot_be_read_is_closed_told_and_stops_nobody_s_asking()
     state = host("h1", *network_rows("red"), WEB, other)
     plug(state, WEB, other)  # type: ignore[arg-type]  # it is a port as WEB is
     learn(state, msgspec.structs.replace(WEB, pairs=("nonsense",)))
-    assert len(PairAsking(state).questions()) == 1
+    assert len(PairAsking(state).questions(state.engine.rows(Plugged).values())) == 1
     assert state.wanted_claim(WEB.id) is None
     beat = reports.heartbeat(state, at_s=1, probe=0, problems=())
     assert [one for one in beat.problems if "cannot be read" in one and WEB.id in one]

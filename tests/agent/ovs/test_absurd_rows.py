@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.agent import reports
+from isthmus.host import reports
 from isthmus.policy.observed import MOST_COUNT, believable
 from isthmus.policy.rows import Claim, LearnedAddress, Row
 from isthmus.switches.ovs.pipeline import Programmed

@@ -16,7 +16,7 @@ from isthmus.agent.ovs.comparing import (
     Tally,
     difference,
 )
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import RuleSet
 from isthmus.switches.ovs.facts import Meter
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
@@ -29,7 +29,7 @@ SHUT = RuleSet(id="shut", in_default="deny")
 BEGUN = Stage.BEGUN_SENDER
 
 
-def programmed() -> HostState:
+def programmed() -> OvsHost:
     """A host with rules, whose switch has all."""
     state = host("h1", *network_rows("red"), SHUT)
     filtered = port("red", "a", 6)
@@ -40,7 +40,7 @@ def programmed() -> HostState:
     return state
 
 
-def by_table(state: HostState, *, lasting_only: bool = False) -> dict[int, int]:
+def by_table(state: OvsHost, *, lasting_only: bool = False) -> dict[int, int]:
     found = Counter[int]()
     for key, row in state.engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
@@ -49,11 +49,11 @@ def by_table(state: HostState, *, lasting_only: bool = False) -> dict[int, int]:
     return dict(found)
 
 
-def meters_of(state: HostState) -> list[of.Meter]:
+def meters_of(state: OvsHost) -> list[of.Meter]:
     return [openflow_meter(one) for one in state.engine.rows(Meter).values()]
 
 
-def compared(state: HostState, tables: dict[int, int], refused: tuple[FlowKey, ...] = ()) -> object:
+def compared(state: OvsHost, tables: dict[int, int], refused: tuple[FlowKey, ...] = ()) -> object:
     return difference(state.tally, refused, tables, meters_of(state))
 
 

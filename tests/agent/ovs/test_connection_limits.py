@@ -25,7 +25,7 @@ from isthmus.agent.ovs.connection_limits import (
     Zone,
     zones_from,
 )
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.metrics import limited_families
 from isthmus.policy.host_problems import read
 from isthmus.switches.ovs.facts import Limits
@@ -179,19 +179,19 @@ class Switch:
         return self.meters
 
 
-def limits_of(state: HostState, switch: Switch, kind: str = "netdev") -> ConnectionLimits:
+def limits_of(state: OvsHost, switch: Switch, kind: str = "netdev") -> ConnectionLimits:
     return ConnectionLimits(state, switch, switch.folder, lambda: kind)
 
 
-def state_with(limits: Limits = LIMITS) -> HostState:
+def state_with(limits: Limits = LIMITS) -> OvsHost:
     known = host("h1", *network_rows("red"), *network_rows("blue"), RED, BLUE)
-    state = HostState(known.identity._replace(limits=limits))
+    state = OvsHost(known.identity, limits)
     plug(state, RED, BLUE)
     learn(state, *network_rows("red"), *network_rows("blue"), RED, BLUE)
     return state
 
 
-def zones(state: HostState) -> dict[int, int]:
+def zones(state: OvsHost) -> dict[int, int]:
     return dict.fromkeys(state.numbers.of(ZONES).values(), LIMITS.connections)
 
 
@@ -226,7 +226,7 @@ def test_limits_are_set_again_when_another_forwards_and_when_somebody_has_taken_
             limits = limits_of(state, switch)
             await limits.settle()
             switch.limits.clear()
-            state.switch_changed({}, TUNNEL_PORTS, "another")
+            state.bridge_changed({}, TUNNEL_PORTS, "another")
             await limits.settle()
             assert switch.limits == zones(state)
             switch.limits.popitem()
@@ -247,7 +247,7 @@ def test_there_is_room_for_fragments_from_the_start_and_again(tmp_path: Path) ->
             await limits.settle()
             assert switch.fragments == MOST_FRAGMENTS
             switch.fragments = 1000
-            state.switch_changed({}, TUNNEL_PORTS, "another")
+            state.bridge_changed({}, TUNNEL_PORTS, "another")
             await limits.settle()
             assert switch.fragments == MOST_FRAGMENTS
             switch.fragments = 1

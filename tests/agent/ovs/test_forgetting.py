@@ -6,12 +6,13 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.agent.ovs.forgetting import AT_ONCE, Forgetting, with_connections
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.derive.engine import Change, Key
-from isthmus.host.stored import SouthChange
+from isthmus.host.indexes import PEER
+from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, RouterPort, RuleSet
 from isthmus.switches.ovs.facts import Ground, TrackedAddress
-from isthmus.switches.ovs.ground import PEER, ZONES
+from isthmus.switches.ovs.ground import ZONES
 from tests.agent.ovs.test_host import forget, host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
 
@@ -22,14 +23,14 @@ WEB, DB, OTHER = (
 )
 
 
-def followed() -> HostState:
+def followed() -> OvsHost:
     state = host("h1", *network_rows("red"), SHUT, WEB, DB, claim(WEB, "h1"), claim(DB, "h1"))
     plug(state, WEB, DB)
     assert state.forgotten() == ([], [])
     return state
 
 
-def replace(state: HostState, old: Port, new: Port) -> None:
+def replace(state: OvsHost, old: Port, new: Port) -> None:
     state.south_changed([SouthChange(row_id(old), old, new)])
     state.settle()
 

@@ -8,13 +8,13 @@ from ipaddress import IPv4Address
 import msgspec
 import pytest
 
-from isthmus.agent import reports
-from isthmus.agent.ovs.host import HostState, Identity
+from isthmus.agent.ovs.host import OvsHost
+from isthmus.host import reports
 from isthmus.host.dhcp import surroundings
-from isthmus.host.stored import SouthChange
+from isthmus.host.facts import Identity, LocalPort, Plugged
+from isthmus.host.ours import SouthChange
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Claim, Heartbeat, Port, PortStatus, Probe, RouterPort, Row, Segment
-from isthmus.switches.ovs.facts import LocalPort, Plugged
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.wire.ovsdb import RowId
 from tests.switches.policy_rows import (
@@ -34,31 +34,31 @@ def row_id(row: Row) -> RowId:
     return RowId(f"{type(row).__name__} {row.key}")
 
 
-def learn(state: HostState, *rows: Row) -> None:
+def learn(state: OvsHost, *rows: Row) -> None:
     state.south_changed([SouthChange(row_id(row), None, row) for row in rows])
     state.settle()
 
 
-def forget(state: HostState, *rows: Row) -> None:
+def forget(state: OvsHost, *rows: Row) -> None:
     state.south_changed([SouthChange(row_id(row), row, None) for row in rows])
     state.settle()
 
 
-def plug(state: HostState, *plugged: Port | str) -> None:
+def plug(state: OvsHost, *plugged: Port | str) -> None:
     names = [one if isinstance(one, str) else one.id for one in plugged]
     interfaces = {name: LocalPort(name, number) for number, name in enumerate(names, 1)}
-    state.switch_changed(interfaces, TUNNEL_PORTS)
+    state.bridge_changed(interfaces, TUNNEL_PORTS)
     state.settle()
 
 
-def host(name: str = "h1", *rows: Row) -> HostState:
-    state = HostState(Identity(name, IPv4Address(provider_address(name)), BOTH))
+def host(name: str = "h1", *rows: Row) -> OvsHost:
+    state = OvsHost(Identity(name, IPv4Address(provider_address(name)), BOTH))
     plug(state)
     learn(state, *host_rows(), *rows)
     return state
 
 
-def asked(state: HostState, table: type[Row]) -> set[str]:
+def asked(state: OvsHost, table: type[Row]) -> set[str]:
     """The values that the host asks for of a table."""
     return {value for _, _, value in state.conditions()[table]}
 
@@ -96,7 +96,7 @@ def test_an_interface_may_name_the_profile_of_a_port() -> None:
     assert behind.id == WEB.id
 
 
-def _statuses(state: HostState) -> dict[str, PortStatus | None]:
+def _statuses(state: OvsHost) -> dict[str, PortStatus | None]:
     return {name: state.wanted_status(name, 7) for name in state.take_reports()}
 
 
@@ -139,7 +139,7 @@ def test_a_flow_that_the_switch_refuses_is_an_error_of_its_port() -> None:
     assert "BAD_ACTION" in found.detail
 
 
-def operations(state: HostState) -> list[tuple[object, object]]:
+def operations(state: OvsHost) -> list[tuple[object, object]]:
     """What would be written now: the operation and its table."""
     found = list(reports.port_operations(state, _statuses(state)))
     return [(operation["op"], operation["table"]) for operation in found]
@@ -189,7 +189,7 @@ def test_a_move_is_standby_then_active_at_the_first_frame_and_the_old_host_keeps
     assert status is not None
     assert status.state == "standby"
     # Back again at once: what is plugged anew claims anew.
-    old.switch_changed({WEB.id: LocalPort(WEB.id, 9)}, TUNNEL_PORTS)
+    old.bridge_changed({WEB.id: LocalPort(WEB.id, 9)}, TUNNEL_PORTS)
     old.settle()
     back = old.wanted_claim(WEB.id)
     assert back is not None

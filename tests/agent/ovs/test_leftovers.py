@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import msgspec
 
-from isthmus.agent import reports
-from isthmus.agent.ovs.host import HostState
-from isthmus.host.stored import SouthChange
+from isthmus.agent.ovs.host import OvsHost
+from isthmus.host import reports
+from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, Row
 from tests.agent.ovs.test_host import forget, host, learn, plug, row_id
 from tests.census import held_in, more_than
 from tests.switches.policy_rows import network_rows, port
 
 
-def settle(state: HostState, rows: dict[object, Row]) -> None:
+def settle(state: OvsHost, rows: dict[object, Row]) -> None:
     """As the process does it: derive, take what is to be told, and hear it back from the store."""
     for _ in range(3):
         state.settle(whole=True)

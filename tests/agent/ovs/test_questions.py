@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.probing import Probing
 from isthmus.agent.ovs.questions import Switch, answer, missing_flows
 from isthmus.agent.ovs.tunnel_probing import TunnelProbing
@@ -25,7 +25,7 @@ WEB = port("red", "a", 4)
 TWINS = [msgspec.structs.replace(port("red", "a", number), pairs=(PAIR,)) for number in (8, 9)]
 
 
-def held(state: HostState, port_id: str) -> list[InstalledFlow]:
+def held(state: OvsHost, port_id: str) -> list[InstalledFlow]:
     """What a switch that has the whole program answers when it is asked for a port's flows."""
     units = {unit_cookie(unit, port_id) for unit in ("local_flows", "place")}
     found = []

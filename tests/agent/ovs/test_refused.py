@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from isthmus.agent.ovs.decisions import RULE_STAGES, counted, decision_of, decisions
-from isthmus.agent.ovs.host import HostState
-from isthmus.agent.reports import heartbeat
-from isthmus.host.stored import SouthChange
+from isthmus.agent.ovs.host import OvsHost
+from isthmus.host.facts import Problem
+from isthmus.host.ours import SouthChange
+from isthmus.host.reports import heartbeat
 from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
-from isthmus.switches.ovs.facts import Problem
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
@@ -35,7 +35,7 @@ RULE = Rule(
 )
 
 
-def running(*rules: Rule) -> HostState:
+def running(*rules: Rule) -> OvsHost:
     state = host("h1", *network_rows("red"), WEB, MEMBER, SET, RULE, *rules)
     plug(state, WEB)
     state.settle(whole=True)
@@ -43,7 +43,7 @@ def running(*rules: Rule) -> HostState:
     return state
 
 
-def given_by(state: HostState, unit: str) -> Iterator[Flow]:
+def given_by(state: OvsHost, unit: str) -> Iterator[Flow]:
     for key, value in state.engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
         giver = state.engine.giver(Programmed, key)
@@ -51,7 +51,7 @@ def given_by(state: HostState, unit: str) -> Iterator[Flow]:
             yield flow(key, value)
 
 
-def problems(state: HostState) -> set[str]:
+def problems(state: OvsHost) -> set[str]:
     return {problem.detail for problem in state.engine.rows(Problem).values()}
 
 
@@ -112,7 +112,7 @@ def test_who_is_called_like_what_is_not_whole_is_none_of_it() -> None:
         assert (said.state, said.closed) == status, unit
 
 
-def complaints(state: HostState) -> tuple[str, ...]:
+def complaints(state: OvsHost) -> tuple[str, ...]:
     return heartbeat(state, at_s=1, probe=0, problems=()).problems
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from isthmus.addresses import mac_bytes
 from isthmus.agent.ovs import tunnel_probing
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.tunnel_probing import (
     ANSWERS,
     FULL_BURST,
@@ -56,7 +56,7 @@ class Underlay(Connection):
 PEERS = tuple(f"192.0.2.{number}" for number in range(2, 40))
 
 
-def state_of(*answering: str) -> HostState:
+def state_of(*answering: str) -> OvsHost:
     state = host("h1")
     for name in answering:
         status = HostStatus(
@@ -69,13 +69,13 @@ def state_of(*answering: str) -> HostState:
     return state
 
 
-def probing(state: HostState, underlay: Underlay) -> TunnelProbing:
+def probing(state: OvsHost, underlay: Underlay) -> TunnelProbing:
     found = TunnelProbing(state, underlay, wait_s=0.0)
     underlay.probing = found
     return found
 
 
-def problems(state: HostState, underlay: Underlay) -> list[tuple[str, str, str]]:
+def problems(state: OvsHost, underlay: Underlay) -> list[tuple[str, str, str]]:
     found = probing(state, underlay)
     asyncio.run(found.round())
     return [(one.code, one.about, one.finding) for one in found.problems]

@@ -14,7 +14,7 @@ import pytest
 
 from isthmus.addresses import Mac
 from isthmus.agent.ovs.decisions import CHANGED, Decision, Noted, decision_of, decisions
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.watching import (
     LONGEST_S,
     MOST_HELD,
@@ -24,9 +24,10 @@ from isthmus.agent.ovs.watching import (
     Watches,
 )
 from isthmus.errors import Invalid
+from isthmus.host.facts import THIS
 from isthmus.policy.rows import Rule, RuleSet
 from isthmus.switches.ovs.allowed import note
-from isthmus.switches.ovs.facts import THIS, Interest, Watching, WatchingAllowed
+from isthmus.switches.ovs.facts import Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,
     ALLOWED_METER,
@@ -94,7 +95,7 @@ def test_a_question_that_cannot_be_read_is_refused_and_begins_nothing(text: str)
     assert not watches.any
 
 
-def packet(state: HostState, in_port: int = 1) -> PacketIn:
+def packet(state: OvsHost, in_port: int = 1) -> PacketIn:
     """An LLDP frame that the default of web has dropped."""
     default = next(
         one
@@ -223,7 +224,7 @@ BY_ID = {rule.id: rule for rule in RULES}
 HERE = SENDER.addresses[0], RECEIVER.addresses[0]
 
 
-def busy() -> HostState:
+def busy() -> OvsHost:
     """SENDER at OpenFlow port 1, RECEIVER at 2, PEER on another host."""
     rows = (SENDER, RECEIVER, PEER, claim(PEER, "h2"), *SETS, *RULES)
     state = host("h1", *network_rows("red"), *network_rows("blue"), *rows)
@@ -340,7 +341,7 @@ def test_each_allowing_flow_notes_which_rule_it_is() -> None:
 _NOTE = re.compile(r"load:(0x[0-9a-f]+)->OXM_OF_METADATA\[(\d+)\.\.(\d+)\]")
 
 
-def _noted(state: HostState) -> Iterator[tuple[Decision, int, int]]:
+def _noted(state: OvsHost) -> Iterator[tuple[Decision, int, int]]:
     """Of each allowing flow its rule, what it notes, and from which bit on."""
     known = decisions(state)
     for key, value in state.engine.rows(Programmed).items():

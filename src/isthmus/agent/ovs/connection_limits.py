@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.errors import IsthmusError
+from isthmus.host.facts import THIS
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Router
 from isthmus.switches.ovs import control
-from isthmus.switches.ovs.facts import THIS, Ground, Limits, ThisHost
+from isthmus.switches.ovs.facts import Ground, Limits, ThisBridge
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.pipeline import (
     ARRIVING_METERS,
@@ -196,7 +197,7 @@ def zones_from(text: str) -> dict[int, Zone]:
 
 
 def dropped_by_port(
-    stats: Iterable[MeterStats], state: HostState, meters: Mapping[int, str]
+    stats: Iterable[MeterStats], state: OvsHost, meters: Mapping[int, str]
 ) -> dict[tuple[str, str], int]:
     """What the meters of ports have dropped, as in `Counted`: those of OPENINGS or FRAGMENTS."""
     found = {}
@@ -219,7 +220,7 @@ class ConnectionLimits:
 
     def __init__(
         self,
-        state: HostState,
+        state: OvsHost,
         connection: Meters,
         run_directory: Path,
         datapath_type: Callable[[], str],
@@ -227,7 +228,7 @@ class ConnectionLimits:
         self.counted = Counted()
         self._state, self._connection = state, connection
         self._run_directory, self._datapath_type = run_directory, datapath_type
-        self._findings = Findings(state.identity.limits)
+        self._findings = Findings(state.limits)
         self._set: set[int] = set()
         self._has_room = False
         self._forwarding = ""
@@ -240,8 +241,8 @@ class ConnectionLimits:
     async def settle(self) -> None:
         """Before there are flows of a zone. What fails is said, and done at the next look: ports
         do not wait for it."""
-        this = self._state.engine.rows(ThisHost).get(THIS)
-        forwarding = this.forwarding if isinstance(this, ThisHost) else ""
+        this = self._state.engine.rows(ThisBridge).get(THIS)
+        forwarding = this.forwarding if isinstance(this, ThisBridge) else ""
         if forwarding != self._forwarding:
             self._forwarding = forwarding
             self._set.clear()
@@ -251,7 +252,7 @@ class ConnectionLimits:
         makes_room = self._in_userspace and not self._has_room
         if not new and not gone and not makes_room:
             return
-        limit = self._state.identity.limits.connections
+        limit = self._state.limits.connections
         try:
             if makes_room:
                 await self._ask(_MAKE_ROOM, [str(MOST_FRAGMENTS)])
@@ -276,7 +277,7 @@ class ConnectionLimits:
     async def look(self, now_s: float) -> None:
         """Count, and set again what is not as it was set. Raises Unavailable."""
         found = zones_from(await control.ask(self._run_directory, _GET, [self._datapath]))
-        limit = self._state.identity.limits.connections
+        limit = self._state.limits.connections
         if limit and any(zone not in found or found[zone].limit != limit for zone in self._set):
             self._set.clear()
         waiting = await self._waiting()

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from isthmus.switches.ovs.facts import LocalPort
+from isthmus.host.facts import LocalPort
 from isthmus.wire.ovsdb import Operation, RowId, insert, mutate, named, update
 
 OURS = {"isthmus": "1"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.addresses import Address
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import Port, RuleSet
 from isthmus.switches.ovs.allowed import note, notes
 from isthmus.switches.ovs.filters import Compiled, Filter, PortFilter, addresses_of
@@ -58,18 +58,18 @@ class Counted(NamedTuple):
     fragments: dict[str, int]
 
 
-def decisions(state: HostState) -> dict[int, Decision]:
+def decisions(state: OvsHost) -> dict[int, Decision]:
     """By the unit part of cookies: everything that rules on this host can decide."""
     return {unit: decision for unit, decision, _ in _decisions(state)}
 
 
-def applied(state: HostState) -> dict[int, Decision]:
+def applied(state: OvsHost) -> dict[int, Decision]:
     """Those of lists at the levels at which a port of this host has them; flows are there at
     both."""
     return {unit: decision for unit, decision, is_applied in _decisions(state) if is_applied}
 
 
-def _decisions(state: HostState) -> Iterator[tuple[int, Decision, bool]]:
+def _decisions(state: OvsHost) -> Iterator[tuple[int, Decision, bool]]:
     levels = {
         (profile, level)
         for found in state.engine.rows(Filter).values()
@@ -100,7 +100,7 @@ def _decisions(state: HostState) -> Iterator[tuple[int, Decision, bool]]:
                 )
 
 
-def decision_of(cookie: int, state: HostState) -> Decision | None:
+def decision_of(cookie: int, state: OvsHost) -> Decision | None:
     """What a flow's cookie says; None for a flow of something else than rules."""
     return decisions(state).get(unit_of_cookie(cookie))
 
@@ -108,7 +108,7 @@ def decision_of(cookie: int, state: HostState) -> Decision | None:
 class Noted:
     """What the rules of a packet's ends noted on its way (`allowed.noted`), as rules."""
 
-    def __init__(self, state: HostState) -> None:
+    def __init__(self, state: OvsHost) -> None:
         self._state = state
         self._lists: dict[tuple[str, str], tuple[Compiled, _ByNote]] = {}
         """Of profile and level what each note stands for; as long as the list is the same."""
@@ -143,7 +143,7 @@ class Noted:
 
 
 def _profile(
-    port: Port | None, address: Address, direction: str, level: str, state: HostState
+    port: Port | None, address: Address, direction: str, level: str, state: OvsHost
 ) -> str:
     """The name of the list that holds for an address of a port, as `filters.port_filters` has it:
     what is none of its addresses is under that which leads its family."""
@@ -160,7 +160,7 @@ _ByNote = Mapping[int, Sequence[Decision]]
 """Seldom more than one."""
 
 
-def _by_note(compiled: Compiled, level: str, state: HostState) -> _ByNote:
+def _by_note(compiled: Compiled, level: str, state: OvsHost) -> _ByNote:
     """What allows."""
     sets, direction = compiled.profile.sets, compiled.profile.direction
     found: dict[int, list[Decision]] = {}
@@ -185,7 +185,7 @@ RULE_STAGES = (
 none, it is judged once more with its connection, and counted twice for the first."""
 
 
-def counted(flows: Iterable[InstalledFlow], state: HostState) -> Counted:
+def counted(flows: Iterable[InstalledFlow], state: OvsHost) -> Counted:
     """From the flows of the rule stages, those of ADMISSION, and those that end a table."""
     known = applied(state)
     found = Counted({}, {}, {}, {}, {})

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from isthmus.agent.ovs.forgetting import FEW, with_connections
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.errors import Unavailable
 from isthmus.switches.ovs import control
 from isthmus.switches.ovs.connection import Connection
@@ -26,7 +26,7 @@ class Flushing:
 
     def __init__(
         self,
-        state: HostState,
+        state: OvsHost,
         connection: Connection,
         run_directory: Path,
         again: Callable[[], None],

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.addresses import mac_text
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.probing import Probing
 from isthmus.agent.ovs.watching import Watches
-from isthmus.agent.solicitations import PairAsking
 from isthmus.errors import Unavailable
-from isthmus.host.dhcp import SERVER_MAC, answer_frame, surroundings
+from isthmus.host.dhcp import answer_guest
+from isthmus.host.solicitations import PairAsking
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,
@@ -47,7 +47,7 @@ class Counters:
 class PacketAnswers:
     """Deals with packet-ins. Guests are hostile: whatever comes is answered or counted."""
 
-    def __init__(self, state: HostState, tunnel_answer: Callable[[PacketIn], None]) -> None:
+    def __init__(self, state: OvsHost, tunnel_answer: Callable[[PacketIn], None]) -> None:
         """`tunnel_answer` takes what peers answer through tunnels, and raises Malformed."""
         self.counters = Counters()
         self._tunnel_answer = tunnel_answer
@@ -98,14 +98,11 @@ class PacketAnswers:
 
     def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
         port = self._state.port_behind(packet.in_port)
-        around = None if port is None else surroundings(self._state.engine, port)
-        if port is None or around is None:
+        if port is None:
             self.counters.dhcp_ignored += 1
             return
-        segment, subnet, ground = around
         try:
-            mac = ground.router_mac or SERVER_MAC
-            frame = answer_frame(packet.packet, port, segment, subnet, mac)
+            frame = answer_guest(packet.packet, port, self._state.engine)
         except Malformed as error:
             self.counters.malformed += 1
             log.debug("dhcp=malformed port=%s error=%s", port.id, error)

@@ -19,7 +19,7 @@ from typing import Annotated
 import msgspec
 
 from isthmus.addresses import Address, parse_mac
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Port, Segment
 from isthmus.switches.ovs.apply import apply
@@ -66,7 +66,7 @@ Expected = Callable[[PacketIn], None]
 class Probing:
     """The probes of one host that are on their way."""
 
-    def __init__(self, state: HostState) -> None:
+    def __init__(self, state: OvsHost) -> None:
         self._state = state
         self._waiting: dict[int, asyncio.Future[tuple[int, float]]] = {}
         self._listening: Counter[tuple[int, Address]] = Counter()

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from isthmus.agent.ovs.comparing import Comparing
 from isthmus.agent.ovs.comparing import difference as difference_of_counts
-from isthmus.agent.ovs.host import Changes, HostState
+from isthmus.agent.ovs.host import Changes, OvsHost
 from isthmus.switches.ovs.apply import Refusal, apply
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import Meter
@@ -32,9 +32,9 @@ class Resync(NamedTuple):
 
 
 class Programmer:
-    """The hands of one `HostState`. One call of `program` at a time."""
+    """The hands of one `OvsHost`. One call of `program` at a time."""
 
-    def __init__(self, state: HostState, connection: Connection) -> None:
+    def __init__(self, state: OvsHost, connection: Connection) -> None:
         self.last_resync: Resync | None = None
         self._state = state
         self._connection = connection

@@ -21,20 +21,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from isthmus.agent.answering import refusal
 from isthmus.agent.ovs.connection_limits import FRAGMENTS, OPENINGS, dropped_by_port
 from isthmus.agent.ovs.decisions import RULE_STAGES, Counted, counted
 from isthmus.agent.ovs.health import health
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.probing import Probing
 from isthmus.agent.ovs.tracing import trace
 from isthmus.agent.ovs.tunnel_probing import TunnelProbing
 from isthmus.agent.ovs.watching import Watches
-from isthmus.errors import Invalid, IsthmusError
+from isthmus.errors import Invalid
+from isthmus.host.facts import Location
 from isthmus.policy import rows
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.facts import Location
 from isthmus.switches.ovs.pipeline import (
     FlowKey,
     Programmed,
@@ -68,7 +69,7 @@ class Switch(NamedTuple):
     """What is wrong with the host."""
 
 
-async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
+async def answer(query: Query, state: OvsHost, switch: Switch) -> Answer:
     """The answer to one question; a question that is not understood is answered with the error.
 
     Raises Unavailable while the switch is away.
@@ -108,13 +109,7 @@ async def answer(query: Query, state: HostState, switch: Switch) -> Answer:
     return Answer(id=query.id, host=query.host, result=msgspec.json.encode(result).decode())
 
 
-def refusal(query: Query, error: IsthmusError) -> Answer:
-    """What to say when there is no answer now."""
-    result = msgspec.json.encode({"error": error.message}).decode()
-    return Answer(id=query.id, host=query.host, result=result)
-
-
-async def count(state: HostState, connection: Connection) -> Counted:
+async def count(state: OvsHost, connection: Connection) -> Counted:
     """What the switch has counted. Raises Unavailable."""
     fixed = unit_cookie("fixed_flows", "") << 24
     flows = await connection.dump_flows(cookie=fixed, mask=_UNIT_MASK)
@@ -143,7 +138,7 @@ def counters_shown(found: Counted) -> Result:
     }
 
 
-async def _port(port_id: str, state: HostState, switch: Switch) -> Result:
+async def _port(port_id: str, state: OvsHost, switch: Switch) -> Result:
     port = state.engine.rows(Port).get(port_id)
     if port is None:
         return {"error": f"{state.identity.host} knows no port {port_id}"}
@@ -177,7 +172,7 @@ def _shown(found: InstalledFlow) -> Result:
     }
 
 
-def missing_flows(port_id: str, state: HostState, installed: Sequence[InstalledFlow]) -> list[Flow]:
+def missing_flows(port_id: str, state: OvsHost, installed: Sequence[InstalledFlow]) -> list[Flow]:
     """Flows of the program that the switch does not have, but for those that it ends by itself."""
     have = {(f.table, f.priority, f.match, f.cookie) for f in installed}
     lacking = []

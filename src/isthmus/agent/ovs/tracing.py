@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from isthmus.agent.ovs.decisions import decision_of
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.errors import Invalid
+from isthmus.host.facts import THIS
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import control, traced
-from isthmus.switches.ovs.facts import THIS, ThisHost
+from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.pipeline import Register
 
 MOST_PASSES = 3
@@ -33,7 +34,7 @@ class TraceQuestion(msgspec.Struct, frozen=True, kw_only=True):
     encapsulation: str = ""
 
 
-async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -> dict[str, object]:
+async def trace(text: str, state: OvsHost, run_directory: Path, bridge: str) -> dict[str, object]:
     """The answer, as a JSON object. Raises Invalid, Unavailable."""
     try:
         question = msgspec.json.decode(text, type=TraceQuestion)
@@ -63,7 +64,7 @@ async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -
     }
 
 
-def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
+def _entering(question: TraceQuestion, state: OvsHost) -> dict[str, str]:
     """The packet's fields with where it enters. Raises Invalid."""
     if question.port:
         port = state.engine.rows(Port).get(question.port)
@@ -71,7 +72,7 @@ def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
         if local is None:
             raise Invalid(f"{state.identity.host} has no interface of {question.port}")
         return {**question.fields, "in_port": str(local.ofport)}
-    this = state.engine.rows(ThisHost).get(THIS)
+    this = state.engine.rows(ThisBridge).get(THIS)
     ofport = dict(this.tunnel_ports).get(question.encapsulation) if this else None
     if ofport is None:
         raise Invalid(f"{state.identity.host} has no {question.encapsulation} tunnel")
@@ -84,6 +85,6 @@ def _entering(question: TraceQuestion, state: HostState) -> dict[str, str]:
     return {**tunnel, **question.fields, "in_port": str(ofport)}
 
 
-def _port_name(ofport: int, state: HostState) -> str:
+def _port_name(ofport: int, state: OvsHost) -> str:
     port = state.port_behind(ofport)
     return port.id if port is not None else ""

@@ -18,12 +18,13 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.errors import Unavailable
+from isthmus.host.facts import THIS, Reach
 from isthmus.policy.host_problems import TUNNEL, TUNNEL_SOURCE, TUNNELS, HostProblem
 from isthmus.policy.rows import HostStatus
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.facts import THIS, Reach, ThisHost
+from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.tunnels import sent_through
 from isthmus.wire import tunnel_probes
 from isthmus.wire.encapsulations import firewall_text
@@ -84,7 +85,7 @@ class _Asking:
 class TunnelProbing:
     """The questions of one host that are on their way, and what the last round has shown."""
 
-    def __init__(self, state: HostState, connection: Connection, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, state: OvsHost, connection: Connection, *, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
         self.problems: tuple[HostProblem, ...] = ()
         self._state = state
@@ -99,7 +100,7 @@ class TunnelProbing:
     def peers(self) -> list[Peer]:
         """By name."""
         engine = self._state.engine
-        this = engine.rows(ThisHost).get(THIS)
+        this = engine.rows(ThisBridge).get(THIS)
         ports = dict(this.tunnel_ports) if this is not None else {}
         statuses = engine.rows(HostStatus)
         found = []

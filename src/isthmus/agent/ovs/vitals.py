@@ -16,16 +16,17 @@ from typing import Never
 from isthmus.agent.ovs import database, interfaces, links, underlay
 from isthmus.agent.ovs.comparing import Comparing
 from isthmus.agent.ovs.connection_limits import ConnectionLimits
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.tunnel_probing import TunnelProbing
-from isthmus.agent.solicitations import PairAsking
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.host import scope
-from isthmus.policy.host_problems import HostProblem, agent_fault
-from isthmus.policy.rows import Port
+from isthmus.host.facts import LocalPort, Plugged
+from isthmus.host.interfaces import port_named
+from isthmus.host.solicitations import PairAsking
+from isthmus.policy.host_problems import HostProblem
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
-from isthmus.switches.ovs.facts import LocalPort
+from isthmus.switches.ovs.facts import LocalMember
 from isthmus.tending import Tending
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.openflow_replies import PortDescription
@@ -33,7 +34,7 @@ from isthmus.wire.openflow_replies import PortDescription
 log = logging.getLogger(__name__)
 
 ASKED_EVERY_S = 1.0
-"""How often the switch is asked whether it is there, and all is looked at for what is wrong."""
+"""How often the switch is asked whether it is there."""
 SILENT_S = 3.0
 """A switch that takes ten thousand flows at once is busy for less; after ten the connection is
 given up (`switches.ovs.connection`)."""
@@ -55,13 +56,12 @@ AGAIN_S = 5.0
 
 class Vitals:
     """Of one host. `at_rest` tells whether all that its ports need has been read; `compare` whether
-    the switch must be read, for it holds something else than was sent to it; `on_changed` is called
-    when something else is wrong than before, `on_reports` when ports are to be reported, or the
-    switch is to be programmed."""
+    the switch must be read, for it holds something else than was sent to it; `on_reports` is called
+    when ports are to be reported, or the switch is to be programmed."""
 
     def __init__(
         self,
-        state: HostState,
+        state: OvsHost,
         rows: ovsdb.Connection,
         openflow_connection: openflow.Connection,
         *,
@@ -72,7 +72,6 @@ class Vitals:
         tending: Tending,
         at_rest: Callable[[], bool],
         compare: Callable[[Comparing], Awaitable[bool]],
-        on_changed: Callable[[], None],
         on_reports: Callable[[], None],
     ) -> None:
         self.tunnels = TunnelProbing(state, openflow_connection)
@@ -85,12 +84,11 @@ class Vitals:
         self._run_directory, self._underlay_interface = run_directory, underlay_interface
         self._tending = tending
         self._asking, self._guests_asked = PairAsking(state), False
-        self._at_rest, self._on_changed, self._on_reports = at_rest, on_changed, on_reports
+        self._at_rest, self._on_reports = at_rest, on_reports
         self._compare, self._is_read = compare, False
         self._asked_s: float | None = None
         """Since when the switch owes an answer."""
         self._underlay: HostProblem | None = None
-        self._told: list[HostProblem] = []
         self._described: list[PortDescription] = []
         """The switch's ports as they were last, at which moment they are to be asked for again."""
         self._describe_s = 0.0
@@ -101,7 +99,6 @@ class Vitals:
         async with asyncio.TaskGroup() as tasks:
             every = self._tending.every
             tasks.create_task(every(ASKED_EVERY_S, "ask_switch", self._ask_switch))
-            tasks.create_task(every(ASKED_EVERY_S, "look", self._look_for_problems))
             tasks.create_task(self._keep_underlay())
             tasks.create_task(self._keep_probing())
             tasks.create_task(self._keep_asking_guests())
@@ -135,8 +132,7 @@ class Vitals:
         if self._underlay is not None:
             found.append(self._underlay)
         found += self.comparing.problems(time.monotonic())
-        found += [*self.tunnels.problems, *self.connections.problems]
-        return found + [agent_fault(*one) for one in sorted(self._tending.faults.items())]
+        return [*found, *self.tunnels.problems, *self.connections.problems]
 
     def _store(self) -> Iterator[HostProblem]:
         if not self._switch.connected:
@@ -208,19 +204,8 @@ class Vitals:
 
     def _port_of(self, name: str) -> str:
         """The port that an interface's name means."""
-        engine = self._state.engine
-        keys = sorted(engine.entry(scope.PORTS_BY_PROFILE, name), key=repr)
-        known = name in engine.rows(Port)
-        return name if known or not keys else str(keys[0])
-
-    async def _look_for_problems(self) -> None:
-        found = self.problems()
-        if found != self._told:
-            for one in found:
-                if one not in self._told:
-                    log.warning("problem=%s about=%r %s", one.code, one.about, one.shown)
-            self._told = found
-            self._on_changed()
+        port = port_named(name, self._state.engine)
+        return name if port is None else port.id
 
     # -- the switch --------------------------------------------------------------------------------
 
@@ -355,10 +340,15 @@ class Vitals:
             return
         self._guests_asked = True
         with contextlib.suppress(Unavailable):
-            for ofport, frame in self._asking.questions():
+            for ofport, frame in self._asking.questions(self._passing()):
                 self._openflow.send_packet_out(frame, [act.output(ofport)])
         if self._state.has_reports:
             self._on_reports()
+
+    def _passing(self) -> list[Plugged]:
+        """The ports here that may send something."""
+        members = self._state.engine.rows(LocalMember).values()
+        return [Plugged(member.port, member.ofport) for member in members]
 
 
 def _move(interface: str, belongings: links.Belongings) -> None:

@@ -18,19 +18,14 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from isthmus.agent.ovs.decisions import Noted, decision_of
-from isthmus.agent.ovs.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.verdicts import Verdict, is_allowed, shown, undecided
 from isthmus.errors import Invalid
+from isthmus.host.facts import THIS
+from isthmus.host.indexes import LEGS_BY_ROUTER, PEER
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
-from isthmus.switches.ovs.facts import (
-    THIS,
-    Ground,
-    Interest,
-    Watching,
-    WatchingAllowed,
-)
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, PEER
+from isthmus.switches.ovs.facts import Ground, Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED_METER,
@@ -118,7 +113,7 @@ class _Shown(NamedTuple):
 class Watches:
     """The watches of one host."""
 
-    def __init__(self, state: HostState) -> None:
+    def __init__(self, state: OvsHost) -> None:
         self._state = state
         self._watches: dict[str, _Watch] = {}
         self._noted = Noted(state)

@@ -20,19 +20,12 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.host.facts import Plugged, Problem
 from isthmus.policy import closed
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.rules import CLOSED, AppliedSet, Level, merged
-from isthmus.switches.ovs.facts import (
-    Assigned,
-    Ground,
-    Plugged,
-    Problem,
-    Refused,
-    Wanted,
-    Whole,
-)
+from isthmus.switches.ovs.facts import Assigned, Ground, Refused, Wanted, Whole
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
     FILTER_BITS,

@@ -13,38 +13,28 @@ from ipaddress import IPv4Address, ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Location, Plugged, Problem, Reach, ThisHost
+from isthmus.host.indexes import LEGS_BY_SEGMENT, PEER, SUBNETS_BY_SEGMENT
 from isthmus.policy import closed
 from isthmus.policy.dhcp import server_address, subnet_of
 from isthmus.policy.rows import Port, Router, RouterPort, Subnet
 from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.facts import (
-    THIS,
     Ground,
     LocalMember,
-    Location,
     Meter,
     NoPeerZone,
     NoZone,
-    Plugged,
-    Problem,
-    Reach,
     Refused,
     RemoteMember,
-    ThisHost,
+    ThisBridge,
     TrackedAddress,
     Whole,
 )
 from isthmus.switches.ovs.filters import addresses_of, filter_number
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import port_fragments, to_port
-from isthmus.switches.ovs.ground import (
-    LEGS_BY_SEGMENT,
-    LOCAL_BY_DOMAIN,
-    PEER,
-    SUBNETS_BY_SEGMENT,
-    looked_for,
-    peer_zone,
-)
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, looked_for, peer_zone
 from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -74,7 +64,8 @@ from starving the others' answers."""
 def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: what a port on this host may send, and where it enters the pipeline."""
     port, this = read.get(Port, local.port), read.get(ThisHost, THIS)
-    if port is None or this is None:
+    bridge = read.get(ThisBridge, THIS)
+    if port is None or this is None or bridge is None:
         return
     if port.hosts and this.host not in port.hosts:
         allowed = ", ".join(port.hosts)
@@ -107,8 +98,8 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     )
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
-    yield from port_openings(flows, local.ofport, this.limits, filtered=filtered)
-    yield from port_fragments(flows, local.ofport, this.limits, filtered=filtered)
+    yield from port_openings(flows, local.ofport, bridge.limits, filtered=filtered)
+    yield from port_fragments(flows, local.ofport, bridge.limits, filtered=filtered)
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.

@@ -9,11 +9,12 @@ its port was given; nothing else passes, nor ARP or neighbour discovery that cla
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
+from ipaddress import IPv4Address, ip_address
 
 from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.engine import Item
+from isthmus.host import address_pairs
+from isthmus.host.address_pairs import AddressPair
 from isthmus.policy.dhcp import CLIENT_PORT, LIMITED_BROADCAST, SERVER_PORT
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.flows import Flows
@@ -177,15 +178,10 @@ def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) 
         )
 
 
-class Pair(NamedTuple):
-    """An address pair as numbers."""
+class Pair(AddressPair):
+    """An address pair as a switch matches it."""
 
-    network: IPv4Network | IPv6Network
-    mac: Mac
-
-    @property
-    def is_address(self) -> bool:
-        return self.network.num_addresses == 1
+    __slots__ = ()
 
     @property
     def sources(self) -> tuple[bytes, ...]:
@@ -216,8 +212,7 @@ class Pair(NamedTuple):
 
 def parse_pair(text: str) -> Pair:
     """``10.0.0.9/32 02:00:00:00:00:01``, as `Port.pairs` has it."""
-    network, _, mac = text.partition(" ")
-    return Pair(ip_network(network), parse_mac(mac))
+    return Pair(*address_pairs.parse_pair(text))
 
 
 def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address) -> Iterator[Item]:

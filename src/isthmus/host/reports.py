@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from isthmus.agent.ovs.host import HostState
-from isthmus.agent.ovs.tunnel_probing import ANSWERS
-from isthmus.host.stored import OurRow, Stored
+from isthmus.host.facts import LocalPort
+from isthmus.host.ours import OurRow, Stored
+from isthmus.host.state import HostState
+from isthmus.host.switch import SwitchStatus
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
-from isthmus.switches.ovs.facts import LocalPort
-from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.wire.ovsdb import Operation, delete, insert, update
 
 MOST_NAMED = 5
@@ -28,15 +27,15 @@ def port_operations(
     """The claims of those ports and the address pairs that they use, as they must be now, and their
     statuses as they were programmed."""
     for port, status in statuses.items():
-        yield from _row(state.claims.get(port), state.wanted_claim(port))
-        yield from _row(state.statuses.get(port), status)
-        wanted, stored = state.wanted_learned(port), state.learned.get(port, {})
+        yield from _row(state.ours.claims.get(port), state.wanted_claim(port))
+        yield from _row(state.ours.statuses.get(port), status)
+        wanted, stored = state.wanted_learned(port), state.ours.learned.get(port, {})
         for address in sorted({*wanted, *stored}):
             yield from _row(stored.get(address), wanted.get(address))
 
 
 def host_status(
-    state: HostState, *, version: str, switch_version: str, instance: str
+    state: HostState, *, version: str, instance: str, switch: SwitchStatus
 ) -> HostStatus:
     identity = state.identity
     return HostStatus(
@@ -44,17 +43,19 @@ def host_status(
         provider_addresses=(str(identity.provider_address),),
         encapsulations=",".join(identity.encapsulations),
         version=version,
-        switch_version=switch_version,
+        switch_version=switch.version,
         instance=instance,
-        capabilities=(ANSWERS,),
+        capabilities=switch.capabilities,
     )
 
 
-def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str]) -> Heartbeat:
+def heartbeat(
+    state: HostState, *, at_s: int, probe: int, problems: Iterable[str], flows: int = 0
+) -> Heartbeat:
     """`problems` of the switch and those of the state: sentences for the operator. What is wrong
     with one port is in its own status."""
     host, engine = state.identity.host, state.engine
-    found = [*problems, *state.refusals.told]
+    found = [*problems, *state.contradictions]
     if host not in engine.rows(Host):
         found.append(f"no server is called {host}: peers ignore this host until one is")
     found += [
@@ -70,27 +71,29 @@ def heartbeat(state: HostState, *, at_s: int, probe: int, problems: Iterable[str
         at_s=at_s,
         probe=probe,
         ports=len(engine.rows(LocalPort)),
-        flows=len(engine.rows(Programmed)),
+        flows=flows,
         problems=tuple(sorted(found)),
     )
 
 
 def status_operations(state: HostState, status: HostStatus) -> Iterator[Operation]:
     """What peers need to know of the host."""
-    yield from _row(state.host_status, status)
+    yield from _row(state.ours.host_status, status)
 
 
 def beat_operations(state: HostState, beat: Heartbeat) -> Iterator[Operation]:
     """That the host lives. The clock alone is no reason to write before it is due."""
-    if _is_due(state.heartbeat, beat):
-        yield from _row(state.heartbeat, beat)
-    yield from _row(state.second_beat, None)  # from when it was refused
+    if _is_due(state.ours.heartbeat, beat):
+        yield from _row(state.ours.heartbeat, beat)
+    yield from _row(state.ours.second_beat, None)  # from when it was refused
 
 
 def second_operations(state: HostState, beat: Heartbeat, refused: str) -> list[Operation]:
     """That an agent lives which may not speak as its host, and why."""
     second = Heartbeat(host=state.second_name, at_s=beat.at_s, problems=(refused,))
-    return [*_row(state.second_beat, second)] if _is_due(state.second_beat, second) else []
+    return (
+        [*_row(state.ours.second_beat, second)] if _is_due(state.ours.second_beat, second) else []
+    )
 
 
 def _is_due(stored: Stored[Heartbeat] | None, beat: Heartbeat) -> bool:

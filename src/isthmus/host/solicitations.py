@@ -11,17 +11,16 @@ again. An answer that was not given the last time counts as the announcement tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_address, ip_interface
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
 from isthmus.addresses import Address, Mac, mac_bytes
-from isthmus.agent.ovs.host import HostState
-from isthmus.host.dhcp import SERVER_MAC
-from isthmus.policy.rows import LearnedAddress, Port, RouterPort
-from isthmus.switches.ovs.facts import Ground, LocalMember
-from isthmus.switches.ovs.ground import LEGS_BY_SEGMENT, PEER
-from isthmus.switches.ovs.spoofing import parse_pair
+from isthmus.host.address_pairs import parse_pair
+from isthmus.host.facts import Plugged
+from isthmus.host.gateways import SERVER_MAC, speaking_address, speaking_mac
+from isthmus.host.state import HostState
+from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import is_answer, solicitation, who_has
 
@@ -43,13 +42,14 @@ class PairAsking:
         self._state = state
         self._round = 0
 
-    def questions(self) -> list[Asked]:
-        """The next round. Costs one look at each local port and at each address pair in use."""
+    def questions(self, plugged: Iterable[Plugged]) -> list[Asked]:
+        """The next round, to those of the ports here that may send something. Costs one look at
+        each of them and at each address pair in use."""
         in_use: defaultdict[str, set[str]] = defaultdict(set)
         for row in self._state.engine.rows(LearnedAddress).values():
             in_use[row.segment].add(row.address)
         found: list[Asked] = []
-        for member in self._state.engine.rows(LocalMember).values():
+        for member in plugged:
             port = self._state.engine.rows(Port).get(member.port)
             if port is not None and port.pairs:
                 addresses = self._turn(candidates(port, in_use[port.segment]))
@@ -76,29 +76,17 @@ class PairAsking:
         return answers and port is not None and frame[:6] == mac_bytes(self._asker(port.segment))
 
     def _asker(self, segment: str) -> Mac:
-        ground = self._state.engine.rows(Ground).get(segment)
-        return ground.router_mac if ground is not None and ground.router_mac else SERVER_MAC
+        return speaking_mac(self._state.engine, segment) or SERVER_MAC
 
     def _frames(self, port: Port, ofport: int, addresses: list[Address]) -> Iterator[Asked]:
         mac = self._asker(port.segment)
-        gateway = self._gateway(port.segment)
+        # Without a router the question comes from nobody, as a probe does (RFC 5227 section 2.1.1).
+        gateway = speaking_address(self._state.engine, port.segment) or IPv4Address(0)
         for address in addresses:
             if isinstance(address, IPv4Address):
                 yield Asked(ofport, who_has(address, gateway, mac))
             else:
                 yield Asked(ofport, solicitation(address, mac))
-
-    def _gateway(self, segment: str) -> IPv4Address:
-        """The router's address in a segment. Without one the question comes from nobody, as a probe
-        does (RFC 5227 section 2.1.1)."""
-        engine = self._state.engine
-        for key in sorted(engine.entry(LEGS_BY_SEGMENT, segment), key=repr):
-            leg = engine.rows(RouterPort)[key]
-            for text in leg.addresses if leg.kind != PEER else ():
-                address = ip_interface(text).ip
-                if isinstance(address, IPv4Address):
-                    return address
-        return IPv4Address(0)
 
 
 def candidates(port: Port, in_use: set[str]) -> list[Address]:

@@ -8,21 +8,15 @@ among standby claims.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from isthmus.addresses import ipv4_number
-from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.derive.engine import Engine, Item, Read, unit
+from isthmus.host.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
+from isthmus.host.indexes import CLAIMS_BY_PORT
+from isthmus.host.interfaces import interface_read
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
-from isthmus.switches.ovs.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
 from isthmus.wire.encapsulations import chosen
-
-
-def _claimed_port(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Claim)
-    return (row.port,)
-
-
-CLAIMS_BY_PORT = Index(Claim, "port", _claimed_port)
 
 
 def is_believed(claim: Claim, port: Port, host: Host | None) -> bool:
@@ -37,12 +31,19 @@ def winner(claims: Sequence[Claim]) -> Claim | None:
     return min(claims, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
 
 
+def believed_claims(port: Port, engine: Engine) -> list[Claim]:
+    """The claims of a port that peers act on."""
+    rows, hosts = engine.rows(Claim), engine.rows(Host)
+    found = (rows.get(key) for key in engine.entry(CLAIMS_BY_PORT, port.id))
+    return [one for one in found if one and is_believed(one, port, hosts.get(one.host))]
+
+
 def locate(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: gives its Location, if any host has it, and Plugged if it is on our switch."""
     this = read.get(ThisHost, THIS)
     if this is None:
         return
-    local = _local_port(port, read)
+    local = interface_read(port, read)
     if local is not None:
         yield Item(Plugged, port.id, Plugged(port.id, local.ofport))
     believed = []
@@ -70,15 +71,6 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
         yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
 
 
-def _local_port(port: Port, read: Read) -> LocalPort | None:
-    """The interface that names the port by its id, or by its profile id, if that is no other port's
-    id."""
-    found = read.get(LocalPort, port.id)
-    if found is None and port.profile_id and read.get(Port, port.profile_id) is None:
-        found = read.get(LocalPort, port.profile_id)
-    return found
-
-
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
     return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
 
@@ -99,3 +91,7 @@ def reach(status: HostStatus, read: Read) -> Iterator[Item]:
     for text in status.provider_addresses:
         address = ipv4_number(text)
         yield Item(Reach, address, Reach(status.host, address, encapsulation, detail))
+
+
+UNITS = (unit(HostStatus, reach), unit(Port, locate))
+TABLES: tuple[type, ...] = (Claim, Host, ThisHost, LocalPort, Location, Plugged, Reach)
