@@ -117,14 +117,11 @@ def believed(found: Drawn, row: LearnedAddress) -> bool:
 def winners(found: Drawn) -> dict[tuple[str, str], LearnedAddress]:
     """By segment and address."""
     best: dict[tuple[str, str], LearnedAddress] = {}
-    for row in sorted(found.learned, key=lambda row: (row.sequence, _backwards(row.port))):
+    by_port = sorted(found.learned, key=lambda row: row.port, reverse=True)
+    for row in sorted(by_port, key=lambda row: row.sequence):
         if believed(found, row):
             best[row.segment, row.address] = row
     return best
-
-
-def _backwards(name: str) -> tuple[int, ...]:
-    return tuple(-ord(letter) for letter in name)
 
 
 def flows_of(engine: Engine, stage: Stage) -> Iterator[str]:
