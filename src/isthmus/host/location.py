@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Engine, Item, Read, unit
-from isthmus.host.facts import THIS, LocalPort, Location, Plugged, Reach, ThisHost
+from isthmus.host.facts import THIS, LocalPort, Location, Plugged, Problem, Reach, ThisHost
 from isthmus.host.indexes import CLAIMS_BY_PORT
 from isthmus.host.interfaces import interface_read
+from isthmus.policy import closed
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
 from isthmus.wire.encapsulations import chosen
 
@@ -75,6 +76,15 @@ def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
     return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
 
 
+def forbidden(local: Plugged, read: Read) -> Iterator[Item]:
+    """Over Plugged: why nothing of a port passes that this host may not have."""
+    port, this = read.get(Port, local.port), read.get(ThisHost, THIS)
+    if port is not None and this is not None and port.hosts and this.host not in port.hosts:
+        detail = f"{this.host} may not have this port, only {', '.join(port.hosts)}"
+        blocked = Problem(port.id, "PortBlocked", detail, closed.PORT)
+        yield Item(Problem, (port.id, blocked.code, detail), blocked)
+
+
 def reach(status: HostStatus, read: Read) -> Iterator[Item]:
     """Over HostStatus: gives the Reach of every other host that exists, by provider address."""
     this = read.get(ThisHost, THIS)
@@ -93,5 +103,5 @@ def reach(status: HostStatus, read: Read) -> Iterator[Item]:
         yield Item(Reach, address, Reach(status.host, address, encapsulation, detail))
 
 
-UNITS = (unit(HostStatus, reach), unit(Port, locate))
-TABLES: tuple[type, ...] = (Claim, Host, ThisHost, LocalPort, Location, Plugged, Reach)
+UNITS = (unit(HostStatus, reach), unit(Port, locate), unit(Plugged, forbidden))
+TABLES: tuple[type, ...] = (ThisHost, LocalPort, Location, Plugged, Reach, Problem)

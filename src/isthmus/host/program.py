@@ -26,5 +26,5 @@ def engine_of(program: Program) -> Engine:
     return Engine(
         (*scope.UNITS, *location.UNITS, *program.units),
         (*INDEXES, *program.indexes),
-        (*scope.TABLES, *location.TABLES, *program.tables),
+        (*scope.READ, *scope.TABLES, *location.TABLES, *program.tables),
     )

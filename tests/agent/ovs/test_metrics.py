@@ -11,8 +11,8 @@ from isthmus.agent.metrics import MetricsServer
 from isthmus.agent.ovs import connection_limits
 from isthmus.agent.ovs.decisions import Counted
 from isthmus.agent.ovs.metrics import HostMetrics
-from isthmus.agent.ovs.packets import Counters
 from isthmus.errors import Unavailable
+from isthmus.host.guests import Counters
 from tests.agent.test_metrics import asked
 
 LIMITED = connection_limits.Counted({}, {})

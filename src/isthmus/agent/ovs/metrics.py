@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from isthmus.agent.ovs import connection_limits
 from isthmus.agent.ovs.decisions import Counted
-from isthmus.agent.ovs.packets import Counters
 from isthmus.errors import IsthmusError
+from isthmus.host.guests import Counters
 from isthmus.switches.ovs.pipeline import DROPS, Stage
 
 SCRAPE_S = 5.0

@@ -68,9 +68,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     if port is None or this is None or bridge is None:
         return
     if port.hosts and this.host not in port.hosts:
-        allowed = ", ".join(port.hosts)
-        yield _problem(port, "PortBlocked", f"{this.host} may not have this port, only {allowed}")
-        return
+        return  # told by `host.location`
     ground = read.get(Ground, port.segment)
     if ground is None:
         no_zone = read.get(NoZone, port.segment)
