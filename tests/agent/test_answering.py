@@ -17,7 +17,7 @@ from isthmus.agent.ovs.watching import MOST_WATCHES, Watches
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Query
 from isthmus.wire.ovsdb import RowId
-from tests.agent.ovs.test_host import host, plug
+from tests.agent.ovs.hosts import host, plug
 from tests.switches.policy_rows import network_rows, port
 
 WEB = port("red", "a", 4)

@@ -12,7 +12,7 @@ from isthmus.host.namesake import Namesake, second_name
 from isthmus.host.reports import beat_operations
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, HostStatus
-from tests.agent.ovs.test_host import host, learn
+from tests.agent.ovs.hosts import host, learn
 
 FIRST = HostStatus(host="h1", provider_addresses=("192.0.2.1",), instance="first")
 

@@ -23,7 +23,7 @@ from isthmus.wire.ethernet import (
 )
 from isthmus.wire.neighbours import announced, is_answer
 from isthmus_lab import frames, frames6, packets
-from tests.agent.ovs.test_host import host, plug
+from tests.agent.ovs.hosts import host, plug
 from tests.host.test_address_pairs import ADDRESS, MAC, OTHER, WEB, row
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
 

@@ -21,7 +21,7 @@ from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, FlowKey, Programmed, flow
 from isthmus.wire import oxm
-from tests.agent.ovs.test_host import host, learn, plug
+from tests.agent.ovs.hosts import host, learn, plug
 from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, answer, frame_of
 from tests.proof.interpreter import Run

@@ -17,7 +17,7 @@ from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.switches.ovs.resync import difference
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
-from tests.agent.ovs.test_host import forget, host, learn, plug
+from tests.agent.ovs.hosts import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, claim, network_rows, port
 
 SHUT, OTHER = RuleSet(id="shut", in_default="deny"), RuleSet(id="other", in_default="deny")

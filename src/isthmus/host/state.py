@@ -114,8 +114,7 @@ class HostState:
         """What is plugged, by interface id."""
         host, address, encapsulations = self.identity
         self.engine.put(ThisHost, THIS, ThisHost(host, int(address), encapsulations))
-        known = self.engine.rows(LocalPort)
-        was = {str(name): port for name, port in known.items()}
+        was = {str(name): port for name, port in self.engine.rows(LocalPort).items()}
         for name in was.keys() - ports.keys():
             self._unplugged(name)
             self.engine.put(LocalPort, name, None)
@@ -132,10 +131,10 @@ class HostState:
         self._report_interface(name)
         self._frames_seen.discard(name)
         port = port_named(name, self.engine)
-        if port is not None and port.id in self.ours.claims:
-            self._claims_over.add(port.id)
         if port is not None:
             self.pairs.forget(port.id)
+            if port.id in self.ours.claims:
+                self._claims_over.add(port.id)
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
@@ -258,24 +257,21 @@ class HostState:
         port = self.engine.rows(Port).get(port_id)
         if port is None or self.local_port(port) is None:
             return None
-        problems = sorted(set(self._problems(port_id)))
         location = self.engine.rows(Location).get(port_id)
         elsewhere = location is not None and location.host != self.identity.host
         stored = self.ours.statuses.get(port_id)
         return wanted_status(
             port,
             host=self.identity.host,
-            problems=problems,
+            problems=sorted(set(self._problems(port_id))),
             elsewhere=elsewhere,
             stored=None if stored is None else stored.row,
             now_us=now_us,
         )
 
     def _problems(self, port_id: str) -> Iterator[Problem]:
-        for key in self.engine.entry(PROBLEMS_BY_PORT, port_id):
-            problem = self.engine.rows(Problem).get(key)
-            if problem is not None:
-                yield problem
+        rows = self.engine.rows(Problem)
+        yield from (rows[key] for key in self.engine.entry(PROBLEMS_BY_PORT, port_id))
         yield from self.refusals_of(port_id)
 
     def refusals_of(self, port_id: str) -> Iterable[Problem]:

@@ -12,7 +12,7 @@ from isthmus.host.facts import Plugged
 from isthmus.host.solicitations import PairAsking
 from isthmus.policy.rows import PhysicalNetwork, Probe, Query, Row
 from isthmus.switches.ovs.pipeline import Programmed
-from tests.agent.ovs.test_host import WEB, forget, host, learn, plug
+from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.policy.test_observed import ROWS
 from tests.policy.test_readable import DESIRED_ROWS
 from tests.switches.policy_rows import network_rows

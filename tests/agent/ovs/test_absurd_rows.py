@@ -11,7 +11,7 @@ from isthmus.host import reports
 from isthmus.policy.observed import MOST_COUNT, believable
 from isthmus.policy.rows import Claim, LearnedAddress, Row
 from isthmus.switches.ovs.pipeline import Programmed
-from tests.agent.ovs.test_host import WEB, forget, host, learn, plug
+from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.policy.test_observed import ROWS
 from tests.switches.policy_rows import claim, network_rows
 

@@ -22,7 +22,7 @@ from isthmus.switches.ovs.facts import Meter
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.resync import openflow_meter
 from isthmus.wire import openflow as of
-from tests.agent.ovs.test_host import WEB, forget, host, learn, plug
+from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.switches.policy_rows import claim, network_rows, port
 
 SHUT = RuleSet(id="shut", in_default="deny")

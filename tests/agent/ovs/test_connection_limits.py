@@ -38,7 +38,7 @@ from isthmus.switches.ovs.pipeline import (
     OPENING_METERS,
 )
 from isthmus.wire.openflow_replies import MeterStats
-from tests.agent.ovs.test_host import forget, host, learn, plug
+from tests.agent.ovs.hosts import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, network_rows, port
 
 LIMITS = Limits(connections=100, opened_pps=10, opened_burst=50, fragments_pps=7)

@@ -13,7 +13,7 @@ from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, RouterPort, RuleSet
 from isthmus.switches.ovs.facts import Ground, TrackedAddress
 from isthmus.switches.ovs.ground import ZONES
-from tests.agent.ovs.test_host import forget, host, learn, plug, row_id
+from tests.agent.ovs.hosts import forget, host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
 
 SHUT = RuleSet(id="shut", in_default="deny")

@@ -9,7 +9,7 @@ from isthmus.agent.ovs.host import OvsHost
 from isthmus.host import reports
 from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, Row
-from tests.agent.ovs.test_host import forget, host, learn, plug, row_id
+from tests.agent.ovs.hosts import forget, host, learn, plug, row_id
 from tests.census import held_in, more_than
 from tests.switches.policy_rows import network_rows, port
 

@@ -17,7 +17,7 @@ from isthmus.policy.rows import ALIVE, Query
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow, unit_cookie, unit_of_cookie
 from isthmus.wire.openflow_replies import InstalledFlow
-from tests.agent.ovs.test_host import host, plug
+from tests.agent.ovs.hosts import host, plug
 from tests.switches.policy_rows import claim, network_rows, port
 
 PAIR = "10.0.1.9/32 02:00:5e:00:00:01"

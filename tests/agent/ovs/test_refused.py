@@ -17,7 +17,7 @@ from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
-from tests.agent.ovs.test_host import host, learn, plug, row_id
+from tests.agent.ovs.hosts import host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
 
 MEMBER = msgspec.structs.replace(port("red", "b", 6), groups=("app",))

@@ -28,7 +28,7 @@ from isthmus.policy.rows import Host, HostStatus
 from isthmus.switches.ovs.connection import Connection
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.tunnel_probes import ANSWER, SENDER
-from tests.agent.ovs.test_host import host, learn
+from tests.agent.ovs.hosts import host, learn
 
 MTU = 1500
 

@@ -14,7 +14,7 @@ import pytest
 from isthmus.agent.ovs import vitals
 from isthmus.agent.ovs.vitals import Vitals
 from isthmus.tending import Tending
-from tests.agent.ovs.test_host import host
+from tests.agent.ovs.hosts import host
 from tests.store.cloud import until
 
 WORKS = [

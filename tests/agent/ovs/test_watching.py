@@ -48,7 +48,7 @@ from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.openflow_text import flow_text
 from isthmus_lab import packets
-from tests.agent.ovs.test_host import host, plug
+from tests.agent.ovs.hosts import host, plug
 from tests.agent.ovs.test_refused import SET, WEB, given_by, running
 from tests.switches.policy_rows import claim, network_rows, port
 
