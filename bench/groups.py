@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from bench.isthmus_rig import BATCH, LONGEST_S, rule
 from bench.results import Figure, figure, median, p99
 from isthmus.api.client import Client
 from isthmus.policy.rows import Claim, Heartbeat, HostStatus, Port
+from isthmus.policy.values import Preference
 from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.switches.ovs.pipeline import Stage
+from isthmus.wire.encapsulations import ENCAPSULATIONS
 from isthmus.wire.ovsdb import insert
 from isthmus_lab import processes
 from isthmus_lab.lab import Lab
@@ -221,7 +224,9 @@ async def _claim(south: str) -> None:
     await connection.loaded(LONGEST_S)
     for number, host in enumerate(SIMULATED, 1):
         status = HostStatus(
-            host=host, provider_addresses=(f"172.31.1.{number}",), encapsulations="vxlan,nvgre"
+            host=host,
+            provider_addresses=(IPv4Address(f"172.31.1.{number}"),),
+            encapsulations=Preference(ENCAPSULATIONS),
         )
         beat = Heartbeat(host=host, at_s=int(time.time()))
         await connection.transact([insert(status.TABLE, status), insert(beat.TABLE, beat)])
@@ -233,7 +238,7 @@ async def _claim(south: str) -> None:
                 port=row.id,
                 host=SIMULATED[number],
                 segment=row.segment,
-                provider_address=f"172.31.1.{number + 1}",
+                provider_address=IPv4Address(f"172.31.1.{number + 1}"),
                 sequence=1,
             )
             for row in ports[start : start + 100]

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from bench.probing import GUEST_ADDRESS, GUEST_MAC, PEER_ADDRESS, PEER_MAC, PEER
 from bench.topology import HOSTS, Place
 from isthmus.api.client import Client
 from isthmus.policy.rows import Claim, Heartbeat, HostStatus, Port, PortStatus
+from isthmus.policy.values import Preference
 from isthmus.store import schema
 from isthmus.store.connection import Connection
+from isthmus.wire.encapsulations import ENCAPSULATIONS
 from isthmus.wire.ovsdb import insert
 from isthmus_lab import processes
 from isthmus_lab.lab import Lab
@@ -188,8 +191,8 @@ async def _claim(south: str, places: Sequence[Place]) -> None:
     for number in range(topology.SIMULATED_HOSTS):
         status = HostStatus(
             host=f"s{number}",
-            provider_addresses=(f"172.31.1.{number + 1}",),
-            encapsulations="vxlan,nvgre",
+            provider_addresses=(IPv4Address(f"172.31.1.{number + 1}"),),
+            encapsulations=Preference(ENCAPSULATIONS),
         )
         await connection.transact(
             [
@@ -206,7 +209,7 @@ async def _claim(south: str, places: Sequence[Place]) -> None:
                 port=row.id,
                 host=place.host,
                 segment=row.segment,
-                provider_address=address,
+                provider_address=IPv4Address(address),
                 sequence=1,
             )
             said = PortStatus(

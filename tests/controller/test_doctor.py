@@ -29,9 +29,11 @@ from isthmus.policy.rows import (
     Row,
     Segment,
 )
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
 from tests.reach.cloud import port, red
 from tests.switches.policy_rows import claim
+from tests.texts import as_stored
 
 NOW_S, MTU = 1_000_000.0, 1550
 DAY_S = 86400
@@ -109,7 +111,7 @@ def test_who_has_a_certificate_and_does_not_answer_is_told_as_unknown() -> None:
 
 
 def status(host: str, address: str, speaks: str = "vxlan,nvgre") -> HostStatus:
-    return HostStatus(host=host, provider_addresses=(address,), encapsulations=speaks)
+    return as_stored(HostStatus, host=host, provider_addresses=(address,), encapsulations=speaks)
 
 
 def _segment(name: str, vsid: int) -> Segment:
@@ -130,7 +132,12 @@ def without_answer(cloud: Cloud, host: str) -> Cloud:
 
 
 BROKEN = PortStatus(
-    port=WEB.id, host="h1", segment=WEB.segment, state="error", code="PortBlocked", detail="why"
+    port=WEB.id,
+    host="h1",
+    segment=WEB.segment,
+    state=PortState.ERROR,
+    code="PortBlocked",
+    detail="why",
 )
 
 

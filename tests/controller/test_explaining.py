@@ -15,6 +15,7 @@ from isthmus.intent.model import JsonObject
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Heartbeat, Host, PortStatus, Row
+from isthmus.policy.values import PortState
 from tests.controller.clocks import Clock
 from tests.reach.cloud import port, rule, rule_set, world
 from tests.switches.policy_rows import claim
@@ -28,7 +29,12 @@ HERE = claim(WEB, "h1")
 
 def status(state: str = "up", revision: str = "", detail: str = "") -> PortStatus:
     return PortStatus(
-        port=WEB.id, host="h1", segment=WEB.segment, state=state, revision=revision, detail=detail
+        port=WEB.id,
+        host="h1",
+        segment=WEB.segment,
+        state=PortState(state),
+        revision=revision,
+        detail=detail,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from ipaddress import IPv4Address
 from typing import Any, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from isthmus.intent.model import JsonObject, View
 from isthmus.policy.rows import Claim, Host, Port
 from isthmus.store.connection import Connection
 from tests.controller.clocks import Clock
+from tests.texts import pairs
 
 OLD = (
     "'flows' is no question that this host knows: ask port ID, trace JSON, probe JSON, watch JSON,"
@@ -66,9 +68,11 @@ def picture() -> Picture:
             segment="s/a",
             mac="02:00:00:00:00:01",
             addresses=(address,),
-            pairs=("10.0.0.64/28 02:00:00:00:00:09",) if name == "web2" else (),
+            pairs=pairs("10.0.0.64/28 02:00:00:00:00:09") if name == "web2" else (),
         )
-        claim = Claim(port=name, host=host, segment="s/a", provider_address="192.0.2.1")
+        claim = Claim(
+            port=name, host=host, segment="s/a", provider_address=IPv4Address("192.0.2.1")
+        )
         for row in (Host(id=host, certificate_name=host), own, claim):
             made.change(None, row)
     made.change(None, Port(id="bare", segment="s/a", mac="02:00:00:00:00:02"))

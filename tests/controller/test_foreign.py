@@ -17,6 +17,7 @@ from isthmus.controller.deriving import Deriving
 from isthmus.derive.intent_facts import ServerFact
 from isthmus.derive.intent_units import Underlay
 from isthmus.policy.rows import TABLES, Host, RuleSet
+from isthmus.policy.values import Action
 from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.store.south import PolicyWriter
@@ -92,7 +93,7 @@ def test_whatever_another_does_to_a_desired_row_it_is_written_back_and_told(
             renamed = msgspec.structs.replace(row, id="h8")
             await stranger.transact([update(Host.TABLE, by_name["h3"][0], renamed, ["id"])])
             await is_mended(5, "h3", "h8")
-            open_set = RuleSet(id="acl\n", in_default="allow")
+            open_set = RuleSet(id="acl\n", in_default=Action.ALLOW)
             await stranger.transact([insert(RuleSet.TABLE, open_set)])
             await until(lambda: deriver.foreign.count == 6 and not connection.table(RuleSet))
             assert deriver.foreign.told.isprintable()

@@ -5,6 +5,7 @@ runs for years."""
 from __future__ import annotations
 
 from collections import Counter
+from ipaddress import IPv4Address
 from typing import cast
 
 import pytest
@@ -15,8 +16,10 @@ from isthmus.derive.engine import Engine
 from isthmus.derive.intent_units import Underlay, new_engine, put
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import DESIRED, Claim, Heartbeat, HostStatus, Port, PortStatus, Row
+from isthmus.policy.values import PortState, Preference
 from isthmus.store.north_rows import Resource
 from isthmus.store.north_view import NorthView
+from isthmus.wire.encapsulations import Encapsulation
 from isthmus.wire.ovsdb import RowId
 from tests.census import held_in, more_than
 from tests.controller.clocks import Clock
@@ -30,7 +33,7 @@ class Followers:
         self.cloud = Cloud()
         self.known: dict[str, Stored] = {}
         self.view = NorthView()
-        self.engine: Engine = new_engine(Underlay(1500, ("vxlan",)))
+        self.engine: Engine = new_engine(Underlay(1500, (Encapsulation.VXLAN,)))
         self.picture = Picture(lambda: 1e9, Hearing(Clock()))
 
     def follow(self) -> None:
@@ -69,10 +72,18 @@ def as_row(stored: Stored) -> Resource:
 def said(port: Port, host: str) -> list[Row]:
     """What a host says that has the port."""
     return [
-        HostStatus(host=host, provider_addresses=("192.0.2.1",), encapsulations="vxlan"),
+        HostStatus(
+            host=host,
+            provider_addresses=(IPv4Address("192.0.2.1"),),
+            encapsulations=Preference((Encapsulation.VXLAN,)),
+        ),
         Heartbeat(host=host, at_s=1),
-        Claim(port=port.id, host=host, segment=port.segment, provider_address="192.0.2.1"),
-        PortStatus(port=port.id, host=host, segment=port.segment, state="error", changed_us=5),
+        Claim(
+            port=port.id, host=host, segment=port.segment, provider_address=IPv4Address("192.0.2.1")
+        ),
+        PortStatus(
+            port=port.id, host=host, segment=port.segment, state=PortState.ERROR, changed_us=5
+        ),
     ]
 
 

@@ -12,8 +12,10 @@ from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, Host, Port, PortStatus, Row
+from isthmus.policy.values import PortState
 from tests.controller.clocks import Clock
 from tests.switches.policy_rows import claim, port
+from tests.texts import applied
 
 NOW_S = 1_000_000.0
 NIC = "11111111-1111-4111-8111-111111111111"
@@ -44,7 +46,7 @@ def status(
         host=host,
         segment=PORT.segment,
         revision=revision,
-        state=state,
+        state=PortState(state),
         code=code,
         detail=detail,
     )
@@ -150,7 +152,7 @@ LIST = "44444444-4444-4444-8444-444444444444"
 @pytest.mark.parametrize("name", ["web", "db web"])
 def test_a_list_of_rules_is_as_the_ports_under_it(name: str) -> None:
     entries = (f"interface * {name}", f"subnet 10.0.1.4 {name}")
-    under = msgspec.structs.replace(PORT, rule_sets=entries)
+    under = msgspec.structs.replace(PORT, rule_sets=applied(*entries))
     kind = "accessControlLists"
     made = picture(under, alive(), claim(PORT, "h1"))
     made.name(LIST, name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,8 @@ def test_a_trace_over_a_host_that_does_not_answer_has_no_verdict(
 def everything(host: str) -> list[Row]:
     place: dict[str, Any] = {"port": WEB.id, "host": host, "segment": WEB.segment}
     return [
-        HostStatus(host=host, provider_addresses=("192.0.2.1",)),
-        Claim(**place, provider_address="192.0.2.1"),
+        HostStatus(host=host, provider_addresses=(IPv4Address("192.0.2.1"),)),
+        Claim(**place, provider_address=IPv4Address("192.0.2.1")),
         PortStatus(**place),
         LearnedAddress(**place, address="10.0.1.9", mac=WEB.mac),
         Answer(id=f"of {host}", host=host, result="{}"),

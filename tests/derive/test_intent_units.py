@@ -25,7 +25,9 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 from tests.intent.cloud import Cloud
+from tests.texts import ports, routes
 
 NETWORK = {
     "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
@@ -94,7 +96,7 @@ def test_a_virtual_subnet_is_a_segment_a_subnet_and_a_leg_of_the_network_s_route
             prefix="10.0.1.0/24",
             gateway="10.0.1.1",
             dns=("10.0.0.53",),
-            host_routes=("198.51.100.0/24 10.0.1.9",),
+            host_routes=routes("198.51.100.0/24 10.0.1.9"),
             origin=ref,
         )
     ]
@@ -113,7 +115,7 @@ def test_a_virtual_subnet_is_a_segment_a_subnet_and_a_leg_of_the_network_s_route
 
 
 def test_the_mtu_leaves_room_for_the_largest_encapsulation_in_use(tenant: Cloud) -> None:
-    for transports, mtu in ((("nvgre",), 8958), (("vxlan", "nvgre"), 8950)):
+    for transports, mtu in (((Encapsulation.NVGRE,), 8958), (ENCAPSULATIONS, 8950)):
         (segment,) = _derived(tenant, Underlay(9000, transports)).rows(Segment).values()
         assert segment.mtu_bytes == mtu
 
@@ -304,4 +306,4 @@ def test_a_rule_of_all_protocols_keeps_its_ports_but_for_the_whole_range(
     cloud.put("/accessControlLists/a", {"aclRules": [{"resourceId": "r", "properties": rule}]})
     (row,) = _derived(cloud).rows(Rule).values()
     assert (row.protocol, row.action) == (-1, action.lower())
-    assert (row.source_ports, row.destination_ports) == derived
+    assert (row.source_ports, row.destination_ports) == tuple(map(ports, derived))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from isthmus.derive.intent_units import Underlay, new_engine, put
 from isthmus.host.facts import THIS, LocalPort, Problem, ThisHost
 from isthmus.host.program import Program, engine_of
 from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
+from isthmus.policy.values import Preference
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
+from isthmus.store.south_rows import shown as shown_row
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
+from isthmus.wire.encapsulations import Encapsulation
 from isthmus.wire.openflow_text import flow_text
 from tests.intent.cloud import Cloud
 
@@ -34,7 +37,7 @@ class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A host: its provider address, what it speaks, and the ports that are plugged there."""
 
     address: str
-    speaks: tuple[str, ...]
+    speaks: tuple[Encapsulation, ...]
     ports: tuple[str, ...] = ()
 
 
@@ -127,14 +130,16 @@ def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
     segments = {row.id: row.segment for row in policy if isinstance(row, Port)}
     for host, spec in scenario.hosts.items():
         yield HostStatus(
-            host=host, provider_addresses=(spec.address,), encapsulations=",".join(spec.speaks)
+            host=host,
+            provider_addresses=(IPv4Address(spec.address),),
+            encapsulations=Preference(spec.speaks),
         )
         for port in spec.ports:
             yield Claim(
                 port=port,
                 host=host,
                 segment=segments[port],
-                provider_address=spec.address,
+                provider_address=IPv4Address(spec.address),
                 sequence=1,
             )
 
@@ -154,12 +159,12 @@ def _flow_lines(engine: Engine) -> Iterator[str]:
 
 def _row_text(row: Row) -> str:
     """One line a row; identifiers that are allocated are left out."""
-    columns: Mapping[str, object] = msgspec.structs.asdict(row)
+    columns = shown_row(row)
     allocated = {"vsid", "rdid", "profile_id", "revision"}
     shown = [
-        f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+        f"{name}={','.join(value) if isinstance(value, list) else value}"
         for name, value in columns.items()
-        if name not in allocated and value not in ("", (), None)
+        if name not in allocated and value not in ("", [], None)
     ]
     return f"{row.TABLE} {' '.join(shown)}"
 

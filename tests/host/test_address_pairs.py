@@ -8,9 +8,10 @@ import msgspec
 from isthmus.host.address_pairs import Pairs
 from isthmus.policy.rows import LearnedAddress, Port
 from tests.switches.policy_rows import port
+from tests.texts import pairs as listed
 
 ADDRESS, MAC = "10.0.1.100", "02:00:00:00:00:aa"
-WEB: Port = msgspec.structs.replace(port("red", "a", 4), pairs=(f"10.0.1.96/28 {MAC}",))
+WEB: Port = msgspec.structs.replace(port("red", "a", 4), pairs=listed(f"10.0.1.96/28 {MAC}"))
 
 
 def row(sequence: int, of: Port = WEB, mac: str = MAC, host: str = "h1") -> LearnedAddress:
@@ -56,7 +57,7 @@ def test_an_equal_sequence_of_another_port_is_taken_over_too() -> None:
 
 def test_another_mac_address_of_the_pair_is_news() -> None:
     second = "02:00:00:00:00:bb"
-    both: Port = msgspec.structs.replace(WEB, pairs=(*WEB.pairs, f"{ADDRESS}/32 {second}"))
+    both: Port = msgspec.structs.replace(WEB, pairs=(*WEB.pairs, *listed(f"{ADDRESS}/32 {second}")))
     pairs = Pairs()
     assert pairs.announce(both, "h1", ADDRESS, second, row(4), ())
     assert pairs.wanted(both, {ADDRESS: row(4)}) == {ADDRESS: row(5, mac=second)}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 from isthmus.host.claims import wanted_claim
 from isthmus.policy.rows import Claim, Port
 from tests.switches.policy_rows import claim, port
@@ -22,7 +24,7 @@ def wanted(
     found = wanted_claim(
         of,
         host="h1",
-        provider_address="192.0.2.1",
+        provider_address=IPv4Address("192.0.2.1"),
         plugged=plugged,
         own=own,
         others=others,

@@ -12,6 +12,7 @@ from isthmus.addresses import Mac, mac_bytes
 from isthmus.host.dhcp import answer_frame
 from isthmus.policy.rows import Port, Segment, Subnet
 from isthmus.wire.malformed import Malformed
+from tests.texts import routes
 
 ROUTER = Mac(0x123456789ABC)
 MAC = "02:00:00:00:00:05"
@@ -136,10 +137,10 @@ def test_classless_routes_carry_the_default_route_too() -> None:
         segment="n/s",
         prefix="10.0.1.0/26",
         gateway="10.0.1.1",
-        host_routes=("198.51.100.0/24 10.0.1.9",),
+        host_routes=routes("198.51.100.0/24 10.0.1.9"),
     )
-    routes = options(answered(question("discover"), subnet=subnet))["classless_static_routes"]
-    assert routes == ("198.51.100.0/24:10.0.1.9", "0.0.0.0/0:10.0.1.1") or routes == [
+    told = options(answered(question("discover"), subnet=subnet))["classless_static_routes"]
+    assert told == ("198.51.100.0/24:10.0.1.9", "0.0.0.0/0:10.0.1.1") or told == [
         "198.51.100.0/24:10.0.1.9",
         "0.0.0.0/0:10.0.1.1",
     ]

@@ -9,6 +9,7 @@ from isthmus.addresses import parse_mac
 from isthmus.host.gateways import SERVER_MAC, speaking_address, speaking_mac
 from isthmus.host.program import Program, engine_of
 from isthmus.policy.rows import Router, RouterPort
+from isthmus.policy.values import LegKind
 from tests.switches.policy_rows import ROUTER_MAC, network_rows, put
 
 
@@ -27,6 +28,9 @@ def test_until_the_router_is_known_nobody_speaks() -> None:
 
 def test_a_peer_s_router_does_not_speak_here() -> None:
     engine = engine_of(Program())
-    put(engine, RouterPort(router="blue", segment="red/a", kind="peer", addresses=("10.9.9.9/24",)))
+    put(
+        engine,
+        RouterPort(router="blue", segment="red/a", kind=LegKind.PEER, addresses=("10.9.9.9/24",)),
+    )
     assert speaking_mac(engine, "red/a") == SERVER_MAC
     assert speaking_address(engine, "red/a") is None

@@ -15,9 +15,10 @@ from isthmus_lab import frames
 from tests.agent.ovs.hosts import host, plug
 from tests.host.test_dhcp import question
 from tests.switches.policy_rows import network_rows, port
+from tests.texts import pairs
 
 PAIR, PAIR_MAC = "10.0.1.100", "02:00:00:00:00:77"
-WEB = msgspec.structs.replace(port("red", "a", 4), pairs=(f"{PAIR}/32 {PAIR_MAC}",))
+WEB = msgspec.structs.replace(port("red", "a", 4), pairs=pairs(f"{PAIR}/32 {PAIR_MAC}"))
 STATE = host("h1", *network_rows("red"), WEB)
 plug(STATE, WEB)
 

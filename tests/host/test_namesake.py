@@ -14,7 +14,7 @@ from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, HostStatus
 from tests.agent.ovs.hosts import host, learn
 
-FIRST = HostStatus(host="h1", provider_addresses=("192.0.2.1",), instance="first")
+FIRST = HostStatus(host="h1", provider_addresses=(IPv4Address("192.0.2.1"),), instance="first")
 
 
 def beat(at_s: int) -> Heartbeat:
@@ -53,7 +53,9 @@ def test_a_second_agent_takes_over_when_the_first_has_been_silent() -> None:
 def test_the_first_is_refused_when_it_wakes_up_after_another_has_taken_over() -> None:
     first = Namesake("h1", "first")
     assert first.refusal(FIRST, beat(7), 0.0) == ""
-    taken = msgspec.structs.replace(FIRST, instance="second", provider_addresses=("192.0.2.9",))
+    taken = msgspec.structs.replace(
+        FIRST, instance="second", provider_addresses=(IPv4Address("192.0.2.9"),)
+    )
     assert "another agent, at 192.0.2.9" in first.refusal(taken, beat(8), 1000.0)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from isthmus.host.ours import Ours, Stored
 from isthmus.policy.rows import Heartbeat, HostStatus, LearnedAddress, PortStatus, Row
+from isthmus.policy.values import PortState
 from isthmus.wire.ovsdb import RowId
 from tests.switches.policy_rows import claim, port
 
@@ -14,7 +15,9 @@ WEB = port("red", "a", 4)
 LEARNED = LearnedAddress(
     address="10.0.1.100", port=WEB.id, host="h1", segment="red/a", mac=WEB.mac, sequence=1
 )
-STATUS = PortStatus(port=WEB.id, host="h1", segment="red/a", revision="", state="up", changed_us=1)
+STATUS = PortStatus(
+    port=WEB.id, host="h1", segment="red/a", revision="", state=PortState.UP, changed_us=1
+)
 FIRST, SECOND = RowId("first"), RowId("second")
 
 

@@ -26,6 +26,7 @@ from isthmus_lab import frames, frames6, packets
 from tests.agent.ovs.hosts import host, plug
 from tests.host.test_address_pairs import ADDRESS, MAC, OTHER, WEB, row
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
+from tests.texts import pairs
 
 SIX = "fd00::100"
 
@@ -33,11 +34,8 @@ SIX = "fd00::100"
 def test_a_port_may_have_its_single_pairs_and_what_is_in_use_in_the_others() -> None:
     of: Port = msgspec.structs.replace(
         port("red", "a", 4),
-        pairs=(
-            f"10.0.1.96/28 {MAC}",
-            f"10.0.1.200/32 {MAC}",
-            f"{SIX}/128 {MAC}",
-            f"fd01::/64 {MAC}",
+        pairs=pairs(
+            f"10.0.1.96/28 {MAC}", f"10.0.1.200/32 {MAC}", f"{SIX}/128 {MAC}", f"fd01::/64 {MAC}"
         ),
     )
     in_use = {"10.0.1.100", "10.0.1.150", "fd01::7", "10.0.1.4"}
@@ -46,8 +44,8 @@ def test_a_port_may_have_its_single_pairs_and_what_is_in_use_in_the_others() -> 
     assert [str(one) for one in candidates(own, in_use)] == [SIX]
 
 
-def _state(*pairs: str, learned: tuple[LearnedAddress, ...] = ()) -> OvsHost:
-    of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=pairs)
+def _state(*texts: str, learned: tuple[LearnedAddress, ...] = ()) -> OvsHost:
+    of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=pairs(*texts))
     state = host("h1", *network_rows("red"), of, claim(of, "h1"), *learned)
     plug(state, of)
     return state
@@ -202,12 +200,12 @@ def test_a_guest_that_never_answers_questions_keeps_what_it_has_announced() -> N
 
 
 def test_a_host_takes_back_what_its_silent_guest_held_while_another_is_there() -> None:
-    of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=(f"{ADDRESS}/32 {MAC}",))
+    of: Port = msgspec.structs.replace(port("red", "a", 4), pairs=pairs(f"{ADDRESS}/32 {MAC}"))
     mine = LearnedAddress(
         address=ADDRESS, port=of.id, host="h1", segment="red/a", mac=MAC, sequence=2
     )
     other = msgspec.structs.replace(mine, port="red-a-5", host="h2", sequence=1)
-    state = _state(*of.pairs, learned=(mine, other))
+    state = _state(f"{ADDRESS}/32 {MAC}", learned=(mine, other))
     asking = PairAsking(state)
     _round(asking, state)
     assert not state.pair_seen(1, ADDRESS, MAC, asked=True)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 
 from isthmus.host.dhcp import surroundings
 from isthmus.host.facts import LocalPort, Plugged
@@ -161,11 +160,6 @@ def test_of_two_ports_of_one_name_the_one_whose_id_it_is_is_meant() -> None:
     assert [plugged.port for plugged in state.engine.rows(Plugged).values()] == [OTHER.id]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who has a port is decided in claims, in the switch's locations and in reach alike, and"
-    " by sequences alone: the decision first moves into one place",
-)
 def test_a_guest_that_speaks_here_is_not_held_back_by_what_a_dead_host_said_before() -> None:
     """The port was here, moved to h2 while our agent was away, and h2 died with it. Started anew on
     this host the guest runs and speaks; what h2 has said before it died is not what it says now."""

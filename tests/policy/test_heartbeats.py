@@ -4,6 +4,7 @@ agent of the same name."""
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from isthmus.controller.hearing import Hearing
@@ -26,7 +27,7 @@ def test_a_controller_misses_three_heartbeats() -> None:
 
 
 def test_an_agent_of_the_same_name_misses_three_heartbeats() -> None:
-    first = HostStatus(host="h1", provider_addresses=("192.0.2.1",), instance="first")
+    first = HostStatus(host="h1", provider_addresses=(IPv4Address("192.0.2.1"),), instance="first")
     beat, second = Heartbeat(host="h1", at_s=7), Namesake("h1", "second")
     assert second.refusal(first, beat, 0.0)
     assert second.refusal(first, beat, 3 * HEARTBEAT_S - 1)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.policy.closed import list_word
-from isthmus.policy.joined import joined
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.joined import joined, parted
 from tests.names import NAMES
 
 _texts = st.lists(NAMES | st.text(min_size=1, max_size=6), min_size=1, max_size=4).map(tuple)
@@ -35,7 +34,6 @@ def test_a_list_of_two_is_not_the_list_of_both_names() -> None:
     assert list_word("in", ("db web",)) != list_word("in", ("web", "db"))
 
 
-@given(NAMES)
-def test_the_name_of_an_applied_set_is_all_that_comes_last(name: str) -> None:
-    assert AppliedSet.parse(f"interface * {name}") == ("interface", "*", name)
-    assert AppliedSet.parse(f"subnet fd00::4 {name}").rule_set == name
+@given(_texts)
+def test_names_are_found_again(names: tuple[str, ...]) -> None:
+    assert parted(joined(*names)) == names

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import calendar
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 import pytest
@@ -21,7 +23,10 @@ from isthmus.policy.rows import (
     PortStatus,
     Row,
 )
+from isthmus.policy.values import Preference
+from isthmus.wire.encapsulations import Encapsulation
 from tests.switches.policy_rows import claim, port
+from tests.texts import as_stored
 
 SEGMENT = port("red", "a", 4).segment
 
@@ -60,7 +65,7 @@ SETS = st.lists(ADDRESSES, max_size=4).map(lambda found: tuple(sorted(set(found)
 
 ROWS: st.SearchStrategy[Row] = st.one_of(
     st.builds(
-        HostStatus,
+        partial(as_stored, HostStatus),
         host=NAMES,
         provider_addresses=SETS,
         encapsulations=st.one_of(TEXTS, st.sampled_from(["vxlan", ",vxlan,,nvgre", "vxlan,vxlan"])),
@@ -70,7 +75,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
         instance=TEXTS,
     ),
     st.builds(
-        Heartbeat,
+        partial(as_stored, Heartbeat),
         host=NAMES,
         at_s=NUMBERS,
         probe=NUMBERS,
@@ -79,7 +84,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
         problems=SETS,
     ),
     st.builds(
-        Claim,
+        partial(as_stored, Claim),
         port=NAMES,
         host=NAMES,
         segment=st.one_of(st.just(SEGMENT), TEXTS),
@@ -88,7 +93,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
         sequence=NUMBERS,
     ),
     st.builds(
-        PortStatus,
+        partial(as_stored, PortStatus),
         port=NAMES,
         host=NAMES,
         segment=st.one_of(st.just(SEGMENT), TEXTS),
@@ -100,7 +105,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
         changed_us=NUMBERS,
     ),
     st.builds(
-        LearnedAddress,
+        partial(as_stored, LearnedAddress),
         address=ADDRESSES,
         port=NAMES,
         host=NAMES,
@@ -120,9 +125,9 @@ def test_what_is_believed_is_sound_and_believing_it_again_changes_nothing(row: R
     assert found.key == row.key
     assert believable(found) is found
     if isinstance(found, HostStatus):
-        assert all(ipv4_number(text) for text in found.provider_addresses)
+        assert all(ipv4_number(str(one)) for one in found.provider_addresses)
     if isinstance(found, Claim):
-        assert ipv4_number(found.provider_address)
+        assert ipv4_number(str(found.provider_address))
         assert found.state in ("active", "standby")
     for text in (getattr(found, name) for name in found.__struct_fields__ if name not in found.KEY):
         for one in text if isinstance(text, tuple) else (text,):
@@ -131,7 +136,16 @@ def test_what_is_believed_is_sound_and_believing_it_again_changes_nothing(row: R
 
 def test_what_a_sound_host_says_is_believed_as_it_is() -> None:
     rows = (
-        HostStatus(host="h1", provider_addresses=("192.0.2.1",), encapsulations="nvgre,vxlan"),
+        HostStatus(
+            host="h1",
+            provider_addresses=(IPv4Address("192.0.2.1"),),
+            encapsulations=Preference(
+                (
+                    Encapsulation.NVGRE,
+                    Encapsulation.VXLAN,
+                )
+            ),
+        ),
         Heartbeat(host="h1", at_s=1_700_000_000, probe=7, problems=("eth0: no carrier",)),
         claim(port("red", "a", 4), "h1", "active", 3),
         PortStatus(port="p", host="h1", segment=SEGMENT, changed_us=1_700_000_000_000_000),
@@ -198,7 +212,7 @@ def test_a_claim_that_nobody_could_follow_or_overtake_is_none() -> None:
         {"sequence": -1},
         {"state": "Active"},
         {"provider_address": "192.0.2"},
-        {"provider_address": "224.0.0.1"},
-        {"provider_address": "::1"},
+        {"provider_address": IPv4Address("224.0.0.1")},
+        {"provider_address": IPv6Address("::1")},
     ):
         assert believable(msgspec.structs.replace(sound, **change)) is None, change

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -25,8 +27,10 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.policy.rules import merged
+from isthmus.policy.values import Action, Direction
 from tests.policy.test_observed import ADDRESSES, NUMBERS, SEGMENT, SETS, TEXTS
 from tests.switches.policy_rows import network_rows, port
+from tests.texts import applied, as_stored, pairs, ports, routes
 
 PREFIXES = st.one_of(ADDRESSES, st.sampled_from(["10.0.1.0/24", "10.0.1.1/24", "fd00::/64", "::"]))
 MACS = st.one_of(TEXTS, st.sampled_from(["02:00:00:00:00:01", "02-00-00-00-00-01"]))
@@ -46,9 +50,9 @@ WORDS = st.one_of(TEXTS, st.sampled_from(["allow", "deny", "in", "out", "interna
 SPANS = st.one_of(TEXTS, st.sampled_from(["80-80", "0-65535", "90-80", "1-70000", "-", "٣-٤"]))
 
 DESIRED_ROWS: st.SearchStrategy[Row] = st.one_of(
-    st.builds(PhysicalNetwork, name=TEXTS, transports=SETS, mtu_bytes=NUMBERS),
+    st.builds(partial(as_stored, PhysicalNetwork), name=TEXTS, transports=SETS, mtu_bytes=NUMBERS),
     st.builds(
-        Segment,
+        partial(as_stored, Segment),
         id=SEGMENTS,
         physical_network=TEXTS,
         transport=TEXTS,
@@ -56,7 +60,7 @@ DESIRED_ROWS: st.SearchStrategy[Row] = st.one_of(
         mtu_bytes=NUMBERS,
     ),
     st.builds(
-        Subnet,
+        partial(as_stored, Subnet),
         segment=SEGMENTS,
         prefix=PREFIXES,
         gateway=st.one_of(st.none(), ADDRESSES),
@@ -64,16 +68,22 @@ DESIRED_ROWS: st.SearchStrategy[Row] = st.one_of(
         host_routes=PAIRS,
         lease_s=NUMBERS,
     ),
-    st.builds(Router, id=st.one_of(st.just("red"), TEXTS), rdid=NUMBERS, mac=MACS, prefixes=SETS),
     st.builds(
-        RouterPort,
+        partial(as_stored, Router),
+        id=st.one_of(st.just("red"), TEXTS),
+        rdid=NUMBERS,
+        mac=MACS,
+        prefixes=SETS,
+    ),
+    st.builds(
+        partial(as_stored, RouterPort),
         router=st.one_of(st.just("red"), TEXTS),
         segment=SEGMENTS,
         addresses=st.lists(PREFIXES, max_size=3).map(lambda f: tuple(sorted(set(f)))),
         kind=WORDS,
     ),
     st.builds(
-        Port,
+        partial(as_stored, Port),
         id=IDS,
         segment=SEGMENTS,
         mac=MACS,
@@ -87,9 +97,14 @@ DESIRED_ROWS: st.SearchStrategy[Row] = st.one_of(
         guards=SETS,
         storm_pps=NUMBERS,
     ),
-    st.builds(RuleSet, id=st.one_of(st.just("set"), TEXTS), in_default=WORDS, out_default=WORDS),
     st.builds(
-        Rule,
+        partial(as_stored, RuleSet),
+        id=st.one_of(st.just("set"), TEXTS),
+        in_default=WORDS,
+        out_default=WORDS,
+    ),
+    st.builds(
+        partial(as_stored, Rule),
         rule_set=st.one_of(st.just("set"), TEXTS),
         id=TEXTS,
         direction=WORDS,
@@ -106,7 +121,9 @@ DESIRED_ROWS: st.SearchStrategy[Row] = st.one_of(
         icmp_code=NUMBERS,
         stateless=st.booleans(),
     ),
-    st.builds(Host, id=st.sampled_from(["h1", "h2", "h3"]), certificate_name=TEXTS),
+    st.builds(
+        partial(as_stored, Host), id=st.sampled_from(["h1", "h2", "h3"]), certificate_name=TEXTS
+    ),
 )
 
 
@@ -125,22 +142,29 @@ def test_what_a_deriver_writes_is_read_as_it_is() -> None:
         *network_rows("red"),
         msgspec.structs.replace(
             port("red", "a", 4),
-            pairs=("10.0.1.0/24 02:00:00:00:00:01", "fd00::/64 02:00:00:00:00:01"),
-            rule_sets=("subnet * acl with spaces", "interface fd00::4 acl"),
+            pairs=pairs("10.0.1.0/24 02:00:00:00:00:01", "fd00::/64 02:00:00:00:00:01"),
+            rule_sets=applied("subnet * acl with spaces", "interface fd00::4 acl"),
         ),
-        RuleSet(id="acl", in_default="deny"),
-        Rule(rule_set="acl", id="1", direction="in", priority=100, action="allow", family=4),
+        RuleSet(id="acl", in_default=Action.DENY),
+        Rule(
+            rule_set="acl",
+            id="1",
+            direction=Direction.IN,
+            priority=100,
+            action=Action.ALLOW,
+            family=4,
+        ),
         Rule(
             rule_set="acl",
             id="2",
-            direction="out",
+            direction=Direction.OUT,
             priority=65000,
-            action="deny",
+            action=Action.DENY,
             protocol=17,
             source="INTERNET",
             destination="fd00::/64",
-            source_ports="0-65535",
-            destination_ports="53-53",
+            source_ports=ports("0-65535"),
+            destination_ports=ports("53-53"),
         ),
         Probe(number=MOST_COUNT),
         Query(id="1", host="h1", question="counters", deadline_s=-1),
@@ -153,11 +177,11 @@ def test_what_a_deriver_writes_is_read_as_it_is() -> None:
     [
         Segment(id="s", physical_network="p", vsid=-5),
         Segment(id="s", physical_network="p", vsid=1 << 24),
-        msgspec.structs.replace(port("red", "a", 4), pairs=("nonsense",)),
+        msgspec.structs.replace(port("red", "a", 4), pairs=pairs("nonsense")),
         msgspec.structs.replace(port("red", "a", 4), mac="02"),
-        msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface *",)),
+        msgspec.structs.replace(port("red", "a", 4), rule_sets=applied("interface *")),
         Subnet(segment="s", prefix="10.0.1.1/24"),
-        Subnet(segment="s", prefix="10.0.1.0/24", host_routes=("10.0.0.0/8",)),
+        Subnet(segment="s", prefix="10.0.1.0/24", host_routes=routes("10.0.0.0/8")),
         Router(id="r", rdid=1 << 24, mac="02:00:00:00:00:01"),
         RouterPort(router="r", segment="s", addresses=("10.0.1.999/24",)),
         Probe(number=(1 << 53) + 5),
@@ -172,20 +196,22 @@ def test_a_row_that_cannot_be_computed_with_is_none(row: Row) -> None:
 
 
 def test_a_rule_that_cannot_be_read_denies_and_a_default_that_is_no_word_too() -> None:
-    sets = RuleSet(id="acl", in_default="Allow", out_default="")
+    sets = as_stored(RuleSet, id="acl", in_default="Allow", out_default="")
     rule = Rule(
         rule_set="acl",
         id="1",
-        direction="in",
+        direction=Direction.IN,
         priority=7,
-        action="allow",
+        action=Action.ALLOW,
         source="10.0.0.0/33",
         protocol=6,
-        destination_ports="80-80",
+        destination_ports=ports("80-80"),
     )
     found = [believable(rule)]
-    assert found == [Rule(rule_set="acl", id="1", direction="in", priority=7, action="deny")]
+    assert found == [
+        Rule(rule_set="acl", id="1", direction=Direction.IN, priority=7, action=Action.DENY)
+    ]
     default = believable(sets)
     assert default is not None
-    for direction in ("in", "out"):
+    for direction in Direction:
         assert not merged([default], [], direction).allow_by_default

@@ -10,6 +10,7 @@ from random import Random
 import msgspec
 
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action
 from tests.proof.clouds import HOSTS, Cloud
 
 Change = Callable[[Cloud, Random], Cloud]
@@ -30,14 +31,14 @@ def rule_turned(cloud: Cloud, random: Random) -> Cloud:
     if not rules:
         return cloud
     chosen = random.choice(rules)
-    action = "deny" if chosen.action == "allow" else "allow"
+    action = Action.DENY if chosen.action is Action.ALLOW else Action.ALLOW
     return _with_row(cloud, chosen, msgspec.structs.replace(chosen, action=action))
 
 
 def default_turned(cloud: Cloud, random: Random) -> Cloud:
     chosen = random.choice([row for row in cloud.rules if isinstance(row, RuleSet)])
     column = random.choice(("in_default", "out_default"))
-    value = "allow" if getattr(chosen, column) == "deny" else "deny"
+    value = Action.ALLOW if getattr(chosen, column) is Action.DENY else Action.DENY
     return _with_row(cloud, chosen, msgspec.structs.replace(chosen, **{column: value}))
 
 

@@ -102,7 +102,7 @@ class Chosen:
     def _between(self, source: Port, target: Port, count: int) -> Iterator[Probe]:
         if source.id not in self._host_of:
             return
-        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
+        names = {entry.rule_set for one in (source, target) for entry in one.rule_sets}
         written = [rule for name in sorted(names) for rule in self._rules.get(name, ())]
         honest = [
             frame

@@ -9,8 +9,10 @@ from dataclasses import replace
 from msgspec.structs import replace as changed
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
+from isthmus.policy.values import Action
 from tests.proof.clouds import HOSTS, ROUTER_MAC, Cloud, Place, address, allow, port
 from tests.switches.policy_rows import host_rows
+from tests.texts import ports
 
 
 def large_cloud(n_networks: int = 100, n_ports: int = 10) -> Cloud:
@@ -22,7 +24,7 @@ def large_cloud(n_networks: int = 100, n_ports: int = 10) -> Cloud:
     for network in range(n_networks):
         name = f"web{network}"
         rules += (
-            RuleSet(id=name, in_default="deny"),
+            RuleSet(id=name, in_default=Action.DENY),
             allow(name, "in", 100, protocol=6, destination_ports="80-80"),
             allow(name, "in", 110, protocol=17, source_groups=("web",)),
             allow(name, "in", 120, protocol=1, family=4, icmp_type=8),
@@ -66,7 +68,7 @@ def _changes(cloud: Cloud) -> Iterator[tuple[str, str, Cloud]]:
     yield "a port goes", "a port comes", cloud.without_port(member.id)
     yield "a port moves", "a port moves back", cloud.moved(member.id, HOSTS[0])
     rule = next(row for row in cloud.rules if isinstance(row, Rule) and row.rule_set == "web1")
-    wider = changed(rule, destination_ports="80-90")
+    wider = changed(rule, destination_ports=ports("80-90"))
     rules = tuple(wider if row is rule else row for row in cloud.rules)
     yield "a rule goes", "a rule comes", cloud.without(rule)
     yield "a rule allows more", "a rule allows less", replace(cloud, rules=rules)

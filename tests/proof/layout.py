@@ -81,7 +81,7 @@ class Layout:
         """Whether an address is one of a port, or in one of its pairs."""
         if holds(port, family, address):
             return True
-        return any(_is_inside(family, address, pair.partition(" ")[0]) for pair in port.pairs)
+        return any(_is_inside(family, address, str(pair.network)) for pair in port.pairs)
 
     def _router(self, port: Port) -> Router | None:
         return self.routers.get(self.domain(port.segment))
@@ -103,10 +103,9 @@ class Layout:
         own_mac = frame.eth_src == mac_number(port.mac) or "mac-spoofing" in port.guards
         if own_mac and holds(port, its.family, its.source):
             return True
-        pairs = (pair.split(" ") for pair in port.pairs)
         return any(
-            frame.eth_src == mac_number(mac) and _is_inside(its.family, its.source, prefix)
-            for prefix, mac in pairs
+            frame.eth_src == pair.mac and _is_inside(its.family, its.source, str(pair.network))
+            for pair in port.pairs
         )
 
     def _is_for_host(self, port: Port, frame: Frame) -> bool:
@@ -188,7 +187,7 @@ class Layout:
         claimed = [
             claim
             for claim in self._claims.values()
-            if claim.provider_address == provider_address and claim.host != host
+            if str(claim.provider_address) == provider_address and claim.host != host
         ]
         shown = self._believed(segment, claimed, frame) if segment else None
         if segment is None or shown is None:
@@ -220,11 +219,11 @@ class Layout:
                 return port.segment, mac_number(port.mac)
         for port in ports:
             router = self._router(port)
-            for prefix, mac in (pair.split(" ") for pair in port.pairs):
+            for network, mac in port.pairs:
                 senders = {mac_number(router.mac)} if router else set()
                 if port.segment == segment:
-                    senders.add(mac_number(mac))
-                if _is_inside(its.family, its.source, prefix) and frame.eth_src in senders:
+                    senders.add(mac)
+                if _is_inside(its.family, its.source, str(network)) and frame.eth_src in senders:
                     return port.segment, frame.eth_src
         return None
 

@@ -46,7 +46,8 @@ def _smaller(cloud: Cloud) -> Iterator[Cloud]:
 
 
 _PLAIN: dict[str, object] = {
-    **dict.fromkeys(("source", "destination", "source_ports", "destination_ports"), ""),
+    **dict.fromkeys(("source", "destination"), ""),
+    **dict.fromkeys(("source_ports", "destination_ports"), None),
     **dict.fromkeys(("icmp_type", "icmp_code", "protocol"), -1),
     **dict.fromkeys(("source_groups", "destination_groups"), ()),
 }

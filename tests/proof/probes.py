@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_network
 from itertools import permutations, product
 from random import Random
 from typing import NamedTuple
 
+from isthmus.addresses import mac_text
 from isthmus.policy.rows import Port, Rule
+from isthmus.policy.values import PortRange
 from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
@@ -81,11 +82,11 @@ def _ports(rule: Rule) -> Iterator[tuple[int, int]]:
         yield sources[0], destination
 
 
-def _edges(ports: str, otherwise: int) -> list[int]:
+def _edges(ports: PortRange | None, otherwise: int) -> list[int]:
     """Inside first, then the other edge, then outside; and wherever a mask may begin."""
-    if not ports:
+    if ports is None:
         return [otherwise]
-    first, last = map(int, ports.split("-"))
+    first, last = ports
     sizes = [1 << bit for bit in range(16)]
     begins = (
         *(-(-first // size) * size for size in sizes),
@@ -152,11 +153,10 @@ def _mac_of(port: Port, its: Tuple) -> str | None:
     """From which a port may send it, if it may."""
     if holds(port, its.family, its.source):
         return port.mac
-    for prefix, _, mac in (pair.partition(" ") for pair in port.pairs):
-        network = ip_network(prefix)
+    for network, mac in port.pairs:
         first, last = int(network.network_address), int(network.broadcast_address)
         if network.version == its.family and first <= its.source <= last:
-            return mac
+            return mac_text(mac)
     return None
 
 
@@ -180,17 +180,15 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
 
 def as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
     """From the address pairs of a port, and from just beside them."""
-    for pair in source.pairs:
-        prefix, _, mac = pair.partition(" ")
-        network = ip_network(prefix)
+    for network, mac in source.pairs:
         if network.version != honest.tuple.family:
             continue
-        yield honest._replace(eth_src=mac_number(mac))
+        yield honest._replace(eth_src=mac)
         last = int(network.broadcast_address)
         for address in (int(network.network_address), last, last + 1):
             its = honest.tuple._replace(source=address)
             yield honest._replace(tuple=its)
-            yield honest._replace(tuple=its, eth_src=mac_number(mac))
+            yield honest._replace(tuple=its, eth_src=mac)
 
 
 def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:

@@ -15,8 +15,10 @@ from random import Random
 from msgspec.structs import replace
 
 from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.policy.values import Action
 from tests.names import some_names
 from tests.proof.clouds import HOSTS, Cloud, Place, port
+from tests.texts import as_stored
 
 PLACES = (
     *(("red/a", number) for number in (4, 5, 6)),
@@ -58,7 +60,7 @@ def random_cloud(seed: int) -> Cloud:
     spoken: list[Values] = [*random.sample(_SERVICES, 3), {"protocol": -1}]
     ends = ["", "", "", *random.sample(_ENDS, 2)]
     sets = [_rule_set(random, name) for name in SETS]
-    sets.append(RuleSet(id=STATELESS_SET, in_default="deny", out_default="deny"))
+    sets.append(RuleSet(id=STATELESS_SET, in_default=Action.DENY, out_default=Action.DENY))
     rules = [
         _rule(random, number, random.choice(spoken), ends, mixed=mixed)
         for number in range(random.randint(2, 12))
@@ -85,8 +87,9 @@ def _renamed(cloud: Cloud, random: Random) -> Cloud:
     rules = tuple(_renamed_rule(row, of_sets, of_groups, random) for row in cloud.rules)
     ports = []
     for one in cloud.ports:
-        entries = (entry.split(" ", 2) for entry in one.rule_sets)
-        holding = sorted(f"{level} {where} {of_sets[name]}" for level, where, name in entries)
+        holding = sorted(
+            entry._replace(rule_set=of_sets[entry.rule_set]) for entry in one.rule_sets
+        )
         groups = tuple(sorted(of_groups[group] for group in one.groups))
         ports.append(replace(one, id=of_ports[one.id], rule_sets=tuple(holding), groups=groups))
     places = tuple(place._replace(port=of_ports[place.port]) for place in cloud.places)
@@ -113,7 +116,7 @@ def _often(random: Random, chance: float) -> bool:
 
 
 def _rule_set(random: Random, name: str) -> RuleSet:
-    defaults = ["deny" if _often(random, 0.6) else "allow" for _ in "io"]
+    defaults = [Action.DENY if _often(random, 0.6) else Action.ALLOW for _ in "io"]
     return RuleSet(id=name, in_default=defaults[0], out_default=defaults[1])
 
 
@@ -140,7 +143,7 @@ def _rule(random: Random, number: int, service: Values, ends: list[str], *, mixe
     for end in ("source", "destination"):
         if _often(random, 0.15):
             values[f"{end}_groups"] = _groups(random) or ("g1",)
-    return Rule(**values)  # type: ignore[arg-type]  # columns by name
+    return as_stored(Rule, **values)
 
 
 def _groups(random: Random) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from dataclasses import replace
 import msgspec
 
 from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.policy.values import Action, Direction, PortGuard
 from tests.proof.clouds import Cloud, Place, allow, deny, port
 from tests.proof.random_clouds import PAIR_MAC
+from tests.texts import applied
 
 _WEB = ("interface * web",)
 _SPACE = "VIRTUALNETWORK"
@@ -49,7 +51,7 @@ def levels() -> Cloud:
             (port("blue/a", 8), "h1"),
             (port("blue/a", 6), "h2"),
         ),
-        RuleSet(id="web", in_default="deny"),
+        RuleSet(id="web", in_default=Action.DENY),
         allow("web", "in", 100, protocol=6, destination_ports="80-80"),
         allow("web", "in", 110, protocol=6, destination_ports="1000-2001", source=_SPACE),
         allow("web", "in", 120, protocol=1, family=4, icmp_type=8, source="10.0.0.0/21"),
@@ -57,11 +59,11 @@ def levels() -> Cloud:
         deny("web", "in", 90, protocol=6, source="10.0.1.5/32", family=4),
         allow("web", "in", 140, protocol=47),
         deny("web", "out", 100, protocol=17, destination_ports="53-53"),
-        RuleSet(id="client", in_default="allow", out_default="deny"),
+        RuleSet(id="client", in_default=Action.ALLOW, out_default=Action.DENY),
         allow("client", "out", 100, protocol=6, destination_ports="80-2001"),
         allow("client", "out", 110, protocol=1, family=4, destination="AZURELOADBALANCER"),
         deny("client", "in", 100, family=6, source="fd00:0:0:2::/64", protocol=6),
-        RuleSet(id="fence", in_default="allow", out_default="deny"),
+        RuleSet(id="fence", in_default=Action.ALLOW, out_default=Action.DENY),
         allow("fence", "out", 200, family=4),
         allow("fence", "out", 200, family=6, destination="fd00:0:0:1::/64"),
         deny("fence", "out", 100, protocol=6, destination_ports="25-25"),
@@ -87,14 +89,14 @@ def groups() -> Cloud:
             (port("blue/a", 8), "h1"),
             (port("blue/a", 6, groups=both), "h2"),
         ),
-        RuleSet(id="db", in_default="deny", out_default="deny"),
+        RuleSet(id="db", in_default=Action.DENY, out_default=Action.DENY),
         allow("db", "in", 100, protocol=6, destination_ports="5432-5433", source_groups=("web",)),
         allow("db", "in", 105, protocol=132, source_groups=("web",)),
         allow("db", "in", 110, protocol=47, source_groups=("web", "office")),
         deny("db", "in", 90, protocol=6, source_groups=("office",), family=6),
         allow("db", "out", 110, protocol=17, destination_groups=("office",)),
         allow("db", "out", 120, protocol=47, destination_groups=("office", "web")),
-        RuleSet(id="client", in_default="deny", out_default="deny"),
+        RuleSet(id="client", in_default=Action.DENY, out_default=Action.DENY),
         allow("client", "out", 100, destination_groups=("db", "web"), protocol=6),
         allow("client", "out", 105, destination_groups=("db",), protocol=132),
         allow("client", "out", 110, protocol=47),
@@ -124,11 +126,11 @@ def plain() -> Cloud:
             (port("blue/a", 6), "h2"),
             (port("blue/b", 6), "h2"),
         ),
-        RuleSet(id="watched", in_default="allow", out_default="allow"),
+        RuleSet(id="watched", in_default=Action.ALLOW, out_default=Action.ALLOW),
         deny("watched", "in", 100, protocol=132, destination_ports="6000-6000"),
         deny("watched", "in", 110, protocol=6, source_ports="80-80", destination_ports="80-80"),
         deny("watched", "in", 120, protocol=17, destination_ports="1100-1100"),
-        RuleSet(id="plain", in_default="deny", out_default="deny"),
+        RuleSet(id="plain", in_default=Action.DENY, out_default=Action.DENY),
         *_udp("out", 100, {4: "10.0.1.0/24", 6: "fd00:0:0:1::/64"}, "destination", stateless=True),
         *_udp("out", 105, {4: "10.0.2.0/24", 6: "fd00:0:0:2::/64"}, "destination", **_SOME),
         deny("plain", "out", 90, protocol=17, destination_ports="1040-1041"),
@@ -143,7 +145,7 @@ def plain() -> Cloud:
         allow("plain", "out", 130, protocol=47),
         allow("plain", "in", 130, protocol=1, family=4, icmp_type=8, icmp_code=0),
         allow("plain", "in", 130, protocol=58, family=6, icmp_type=128, icmp_code=0),
-        RuleSet(id="more", in_default="allow", out_default="deny"),
+        RuleSet(id="more", in_default=Action.ALLOW, out_default=Action.DENY),
         deny("more", "out", 90, protocol=17, destination_ports="1536-2047"),
         allow("more", "out", 100, protocol=17),
         allow("more", "out", 110, protocol=6),
@@ -174,7 +176,12 @@ def pairs() -> Cloud:
     return _cloud(
         (
             (port("red/a", 4, rule_sets=_CLOSED, pairs=(*here, *floating)), "h1"),
-            (port("red/a", 5, rule_sets=_CLOSED, guards=("dhcp-guard", "mac-spoofing")), "h1"),
+            (
+                port(
+                    "red/a", 5, rule_sets=_CLOSED, guards=(PortGuard.DHCP, PortGuard.MAC_SPOOFING)
+                ),
+                "h1",
+            ),
             (port("red/b", 4, families="4", pairs=far), "h1"),
             (port("red/a", 6, pairs=there), "h2"),
             (port("red/b", 8, families="6", rule_sets=_CLOSED), "h2"),
@@ -184,7 +191,7 @@ def pairs() -> Cloud:
             (port("lone/a", 6, pairs=there), "h2"),
             (port("lone/a", 7, families="4"), "h3"),
         ),
-        RuleSet(id="closed", in_default="deny"),
+        RuleSet(id="closed", in_default=Action.DENY),
         allow("closed", "in", 100, protocol=6, destination_ports="80-80"),
         deny("closed", "out", 100, protocol=17, destination_ports="53-53"),
         deny("closed", "out", 110, protocol=6, source_ports="80-80"),
@@ -198,9 +205,13 @@ def shut(cloud: Cloud, segment: str, direction: str) -> Cloud:
     """Of the ports under rules of a segment of each tenant, all is denied in a direction and
     allowed in the other; a stateless rule holds for them still, if only of a protocol that nobody
     speaks."""
-    defaults = {f"{one}_default": "deny" if one == direction else "allow" for one in ("in", "out")}
+    defaults = {
+        f"{one}_default": Action.DENY if one == direction else Action.ALLOW for one in Direction
+    }
     ports = (
-        msgspec.structs.replace(port, rule_sets=("interface * shut",) if port.rule_sets else ())
+        msgspec.structs.replace(
+            port, rule_sets=applied(*["interface * shut"][: len(port.rule_sets)])
+        )
         for port in cloud.ports
         if port.segment.endswith(f"/{segment}")
     )

@@ -11,6 +11,7 @@ from itertools import permutations
 import pytest
 
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action
 from isthmus.switches.ovs.begun import LOOKED_AT
 from isthmus.switches.ovs.pipeline import FlowKey, Register, Stage
 from isthmus.switches.ovs.resync import added
@@ -21,6 +22,7 @@ from tests.proof.program import Flow, Slots, decoded
 from tests.proof.random_clouds import PAIR_MAC
 from tests.proof.recording import Recording
 from tests.proof.slots import N_REGISTERS
+from tests.texts import applied
 
 STAGES = Stage.UNKNOWN, Stage.ANSWER, Stage.RETURN
 SPOKEN = ((6, 80, 40000), (17, 53, 40000), (132, 5000, 5001), (47, 0, 0))
@@ -38,14 +40,14 @@ def begun_cloud() -> Cloud:
     ports += [port("red/b", 5, rule_sets=("interface * serves",)), port("red/a", 6)]
     ports += [port("red/b", 6, rule_sets=("interface * asks",)), port("red/b", 7)]
     rules: tuple[RuleSet | Rule, ...] = (
-        RuleSet(id="asks", in_default="deny", out_default="allow"),
-        RuleSet(id="serves", in_default="deny", out_default="deny"),
+        RuleSet(id="asks", in_default=Action.DENY, out_default=Action.ALLOW),
+        RuleSet(id="serves", in_default=Action.DENY, out_default=Action.DENY),
         *(
             allow("serves", "in", 100 + number, protocol=number, destination_ports=ports_of)
             for number, ports_of in SERVED.items()
         ),
         *(allow("serves", "in", 200 + number, protocol=number) for number in (1, 47, 58)),
-        RuleSet(id="shut", in_default="deny", out_default="deny"),
+        RuleSet(id="shut", in_default=Action.DENY, out_default=Action.DENY),
         allow("shut", "out", 100, stateless=True),
     )
     hosts = ("h1", "h1", "h1", "h2", "h2", "h1", "h1")
@@ -118,7 +120,7 @@ def test_each_flow_that_answers_meet_matters() -> None:
     assert unnoticed == []
 
 
-ASKING = frozenset(one.id for one in FOUND.ports if "interface * asks" in one.rule_sets)
+ASKING = frozenset(one.id for one in FOUND.ports if applied("interface * asks")[0] in one.rule_sets)
 LONG_AGO = (frozenset[str](), ASKING, NAMES - ASKING)
 """Who has begun a moment ago, where others began long before."""
 
@@ -169,7 +171,7 @@ def paired_cloud(pairs: Iterable[str], *own: str) -> Cloud:
     listed = tuple(sorted(f"{pair} {PAIR_MAC}" for pair in pairs))
     asks = port("red/a", 4, *own, families="4", rule_sets=("interface * asks",), pairs=listed)
     others = (port("red/a", number, families="4") for number in (5, 6))
-    rules = (RuleSet(id="asks", in_default="deny", out_default="allow"),)
+    rules = (RuleSet(id="asks", in_default=Action.DENY, out_default=Action.ALLOW),)
     return cloud((asks, *others), rules, ("h1", "h1", "h2"))
 
 

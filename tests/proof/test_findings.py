@@ -13,6 +13,7 @@ import pytest
 
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.policy.values import Action
 from tests.proof.checker import Checker, Disagreement
 from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, deny, port
 from tests.proof.frames import answer
@@ -36,7 +37,7 @@ def _port(number: int, *rule_sets: str, **others: object) -> Port:
 
 
 def _closed(name: str) -> RuleSet:
-    return RuleSet(id=name, in_default="deny", out_default="deny")
+    return RuleSet(id=name, in_default=Action.DENY, out_default=Action.DENY)
 
 
 def test_a_rule_may_name_groups_at_both_ends() -> None:
@@ -55,7 +56,7 @@ def _compared(rules: tuple[RuleSet | Rule, ...], *ports: Port, hosts: str) -> Di
 @pytest.mark.parametrize("hosts", ["h1", "h1 h2"])
 def test_what_a_stateless_rule_of_an_open_level_allows_brings_no_answer(hosts: str) -> None:
     """Outward all is allowed, by a stateless rule; inward nothing. The answer passes."""
-    rules = RuleSet(id="s", in_default="deny"), allow("s", "out", 100, stateless=True)
+    rules = RuleSet(id="s", in_default=Action.DENY), allow("s", "out", 100, stateless=True)
     assert _compared(rules, _port(4, "interface * s"), _port(5), hosts=hosts) is None
 
 
@@ -122,7 +123,7 @@ def test_an_answer_that_is_led_to_another_port_is_judged_by_that_port_s_inbound_
     victim = _port(4, "interface * shut")
     neighbour, accomplice = _port(5, "interface * some"), _port(6)
     rules = (
-        RuleSet(id="shut", in_default="deny"),
+        RuleSet(id="shut", in_default=Action.DENY),
         *(RuleSet(id="some"), deny("some", "out", 100, protocol=132)),
     )
     checker = _checker(cloud((victim, neighbour, accomplice), rules, ("h1", "h1", "h2")))
@@ -144,7 +145,7 @@ def test_an_answer_for_an_address_that_ports_share_is_for_the_one_that_has_asked
         port("red/a", 6, families="4", pairs=pairs),
     )
     rules = (
-        *(RuleSet(id="shut", in_default="deny"), allow("shut", "in", 100, protocol=6)),
+        *(RuleSet(id="shut", in_default=Action.DENY), allow("shut", "in", 100, protocol=6)),
         deny("shut", "in", 90, source="10.0.1.5/32", family=4),
     )
     checker = _checker(cloud((victim, neighbour, asking), rules, ("h1", "h1", "h2")))

@@ -6,11 +6,11 @@ somebody speaks from, and of every MAC address that is spoken to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 from itertools import permutations, product
 from random import Random
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import mac_text, parse_mac
 from isthmus.policy.rows import Port, RouterPort, Rule
 from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
 from tests.proof.connections import Tuple
@@ -48,7 +48,7 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
         if isinstance(row, Rule):
             by_set.setdefault(row.rule_set, []).append(row)
     for source, target in permutations(cloud.ports, 2):
-        names = {entry.split(" ")[2] for one in (source, target) for entry in one.rule_sets}
+        names = {entry.rule_set for one in (source, target) for entry in one.rule_sets}
         rules = [rule for name in sorted(names) for rule in by_set.get(name, ())]
         for family in (4, 6):
             spoken = services(rules if _near(source, target) else (), family)
@@ -79,9 +79,8 @@ def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
     for source, target in permutations(cloud.ports, 2):
         if not _near(source, target):
             continue
-        for pair in target.pairs:
-            prefix, _, mac = pair.partition(" ")
-            network = ip_network(prefix)
+        for network, number in target.pairs:
+            mac = mac_text(number)
             straight = (mac, target.mac) if source.segment == target.segment else ()
             macs = sorted({ROUTER_MAC, *straight})
             for own, end in product(map(ip_interface, source.addresses), (0, -1)):
@@ -119,8 +118,7 @@ def _spoofed(cloud: Cloud) -> Iterator[Probe]:
         if source.segment not in legs:
             continue
         own = [(ip_interface(text).network, source.mac) for text in source.addresses]
-        pairs = [pair.split(" ") for pair in source.pairs]
-        own += [(ip_network(prefix), mac) for prefix, mac in pairs]
+        own += [(network, mac_text(mac)) for network, mac in source.pairs]
         for text, (network, mac) in product(legs[source.segment].addresses, own):
             gateway = ip_interface(text)
             if gateway.version != network.version:

@@ -55,7 +55,7 @@ def _of(row: Row, cloud: Cloud, tenant_of: dict[str, str]) -> Ports | None:
             return frozenset(
                 port.id
                 for port in cloud.ports
-                if any(entry.split(" ")[2] == name for entry in port.rule_sets)
+                if any(entry.rule_set == name for entry in port.rule_sets)
             )
         case Segment(id=name) | Subnet(segment=name) | RouterPort(segment=name) | Router(id=name):
             return _of_tenant(name, cloud, tenant_of)

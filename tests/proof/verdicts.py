@@ -83,8 +83,8 @@ class Rules:
     def levels(self, port: Port, address: str) -> Iterator[list[str]]:
         """Names of the rule sets of each level that hold for an address of a port."""
         for level in ("subnet", "interface"):
-            entries = [entry.split(" ", 2) for entry in port.rule_sets]
-            names = [name for at, on, name in entries if at == level and on in ("*", address)]
+            entries = [one for one in port.rule_sets if one.level == level]
+            names = [one.rule_set for one in entries if one.address in ("", address)]
             if names:
                 yield names
 
@@ -137,7 +137,7 @@ class Rules:
 
 def _matches(rule: Rule, packet: Tuple, domain: Domain) -> bool:
     spoken: tuple[int, ...] = (packet.protocol,) if rule.protocol == -1 else (rule.protocol,)
-    if rule.protocol == -1 and (rule.source_ports or rule.destination_ports):
+    if rule.protocol == -1 and (rule.source_ports, rule.destination_ports) != (None, None):
         spoken = (6, 17)
     if rule.family not in (0, packet.family) or packet.protocol not in spoken:
         return False
@@ -150,10 +150,8 @@ def _matches(rule: Rule, packet: Tuple, domain: Domain) -> bool:
     ):
         if not domain.is_in(packet.family, number, end, groups):
             return False
-        if ports:
-            first, _, last = ports.partition("-")
-            if not int(first) <= actual <= int(last):
-                return False
+        if ports is not None and not ports.first <= actual <= ports.last:
+            return False
     for wanted, actual in (
         (rule.icmp_type, packet.source_port),
         (rule.icmp_code, packet.destination_port),

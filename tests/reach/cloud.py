@@ -9,8 +9,11 @@ from collections.abc import Iterator
 import msgspec
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Subnet
+from isthmus.policy.values import Action, Direction
 from isthmus.reach.world import World
 from tests.switches import policy_rows
+from tests.texts import applied
+from tests.texts import ports as ports_of
 
 SPACE = ("10.0.0.0/16", "fd00::/16")
 
@@ -55,7 +58,7 @@ def port(
     return msgspec.structs.replace(
         one,
         addresses=addresses,
-        rule_sets=rules,
+        rule_sets=applied(*rules),
         groups=groups,
         origin=f"/networkInterfaces/{one.id}",
     )
@@ -64,8 +67,8 @@ def port(
 def rule_set(name: str = "web", in_default: str = "allow", out_default: str = "allow") -> RuleSet:
     return RuleSet(
         id=name,
-        in_default=in_default,
-        out_default=out_default,
+        in_default=Action(in_default),
+        out_default=Action(out_default),
         origin=f"/accessControlLists/{name}",
     )
 
@@ -92,17 +95,17 @@ def rule(
     return Rule(
         rule_set=of,
         id=name,
-        direction=direction,
+        direction=Direction(direction),
         priority=priority,
-        action=action,
+        action=Action(action),
         family=family,
         protocol=protocol,
         source=source,
         destination=destination,
         source_groups=source_groups,
         destination_groups=destination_groups,
-        source_ports=source_ports,
-        destination_ports=ports,
+        source_ports=ports_of(source_ports),
+        destination_ports=ports_of(ports),
         icmp_type=icmp_type,
         icmp_code=icmp_code,
         stateless=stateless,

@@ -15,6 +15,7 @@ import pytest
 from isthmus.addresses import parse_mac
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import Port, PortStatus, Row, Rule, RuleSet
+from isthmus.policy.values import Action, PortState
 from isthmus.reach.trace import DELIVERED, Question, Trace, trace
 from isthmus.reach.world import World
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
@@ -109,12 +110,12 @@ def _tuple(here: Port, there: Port, service: Service) -> Tuple:
 
 RULES: dict[str, tuple[RuleSet | Rule, ...]] = {
     "connections": (
-        rule_set(in_default="deny"),
+        rule_set(in_default=Action.DENY),
         rule("in", "allow", protocol=-1, source_groups=("app",)),
         rule("out", "deny", direction="out", ports="81-81"),
     ),
     "packets": (
-        rule_set(in_default="deny", out_default="deny"),
+        rule_set(in_default=Action.DENY, out_default=Action.DENY),
         rule("in", "allow", protocol=-1, stateless=True, source_groups=("app",)),
         rule("out", "allow", direction="out", protocol=-1, stateless=True),
     ),
@@ -146,7 +147,8 @@ def refused(rules: str, unit: str, name: str) -> Cloud:
     found = cloud(rules)
     for key in found.state.engine.rows(Programmed):
         assert isinstance(key, FlowKey)
-        if found.state.engine.giver(Programmed, key) == (unit, name):
+        giver = found.state.engine.giver(Programmed, key)
+        if giver is not None and (giver[0], str(giver[1])) == (unit, name):
             value = found.state.engine.rows(Programmed)[key]
             found.state.refused([(flow(key, value), "BAD")])
             found.state.settle()
@@ -227,7 +229,7 @@ def test_an_error_of_one_address_leaves_the_other_alone() -> None:
         port=UNDER.id,
         host="h1",
         segment=UNDER.segment,
-        state="error",
+        state=PortState.ERROR,
         code="PolicyConfigurationFailure",
         detail="no room; until then nothing passes from or to 10.0.1.105",
         closed=("address 10.0.1.105",),
@@ -237,7 +239,7 @@ def test_an_error_of_one_address_leaves_the_other_alone() -> None:
     shut, still = (trace(world, Question(PORTS[0].id, f"10.0.1.{n}")) for n in (105, 5))
     assert (shut.last.where, shut.last.reason) == (UNDER.id, "PolicyConfigurationFailure")
     assert still.verdict == DELIVERED
-    mended = msgspec.structs.replace(status, state="up")
+    mended = msgspec.structs.replace(status, state=PortState.UP)
     assert trace(World((*found.rows, mended)), Question(PORTS[0].id, "10.0.1.105")).verdict == (
         DELIVERED
     )

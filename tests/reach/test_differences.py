@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from isthmus.policy.rows import Port, Rule
 from isthmus.policy.rules import Level, merged
+from isthmus.policy.values import Direction, PortRange
 from isthmus.reach.cells import cells
 from isthmus.reach.differences import Difference, difference, shadowed
 from isthmus.reach.rulings import ICMP, ICMPV6, Packet, matches
@@ -25,14 +26,14 @@ ALLOW, DENY = "allow", "deny"
 
 
 def level(*rules: Rule, default: str = DENY) -> Level:
-    return merged([rule_set("web", default, default)], rules, "in")
+    return merged([rule_set("web", default, default)], rules, Direction.IN)
 
 
 def changed(
     before: Level, after: Level, *ports: Port, then: Sequence[Port] | None = None
 ) -> Difference:
     worlds = world(*ports), world(*(ports if then is None else then))
-    return difference((worlds[0], before), (worlds[1], after), "red", "in")
+    return difference((worlds[0], before), (worlds[1], after), "red", Direction.IN)
 
 
 def test_a_rule_that_comes_is_gained_and_one_that_goes_is_lost() -> None:
@@ -207,9 +208,9 @@ def long_list(n_rules: int) -> list[Rule]:
 @pytest.mark.parametrize("n_rules", [20, 2_000])
 def test_one_changed_rule_costs_the_same_in_a_long_list(n_rules: int) -> None:
     rules = long_list(n_rules)
-    other = msgspec.structs.replace(rules[10], destination_ports="7-9")
+    other = msgspec.structs.replace(rules[10], destination_ports=PortRange(7, 9))
     before, after = level(*rules), level(*rules[:10], other, *rules[11:])
-    found = difference((world(), before), (world(), after), "red", "in", most=40)
+    found = difference((world(), before), (world(), after), "red", Direction.IN, most=40)
     assert found == Difference(
         ("tcp 7-9 from 10.0.10.0/24",), ("tcp 1010 from 10.0.10.0/24",), True
     )
@@ -372,7 +373,7 @@ def _speaks_of(text: str, packet: Packet) -> bool:
 def test_every_packet_is_gained_or_lost_exactly_if_the_lists_decide_differently(
     one: World, other: World, before: Level, after: Level, packets: list[Packet]
 ) -> None:
-    found = difference((one, before), (other, after), "red", "in")
+    found = difference((one, before), (other, after), "red", Direction.IN)
     assert found.whole
     rules = [*before.rules, *after.rules]
     cell_by_side = {

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from isthmus.policy.rows import Port, Router, Row
+from isthmus.policy.values import Direction
 from isthmus.reach.plan import Effect, Report, RowChange, plan
 from isthmus.reach.world import World
 from tests.reach.cloud import SPACE, port, red, rule, rule_set, world
+from tests.texts import applied
 
 ALLOW, DENY = "allow", "deny"
 CLOSED = rule_set("web", DENY, ALLOW)
@@ -32,7 +34,7 @@ def effect(
     ports: tuple[str, ...] = (WEB.id,),
     direction: str = "in",
 ) -> Effect:
-    return Effect("red", direction, sets, ports, gained, lost, True)
+    return Effect("red", Direction(direction), sets, ports, gained, lost, True)
 
 
 def test_ports_that_come_go_and_move_are_named() -> None:
@@ -126,7 +128,7 @@ def test_a_network_that_grows_means_more_by_its_keywords() -> None:
 def test_a_port_that_comes_under_another_list_gains_and_loses_by_both() -> None:
     shut = rule_set("shut", DENY, ALLOW)
     before = world(WEB, CLOSED, HTTPS, shut, rule("ssh", ALLOW, of="shut", ports="22-22"))
-    after = msgspec.structs.replace(WEB, rule_sets=("interface * shut",))
+    after = msgspec.structs.replace(WEB, rule_sets=applied("interface * shut"))
     report = planned(before, (WEB, after))
     assert report.effects == (effect(("tcp 22 from any",), ("tcp 443 from any",), sets=("shut",)),)
     assert (report.moved, report.reruled) == ((), (WEB.id,))
@@ -144,10 +146,10 @@ def test_a_port_that_is_freed_of_its_list_gains_all_that_it_forbade() -> None:
 def test_a_list_on_one_of_two_addresses_is_exchanged_for_that_address_alone() -> None:
     two = port("a", 4, more=("10.0.1.44",), rules=("interface 10.0.1.4 web",))
     rows = rule_set(), rule("no", DENY, ports="23-23"), rule_set("db"), rule("d", of="db")
-    more = (*two.rule_sets, "interface 10.0.1.44 db")
+    more = (*two.rule_sets, *applied("interface 10.0.1.44 db"))
     report = planned(world(two, *rows), (two, msgspec.structs.replace(two, rule_sets=more)))
     assert report.effects == (effect((), ("tcp from any",), sets=("db",)),)
-    everywhere = msgspec.structs.replace(two, rule_sets=("interface * web",))
+    everywhere = msgspec.structs.replace(two, rule_sets=applied("interface * web"))
     (found,) = planned(world(two, *rows), (two, everywhere)).effects
     assert found == effect((), ("tcp 23 from any",))
 

@@ -7,8 +7,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from isthmus.policy.addresses import leading
 from isthmus.policy.rows import Port, Row, Rule
-from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet, Ruling, leading, rulings
+from isthmus.policy.values import Action, Direction
+from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet, Ruling, rulings
 from tests.reach.cloud import port, rule, rule_set, world
 
 WEB = port("a", 4, rules=("interface * web",), six=True)
@@ -26,7 +28,7 @@ def packet(
 
 def judged(of: Port, what: Packet, *rows: Row, direction: str = "in") -> list[Ruling]:
     address = what.destination if direction == "in" else what.source
-    return rulings(world(of, *rows), of, str(address), direction, what)
+    return rulings(world(of, *rows), of, str(address), Direction(direction), what)
 
 
 def decides(*rows: Row, of: Port = WEB, what: Packet | None = None, direction: str = "in") -> str:
@@ -71,10 +73,10 @@ def test_of_equal_priority_deny_comes_before_allow_whatever_their_names_and_sets
 
 def test_a_level_denies_by_default_if_any_of_its_sets_does() -> None:
     of = port("a", 4, rules=("interface * web", "interface * zoo"))
-    opened, closed = rule_set("web"), rule_set("zoo", in_default="deny")
+    opened, closed = rule_set("web"), rule_set("zoo", in_default=Action.DENY)
     (ruling,) = judged(of, packet(), opened, closed)
     assert (ruling.allowed, ruling.sets, ruling.rule) == (False, ("web", "zoo"), None)
-    assert decides(opened, rule_set("zoo", out_default="deny"), of=of) == "allow default"
+    assert decides(opened, rule_set("zoo", out_default=Action.DENY), of=of) == "allow default"
 
 
 def test_both_levels_must_let_a_packet_pass_and_are_asked_in_the_order_in_which_it_meets_them() -> (

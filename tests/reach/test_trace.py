@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import msgspec
 import pytest
 
@@ -17,11 +19,14 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.policy.values import Action, LegKind, PortState, Preference
 from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Trace, trace
 from isthmus.reach.world import World
+from isthmus.wire.encapsulations import Encapsulation
 from tests.reach.cloud import port, red, rule, rule_set, world
 from tests.switches.policy_rows import claim
+from tests.texts import applied, pairs
 
 WEB, DB = port("a", 4, six=True), port("b", 5, six=True)
 HERE, THERE = claim(WEB, "h1"), claim(DB, "h2")
@@ -34,7 +39,7 @@ def traced(question: Question = TCP_80, *rows: Row) -> Trace:
 
 def under(of: Port, *rules: str) -> Port:
     """Rows that come later replace those of the same key."""
-    return msgspec.structs.replace(of, rule_sets=rules)
+    return msgspec.structs.replace(of, rule_sets=applied(*rules))
 
 
 def texts(found: Trace) -> list[str]:
@@ -174,9 +179,9 @@ def test_a_segment_without_a_router_reaches_itself_alone() -> None:
 
 
 def test_an_address_pair_leads_to_the_port_that_has_announced_it_last() -> None:
-    pairs = ("10.0.2.200/32 02:00:01:02:00:05",)
-    owner = msgspec.structs.replace(DB, pairs=pairs)
-    other = msgspec.structs.replace(port("b", 6), pairs=pairs)
+    shared = pairs("10.0.2.200/32 02:00:01:02:00:05")
+    owner = msgspec.structs.replace(DB, pairs=shared)
+    other = msgspec.structs.replace(port("b", 6), pairs=shared)
     announced = [
         LearnedAddress(
             address="10.0.2.200",
@@ -218,7 +223,7 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
         port=wrong.id,
         host=host,
         segment=wrong.segment,
-        state="error",
+        state=PortState.ERROR,
         code="PortBlocked",
         detail="the switch refuses a flow",
         closed=("port",),
@@ -239,13 +244,17 @@ def test_what_a_host_says_is_wrong_with_a_port_drops_at_either_end(wrong: Port) 
 
 def test_hosts_without_an_encapsulation_in_common_are_told_apart_by_what_they_speak() -> None:
     only = [
-        HostStatus(host=host, provider_addresses=(f"192.0.2.{host[1:]}",), encapsulations=speaks)
-        for host, speaks in (("h1", "vxlan"), ("h2", "nvgre"))
+        HostStatus(
+            host=host,
+            provider_addresses=(IPv4Address(f"192.0.2.{host[1:]}"),),
+            encapsulations=Preference((speaks,)),
+        )
+        for host, speaks in (("h1", Encapsulation.VXLAN), ("h2", Encapsulation.NVGRE))
     ]
     found = traced(TCP_80, *only)
     assert found.last.text == ("h1 speaks vxlan and h2 nvgre: configure an encapsulation in common")
     assert ending(found) == (DROPPED, "no encapsulation in common", "")
-    silent = traced(TCP_80, msgspec.structs.replace(only[1], encapsulations=""))
+    silent = traced(TCP_80, msgspec.structs.replace(only[1], encapsulations=Preference(())))
     assert "h2 nothing" in silent.last.text
 
 
@@ -277,7 +286,7 @@ def test_a_rule_that_allows_is_named_at_both_ends() -> None:
 
 def test_a_default_that_denies_is_that_of_the_set_that_does() -> None:
     web = under(WEB, "interface * open", "interface * shut")
-    found = traced(TCP_80, web, rule_set("open"), rule_set("shut", out_default="deny"))
+    found = traced(TCP_80, web, rule_set("open"), rule_set("shut", out_default=Action.DENY))
     assert found.last.text == (
         "outbound: denied by default of open, shut, of its interface: no rule of it speaks of this"
     )
@@ -354,7 +363,7 @@ def test_of_several_addresses_of_the_sender_the_one_that_is_named_is_sent_from()
     """And judged: a list may hold for it alone."""
     second = "10.0.1.44"
     web = msgspec.structs.replace(
-        WEB, addresses=(*WEB.addresses, second), rule_sets=(f"interface {second} web",)
+        WEB, addresses=(*WEB.addresses, second), rule_sets=applied(f"interface {second} web")
     )
     rows = (web, rule_set("web", "deny", "deny"))
     for named in (TCP_80._replace(source=second), TCP_80._replace(source_address=second)):
@@ -385,7 +394,7 @@ def test_a_family_that_an_end_does_not_have_cannot_be_asked_for() -> None:
 
 
 def test_a_peered_network_is_reached_by_its_own_ports_and_gateways_stay_its_own() -> None:
-    peer = RouterPort(router="red", segment="blue/a", addresses=("10.9.1.1/24",), kind="peer")
+    peer = RouterPort(router="red", segment="blue/a", addresses=("10.9.1.1/24",), kind=LegKind.PEER)
     blue = msgspec.structs.replace(
         port("a", 9), id="blue-a-9", segment="blue/a", addresses=("10.9.1.9",)
     )
@@ -399,13 +408,13 @@ def test_a_peered_network_is_reached_by_its_own_ports_and_gateways_stay_its_own(
     )
     found = traced(Question(WEB.id, "10.9.1.9"), *rows)
     assert (found.verdict, found.receiver) == (DELIVERED, "blue-a-9")
-    back = RouterPort(router="blue", segment="red/a", addresses=("10.0.1.1/24",), kind="peer")
+    back = RouterPort(router="blue", segment="red/a", addresses=("10.0.1.1/24",), kind=LegKind.PEER)
     for one, host, other in ((WEB, "h1", 2), (blue, "h2", 1)):
         status = PortStatus(
             port=one.id,
             host=host,
             segment=one.segment,
-            state="error",
+            state=PortState.ERROR,
             code="PolicyConfigurationFailure",
             detail="no zone",
             closed=(f"domain {other}",),

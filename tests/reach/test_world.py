@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import msgspec
 
@@ -13,6 +13,7 @@ from isthmus.reach.trace import DELIVERED, Question, trace
 from isthmus.reach.world import World
 from tests.reach.cloud import port, red, rule, rule_set, world
 from tests.switches.policy_rows import claim
+from tests.texts import applied
 
 WEB = port("a", 4, groups=("app",), six=True)
 
@@ -78,12 +79,16 @@ def _many() -> Iterator[Row]:
             segment="red/a",
             mac="02:00:00:00:00:01",
             addresses=(f"10.0.{128 + number // 250}.{number % 250}",),
-            rule_sets=("interface * web",),
+            rule_sets=applied("interface * web"),
             groups=("all",),
         )
         yield one
         yield Claim(
-            port=one.id, host="h1", segment="red/a", provider_address="192.0.2.1", sequence=1
+            port=one.id,
+            host="h1",
+            segment="red/a",
+            provider_address=IPv4Address("192.0.2.1"),
+            sequence=1,
         )
 
 

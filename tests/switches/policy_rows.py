@@ -24,14 +24,16 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.policy.values import ClaimState, Preference
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, flow
+from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 from isthmus.wire.openflow_text import flow_text
 
 ROUTER_MAC = "12:34:56:78:9a:bc"
-BOTH, NVGRE = ("vxlan", "nvgre"), ("nvgre",)
+BOTH, NVGRE = ENCAPSULATIONS, (Encapsulation.NVGRE,)
 SPEAKS = {"h1": BOTH, "h2": BOTH, "h3": NVGRE}
 TUNNEL_PORTS = {"vxlan": 101, "nvgre": 102}
 NETWORKS = ("red", "blue")
@@ -47,8 +49,8 @@ def host_rows() -> Iterator[Row]:
         yield Host(id=host, certificate_name=host)
         yield HostStatus(
             host=host,
-            provider_addresses=(provider_address(host),),
-            encapsulations=",".join(speaks),
+            provider_addresses=(IPv4Address(provider_address(host)),),
+            encapsulations=Preference(speaks),
         )
 
 
@@ -82,8 +84,8 @@ def claim(of: Port, host: str, state: str = "active", sequence: int = 1) -> Clai
         port=of.id,
         host=host,
         segment=of.segment,
-        provider_address=provider_address(host),
-        state=state,
+        provider_address=IPv4Address(provider_address(host)),
+        state=ClaimState(state),
         sequence=sequence,
     )
 

@@ -12,6 +12,7 @@ import pytest
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
+from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.allowed import notes
 from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.pipeline import ALLOWED_METER, PASSED_METER, FlowKey, Programmed, flow
@@ -25,19 +26,29 @@ from tests.switches.policy_rows import (
     port,
     put,
 )
+from tests.texts import applied
 
-WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web", "subnet * plain"))
+WEB = msgspec.structs.replace(
+    port("red", "a", 4), rule_sets=applied("interface * web", "subnet * plain")
+)
 ROWS: tuple[Row | LocalPort, ...] = (
     *host_rows(),
     *network_rows("red"),
     *(WEB, claim(WEB, "h1"), local(WEB, 3)),
-    *(RuleSet(id="web", in_default="deny"), RuleSet(id="plain", in_default="deny")),
+    *(RuleSet(id="web", in_default=Action.DENY), RuleSet(id="plain", in_default=Action.DENY)),
     *(
-        Rule(rule_set=name, id=f"r{n}", direction="in", priority=n, action=action, stateless=alone)
+        Rule(
+            rule_set=name,
+            id=f"r{n}",
+            direction=Direction.IN,
+            priority=n,
+            action=action,
+            stateless=alone,
+        )
         for name, n, action, alone in (
-            ("web", 1, "allow", False),
-            ("web", 2, "deny", False),
-            ("plain", 1, "allow", True),
+            ("web", 1, Action.ALLOW, False),
+            ("web", 2, Action.DENY, False),
+            ("plain", 1, Action.ALLOW, True),
         )
     ),
 )

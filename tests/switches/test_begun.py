@@ -12,6 +12,7 @@ from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.questions import missing_flows
 from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Port, Rule, RuleSet
+from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.begun import TCP_WINDOW_S, WINDOW_S
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.switches.ovs.resync import difference
@@ -19,12 +20,24 @@ from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
 from tests.agent.ovs.hosts import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, claim, network_rows, port
+from tests.texts import applied
+from tests.texts import pairs as pairs_of
 
-SHUT, OTHER = RuleSet(id="shut", in_default="deny"), RuleSet(id="other", in_default="deny")
-FREE = Rule(rule_set="shut", id="r", direction="in", priority=100, action="allow", stateless=True)
-DENIED = Rule(rule_set="shut", id="x", direction="in", priority=7, action="deny")
+SHUT, OTHER = (
+    RuleSet(id="shut", in_default=Action.DENY),
+    RuleSet(id="other", in_default=Action.DENY),
+)
+FREE = Rule(
+    rule_set="shut",
+    id="r",
+    direction=Direction.IN,
+    priority=100,
+    action=Action.ALLOW,
+    stateless=True,
+)
+DENIED = Rule(rule_set="shut", id="x", direction=Direction.IN, priority=7, action=Action.DENY)
 BARE = port("red", "a", 4)
-WEB = msgspec.structs.replace(BARE, rule_sets=("interface * shut",))
+WEB = msgspec.structs.replace(BARE, rule_sets=applied("interface * shut"))
 MARKED = {Stage.BEGUN_SENDER, Stage.BEGUN_RECEIVER}
 
 
@@ -65,7 +78,9 @@ def test_windows_come_before_all_else_and_markers_after() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda state: learn(state, msgspec.structs.replace(WEB, rule_sets=("interface * other",))),
+        lambda state: learn(
+            state, msgspec.structs.replace(WEB, rule_sets=applied("interface * other"))
+        ),
         lambda state: learn(state, DENIED),
         lambda state: learn(state, msgspec.structs.replace(WEB, groups=("g",))),
     ],
@@ -93,7 +108,7 @@ def test_an_address_begins_for_itself() -> None:
 
 def pairs(*networks: str, own: Iterable[str] = ()) -> Port:
     """The port with address pairs, and with further addresses of its own."""
-    listed = tuple(sorted(f"{network} {WEB.mac}" for network in networks))
+    listed = pairs_of(*(f"{network} {WEB.mac}" for network in networks))
     return msgspec.structs.replace(WEB, pairs=listed, addresses=(*WEB.addresses, *own))
 
 

@@ -9,13 +9,15 @@ import msgspec
 
 from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Port, Row, RuleSet
+from isthmus.policy.values import Action
 from isthmus.switches.ovs import ports
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed
 from tests.switches.policy_rows import claim, compiled, host_rows, local, network_rows, port
+from tests.texts import applied
 
 ARCHITECTURE = Path(__file__).parents[2] / "ARCHITECTURE.md"
 FIRST, SECOND = port("red", "a", 4), port("red", "a", 5)
-SHUT = RuleSet(id="shut", in_default="deny")
+SHUT = RuleSet(id="shut", in_default=Action.DENY)
 
 
 def here(of: Port, ofport: int) -> tuple[Row | LocalPort, ...]:
@@ -38,7 +40,7 @@ def added(before: tuple[Row | LocalPort, ...], *more: Row | LocalPort) -> tuple[
 
 
 def ruled(of: Port) -> Port:
-    return msgspec.structs.replace(of, rule_sets=("interface * shut",))
+    return msgspec.structs.replace(of, rule_sets=applied("interface * shut"))
 
 
 def further(of: Port) -> Port:

@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Port, RuleSet
+from isthmus.policy.values import Action
 from isthmus.switches.ovs.facts import Limits, Meter
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
@@ -24,6 +25,7 @@ from isthmus.wire.openflow_text import flow_text
 from tests.agent.ovs.hosts import host, learn, plug
 from tests.switches import test_opening
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
+from tests.texts import applied
 
 _MARKS = r"(,exec\([^()]*\))?"
 _IN_CLONE = re.compile(r"clone\(ct\(commit,zone=[^(),]*" + _MARKS + r"\)\)")
@@ -31,14 +33,14 @@ _LAST = re.compile(rf"ct\((commit,)?table={Stage.TRACKED.value},zone=[^(),]*{_MA
 
 
 PORTS = [
-    msgspec.structs.replace(port(network, "a", number), rule_sets=("interface * shut",))
+    msgspec.structs.replace(port(network, "a", number), rule_sets=applied("interface * shut"))
     for network in ("red", "blue")
     for number in (4, 5)
 ]
 
 
 def flows_of_two_tenants() -> list[Flow]:
-    rows = (*network_rows("red"), *network_rows("blue"), RuleSet(id="shut", in_default="deny"))
+    rows = (*network_rows("red"), *network_rows("blue"), RuleSet(id="shut", in_default=Action.DENY))
     state = host("h1", *rows, *PORTS)
     learn(state, *(claim(one, "h1") for one in PORTS))
     plug(state, *PORTS)
@@ -128,7 +130,7 @@ def test_a_port_without_rules_has_one_meter_of_fragments_and_each_further_port_a
     assert len(meters(engine(BARE))) == 2
     many = [port("red", "a", number) for number in range(4, 24)]
     assert len(meters(engine(*many))) == len(many) + 1
-    ruled = [msgspec.structs.replace(each, rule_sets=("interface * shut",)) for each in many]
+    ruled = [msgspec.structs.replace(each, rule_sets=applied("interface * shut")) for each in many]
     assert len(meters(engine(*ruled))) == 2 * len(many) + 1
 
 

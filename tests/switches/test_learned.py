@@ -13,10 +13,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.addresses import parse_mac
+from isthmus.addresses import mac_text, parse_mac
 from isthmus.derive.engine import Engine
-from isthmus.host.address_pairs import allows
 from isthmus.host.facts import LocalPort
+from isthmus.policy.addresses import allows
 from isthmus.policy.rows import Claim, LearnedAddress, Port, Row
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
@@ -32,6 +32,7 @@ from tests.switches.policy_rows import (
     provider_address,
     put,
 )
+from tests.texts import pairs
 
 PLACES = {"db": ("a", 4), "web": ("a", 5), "db web": ("a", 6), "red": ("b", 4)}
 """Of ports, by name: segment and number."""
@@ -61,8 +62,8 @@ def drawn(draw: st.DrawFn) -> Drawn:
     for name, place in PLACES.items():
         plain = msgspec.structs.replace(port("red", *place), id=name)
         macs = st.sampled_from((plain.mac, VIRTUAL_MAC))
-        pairs = draw(st.lists(st.tuples(st.sampled_from(MOSTLY), macs), min_size=1, max_size=3))
-        given_it = tuple(sorted({f"{prefix} {mac}" for prefix, mac in pairs}))
+        drawn_pairs = st.lists(st.tuples(st.sampled_from(MOSTLY), macs), min_size=1, max_size=3)
+        given_it = pairs(*{f"{prefix} {mac}" for prefix, mac in draw(drawn_pairs)})
         ports.append(msgspec.structs.replace(plain, pairs=given_it))
         where = draw(st.sampled_from(("h1", "h2", "h3", "")))
         if where:
@@ -106,9 +107,9 @@ def believed(found: Drawn, row: LearnedAddress) -> bool:
     of = next(one for one in found.ports if one.id == row.port)
     at = {one.port: one.host for one in found.claims}
     is_given = any(
-        pair.split()[1] == row.mac
-        and ip_address(row.address).version == ip_network(pair.split()[0]).version
-        and ip_address(row.address) in ip_network(pair.split()[0])
+        mac_text(pair.mac) == row.mac
+        and ip_address(row.address).version == pair.network.version
+        and ip_address(row.address) in pair.network
         for pair in of.pairs
     )
     return is_given and at.get(row.port) == row.host and row.segment == of.segment
@@ -219,7 +220,7 @@ def test_a_pair_allows_its_addresses_with_its_mac_address_and_no_other(
 ) -> None:
     network = ip_network(prefix)
     address = network[number % network.num_addresses]
-    one = msgspec.structs.replace(port("red", "a", 4), pairs=(f"{prefix} {VIRTUAL_MAC}",))
+    one = msgspec.structs.replace(port("red", "a", 4), pairs=pairs(f"{prefix} {VIRTUAL_MAC}"))
     mac = VIRTUAL_MAC if is_own else one.mac
     assert allows(one, str(address), mac) is is_own
     before = int(network.network_address) - 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import RouterPort, Row, Rule, RuleSet
+from isthmus.policy.values import Action, Direction, LegKind
 from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
@@ -29,6 +30,7 @@ from tests.switches.policy_rows import (
     port,
     put,
 )
+from tests.texts import applied
 
 KINDS = (PROFILE_NUMBERS, FILTER_NUMBERS, ZONES, "group 1")
 
@@ -48,7 +50,7 @@ def want(engine: Engine, kind: str, *names: str, wanted: bool = True) -> None:
 
 def assigned(engine: Engine, kind: str) -> dict[str, int | None]:
     return {
-        key.name: value.number
+        str(key.name): value.number
         for key, value in engine.rows(Assigned).items()
         if isinstance(key, Wanted) and key.kind == kind
     }
@@ -240,16 +242,16 @@ def test_no_two_that_are_wanted_or_may_be_in_the_switch_have_one_number(
 
 # -- in the program of a host --------------------------------------------------------------------
 
-WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web",))
+WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=applied("interface * web"))
 
 
 def rules_of(name: str = "web", *groups: str) -> list[Row]:
     rule = Rule(
         rule_set=name,
         id="r",
-        direction="in",
+        direction=Direction.IN,
         priority=100,
-        action="deny",
+        action=Action.DENY,
         protocol=6,
         source_groups=groups,
     )
@@ -331,8 +333,8 @@ def test_two_peered_networks_without_a_zone_say_so_on_the_ports_of_both() -> Non
     """Within each of them all is as it was."""
     other = port("blue", "b", 5)
     legs = (
-        RouterPort(router="red", segment="blue/b", addresses=("10.9.2.1/24",), kind="peer"),
-        RouterPort(router="blue", segment="red/a", addresses=("10.8.1.1/24",), kind="peer"),
+        RouterPort(router="red", segment="blue/b", addresses=("10.9.2.1/24",), kind=LegKind.PEER),
+        RouterPort(router="blue", segment="red/a", addresses=("10.8.1.1/24",), kind=LegKind.PEER),
     )
     rows: list[Row | LocalPort] = [
         *network_rows("blue"),

@@ -8,6 +8,7 @@ import msgspec
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import THIS
 from isthmus.policy.rows import Port, RuleSet
+from isthmus.policy.values import Action
 from isthmus.switches.ovs.facts import Limits, Meter, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import OPENED_METERS, OPENING_METERS, FlowKey, Programmed, Stage
@@ -15,17 +16,20 @@ from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow_text import flow_text
 from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_bridge
 from tests.switches.policy_rows import new_engine as engine_of
+from tests.texts import applied
 
 LIMITS = Limits(connections=7000, opened_pps=70, opened_burst=700)
 BARE = port("red", "a", 4)
-WEB = msgspec.structs.replace(port("red", "a", 5), rule_sets=("interface * shut",))
+WEB = msgspec.structs.replace(port("red", "a", 5), rule_sets=applied("interface * shut"))
 
 
 def engine(*ports: Port, limits: Limits = LIMITS) -> Engine:
     """Of h1, on which the ports are plugged from OpenFlow port 4 on."""
     made, numbers = engine_of("h1"), Numbers()
     made.put(ThisBridge, THIS, this_bridge("h1")._replace(limits=limits))
-    put(made, *host_rows(), *network_rows("red"), RuleSet(id="shut", in_default="deny"), *ports)
+    put(
+        made, *host_rows(), *network_rows("red"), RuleSet(id="shut", in_default=Action.DENY), *ports
+    )
     put(made, *(local(one, number) for number, one in enumerate(ports, 4)))
     put(made, *(claim(one, "h1") for one in ports))
     numbers.follow(made, release=True)
@@ -83,7 +87,7 @@ def test_a_port_without_rules_has_one_meter_and_each_further_port_as_many_flows(
     assert len(openings(one)) == 1
     many = [port("red", "a", number) for number in range(4, 24)]
     assert len(openings(engine(*many))) == len(many)
-    ruled = [msgspec.structs.replace(each, rule_sets=("interface * shut",)) for each in many]
+    ruled = [msgspec.structs.replace(each, rule_sets=applied("interface * shut")) for each in many]
     assert len(openings(engine(*ruled))) == 2 * len(many)
 
 

@@ -6,6 +6,7 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from itertools import product
 from typing import NamedTuple, cast
 
@@ -28,6 +29,7 @@ from isthmus.policy.rows import (
     RuleSet,
     Segment,
 )
+from isthmus.policy.values import Action, Direction, PortGuard, Preference
 from isthmus.switches.ovs.facts import Ground, Meter
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import (
@@ -40,6 +42,7 @@ from isthmus.switches.ovs.pipeline import (
     Stage,
 )
 from isthmus.wire import oxm
+from isthmus.wire.encapsulations import Encapsulation
 from tests.names import NAMES
 from tests.switches.policy_rows import (
     NETWORKS,
@@ -57,6 +60,7 @@ from tests.switches.policy_rows import (
     put,
     this_host,
 )
+from tests.texts import applied, pairs, ports
 
 Input = Row | LocalPort
 
@@ -113,7 +117,7 @@ def _variants(of: Port) -> st.SearchStrategy[Port]:
             hosts=allowed,
             rule_sets=rule_sets,
             groups=groups,
-            guards=("dhcp-guard",) if two else (),
+            guards=(PortGuard.DHCP,) if two else (),
             storm_pps=100 * two,
         ),
         hosts,
@@ -126,7 +130,7 @@ def _variants(of: Port) -> st.SearchStrategy[Port]:
                 ("interface {} db", "interface {} web", "subnet {} db web"),
                 ("interface * db web",),
             )
-        ).map(lambda entries: tuple(entry.format(of.addresses[0]) for entry in entries)),
+        ).map(lambda entries: applied(*(entry.format(of.addresses[0]) for entry in entries))),
         st.sampled_from(((), ("red",), ("blue", "red"), ("blue red",))),
     )
 
@@ -134,21 +138,21 @@ def _variants(of: Port) -> st.SearchStrategy[Port]:
 _rule_sets = st.builds(
     RuleSet,
     id=st.sampled_from(("web", "db", "db web")),
-    in_default=st.sampled_from(("allow", "deny")),
-    out_default=st.sampled_from(("allow", "deny")),
+    in_default=st.sampled_from(Action),
+    out_default=st.sampled_from(Action),
 )
 _rules = st.builds(
     Rule,
     rule_set=st.sampled_from(("web", "db", "db web")),
     id=st.sampled_from(("r1", "r2", "web/r1")) | NAMES,
-    direction=st.sampled_from(("in", "out")),
+    direction=st.sampled_from(Direction),
     priority=st.sampled_from((100, 200)),
-    action=st.sampled_from(("allow", "deny")),
+    action=st.sampled_from(Action),
     protocol=st.sampled_from((-1, 6, 17)),
     source=st.sampled_from(("", "10.0.1.0/24", "fd00::/64", "VIRTUALNETWORK")),
     source_groups=st.sampled_from(((), (), ("red",), ("blue", "red"), ("blue red",))),
     destination_groups=st.sampled_from(((), ("blue",))),
-    destination_ports=st.sampled_from(("", "80-80", "1000-2001")),
+    destination_ports=st.sampled_from(("", "80-80", "1000-2001")).map(ports),
 )
 
 
@@ -260,7 +264,7 @@ def test_every_stage_ends_in_a_flow_that_drops() -> None:
 
 def test_what_a_guest_says_of_its_address_pairs_takes_nothing_from_its_dhcp() -> None:
     mac = "02:00:5e:00:00:01"
-    of = msgspec.structs.replace(port("red", "a", 4), pairs=(f"10.0.1.9/32 {mac}",))
+    of = msgspec.structs.replace(port("red", "a", 4), pairs=pairs(f"10.0.1.9/32 {mac}"))
     engine = compiled("h1", [*_GROUND, of, local(of, 7)])
     others = "tun_id", "ct_state", f"table={Stage.TRACK.value},"
     texts = [one for one in flow_texts(engine) if "meter:" in one]
@@ -284,13 +288,20 @@ def test_hosts_without_an_encapsulation_in_common_are_an_error_of_both_ports(seg
     """On one segment, or routed from one to the other."""
     ours, theirs = port("red", "a", 4), port("red", segment, 5)
     rows: list[Input] = [row for row in _GROUND if not isinstance(row, HostStatus)]
-    for host, encapsulation in (("h1", "vxlan"), ("h3", "nvgre")):
+    for host, encapsulation in (("h1", Encapsulation.VXLAN), ("h3", Encapsulation.NVGRE)):
         address = provider_address(host)
         rows.append(
-            HostStatus(host=host, provider_addresses=(address,), encapsulations=encapsulation)
+            HostStatus(
+                host=host,
+                provider_addresses=(IPv4Address(address),),
+                encapsulations=Preference((encapsulation,)),
+            )
         )
     rows += [ours, theirs, claim(ours, "h1"), claim(theirs, "h3")]
-    for host, own, encapsulation in (("h1", ours, "vxlan"), ("h3", theirs, "nvgre")):
+    for host, own, encapsulation in (
+        ("h1", ours, Encapsulation.VXLAN),
+        ("h3", theirs, Encapsulation.NVGRE),
+    ):
         engine = new_engine(host)
         put(engine, *rows, local(own, 3))
         this = this_host(host)._replace(encapsulations=(encapsulation,))
@@ -312,7 +323,11 @@ def test_a_port_that_other_hosts_own_is_blocked_here() -> None:
 def test_a_claim_of_an_unknown_host_or_against_the_port_s_hosts_is_not_believed() -> None:
     free, bound = port("red", "a", 4), port("red", "a", 5, hosts=("h2",))
     stranger = Claim(
-        port=free.id, host="h9", segment=free.segment, provider_address="192.0.2.9", sequence=9
+        port=free.id,
+        host="h9",
+        segment=free.segment,
+        provider_address=IPv4Address("192.0.2.9"),
+        sequence=9,
     )
     rows: list[Input] = [*_GROUND, free, bound, stranger, claim(bound, "h3", sequence=9)]
     assert dict(compiled("h1", rows).rows(Location)) == {}
@@ -399,20 +414,20 @@ def test_hosts_that_are_no_servers_are_not_reached() -> None:
 def test_a_rule_between_two_groups_names_no_field_twice() -> None:
     """The bits of both ends are in one register; a switch refuses a match that names it twice."""
     one = msgspec.structs.replace(
-        port("red", "a", 4), rule_sets=("interface * web",), groups=("red", "blue")
+        port("red", "a", 4), rule_sets=applied("interface * web"), groups=("red", "blue")
     )
     followed = Rule(
         id="r1",
         rule_set="web",
-        direction="in",
+        direction=Direction.IN,
         priority=100,
-        action="allow",
+        action=Action.ALLOW,
         source_groups=("red",),
         destination_groups=("blue",),
     )
     rules = followed, msgspec.structs.replace(followed, id="r2", protocol=6, stateless=True)
     engine = compiled(
-        "h1", [*_GROUND, RuleSet(id="web", in_default="deny"), *rules, one, local(one, 3)]
+        "h1", [*_GROUND, RuleSet(id="web", in_default=Action.DENY), *rules, one, local(one, 3)]
     )
     keys = cast("list[FlowKey]", list(engine.rows(Programmed)))
     by_rules = [key for key in keys if key.table in (Stage.IN_INTERFACE, Stage.PLAIN_IN_INTERFACE)]

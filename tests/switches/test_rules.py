@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
+from isthmus.policy.values import Action, Direction, LegKind, PortRange
 from isthmus.switches.ovs.facts import Refused, Whole
+from isthmus.switches.ovs.filters import ProfileKey
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.rules import masks
@@ -27,6 +30,7 @@ from tests.switches.policy_rows import (
     port,
     put,
 )
+from tests.texts import applied, ports
 
 RULE_STAGES = (
     *(Stage.OUT_INTERFACE, Stage.OUT_SUBNET, Stage.IN_SUBNET, Stage.IN_INTERFACE),
@@ -37,14 +41,14 @@ GROUP_STAGES = (
     *(Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS),
     *(Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
 )
-WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web",))
+WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=applied("interface * web"))
 _numbers = st.integers(0, 0xFFFF)
 
 
 @given(_numbers, _numbers, st.lists(_numbers, max_size=30))
 def test_masks_cover_a_range_and_nothing_else(one: int, other: int, drawn: list[int]) -> None:
     first, last = sorted((one, other))
-    found = list(masks(f"{first}-{last}"))
+    found = list(masks(PortRange(first, last)))
     for number in {*drawn, first - 1, first, (first + last) // 2, last, last + 1} - {-1, 0x10000}:
         covering = [pair for pair in found if number & pair[1] == pair[0]]
         assert len(covering) == (first <= number <= last)
@@ -53,7 +57,7 @@ def test_masks_cover_a_range_and_nothing_else(one: int, other: int, drawn: list[
 
 
 @pytest.mark.parametrize(
-    ("ports", "found"),
+    ("text", "found"),
     [
         ("", [(0, 0)]),
         ("0-65535", [(0, 0)]),
@@ -64,8 +68,8 @@ def test_masks_cover_a_range_and_nothing_else(one: int, other: int, drawn: list[
         ("1-2", [(1, 0xFFFF), (2, 0xFFFF)]),
     ],
 )
-def test_masks_are_as_few_as_there_can_be(ports: str, found: list[tuple[int, int]]) -> None:
-    assert list(masks(ports)) == found
+def test_masks_are_as_few_as_there_can_be(text: str, found: list[tuple[int, int]]) -> None:
+    assert list(masks(ports(text))) == found
 
 
 def rule(name: str = "r", *, direction: str = "in", protocol: int = 6, **columns: object) -> Rule:
@@ -116,12 +120,12 @@ def test_a_list_that_lets_everything_pass_costs_no_flow_and_no_tracking() -> Non
 
 
 def test_a_rule_costs_one_flow_for_each_family_and_level_whoever_is_under_it() -> None:
-    base = host(RuleSet(id="web", in_default="deny"))
-    more = host(RuleSet(id="web", in_default="deny"), rule(action="allow"))
+    base = host(RuleSet(id="web", in_default=Action.DENY))
+    more = host(RuleSet(id="web", in_default=Action.DENY), rule(action="allow"))
     assert len(flows_of(more, *RULE_STAGES)) - len(flows_of(base, *RULE_STAGES)) == 2 * 2
-    other = msgspec.structs.replace(port("red", "a", 5), rule_sets=("interface * web",))
+    other = msgspec.structs.replace(port("red", "a", 5), rule_sets=applied("interface * web"))
     shared = host(
-        *(RuleSet(id="web", in_default="deny"), rule(action="allow")),
+        *(RuleSet(id="web", in_default=Action.DENY), rule(action="allow")),
         *(other, claim(other, "h1"), local(other, 4)),
     )
     assert flows_of(shared, *RULE_STAGES) == flows_of(more, *RULE_STAGES)
@@ -129,8 +133,8 @@ def test_a_rule_costs_one_flow_for_each_family_and_level_whoever_is_under_it() -
 
 def test_of_equal_priority_what_denies_stands_above_what_allows() -> None:
     engine = host(
-        *(RuleSet(id="web"), rule("a", action="allow", destination_ports="80-80", family=4)),
-        rule("z", destination_ports="80-80", family=4),
+        *(RuleSet(id="web"), rule("a", action="allow", destination_ports=ports("80-80"), family=4)),
+        rule("z", destination_ports=ports("80-80"), family=4),
     )
     found = [text for text in texts_of(engine, Stage.IN_INTERFACE) if "ct_tp_dst" in text]
     by_priority = sorted(found, key=lambda text: -int(text.split("priority=")[1].split(",")[0]))
@@ -144,7 +148,7 @@ def test_any_protocol_with_ports_is_the_flows_of_tcp_and_of_udp(
 ) -> None:
     def flows(*protocols: int, ports: str = "80-81") -> set[str]:
         engine = host(
-            RuleSet(id="web", in_default="deny", out_default="allow"),
+            RuleSet(id="web", in_default=Action.DENY, out_default=Action.ALLOW),
             *(
                 rule("r", protocol=protocol, action=action, stateless=stateless, **ports_of(ports))
                 for protocol in protocols
@@ -160,8 +164,8 @@ def test_any_protocol_with_ports_is_the_flows_of_tcp_and_of_udp(
     assert not any("proto" in text for text in flows(-1, ports="") - none)
 
 
-def ports_of(text: str) -> dict[str, str]:
-    return {"destination_ports": text} if text else {}
+def ports_of(text: str) -> dict[str, Any]:
+    return {"destination_ports": ports(text)} if text else {}
 
 
 def _members(count: int, groups: tuple[str, ...] = ("app",)) -> Iterator[Port]:
@@ -176,10 +180,14 @@ def _members(count: int, groups: tuple[str, ...] = ("app",)) -> Iterator[Port]:
 
 
 GROUP_RULES: tuple[Row, ...] = (
-    RuleSet(id="web", in_default="deny"),
+    RuleSet(id="web", in_default=Action.DENY),
     *(
         rule(
-            f"r{n}", action="allow", priority=n, destination_ports=f"{n}-{n}", source_groups=["app"]
+            f"r{n}",
+            action="allow",
+            priority=n,
+            destination_ports=ports(f"{n}-{n}"),
+            source_groups=["app"],
         )
         for n in range(1, 6)
     ),
@@ -220,12 +228,12 @@ def test_a_rule_more_in_a_list_with_a_large_group_does_not_touch_its_members() -
 
 
 def test_a_member_of_a_group_of_which_no_rule_speaks_costs_nothing() -> None:
-    engine = host(RuleSet(id="web", in_default="deny"), rule(action="allow"), *_members(5))
+    engine = host(RuleSet(id="web", in_default=Action.DENY), rule(action="allow"), *_members(5))
     assert len(flows_of(engine, Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS)) == 4
 
 
 def test_keywords_are_prefixes_of_the_router_s_network_and_of_its_own_gateways() -> None:
-    peer = RouterPort(router="red", segment="blue/a", addresses=("10.9.1.1/24",), kind="peer")
+    peer = RouterPort(router="red", segment="blue/a", addresses=("10.9.1.1/24",), kind=LegKind.PEER)
     router = next(row for row in network_rows("red") if isinstance(row, Router))
     rows = (
         *(msgspec.structs.replace(router, prefixes=("10.0.0.0/16",)), peer),
@@ -262,7 +270,7 @@ def test_a_rule_set_that_is_not_known_lets_nothing_pass_and_is_named() -> None:
 def test_a_refused_list_closes_and_opens_again() -> None:
     engine = host(RuleSet(id="web"), rule())
     names = {key for key in engine.rows(Programmed) if isinstance(key, FlowKey)}
-    put_key = Whole("list", "1 in web")
+    put_key = Whole("list", ProfileKey(1, Direction.IN, ("web",), plain=False))
     engine.put(Refused, put_key, Refused("the switch refuses a flow: X"))
     engine.settle()
     assert problems(engine) == {

@@ -8,6 +8,7 @@ import pytest
 
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Port, Row, Subnet
+from isthmus.policy.values import PortGuard
 from tests.switches.policy_rows import compiled, flow_texts, host_rows, local, network_rows, port
 
 WEB = port("red", "a", 4)
@@ -63,5 +64,5 @@ def test_a_server_without_a_gateway_is_the_lowest_address() -> None:
 
 
 def test_from_any_mac_address_only_the_port_s_own_is_a_client() -> None:
-    free = msgspec.structs.replace(WEB, guards=("mac-spoofing",))
+    free = msgspec.structs.replace(WEB, guards=(PortGuard.MAC_SPOOFING,))
     assert all(f"eth_src={WEB.mac}" in text for text in taken_out(program(free)))

@@ -9,6 +9,7 @@ import pytest
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
+from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.facts import Meter, Watching
 from isthmus.switches.ovs.pipeline import (
     SHOWN_DROPS,
@@ -37,8 +38,8 @@ ROWS: tuple[Row | LocalPort, ...] = (
     *network_rows("red"),
     *(WEB, claim(WEB, "h1"), local(WEB, 3)),
     *(OTHER, claim(OTHER, "h1"), local(OTHER, 4)),
-    *(RuleSet(id="web", in_default="deny"), RuleSet(id="plain", in_default="deny")),
-    Rule(rule_set="web", id="r1", direction="in", priority=1, action="deny"),
+    *(RuleSet(id="web", in_default=Action.DENY), RuleSet(id="plain", in_default=Action.DENY)),
+    Rule(rule_set="web", id="r1", direction=Direction.IN, priority=1, action=Action.DENY),
 )
 
 

@@ -34,6 +34,7 @@ from tests.system.test_two_controllers import (
     server_of_others,
     until,
 )
+from tests.texts import as_stored
 
 __all__ = ["folder"]
 
@@ -47,12 +48,14 @@ def absurd(port: Port) -> list[Row]:
     """Of a host that exists, about a port that exists."""
     place: dict[str, Any] = {"port": port.id, "host": "h1", "segment": port.segment}
     return [
-        HostStatus(host="h1", provider_addresses=("nowhere", "1.2.3.400"), encapsulations=",,;"),
+        as_stored(
+            HostStatus, host="h1", provider_addresses=("nowhere", "1.2.3.400"), encapsulations=",,;"
+        ),
         Heartbeat(host="h1", at_s=YEAR_60000_S, probe=LARGEST, ports=-1, problems=("\x1b[2J\n",)),
         Heartbeat(host="\n/../", at_s=-LARGEST),
-        Claim(**place, provider_address="192.0.2.9", sequence=7),
+        as_stored(Claim, **place, provider_address="192.0.2.9", sequence=7),
         PortStatus(**place, revision=port.revision, changed_us=YEAR_60000_S * 1_000_000),
-        PortStatus(port="nobody", host="h1", segment="", state="?", changed_us=-LARGEST),
+        as_stored(PortStatus, port="nobody", host="h1", segment="", state="?", changed_us=-LARGEST),
         LearnedAddress(**place, address="10.0.0.256", mac="zz:zz", sequence=LARGEST),
         Answer(id="check-nonsense", host="h1", result="]["),
         Answer(id="check-empty", host="", result="{}"),

@@ -1,33 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which encapsulation a pair of hosts speaks, and what it adds to a packet."""
+"""What an encapsulation adds to a packet, and what has to pass for it."""
 
 from __future__ import annotations
-
-import pytest
 
 from isthmus.wire.encapsulations import (
     ENCAPSULATIONS,
     OUTER_BYTES,
     OVERHEAD_BYTES,
-    chosen,
     firewall_text,
 )
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "both"),
-    [
-        ("vxlan,nvgre", "vxlan,nvgre", "vxlan"),
-        ("vxlan,nvgre", "nvgre,vxlan", "nvgre"),
-        ("vxlan,nvgre", "nvgre", "nvgre"),
-        ("nvgre,vxlan", "nvgre,vxlan", "nvgre"),
-        ("vxlan", "nvgre", ""),
-        ("", "vxlan", ""),
-    ],
-)
-def test_both_hosts_of_a_pair_choose_the_same(ours: str, theirs: str, both: str) -> None:
-    mine, others = ours.split(","), theirs.split(",")
-    assert chosen(mine, others) == chosen(others, mine) == both
 
 
 def test_a_guest_s_packet_and_its_ethernet_header_fit_beside_what_is_added() -> None:

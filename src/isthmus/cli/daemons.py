@@ -31,6 +31,7 @@ from isthmus.errors import Conflict, Invalid
 if TYPE_CHECKING:
     from isthmus.store.exposure import ServerTls
     from isthmus.switches.ovs.facts import Limits
+    from isthmus.wire.encapsulations import Encapsulation
 
 daemons = typer.Typer()
 
@@ -239,8 +240,8 @@ def _address(text: str) -> IPv4Address:
         ) from error
 
 
-def _encapsulations(names: Sequence[str]) -> tuple[str, ...]:
-    from isthmus.wire.encapsulations import ENCAPSULATIONS
+def _encapsulations(names: Sequence[str]) -> tuple[Encapsulation, ...]:
+    from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 
     found = tuple(name.strip().lower() for name in names if name.strip())
     wrong = [name for name in found if name not in ENCAPSULATIONS]
@@ -248,7 +249,7 @@ def _encapsulations(names: Sequence[str]) -> tuple[str, ...]:
         raise Invalid(
             f"encapsulations are {', '.join(ENCAPSULATIONS)}, not {', '.join(wrong) or 'none'}"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(map(Encapsulation, dict.fromkeys(found)))
 
 
 def _mtu(mtu_bytes: int) -> int:

@@ -152,12 +152,12 @@ def _below(nodes: Sequence[Node], indent: str) -> Iterator[tuple[str, bool]]:
 
 
 def _tunnels(host: Told, hosts: Sequence[Told]) -> Iterator[Node]:
-    from isthmus.wire.encapsulations import chosen
+    from isthmus.policy.placement import encapsulation
 
     for other in hosts:
         if other["host"] == host["host"] or not other["known"] or not host["known"]:
             continue
-        name = chosen(host["encapsulations"], other["encapsulations"])
+        name = encapsulation(host["encapsulations"], other["encapsulations"])
         how = f"by {name.upper()}" if name else "by nothing that both speak"
         addresses = ", ".join(other["providerAddresses"])
         silent = "" if other["alive"] else f"  {_state_of_host(other)}"

@@ -20,9 +20,11 @@ from isthmus.policy.host_problems import (
     is_news,
     shown,
 )
+from isthmus.policy.placement import encapsulation
 from isthmus.policy.rows import Heartbeat, HostStatus, PhysicalNetwork, Router, Segment
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
-from isthmus.wire.encapsulations import chosen, firewall_text
+from isthmus.wire.encapsulations import firewall_text
 
 CLOCK_S = 2.0
 """More than this apart, and logs of two machines cannot be read together."""
@@ -117,7 +119,7 @@ def _hosts(
         )
     addresses: dict[str, list[str]] = defaultdict(list)
     for status in world.host_statuses.values():
-        for address in status.provider_addresses:
+        for address in map(str, status.provider_addresses):
             addresses[address].append(status.host)
     for address, hosts in sorted(addresses.items()):
         if len(hosts) > 1:
@@ -143,11 +145,11 @@ def _said(
 def _pairs(world: World) -> Iterator[Finding]:
     known = [status for status in world.host_statuses.values() if status.host in world.hosts]
     for one, other in combinations(sorted(known, key=lambda status: status.host), 2):
-        if not chosen(one.encapsulations.split(","), other.encapsulations.split(",")):
+        if encapsulation(one.encapsulations, other.encapsulations) is None:
             yield Finding(
                 *(ERROR, f"{one.host} {other.host}", "encapsulation-mismatch"),
-                f"{one.host} speaks {one.encapsulations or 'nothing'}, {other.host}"
-                f" {other.encapsulations or 'nothing'}: no packet goes between them",
+                f"{one.host} speaks {','.join(one.encapsulations) or 'nothing'}, {other.host}"
+                f" {','.join(other.encapsulations) or 'nothing'}: no packet goes between them",
                 "give both one in common: encapsulations in /etc/isthmus/isthmus.toml, then"
                 " systemctl restart isthmus-agent",
             )
@@ -179,7 +181,7 @@ def _numbers(world: World) -> Iterator[Finding]:
 def _ports(world: World) -> Iterator[Finding]:
     for port in sorted(world.ports):
         status = world.status_of(port)
-        if status is not None and status.state == "error":
+        if status is not None and status.state is PortState.ERROR:
             yield Finding(
                 *(ERROR, port, status.code, f"on {status.host}: {status.detail}"),
                 f"isthmus explain port {port}",
@@ -201,7 +203,7 @@ def _answers(
     alive: frozenset[str],
 ) -> Iterator[Finding]:
     by_address = {
-        address: status
+        str(address): status
         for status in world.host_statuses.values()
         for address in status.provider_addresses
     }
@@ -265,7 +267,7 @@ class _Peers(NamedTuple):
         peer = self.by_address.get(address)
         if self.teller is None or peer is None:
             return ""
-        return chosen(self.teller.encapsulations.split(","), peer.encapsulations.split(","))
+        return encapsulation(self.teller.encapsulations, peer.encapsulations) or ""
 
 
 def _peers(host: str, answer: JsonObject, peers: _Peers, underlay_mtu: int) -> Iterator[Finding]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from isthmus.controller.picture import Picture
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.host_problems import NO_PORT
 from isthmus.policy.rows import Port, Row
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.values import PortState
 from isthmus.reach.world import World
+from isthmus.store.south_rows import shown
 
 
 def explained(
@@ -48,7 +47,7 @@ def _policy_of(world: World, port: Port | None) -> Iterator[Row]:
         yield leg
         if leg.router in world.routers:
             yield world.routers[leg.router]
-    for name in sorted({AppliedSet.parse(entry).rule_set for entry in port.rule_sets}):
+    for name in sorted({one.rule_set for one in port.rule_sets}):
         if name in world.rule_sets:
             yield world.rule_sets[name]
         rules = world.rules_by_set.get(name, ())
@@ -90,7 +89,7 @@ def verdict(
     status = picture.status_of(port_id)
     if status is None or status.revision != port.revision:
         return f"{claim.host} has it and has not applied the last change yet"
-    if status.state == "error":
+    if status.state is PortState.ERROR:
         return f"{claim.host} has it and reports: {status.detail}"
     if told is None:
         return f"works: {claim.host} had it and had applied it when this was written"
@@ -117,5 +116,4 @@ def misnamed(picture: Picture, port_id: str = "") -> list[tuple[str, str]]:
 
 
 def _row(row: Row) -> dict[str, Json]:
-    columns = {name: getattr(row, name) for name in row.__struct_fields__}
-    return {"table": row.TABLE, "row": msgspec.to_builtins(columns)}
+    return {"table": row.TABLE, "row": shown(row)}

@@ -48,8 +48,10 @@ from isthmus.policy.rows import (
     PortStatus,
     Row,
 )
+from isthmus.policy.values import PortState
 from isthmus.reach.trace import Question
 from isthmus.reach.world import World
+from isthmus.store import south_rows
 from isthmus.store.connection import Connection
 from isthmus.store.identifiers import RandomIds
 
@@ -173,12 +175,12 @@ class Insight:
         errors = [
             status
             for port in sorted(picture.ports)
-            if (status := picture.status_of(port)) is not None and status.state == "error"
+            if (status := picture.status_of(port)) is not None and status.state is PortState.ERROR
         ]
         up = sum(
             1
             for port in picture.ports
-            if (status := picture.status_of(port)) is not None and status.state == "up"
+            if (status := picture.status_of(port)) is not None and status.state is PortState.UP
         )
         unknown = [
             {"port": port, "host": host}
@@ -217,8 +219,8 @@ class Insight:
         lost = [status.state for status in found if status.host in unknown]
         told["ports"] = {
             **ports,
-            "up": ports["up"] - lost.count("up"),
-            "error": ports["error"] - lost.count("error"),
+            "up": ports["up"] - lost.count(PortState.UP),
+            "error": ports["error"] - lost.count(PortState.ERROR),
             "unknown": len(lost),
         }
         return told
@@ -254,7 +256,7 @@ class Insight:
         world = self._world()
         mtu = physical_mtu(world)
         addresses = {
-            status.host: status.provider_addresses[0]
+            status.host: str(status.provider_addresses[0])
             for status in world.host_statuses.values()
             if status.provider_addresses and status.host in world.hosts
         }
@@ -318,7 +320,7 @@ class Insight:
                 for row in view.collection(kind.name)
             ],
             "south": {
-                table.TABLE: [msgspec.to_builtins(row) for row in self._south.table(table).values()]
+                table.TABLE: [south_rows.shown(row) for row in self._south.table(table).values()]
                 for table in (*DESIRED, *OBSERVED)
             },
         }

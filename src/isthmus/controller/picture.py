@@ -19,6 +19,7 @@ from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.heartbeats import SILENT_AFTER_S
 from isthmus.policy.host_problems import HostProblem, read, shown
 from isthmus.policy.observed import believable
+from isthmus.policy.placement import holder
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -28,7 +29,7 @@ from isthmus.policy.rows import (
     PortStatus,
     Row,
 )
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.values import PortState
 
 Observed = TypeVar("Observed", Claim, PortStatus)
 
@@ -63,7 +64,7 @@ class Told:
     def learn(self, status: PortStatus) -> None:
         self.by.add((status.port, status.host))
         self.latest_us = max(self.latest_us, status.changed_us)
-        if status.state == "error":
+        if status.state is PortState.ERROR:
             self.wrong.add((status.port, status.host))
 
     def forget(self, status: PortStatus) -> None:
@@ -117,8 +118,8 @@ class Picture:
                     self._forget_rule_sets(before)
                 self.ports[row.id] = row
                 self._port_by_profile[row.profile_id] = row.id
-                for entry in row.rule_sets:
-                    self._ports_by_rule_set[AppliedSet.parse(entry).rule_set].add(row.id)
+                for one in row.rule_sets:
+                    self._ports_by_rule_set[one.rule_set].add(row.id)
             case Host():
                 self.hosts[row.id] = row
             case HostStatus():
@@ -157,8 +158,8 @@ class Picture:
                 _drop(self.statuses_by_port, row.port, row.host)
 
     def _forget_rule_sets(self, row: Port) -> None:
-        for entry in row.rule_sets:
-            _discard(self._ports_by_rule_set, AppliedSet.parse(entry).rule_set, row.id)
+        for one in row.rule_sets:
+            _discard(self._ports_by_rule_set, one.rule_set, row.id)
 
     def _forget_told(self, row: PortStatus) -> None:
         before = self.statuses_by_port.get(row.port, {}).get(row.host)
@@ -209,14 +210,8 @@ class Picture:
 
     def claim_of(self, port: str) -> Claim | None:
         """The claim that has the port, by the rule that hosts follow too."""
-        row = self.ports.get(port)
-        believed = [
-            claim
-            for claim in self.claims_by_port.get(port, {}).values()
-            if claim.host in self.hosts
-            and (row is None or not row.hosts or claim.host in row.hosts)
-        ]
-        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+        claims = self.claims_by_port.get(port, {})
+        return holder(claims.values(), self.ports.get(port), self.hosts)
 
     def status_of(self, port: str) -> PortStatus | None:
         """What the host that has the port says of it."""
@@ -264,7 +259,7 @@ class Picture:
         if not self.is_alive(claim.host):
             text = f"{claim.host} has the port and has not been heard of for {SILENT_AFTER_S} s"
             return _state("Failure", "HostUnreachable", text, status.changed_us, instance_id)
-        if status.state == "error":
+        if status.state is PortState.ERROR:
             text = f"on {claim.host}: {status.detail}"
             return _state("Failure", status.code, text, status.changed_us, instance_id)
         if status.revision != port.revision:
@@ -281,7 +276,7 @@ class Picture:
         if not statuses:
             return None
         changed_us = max(status.changed_us for status in statuses)
-        wrong = [status for status in statuses if status.state == "error"]
+        wrong = [status for status in statuses if status.state is PortState.ERROR]
         text = f"{len(wrong)} of {len(statuses)} ports under it are in error"
         if not wrong:
             text = f"applied to {len(statuses)} ports"
@@ -294,7 +289,7 @@ class Picture:
             return None
         ports = sorted({port for port, _ in told.wrong})
         statuses = [status for port in ports if (status := self.status_of(port)) is not None]
-        wrong = [status for status in statuses if status.state == "error"]
+        wrong = [status for status in statuses if status.state is PortState.ERROR]
         text = f"{len(wrong)} of its ports are in error" if wrong else "applied to its ports"
         return self._state_of_ports(wrong, text, told.latest_us, instance_id)
 
@@ -384,8 +379,8 @@ def host_shown(view: HostView, problems: Sequence[HostProblem]) -> dict[str, Jso
         "ports": 0 if heartbeat is None else heartbeat.ports,
         "flows": 0 if heartbeat is None else heartbeat.flows,
         "problems": [problem.shown for problem in problems],
-        "encapsulations": [] if status is None else status.encapsulations.split(","),
-        "providerAddresses": [] if status is None else list(status.provider_addresses),
+        "encapsulations": [] if status is None else list(status.encapsulations),
+        "providerAddresses": [] if status is None else [*map(str, status.provider_addresses)],
         "version": "" if status is None else status.version,
         "switchVersion": "" if status is None else status.switch_version,
     }

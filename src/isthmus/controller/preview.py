@@ -14,6 +14,7 @@ from isthmus.intent.model import Ids, Json, Plan, Stored, View
 from isthmus.intent.planning import Request, plan_batch
 from isthmus.intent.versions import Version
 from isthmus.policy.rows import DESIRED, Row, row_or_none
+from isthmus.policy.values import Direction
 from isthmus.reach.plan import MOST_NAMES, Effect, Report, RowChange, plan
 from isthmus.reach.world import World
 
@@ -147,7 +148,7 @@ def _names(names: Sequence[str]) -> dict[str, Json]:
 def _effect(effect: Effect) -> dict[str, Json]:
     return {
         "tenant": effect.domain,
-        "direction": "inbound" if effect.direction == "in" else "outbound",
+        "direction": "inbound" if effect.direction is Direction.IN else "outbound",
         "ruleSets": list(effect.sets),
         "ports": _names(effect.ports),
         "gained": list(effect.gained),

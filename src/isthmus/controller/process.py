@@ -40,6 +40,7 @@ from isthmus.store.files import ServerFiles
 from isthmus.store.north import North, Trust
 from isthmus.store.south import PolicyWriter, deriver_of
 from isthmus.store.supervising import Keeper
+from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Settings(NamedTuple):
     north_tls: ServerTls | None = None
     """Of the north store, whose authority is none that hosts have certificates of."""
     underlay_mtu_bytes: int = 1500
-    transports: tuple[str, ...] = ("vxlan", "nvgre")
+    transports: tuple[Encapsulation, ...] = ENCAPSULATIONS
     version: str = "0"
 
 

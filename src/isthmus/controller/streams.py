@@ -180,7 +180,7 @@ class Streams:
                     f"no port is called {text}, and it is no address and no prefix", target="peer"
                 ) from None
         own = [str(ip_network(address)) for address in port.addresses]
-        own += [pair.partition(" ")[0] for pair in port.pairs]
+        own += [str(pair.network) for pair in port.pairs]
         if not own:
             raise NotFound(f"{port.id} has no address", target="peer")
         return Peer(port.id, tuple(own))

@@ -12,10 +12,10 @@ from isthmus.addresses import Address, mac_text
 from isthmus.controller.asking import Asking
 from isthmus.intent.model import Json, JsonObject
 from isthmus.policy.dhcp import LIMITED_BROADCAST
+from isthmus.policy.placement import encapsulation
 from isthmus.reach.rulings import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
-from isthmus.wire.encapsulations import chosen
 from isthmus.wire.ethernet import BROADCAST
 
 _NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
@@ -149,15 +149,14 @@ def _onward(world: World, passage: Passage) -> tuple[str, dict[str, Json]] | Non
         return None
     peer = answer.get("peer")
     statuses = world.host_statuses.values()
-    status = next((one for one in statuses if peer in one.provider_addresses), None)
+    status = next((one for one in statuses if peer in [*map(str, one.provider_addresses)]), None)
     ours = world.host_statuses.get(passage.host)
     if status is None or ours is None or not ours.provider_addresses:
         return None
-    encapsulation = chosen(ours.encapsulations.split(","), status.encapsulations.split(","))
     question: dict[str, Json] = {
-        "source": ours.provider_addresses[0],
+        "source": str(ours.provider_addresses[0]),
         "vsid": answer.get("vsid"),
-        "encapsulation": encapsulation,
+        "encapsulation": encapsulation(ours.encapsulations, status.encapsulations) or "",
         "fields": {name: fields[name] for name in _PACKET_FIELDS if name in fields},
     }
     return status.host, question

@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from isthmus.addresses import mac_text, parse_mac
-from isthmus.intent.access_control_lists import (
-    WITH_PORTS,
-    AccessControlList,
-    AclRule,
-    Direction,
-)
+from isthmus.addresses import mac_text, parse_address, parse_mac, parse_prefix
+from isthmus.intent import access_control_lists
+from isthmus.intent.access_control_lists import WITH_PORTS, AccessControlList, AclRule
 from isthmus.intent.fields import decode
 from isthmus.intent.logical_networks import LogicalNetwork
 from isthmus.intent.model import Stored
@@ -28,6 +24,16 @@ from isthmus.intent.references import key_of
 from isthmus.intent.rule_values import ANY, HIGHEST_PORT, ports, protocol_number
 from isthmus.intent.virtual_networks import VirtualNetwork, VirtualSubnet
 from isthmus.policy.rows import Rule
+from isthmus.policy.values import (
+    Action,
+    AddressPair,
+    Direction,
+    HostRoute,
+    PortGuard,
+    PortRange,
+    pair_order,
+    route_order,
+)
 
 
 class CarrierFact(NamedTuple):
@@ -57,7 +63,7 @@ class SubnetFact(NamedTuple):
     segment_key: str
     prefix: str
     vsid: int
-    routes: tuple[str, ...]
+    routes: tuple[HostRoute, ...]
     rules: str
 
 
@@ -82,8 +88,8 @@ class InterfaceFact(NamedTuple):
     tags: tuple[str, ...]
     """Keys."""
     hosts: tuple[str, ...]
-    pairs: tuple[str, ...]
-    guards: tuple[str, ...]
+    pairs: tuple[AddressPair, ...]
+    guards: tuple[PortGuard, ...]
     storm_pps: int
 
 
@@ -102,8 +108,8 @@ class AddressFact(NamedTuple):
 class RuleSetFact(NamedTuple):
     ref: str
     name: str
-    in_default: str
-    out_default: str
+    in_default: Action
+    out_default: Action
     tags: tuple[str, ...]
     """Keys of the tags that it is applied to."""
 
@@ -149,7 +155,10 @@ def fact(stored: Stored) -> Fact | None:
             )
         case "virtualNetworks/subnets":
             subnet = decode(stored, VirtualSubnet)
-            routes = tuple(f"{route.destination} {route.next_hop}" for route in subnet.routes)
+            routes = {
+                HostRoute(parse_prefix(route.destination), parse_address(route.next_hop))
+                for route in subnet.routes
+            }
             return SubnetFact(
                 stored.key,
                 stored.ref,
@@ -157,7 +166,7 @@ def fact(stored: Stored) -> Fact | None:
                 subnet.segment_key(stored.key),
                 subnet.address_prefix,
                 subnet.virtual_subnet_id,
-                tuple(sorted(routes)),
+                tuple(sorted(routes, key=route_order)),
                 named(subnet.access_control_list),
             )
         case "virtualNetworks/virtualNetworkPeerings":
@@ -226,8 +235,15 @@ def named(ref: str | None) -> str:
     return "" if ref is None else key_of(ref).rpartition("/")[2]
 
 
-_ACTION: dict[str, str] = {"Permit": "allow", "Allow": "allow", "Deny": "deny"}
-_DIRECTION = {Direction.INBOUND: "in", Direction.OUTBOUND: "out"}
+_ACTION: dict[str, Action] = {
+    "Permit": Action.ALLOW,
+    "Allow": Action.ALLOW,
+    "Deny": Action.DENY,
+}
+_DIRECTION = {
+    access_control_lists.Direction.INBOUND: Direction.IN,
+    access_control_lists.Direction.OUTBOUND: Direction.OUT,
+}
 
 
 def _rule(stored: Stored, rule: AclRule) -> Rule:
@@ -247,8 +263,8 @@ def _rule(stored: Stored, rule: AclRule) -> Rule:
         destination=_end(rule.destination_address_prefix),
         source_groups=tuple(sorted(map(named, rule.source_security_tags))),
         destination_groups=tuple(sorted(map(named, rule.destination_security_tags))),
-        source_ports=_ports(rule.source_port_range, every) if with_ports else "",
-        destination_ports=_ports(rule.destination_port_range, every) if with_ports else "",
+        source_ports=_ports(rule.source_port_range, every) if with_ports else None,
+        destination_ports=_ports(rule.destination_port_range, every) if with_ports else None,
         icmp_type=-1 if rule.icmp_type is None else rule.icmp_type,
         icmp_code=-1 if rule.icmp_code is None else rule.icmp_code,
         stateless=rule.stateless,
@@ -261,34 +277,31 @@ def _end(prefix: str | None) -> str:
     return "" if prefix is None or prefix == ANY else prefix
 
 
-def _ports(text: str, every_protocol: bool) -> str:
-    """Empty for all ports. 1-65535 is what the text of MS-NCNBI section 3.1.5.1 calls all of them,
+def _ports(text: str, every_protocol: bool) -> PortRange | None:
+    """None for all ports. 1-65535 is what the text of MS-NCNBI section 3.1.5.1 calls all of them,
     so that with protocol All it is every protocol; port 0 of TCP and UDP is left out where one of
     these is named."""
     first, last = ports(text)
     lowest = 1 if every_protocol else 0
-    return "" if first <= lowest and last == HIGHEST_PORT else f"{first}-{last}"
+    return None if first <= lowest and last == HIGHEST_PORT else PortRange(first, last)
 
 
-def _pairs(interface: NetworkInterface) -> tuple[str, ...]:
+def _pairs(interface: NetworkInterface) -> tuple[AddressPair, ...]:
     own = interface.private_mac_address or ""
-    return tuple(
-        sorted(
-            {
-                f"{pair.ip_address} {mac_text(parse_mac(pair.mac_address or own))}"
-                for pair in interface.allowed_address_pairs
-            }
-        )
-    )
-
-
-def _guards(settings: PortSettings) -> tuple[str, ...]:
-    found = {
-        "dhcp-guard": settings.dhcp_guard_enabled is Guard.ENABLED,
-        "mac-spoofing": settings.mac_spoofing_enabled is Guard.ENABLED,
-        "router-advertisements": settings.router_guard_enabled is Guard.DISABLED,
+    pairs = {
+        AddressPair(parse_prefix(pair.ip_address), parse_mac(pair.mac_address or own))
+        for pair in interface.allowed_address_pairs
     }
-    return tuple(name for name, set_so in found.items() if set_so)
+    return tuple(sorted(pairs, key=pair_order))
+
+
+def _guards(settings: PortSettings) -> tuple[PortGuard, ...]:
+    found = {
+        PortGuard.DHCP: settings.dhcp_guard_enabled is Guard.ENABLED,
+        PortGuard.MAC_SPOOFING: settings.mac_spoofing_enabled is Guard.ENABLED,
+        PortGuard.ROUTER_ADVERTISEMENTS: settings.router_guard_enabled is Guard.DISABLED,
+    }
+    return tuple(sorted(name for name, set_so in found.items() if set_so))
 
 
 FACT_OF_KIND: dict[str, type] = {

@@ -42,7 +42,9 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.wire.encapsulations import OVERHEAD_BYTES
+from isthmus.policy.topology import lowest_address
+from isthmus.policy.values import AppliedSet, LegKind, RuleLevel
+from isthmus.wire.encapsulations import OVERHEAD_BYTES, Encapsulation
 
 ROUTER_MAC = mac_text(Mac(0x123456789ABC))
 """Of every distributed router on every host, so that a guest that moves finds its gateway where it
@@ -53,7 +55,7 @@ class Underlay(NamedTuple):
     """What the operator says of the physical network; one row, key `UNDERLAY`."""
 
     mtu_bytes: int = 1500
-    transports: tuple[str, ...] = ("vxlan", "nvgre")
+    transports: tuple[Encapsulation, ...] = (Encapsulation.VXLAN, Encapsulation.NVGRE)
 
 
 UNDERLAY = "underlay"
@@ -141,7 +143,7 @@ def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
         Subnet(
             segment=segment,
             prefix=subnet.prefix,
-            gateway=_gateway(subnet).partition("/")[0],
+            gateway=str(lowest_address(subnet.prefix)),
             dhcp=parse_prefix(subnet.prefix).version == 4,
             dns=network.dns,
             host_routes=subnet.routes,
@@ -182,16 +184,15 @@ def virtual_subnet(subnet: SubnetFact, read: Read) -> Iterator[Item]:
                     router=peer.name,
                     segment=segment,
                     addresses=tuple(sorted(map(_gateway, pair))),
-                    kind="peer",
+                    kind=LegKind.PEER,
                     origin=subnet.ref,
                 )
             )
 
 
 def _gateway(subnet: SubnetFact) -> str:
-    """The lowest address is the distributed router's, as on Microsoft's own controller."""
-    prefix = parse_prefix(subnet.prefix)
-    return f"{prefix.network_address + 1}/{prefix.prefixlen}"
+    """The router's, with the length of its prefix."""
+    return f"{lowest_address(subnet.prefix)}/{parse_prefix(subnet.prefix).prefixlen}"
 
 
 def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
@@ -229,18 +230,18 @@ def network_interface(interface: InterfaceFact, read: Read) -> Iterator[Item]:
 
 def _rule_sets(
     interface: InterfaceFact, addresses: Iterable[AddressFact], read: Read
-) -> Iterator[str]:
+) -> Iterator[AppliedSet]:
     for address in addresses:
         subnet = read.get(SubnetFact, address.subnet)
         if subnet is not None and subnet.rules:
-            yield f"subnet {address.address} {subnet.rules}"
+            yield AppliedSet(RuleLevel.SUBNET, address.address, subnet.rules)
         if address.rules:
-            yield f"interface {address.address} {address.rules}"
+            yield AppliedSet(RuleLevel.INTERFACE, address.address, address.rules)
     for tag in interface.tags:
         for key in read.find(RULE_SETS_BY_TAG, tag):
             applied = read.get(RuleSetFact, key)
             if applied is not None:
-                yield f"interface * {applied.name}"
+                yield AppliedSet(RuleLevel.INTERFACE, "", applied.name)
 
 
 def access_control_list(acl: RuleSetFact, read: Read) -> Iterator[Item]:

@@ -12,45 +12,14 @@ address up to another that has announced it too.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import ip_address, ip_network
-from typing import NamedTuple
 
-from isthmus.addresses import Mac, mac_text, parse_mac
 from isthmus.derive.engine import Engine
 from isthmus.host.indexes import LEARNED_BY_ADDRESS
+from isthmus.policy.addresses import allows
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.policy.rules import Network
 
 SILENCES = 2
 """How often a guest that has answered before may be silent: one packet may be lost."""
-
-
-class AddressPair(NamedTuple):
-    """What a port may speak as beside its own addresses: any address of a network, from a MAC
-    address."""
-
-    network: Network
-    mac: Mac
-
-    @property
-    def is_address(self) -> bool:
-        return self.network.num_addresses == 1
-
-
-def parse_pair(text: str) -> AddressPair:
-    """``10.0.0.9/32 02:00:00:00:00:01``, as `Port.pairs` has it."""
-    network, _, mac = text.partition(" ")
-    return AddressPair(ip_network(network), parse_mac(mac))
-
-
-def allows(port: Port, address: str, mac: str) -> bool:
-    """Whether a port was given a pair that covers an address with a MAC address."""
-    number = ip_address(address)
-    return any(
-        number in pair.network and mac_text(pair.mac) == mac
-        for pair in map(parse_pair, port.pairs)
-        if pair.network.version == number.version
-    )
 
 
 class Pairs:

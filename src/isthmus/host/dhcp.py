@@ -111,7 +111,11 @@ def _grant(
 ) -> Reply:
     gateway = IPv4Address(subnet.gateway) if subnet.gateway is not None else None
     dns = port.dns or subnet.dns
-    routes = tuple(_route(text) for text in subnet.host_routes)
+    routes = tuple(
+        Route(route.network, route.next_hop)
+        for route in subnet.host_routes
+        if isinstance(route.network, IPv4Network) and isinstance(route.next_hop, IPv4Address)
+    )
     if routes and gateway is not None:
         # RFC 3442: clients that take these routes ignore the router option.
         routes = (*routes, Route(_DEFAULT, gateway))
@@ -131,11 +135,6 @@ def _grant(
         routes=routes,
         client_id=request.client_id,
     )
-
-
-def _route(text: str) -> Route:
-    destination, next_hop = text.split()
-    return Route(IPv4Network(destination), IPv4Address(next_hop))
 
 
 def _frame(reply: Reply, server_mac: Mac) -> bytes:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from isthmus.wire.encapsulations import Encapsulation
+
 THIS = "this"
 """Key of the one `ThisHost` row."""
 
@@ -19,7 +21,7 @@ class Identity(NamedTuple):
 
     host: str
     provider_address: IPv4Address
-    encapsulations: tuple[str, ...]
+    encapsulations: tuple[Encapsulation, ...]
 
 
 class ThisHost(NamedTuple):

@@ -9,9 +9,6 @@ from isthmus.derive.engine import Index, Key
 from isthmus.host.facts import Problem
 from isthmus.policy.rows import Claim, LearnedAddress, Port, RouterPort, Subnet
 
-PEER = "peer"
-"""The kind of a leg that leads to a segment of a peered network."""
-
 
 def _port_of(_key: Key, row: object) -> Iterable[Key]:
     assert isinstance(row, Claim | Problem)

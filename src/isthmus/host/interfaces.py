@@ -1,58 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which interface of a switch is which port: one names a port by its id, or by its profile id where
-that is no other port's id.
+"""Which interface of a host's switch is which port (`policy.placement`), among all that is in an
+engine, and for a unit that reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from functools import partial
 
-from isthmus.derive.engine import Engine, Key, Read
+from isthmus.derive.engine import Engine, Read
 from isthmus.host.facts import LocalPort
 from isthmus.host.indexes import PORTS_BY_PROFILE
+from isthmus.policy.placement import interface_of, port_of
 from isthmus.policy.rows import Port
 
 
-def interface_of(port: Port, engine: Engine) -> LocalPort | None:
-    """The interface that names a port."""
-    return _interface_of(port, engine.rows(LocalPort).get, engine.rows(Port).get)
+def interface_in(engine: Engine, port: Port) -> LocalPort | None:
+    """The interface that is a port."""
+    return interface_of(port, engine.rows(LocalPort).get, engine.rows(Port).get)
 
 
 def interface_read(port: Port, read: Read) -> LocalPort | None:
     """The same in a unit."""
-    return _interface_of(
-        port, lambda name: read.get(LocalPort, name), lambda name: read.get(Port, name)
-    )
+    return interface_of(port, partial(read.get, LocalPort), partial(read.get, Port))
 
 
 def port_named(name: str, engine: Engine) -> Port | None:
     """The port that an interface of that name is."""
-    return _port_named(
-        name, engine.rows(Port).get, lambda name: engine.entry(PORTS_BY_PROFILE, name)
-    )
+    ports, entry = engine.rows(Port), engine.entry(PORTS_BY_PROFILE, name)
+    return port_of(name, ports.get, lambda _: (ports[key] for key in entry))
 
 
 def port_read(name: str, read: Read) -> Port | None:
     """The same in a unit."""
-    return _port_named(
-        name, lambda key: read.get(Port, key), lambda name: read.find(PORTS_BY_PROFILE, name)
-    )
+    return port_of(name, partial(read.get, Port), partial(_of_profile, read))
 
 
-def _interface_of(
-    port: Port, interface: Callable[[str], LocalPort | None], known: Callable[[str], Port | None]
-) -> LocalPort | None:
-    found = interface(port.id)
-    if found is None and port.profile_id and known(port.profile_id) is None:
-        found = interface(port.profile_id)
-    return found
-
-
-def _port_named(
-    name: str, known: Callable[[Key], Port | None], by_profile: Callable[[str], Iterable[Key]]
-) -> Port | None:
-    found = known(name)
-    if found is None:
-        first = min(by_profile(name), key=repr, default=None)
-        found = known(first) if first is not None else None
-    return found
+def _of_profile(read: Read, name: str) -> Iterator[Port]:
+    for key in read.find(PORTS_BY_PROFILE, name):
+        port = read.get(Port, key)
+        if port is not None:
+            yield port

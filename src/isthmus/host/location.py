@@ -1,42 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ports are, here or elsewhere, and how their hosts are reached.
-
-Claims are believed when their host exists and `Port.hosts` is empty or names it. Among believed
-active claims the highest sequence wins, then the lowest host name; with no active one, the same
-among standby claims.
-"""
+"""Where ports are, here or elsewhere (`policy.placement`), and how their hosts are reached."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Engine, Item, Read, unit
 from isthmus.host.facts import THIS, LocalPort, Location, Plugged, Problem, Reach, ThisHost
 from isthmus.host.indexes import CLAIMS_BY_PORT
 from isthmus.host.interfaces import interface_read
 from isthmus.policy import closed
+from isthmus.policy.placement import encapsulation, is_believed, may_have, winner
 from isthmus.policy.rows import Claim, Host, HostStatus, Port
-from isthmus.wire.encapsulations import chosen
-
-
-def is_believed(claim: Claim, port: Port, host: Host | None) -> bool:
-    """Whether peers act on a claim."""
-    return host is not None and (not port.hosts or claim.host in port.hosts)
-
-
-def winner(claims: Sequence[Claim]) -> Claim | None:
-    """The believed claim that has the port: active before standby, highest sequence, lowest host
-    name.
-    """
-    return min(claims, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+from isthmus.policy.values import ClaimState
 
 
 def believed_claims(port: Port, engine: Engine) -> list[Claim]:
     """The claims of a port that peers act on."""
-    rows, hosts = engine.rows(Claim), engine.rows(Host)
-    found = (rows.get(key) for key in engine.entry(CLAIMS_BY_PORT, port.id))
-    return [one for one in found if one and is_believed(one, port, hosts.get(one.host))]
+    claims, hosts = engine.rows(Claim), engine.rows(Host)
+    found = (claims[key] for key in engine.entry(CLAIMS_BY_PORT, port.id))
+    return [one for one in found if is_believed(one, port, exists=one.host in hosts)]
 
 
 def locate(port: Port, read: Read) -> Iterator[Item]:
@@ -50,13 +33,15 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
     believed = []
     for key in read.find(CLAIMS_BY_PORT, port.id):
         claim = read.get(Claim, key)
-        if claim is not None and is_believed(claim, port, read.get(Host, claim.host)):
+        if claim is None:
+            continue
+        if is_believed(claim, port, exists=read.get(Host, claim.host) is not None):
             believed.append(claim)
     if local is None:
         # Our own claim of a port that has left us is on its way out.
         believed = [claim for claim in believed if claim.host != this.host]
-    elif (not port.hosts or this.host in port.hosts) and not any(
-        claim.host == this.host or claim.state == "active" for claim in believed
+    elif may_have(port, this.host) and not any(
+        claim.host == this.host or claim.state is ClaimState.ACTIVE for claim in believed
     ):
         # Ours at once: the claim is still on its way to the store.
         others = _addresses(believed)
@@ -68,18 +53,18 @@ def locate(port: Port, read: Read) -> Iterator[Item]:
     if best is not None:
         others = _addresses([claim for claim in believed if claim is not best])
         superseded = local is not None and best.host != this.host
-        address = ipv4_number(best.provider_address)
+        address = int(best.provider_address)
         yield Item(Location, port.id, Location(port.id, best.host, address, others, superseded))
 
 
 def _addresses(claims: Sequence[Claim]) -> tuple[int, ...]:
-    return tuple(sorted(ipv4_number(claim.provider_address) for claim in claims))
+    return tuple(sorted(int(claim.provider_address) for claim in claims))
 
 
 def forbidden(local: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: why nothing of a port passes that this host may not have."""
     port, this = read.get(Port, local.port), read.get(ThisHost, THIS)
-    if port is not None and this is not None and port.hosts and this.host not in port.hosts:
+    if port is not None and this is not None and not may_have(port, this.host):
         detail = f"{this.host} may not have this port, only {', '.join(port.hosts)}"
         blocked = Problem(port.id, "PortBlocked", detail, closed.PORT)
         yield Item(Problem, (port.id, blocked.code, detail), blocked)
@@ -90,17 +75,16 @@ def reach(status: HostStatus, read: Read) -> Iterator[Item]:
     this = read.get(ThisHost, THIS)
     if this is None or status.host == this.host or read.get(Host, status.host) is None:
         return
-    theirs = [name for name in status.encapsulations.split(",") if name]
-    encapsulation = chosen(this.encapsulations, theirs)
+    theirs = status.encapsulations
+    spoken = encapsulation(this.encapsulations, theirs) or ""
     detail = (
         ""
-        if encapsulation
+        if spoken
         else f"{this.host} speaks {', '.join(this.encapsulations)} and {status.host}"
         f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
     )
-    for text in status.provider_addresses:
-        address = ipv4_number(text)
-        yield Item(Reach, address, Reach(status.host, address, encapsulation, detail))
+    for address in map(int, status.provider_addresses):
+        yield Item(Reach, address, Reach(status.host, address, spoken, detail))
 
 
 UNITS = (unit(HostStatus, reach), unit(Port, locate), unit(Plugged, forbidden))

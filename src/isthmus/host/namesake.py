@@ -46,7 +46,7 @@ class Namesake:
             self._seen, self._moved_s = (status, beat), now_s
         if now_s - self._moved_s >= SILENT_AFTER_S:
             return ""
-        where = ", ".join(status.provider_addresses) or "an unknown address"
+        where = ", ".join(map(str, status.provider_addresses)) or "an unknown address"
         return (
             f"another agent, at {where}, is called {self._host} too: this one is refused and"
             " changes nothing. Give it the name of its own server (host in"

@@ -15,6 +15,7 @@ from isthmus.host.state import HostState
 from isthmus.host.switch import SwitchStatus
 from isthmus.policy.heartbeats import HEARTBEAT_S
 from isthmus.policy.rows import Heartbeat, Host, HostStatus, PortStatus
+from isthmus.policy.values import Preference
 from isthmus.wire.ovsdb import Operation, delete, insert, update
 
 MOST_NAMED = 5
@@ -40,8 +41,8 @@ def host_status(
     identity = state.identity
     return HostStatus(
         host=identity.host,
-        provider_addresses=(str(identity.provider_address),),
-        encapsulations=",".join(identity.encapsulations),
+        provider_addresses=(identity.provider_address,),
+        encapsulations=Preference(identity.encapsulations),
         version=version,
         switch_version=switch.version,
         instance=instance,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Item, Read, unit
 from isthmus.host.facts import LocalPort
-from isthmus.host.indexes import LEGS_BY_ROUTER, LEGS_BY_SEGMENT, PEER
+from isthmus.host.indexes import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
 from isthmus.host.interfaces import port_read
 from isthmus.policy.rows import (
     Claim,
@@ -35,7 +35,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.rules import AppliedSet
+from isthmus.policy.topology import is_peer
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -82,16 +82,15 @@ def resolve(local: LocalPort, read: Read) -> Iterator[Item]:
     else:
         yield Item(LocalSegment, port.segment, LocalSegment(port.segment))
         yield Item(InScope, port.segment, InScope(port.segment))
-        for entry in port.rule_sets:
-            name = AppliedSet.parse(entry).rule_set
-            yield Item(RulesInScope, name, RulesInScope(name))
+        for one in port.rule_sets:
+            yield Item(RulesInScope, one.rule_set, RulesInScope(one.rule_set))
 
 
 def join(local: LocalSegment, read: Read) -> Iterator[Item]:
     """Over LocalSegment: the routers that it is attached to."""
     for key in read.find(LEGS_BY_SEGMENT, local.segment):
         leg = read.get(RouterPort, key)
-        if leg is not None and leg.kind != PEER:
+        if leg is not None and not is_peer(leg):
             yield Item(RouterInScope, leg.router, RouterInScope(leg.router))
 
 
@@ -102,11 +101,11 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
         if leg is None:
             continue
         yield Item(InScope, leg.segment, InScope(leg.segment))
-        if leg.kind == PEER:
+        if is_peer(leg):
             # Its own router numbers the routing domain that the segment is in.
             for other_key in read.find(LEGS_BY_SEGMENT, leg.segment):
                 other = read.get(RouterPort, other_key)
-                if other is not None and other.kind != PEER:
+                if other is not None and not is_peer(other):
                     yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 

@@ -16,7 +16,6 @@ from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
 from isthmus.addresses import Address, Mac, mac_bytes
-from isthmus.host.address_pairs import parse_pair
 from isthmus.host.facts import Plugged
 from isthmus.host.gateways import SERVER_MAC, speaking_address, speaking_mac
 from isthmus.host.state import HostState
@@ -93,8 +92,8 @@ def candidates(port: Port, in_use: set[str]) -> list[Address]:
     """Addresses that a port may have by its pairs: those that are one address, and those of
     `in_use` that a pair covers. Of IPv6 only the former can be announced (`spoofing`)."""
     found: set[Address] = set()
-    for pair in map(parse_pair, port.pairs):
-        if pair.is_address:
+    for pair in port.pairs:
+        if pair.network.num_addresses == 1:
             found.add(pair.network.network_address)
         elif pair.network.version == 4:
             found |= {one for one in map(ip_address, in_use) if one in pair.network}

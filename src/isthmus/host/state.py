@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from isthmus.derive.engine import Change
 from isthmus.host import scope
 from isthmus.host.address_pairs import Pairs, others_of
+from isthmus.host.arrivals import Arrivals
 from isthmus.host.claims import wanted_claim
 from isthmus.host.facts import THIS, Identity, LocalPort, Location, Problem, ThisHost
 from isthmus.host.indexes import PROBLEMS_BY_PORT
-from isthmus.host.interfaces import interface_of, port_named
+from isthmus.host.interfaces import interface_in, port_named
 from isthmus.host.location import believed_claims
 from isthmus.host.namesake import second_name
 from isthmus.host.ours import OUR_ROWS, Ours, SouthChange
@@ -57,10 +58,9 @@ class HostState:
         """Desired rows with something in them that nobody can compute with, by table and key."""
         self.probe = 0
         self._ports_by_ofport: dict[int, str] = {}
-        self._frames_seen: set[str] = set()
         self.pairs = Pairs()
-        self._claims_over: set[str] = set()
-        """Ports that were unplugged since their claim was written."""
+        self._arrivals = Arrivals()
+        self._has_read_all = False
         self._conditions: Conditions | None = None
         self._to_report = ToReport(self._is_ours)
 
@@ -95,7 +95,7 @@ class HostState:
         if isinstance(row, Claim):
             self._to_report.add(row.port)
             if is_mine:
-                self._claims_over.discard(row.port)
+                self._arrivals.claimed(row.port)
         elif isinstance(row, LearnedAddress) and is_mine:
             self._to_report.add(row.port)
         # Our own rows are kept as they are, to be mended; what they say is believed as little as
@@ -123,24 +123,28 @@ class HostState:
                 if name in was:
                     self._unplugged(name)
                 self.engine.put(LocalPort, name, port)
+                self._note_claims_before(name)
                 self._report_interface(name)
         self._ports_by_ofport = {port.ofport: name for name, port in ports.items()}
 
     def _unplugged(self, name: str) -> None:
         """What was known of the guest behind an interface is over, even if it is back at once."""
         self._report_interface(name)
-        self._frames_seen.discard(name)
+        self._arrivals.unplugged(name)
         port = port_named(name, self.engine)
         if port is not None:
             self.pairs.forget(port.id)
-            if port.id in self.ours.claims:
-                self._claims_over.add(port.id)
+            self._arrivals.left(port.id, has_claim=port.id in self.ours.claims)
+
+    def _note_claims_before(self, name: str) -> None:
+        port = port_named(name, self.engine)
+        if port is not None:
+            self._arrivals.plugged(port.id, self._claims_of_others(port))
 
     def frame_seen(self, ofport: int) -> None:
         """The guest behind an interface has sent something."""
         name = self._ports_by_ofport.get(ofport)
-        if name is not None and name not in self._frames_seen:
-            self._frames_seen.add(name)
+        if name is not None and self._arrivals.spoke(name):
             self._report_interface(name)
 
     def pair_seen(self, ofport: int, address: str, mac: str, *, asked: bool = False) -> bool:
@@ -184,6 +188,10 @@ class HostState:
 
     def settle(self, *, whole: bool = False) -> None:
         """Derive. `whole`: all that is in scope has been read."""
+        if whole and not self._has_read_all:
+            self._has_read_all = True
+            for name in self.engine.rows(LocalPort):
+                self._note_claims_before(str(name))
         self.derive(whole=whole)
         changes = self.engine.changes(Port)
         self.ports_changed(changes)
@@ -225,18 +233,22 @@ class HostState:
 
     def wanted_claim(self, port_id: str) -> Claim | None:
         port = self.engine.rows(Port).get(port_id)
-        believed = [] if port is None else believed_claims(port, self.engine)
         stored = self.ours.claims.get(port_id)
         local = None if port is None else self.local_port(port)
         return wanted_claim(
             port,
             host=self.identity.host,
-            provider_address=str(self.identity.provider_address),
+            provider_address=self.identity.provider_address,
             plugged=local is not None,
-            own=None if stored is None or port_id in self._claims_over else believable(stored.row),
-            others=[claim for claim in believed if claim.host != self.identity.host],
-            frame_seen=local is not None and local.iface_id in self._frames_seen,
+            own=believable(stored.row) if stored and not self._arrivals.is_over(port_id) else None,
+            others=() if port is None else self._claims_of_others(port),
+            frame_seen=local is not None and self._arrivals.has_spoken(local.iface_id),
+            before_plugged=self._arrivals.before_plugged(port_id),
         )
+
+    def _claims_of_others(self, port: Port) -> list[Claim]:
+        mine = self.identity.host
+        return [claim for claim in believed_claims(port, self.engine) if claim.host != mine]
 
     def wanted_learned(self, port_id: str) -> dict[str, LearnedAddress]:
         """By address, what to say of the address pairs that a local port uses."""
@@ -287,7 +299,7 @@ class HostState:
 
     def local_port(self, port: Port) -> LocalPort | None:
         """The interface that names the port."""
-        return interface_of(port, self.engine)
+        return interface_in(self.engine, port)
 
     def port_behind(self, ofport: int) -> Port | None:
         """The port that an interface is, by its number on the switch."""

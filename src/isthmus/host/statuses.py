@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.host.facts import Problem
 from isthmus.policy.rows import Port, PortStatus
+from isthmus.policy.values import PortState
 
 
 def wanted_status(
@@ -27,7 +28,7 @@ def wanted_status(
         host=host,
         segment=port.segment,
         revision=port.revision,
-        state="error" if problems else "standby" if elsewhere else "up",
+        state=PortState.ERROR if problems else PortState.STANDBY if elsewhere else PortState.UP,
         code=problems[0].code if problems else "Success",
         detail="; ".join(dict.fromkeys(problem.detail for problem in problems)),
         closed=tuple(sorted({problem.closes for problem in problems} - {""})),

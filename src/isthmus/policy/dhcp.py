@@ -12,9 +12,10 @@ larger than what every link carries whole.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from isthmus.policy.rows import Port, Subnet
+from isthmus.policy.topology import lowest_address
 
 SERVER_PORT, CLIENT_PORT = 67, 68
 LIMITED_BROADCAST = IPv4Address("255.255.255.255")
@@ -32,6 +33,4 @@ def subnet_of(port: Port, subnets: Iterable[Subnet]) -> Subnet | None:
 
 def server_address(subnet: Subnet) -> IPv4Address:
     """What the server calls itself: the gateway, or where there is none the lowest address."""
-    if subnet.gateway:
-        return IPv4Address(subnet.gateway)
-    return IPv4Network(subnet.prefix).network_address + 1
+    return IPv4Address(subnet.gateway or lowest_address(subnet.prefix))

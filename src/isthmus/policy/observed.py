@@ -4,21 +4,23 @@ computes with.
 
 The store takes any text and any number of 64 bits. A host that is broken, of another version or in
 the wrong hands can write a time in the year 60000, a provider address that is none, or a sequence
-after which there is no higher one. Whoever reads rows of the south store reads them through
-`believable`, so that such a row harms the host that has written it and nobody else. A host in the
-wrong hands can write desired rows and questions too (`policy.readable`).
+after which there is no higher one. Text of a column that is none of its values is left as it is by
+the store (`policy.rows`). Whoever reads rows of the south store reads them through `believable`, so
+that such a row harms the host that has written it and nobody else. A host in the wrong hands can
+write desired rows and questions too (`policy.readable`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from typing import TypeVar, cast
 
 import msgspec
 
 from isthmus.addresses import mac_text, parse_mac
-from isthmus.policy.readable import CHECKS
+from isthmus.policy.readable import CHECKS, is_one
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -29,7 +31,8 @@ from isthmus.policy.rows import (
     Query,
     Row,
 )
-from isthmus.wire.encapsulations import ENCAPSULATIONS
+from isthmus.policy.values import ClaimState, PortState
+from isthmus.wire.encapsulations import Encapsulation
 
 LAST_S = 253_402_300_799
 """The end of the year 9999, in seconds since the epoch: no calendar of ours goes further."""
@@ -43,9 +46,6 @@ MOST_ENTRIES = 1000
 MOST_QUESTION = 1 << 16
 """Characters of a question: the longest names all peers of a host, of which there may be a thousand
 (`agent.ovs.health`)."""
-
-CLAIM_STATES = ("active", "standby")
-PORT_STATES = ("up", "error", "standby")
 
 _R = TypeVar("_R", bound=Row)
 
@@ -69,10 +69,10 @@ def believable(row: _R) -> _R | None:
 
 
 def _host_status(row: HostStatus) -> Mapping[str, object]:
-    spoken = row.encapsulations.split(",")
+    spoken = dict.fromkeys(row.encapsulations)
     return {
         "provider_addresses": tuple(filter(_is_provider_address, row.provider_addresses)),
-        "encapsulations": ",".join(n for n in dict.fromkeys(spoken) if n in ENCAPSULATIONS),
+        "encapsulations": tuple(one for one in spoken if is_one(one, Encapsulation)),
         "version": _plain(row.version),
         "switch_version": _plain(row.switch_version),
         "capabilities": _plain_set(row.capabilities),
@@ -92,7 +92,7 @@ def _heartbeat(row: Heartbeat) -> Mapping[str, object]:
 
 def _claim(row: Claim) -> Mapping[str, object] | None:
     if (
-        row.state not in CLAIM_STATES
+        not is_one(row.state, ClaimState)
         or not 0 <= row.sequence <= MOST_COUNT
         or not _is_provider_address(row.provider_address)
     ):
@@ -101,7 +101,7 @@ def _claim(row: Claim) -> Mapping[str, object] | None:
 
 
 def _port_status(row: PortStatus) -> Mapping[str, object] | None:
-    if row.state not in PORT_STATES:
+    if not is_one(row.state, PortState):
         return None
     return {
         "segment": _plain(row.segment),
@@ -150,13 +150,13 @@ _CHECKS: Mapping[type[Row], Callable[[Row], Mapping[str, object] | None]] = CHEC
 }
 
 
-def _is_provider_address(text: str) -> bool:
-    """Whether a tunnel can lead there: one IPv4 address in canonical text."""
-    try:
-        address = IPv4Address(text)
-    except ValueError:
-        return False
-    return not (address.is_multicast or address.is_unspecified or address.is_reserved)
+@lru_cache(maxsize=4096)
+def _is_provider_address(address: object) -> bool:
+    """Whether a tunnel can lead there: so far, over IPv4 alone. Asked of each claim, and hosts are
+    few."""
+    return isinstance(address, IPv4Address) and not (
+        address.is_multicast or address.is_unspecified or address.is_reserved
+    )
 
 
 def _within(number: int, most: int) -> int:

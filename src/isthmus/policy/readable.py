@@ -10,7 +10,7 @@ rule that cannot be read denies everything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import cast
 
@@ -26,6 +26,16 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.policy.rules import KEYWORDS
+from isthmus.policy.values import (
+    Action,
+    AddressPair,
+    AppliedSet,
+    Direction,
+    HostRoute,
+    LegKind,
+    PortGuard,
+    PortRange,
+)
 
 Changes = Mapping[str, object]
 """What is to be read in place of columns: nothing for a sound row."""
@@ -40,7 +50,16 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 """Faster than `ipaddress`, for what is done with a hundred thousand rows when a host starts."""
-_PORTS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
+
+
+def is_one(value: object, kind: type) -> bool:
+    """Whether a column's value has been read, and is no text that is none of its values."""
+    return value.__class__ is kind
+
+
+def are(values: Iterable[object], kind: type) -> bool:
+    """The same of all in a set."""
+    return all(value.__class__ is kind for value in values)
 
 
 def _physical_network(row: PhysicalNetwork) -> Changes | None:
@@ -57,7 +76,7 @@ def _subnet(row: Subnet) -> Changes | None:
         _is_prefix(row.prefix)
         and (row.gateway is None or _is_address(row.gateway))
         and all(map(_is_address, row.dns))
-        and all(map(_is_host_route, row.host_routes))
+        and are(row.host_routes, HostRoute)
         and 0 <= row.lease_s <= _MOST_32
     )
     return SOUND if sound else None
@@ -69,7 +88,8 @@ def _router(row: Router) -> Changes | None:
 
 
 def _router_port(row: RouterPort) -> Changes | None:
-    return SOUND if all(map(_is_interface, row.addresses)) else None
+    sound = is_one(row.kind, LegKind) and all(map(_is_interface, row.addresses))
+    return SOUND if sound else None
 
 
 def _port(row: Port) -> Changes | None:
@@ -78,8 +98,9 @@ def _port(row: Port) -> Changes | None:
         and all(map(_is_address, row.addresses))
         and (not row.dhcp_address or _is_address(row.dhcp_address))
         and all(map(_is_address, row.dns))
-        and all(entry.count(" ") >= 2 for entry in row.rule_sets)
-        and all(map(_is_pair, row.pairs))
+        and are(row.rule_sets, AppliedSet)
+        and are(row.pairs, AddressPair)
+        and are(row.guards, PortGuard)
         and 0 <= row.storm_pps <= _MOST_32
     )
     return SOUND if sound else None
@@ -87,26 +108,28 @@ def _port(row: Port) -> Changes | None:
 
 def _rule_set(row: RuleSet) -> Changes:
     return {
-        name: "deny"
+        name: Action.DENY
         for name in ("in_default", "out_default")
-        if getattr(row, name) not in ("allow", "deny")
+        if not is_one(getattr(row, name), Action)
     }
 
 
-def _rule(row: Rule) -> Changes:
+def _rule(row: Rule) -> Changes | None:
+    if not is_one(row.direction, Direction):
+        return None  # in neither direction does anything hold
     if (
-        row.action in ("allow", "deny")
+        is_one(row.action, Action)
         and row.family in (0, 4, 6)
         and -1 <= row.protocol <= 255
         and _is_end(row.source)
         and _is_end(row.destination)
-        and _is_span(row.source_ports)
-        and _is_span(row.destination_ports)
+        and (row.source_ports is None or is_one(row.source_ports, PortRange))
+        and (row.destination_ports is None or is_one(row.destination_ports, PortRange))
         and -1 <= row.icmp_type <= 255
         and -1 <= row.icmp_code <= 255
     ):
         return SOUND
-    everything = Rule(rule_set="", id="", direction="", priority=0, action="deny")
+    everything = Rule(rule_set="", id="", direction=row.direction, priority=0, action=Action.DENY)
     kept = {*Rule.KEY, "direction", "priority", "origin"}
     fields = (name for name in row.__struct_fields__ if name not in kept)
     return {name: getattr(everything, name) for name in fields}
@@ -154,22 +177,5 @@ def _parses(parse: Callable[[str], object], text: str) -> bool:
     return "%" not in text
 
 
-def _is_host_route(text: str) -> bool:
-    prefix, _, hop = text.partition(" ")
-    return _is_prefix(prefix) and _is_address(hop)
-
-
-def _is_pair(text: str) -> bool:
-    prefix, _, mac = text.partition(" ")
-    return _is_mac(mac) and _is_prefix(prefix)
-
-
 def _is_end(text: str) -> bool:
     return not text or text in KEYWORDS or _is_prefix(text)
-
-
-def _is_span(text: str) -> bool:
-    if not text:
-        return True
-    found = _PORTS.fullmatch(text)
-    return found is not None and int(found[1]) <= int(found[2]) <= 0xFFFF

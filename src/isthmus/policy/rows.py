@@ -6,9 +6,14 @@ never share a row. One port is O(1) rows and no row holds a list that grows with
 `SEGMENT` columns are the scope by which a host filters what it reads. Every desired row has
 `origin`, the north reference it comes from.
 
-Columns are the attributes: ``str``, ``int``, ``bool``; ``tuple[str, ...]`` is an OVSDB set (kept
-sorted); ``X | None`` is a set of at most one. `store/` maps them and `TABLES` is the source of the
-store's schema.
+Columns are the attributes: ``str``, ``int``, ``bool`` and what `policy.values` has; ``tuple[X,
+...]`` is an OVSDB set (kept sorted); ``X | None`` of a plain type is a set of at most one. `store/`
+maps them, and it alone knows the text of a value; `TABLES` is the source of the store's schema. A
+row that has just been read may hold texts that are no values: `policy.observed.believable` takes
+these out, and nobody computes with a row of others' before that.
+
+MAC addresses, addresses and prefixes of ports, subnets and routers are canonical text (`addresses`,
+RFC 5952): so they are keys, and so they are shown.
 """
 
 from __future__ import annotations
@@ -16,6 +21,22 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+
+from isthmus.addresses import Address
+from isthmus.policy.values import (
+    Action,
+    AddressPair,
+    AppliedSet,
+    ClaimState,
+    Direction,
+    HostRoute,
+    LegKind,
+    PortGuard,
+    PortRange,
+    PortState,
+    Preference,
+)
+from isthmus.wire.encapsulations import Encapsulation
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +72,12 @@ class Deriver(Row, frozen=True, kw_only=True):
 
 
 class PhysicalNetwork(Row, frozen=True, kw_only=True):
-    """Desired. An underlay. `transports`: vxlan, nvgre, in order of preference."""
+    """Desired. An underlay, and what it may carry."""
 
     TABLE = "Physical_Network"
     KEY = ("name",)
     name: str
-    transports: tuple[str, ...] = ()
+    transports: tuple[Encapsulation, ...] = ()
     mtu_bytes: int = 1500
     origin: str = ""
 
@@ -78,7 +99,7 @@ class Segment(Row, frozen=True, kw_only=True):
 
 
 class Subnet(Row, frozen=True, kw_only=True):
-    """Desired. A prefix on a segment. `host_routes` are ``prefix next-hop`` pairs (RFC 3442)."""
+    """Desired. A prefix on a segment."""
 
     TABLE = "Subnet"
     KEY = ("segment", "prefix")
@@ -87,7 +108,7 @@ class Subnet(Row, frozen=True, kw_only=True):
     gateway: str | None = None
     dhcp: bool = True
     dns: tuple[str, ...] = ()
-    host_routes: tuple[str, ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
     lease_s: int = 86400
     origin: str = ""
 
@@ -107,16 +128,14 @@ class Router(Row, frozen=True, kw_only=True):
 
 
 class RouterPort(Row, frozen=True, kw_only=True):
-    """Desired. A router's leg in a segment. `addresses` are ``address/length``. `kind` is internal,
-    or peer: a way to a segment of a peered network, whose own router has the addresses.
-    """
+    """Desired. A router's leg in a segment. `addresses` are ``address/length``."""
 
     TABLE = "Router_Port"
     KEY = ("router", "segment")
     router: str
     segment: str
     addresses: tuple[str, ...] = ()
-    kind: str = "internal"
+    kind: LegKind = LegKind.INTERNAL
     origin: str = ""
 
 
@@ -129,12 +148,9 @@ class Port(Row, frozen=True, kw_only=True):
     the one that DHCP gives. `hosts`: who may claim it, empty for any. `dns` overrides the subnet's.
     `revision` is the intent's etag: a host reports which revision it has applied.
 
-    `rule_sets` are ``level address set``: which rule sets hold at which level (subnet, interface)
-    for which of its addresses (``*`` for all); what no level forbids passes. `groups` are those
-    whose member it is. `pairs` are ``prefix MAC``: further addresses that it may use. `guards` are
-    those that are not as they usually are: mac-spoofing (it may use any MAC address), dhcp-guard
-    (it may not answer DHCP), router-advertisements (it may send them). `storm_pps` limits its
-    broadcasts and multicasts, 0 for no limit.
+    What no level of `rule_sets` forbids passes. `groups` are those whose member it is. `pairs` are
+    further addresses that it may use. `storm_pps` limits its broadcasts and multicasts, 0 for no
+    limit.
     """
 
     TABLE = "Port"
@@ -148,52 +164,51 @@ class Port(Row, frozen=True, kw_only=True):
     kind: str = "vm"
     profile_id: str = ""
     dns: tuple[str, ...] = ()
-    rule_sets: tuple[str, ...] = ()
+    rule_sets: tuple[AppliedSet, ...] = ()
     groups: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
-    guards: tuple[str, ...] = ()
+    pairs: tuple[AddressPair, ...] = ()
+    guards: tuple[PortGuard, ...] = ()
     storm_pps: int = 0
     revision: str = ""
     origin: str = ""
 
 
 class RuleSet(Row, frozen=True, kw_only=True):
-    """Desired. Rules that stand together. The defaults are allow or deny, for packets to (in) and
-    from (out) a port that no rule of its level matches.
+    """Desired. Rules that stand together. The defaults are for packets to (in) and from (out) a
+    port that no rule of its level matches.
     """
 
     TABLE = "Rule_Set"
     KEY = ("id",)
     id: str
-    in_default: str = "allow"
-    out_default: str = "allow"
+    in_default: Action = Action.ALLOW
+    out_default: Action = Action.ALLOW
     origin: str = ""
 
 
 class Rule(Row, frozen=True, kw_only=True):
-    """Desired. One rule of a set. `direction` is in or out as the port sees it, `action` allow or
-    deny; lower `priority` first. `protocol` is an IP protocol number, -1 for any, or, where there
-    are ports, for TCP and UDP; `family` 4, 6, or 0 for both. An end is a prefix, VIRTUALNETWORK,
-    INTERNET, AZURELOADBALANCER, or empty for any address; or, where there are groups, any address
-    of a member of one of them. Ports are ``first-last``, empty for all; ICMP type and code are -1
-    for any.
+    """Desired. One rule of a set; lower `priority` first. `protocol` is an IP protocol number, -1
+    for any, or, where there are ports, for TCP and UDP; `family` 4, 6, or 0 for both. An end is a
+    prefix, VIRTUALNETWORK, INTERNET, AZURELOADBALANCER, or empty for any address; or, where there
+    are groups, any address of a member of one of them. Ports are None for all; ICMP type and code
+    are -1 for any.
     """
 
     TABLE = "Rule"
     KEY = ("rule_set", "id")
     rule_set: str
     id: str
-    direction: str
+    direction: Direction
     priority: int
-    action: str
+    action: Action
     family: int = 0
     protocol: int = -1
     source: str = ""
     destination: str = ""
     source_groups: tuple[str, ...] = ()
     destination_groups: tuple[str, ...] = ()
-    source_ports: str = ""
-    destination_ports: str = ""
+    source_ports: PortRange | None = None
+    destination_ports: PortRange | None = None
     icmp_type: int = -1
     icmp_code: int = -1
     stateless: bool = False
@@ -223,16 +238,15 @@ class Probe(Row, frozen=True, kw_only=True):
 
 
 class HostStatus(Row, frozen=True, kw_only=True):
-    """Observed. What peers need to know of a host. `encapsulations` is in order of preference and
-    therefore comma-separated text, not a set. `instance` tells machines apart that were given one
-    name: only the agent whose own it is writes the host's rows.
+    """Observed. What peers need to know of a host. `instance` tells machines apart that were given
+    one name: only the agent whose own it is writes the host's rows.
     """
 
     TABLE = "Host_Status"
     KEY = ("host",)
     host: str
-    provider_addresses: tuple[str, ...] = ()
-    encapsulations: str = ""
+    provider_addresses: tuple[Address, ...] = ()
+    encapsulations: Preference = Preference(())  # a tuple
     version: str = ""
     switch_version: str = ""
     capabilities: tuple[str, ...] = ()
@@ -256,8 +270,8 @@ class Heartbeat(Row, frozen=True, kw_only=True):
 
 
 class Claim(Row, frozen=True, kw_only=True):
-    """Observed. `host` has `port` on its switch. `state` is active or standby; among active claims
-    the highest `sequence` wins, then the lowest host name.
+    """Observed. `host` has `port` on its switch. Which of several claims has it: see
+    `policy.placement`.
     """
 
     TABLE = "Claim"
@@ -265,16 +279,15 @@ class Claim(Row, frozen=True, kw_only=True):
     port: str
     host: str
     segment: str
-    provider_address: str
-    state: str = "active"
+    provider_address: Address
+    state: ClaimState = ClaimState.ACTIVE
     sequence: int = 0
 
 
 class PortStatus(Row, frozen=True, kw_only=True):
-    """Observed. What became of `revision` of `port` on `host`: `state` is up, error, or
-    standby while another host has the port; `code` is one of MS-NCNBI section A.9's. `closed` is
-    what of an error lets nothing pass, in the words of `policy.closed`; where it is empty, the port
-    works as its policy says but for what `detail` names.
+    """Observed. What became of `revision` of `port` on `host`; `code` is one of MS-NCNBI section
+    A.9's. `closed` is what of an error lets nothing pass, in the words of `policy.closed`; where it
+    is empty, the port works as its policy says but for what `detail` names.
     """
 
     TABLE = "Port_Status"
@@ -283,7 +296,7 @@ class PortStatus(Row, frozen=True, kw_only=True):
     host: str
     segment: str
     revision: str = ""
-    state: str = "up"
+    state: PortState = PortState.UP
     code: str = "Success"
     detail: str = ""
     closed: tuple[str, ...] = ()

@@ -21,9 +21,10 @@ from ipaddress import (
     ip_network,
     summarize_address_range,
 )
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action, Direction, PortRange
 
 VIRTUAL_NETWORK, INTERNET, LOAD_BALANCER = "VIRTUALNETWORK", "INTERNET", "AZURELOADBALANCER"
 """Ends of a rule by name: the routing domain's address space, all outside it, its routers."""
@@ -37,23 +38,6 @@ EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 Network = IPv4Network | IPv6Network
 
 
-class AppliedSet(NamedTuple):
-    """One of `Port.rule_sets`: a rule set that holds at a level for one of the port's addresses, or
-    for all."""
-
-    level: str
-    address: str
-    rule_set: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The name comes last, for it may hold spaces."""
-        return cls(*text.split(" ", 2))
-
-    def holds_for(self, address: str) -> bool:
-        return self.address in ("*", address)
-
-
 class Level(NamedTuple):
     """The rules of one level in one direction, the first match deciding."""
 
@@ -63,35 +47,39 @@ class Level(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether it lets everything pass, so that nobody need look."""
-        return self.allow_by_default and all(rule.action == "allow" for rule in self.rules)
+        return self.allow_by_default and all(rule.action is Action.ALLOW for rule in self.rules)
 
     @property
     def has_stateless(self) -> bool:
         """Whether some rule lets packets pass for themselves, without a connection."""
-        return any(rule.stateless and rule.action == "allow" for rule in self.rules)
+        return any(rule.stateless and rule.action is Action.ALLOW for rule in self.rules)
 
 
 CLOSED = Level((), allow_by_default=False)
 
 
-def merged(sets: Iterable[RuleSet], rules: Iterable[Rule], direction: str) -> Level:
-    """One level; `direction` is in or out."""
-    ours = sorted((rule for rule in rules if rule.direction == direction), key=rank)
-    allowing = all(
-        (one.in_default if direction == "in" else one.out_default) == "allow" for one in sets
-    )
+def merged(sets: Iterable[RuleSet], rules: Iterable[Rule], direction: Direction) -> Level:
+    """One level."""
+    ours = sorted((rule for rule in rules if rule.direction is direction), key=rank)
+    allowing = all(default_of(one, direction) is Action.ALLOW for one in sets)
     return Level(tuple(ours), allowing)
+
+
+def default_of(found: RuleSet, direction: Direction) -> Action:
+    """What a rule set does with a packet of which no rule speaks."""
+    return found.in_default if direction is Direction.IN else found.out_default
 
 
 def rank(rule: Rule) -> tuple[int, bool, bool, str, str]:
     """What rules of a level are sorted by."""
-    return rule.priority, rule.action != "deny", not rule.stateless, rule.rule_set, rule.id
+    return rule.priority, rule.action is not Action.DENY, not rule.stateless, rule.rule_set, rule.id
 
 
 def protocols(rule: Rule) -> tuple[int, ...]:
     """The IP protocols that a rule speaks of; -1 alone is any. A rule of any protocol that names
     ports speaks of TCP and UDP and of nothing else, whether it allows or denies."""
-    if rule.protocol < 0 and (rule.source_ports or rule.destination_ports):
+    has_ports = rule.source_ports is not None or rule.destination_ports is not None
+    if rule.protocol < 0 and has_ports:
         return (TCP, UDP)
     return (rule.protocol,)
 
@@ -102,12 +90,12 @@ def speaks_of(rule: Rule, protocol: int) -> bool:
     return spoken == (ANY_PROTOCOL,) or protocol in spoken
 
 
-def span(ports: str) -> tuple[int, int]:
+ALL_PORTS = PortRange(0, 0xFFFF)
+
+
+def span(ports: PortRange | None) -> PortRange:
     """First and last of a rule's ports."""
-    if not ports:
-        return 0, 0xFFFF
-    first, _, last = ports.partition("-")
-    return int(first), int(last)
+    return ALL_PORTS if ports is None else ports
 
 
 def networks(

@@ -15,7 +15,15 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from isthmus.policy.rows import Rule
-from isthmus.policy.rules import ANY_PROTOCOL, KEYWORDS, protocols, span, speaks_of
+from isthmus.policy.rules import (
+    ALL_PORTS,
+    ANY_PROTOCOL,
+    KEYWORDS,
+    protocols,
+    span,
+    speaks_of,
+)
+from isthmus.policy.values import PortRange
 from isthmus.reach.address_classes import AddressClass, AddressClasses, EndKey, Span, swept
 from isthmus.reach.rulings import ICMP, ICMPV6, WITH_PORTS, Packet
 from isthmus.reach.world import World
@@ -27,8 +35,6 @@ OTHER_PROTOCOLS = range(253, -1, -1)
 """The first that no rule names stands for all of these. RFC 3692: 253 is for experiments."""
 
 EPHEMERAL = 49152
-
-ALL_PORTS: Span = (0, 0xFFFF)
 
 Wanted = Callable[[int], object]
 """Whether a part of the space in which no other rules than these can match is of interest."""
@@ -198,7 +204,9 @@ class _Cutting:
                     detail = f"{what} code {code}" if code in codes and kind in types else what
                     yield _Kind((kind, code), found, detail)
 
-    def _ranges(self, rules: int, ports: Callable[[Rule], str]) -> Iterator[tuple[Span, int]]:
+    def _ranges(
+        self, rules: int, ports: Callable[[Rule], PortRange | None]
+    ) -> Iterator[tuple[Span, int]]:
         """The wanted ranges into which rules cut all ports, each with the rules that speak of
         it."""
         spans = [(*span(ports(rule)), bit) for bit, rule in self._among(rules)]

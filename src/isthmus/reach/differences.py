@@ -14,9 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 from isthmus.policy.rows import Rule
-from isthmus.policy.rules import KEYWORDS, Level, rank
+from isthmus.policy.rules import ALL_PORTS, KEYWORDS, Level, rank
+from isthmus.policy.values import Action, Direction
 from isthmus.reach.address_classes import ANY, Span
-from isthmus.reach.cells import ALL_PORTS, MOST_STEPS, Cell, TooMany, cells, overlap
+from isthmus.reach.cells import MOST_STEPS, Cell, TooMany, cells, overlap
 from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.world import World
 
@@ -24,16 +25,16 @@ MOST_COMPARED = 50
 """Changed rules that are compared with every other one of their list, to find those that matter."""
 
 
-def said(cell: Cell, direction: str) -> str:
+def said(cell: Cell, direction: Direction) -> str:
     """A cell as people say it."""
     ports = "" if cell.ports == ALL_PORTS else _span_text(cell.ports)
     what = " ".join(part for part in (cell.protocol, cell.detail, ports) if part)
     if cell.source_ports != ALL_PORTS:
         what += f" (source port {_span_text(cell.source_ports)})"
     ends = []
-    if cell.source != ANY or direction == "in":
+    if cell.source != ANY or direction is Direction.IN:
         ends.append(f"from {cell.source}")
-    if cell.destination != ANY or direction == "out":
+    if cell.destination != ANY or direction is Direction.OUT:
         ends.append(f"to {cell.destination}")
     return " ".join((what, *ends))
 
@@ -58,7 +59,7 @@ def difference(
     before: tuple[World, Level],
     after: tuple[World, Level],
     domain: str,
-    direction: str,
+    direction: Direction,
     *,
     most: int = MOST_STEPS,
 ) -> Difference:
@@ -75,7 +76,7 @@ def difference(
     if not everywhere and len(others) <= MOST_COMPARED:
         rules = [rule for rule in rules if any(map(partial(overlap, rule), others))]
     changed = _bits(rules, others)
-    allowing = _bits(rules, {rule for rule in rules if rule.action == "allow"})
+    allowing = _bits(rules, {rule for rule in rules if rule.action is Action.ALLOW})
     ours = [_bits(rules, of_level) for of_level in of_levels]
     gained: list[Cell] = []
     lost: list[Cell] = []
@@ -161,7 +162,7 @@ def shadowed(world: World, level: Level, domain: str) -> list[Shadowed]:
     return found
 
 
-def _texts(found: Sequence[Cell], direction: str) -> tuple[str, ...]:
+def _texts(found: Sequence[Cell], direction: Direction) -> tuple[str, ...]:
     """Cells as people say them: neighbouring ranges are one, and families that say the same."""
     families: dict[str, set[int]] = {}
     for cell in _joined(found):

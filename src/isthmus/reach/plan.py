@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet
-from isthmus.policy.rules import KEYWORDS, AppliedSet, Level, merged
+from isthmus.policy.rules import KEYWORDS, Level, merged
+from isthmus.policy.values import Direction, RuleLevel
 from isthmus.reach.differences import Difference, Shadowed, difference, shadowed
 from isthmus.reach.world import World
 
@@ -29,7 +30,7 @@ class ListKey(NamedTuple):
     """Rule sets in one direction within one routing domain."""
 
     domain: str
-    direction: str
+    direction: Direction
     sets: tuple[str, ...]
 
 
@@ -37,7 +38,7 @@ class Effect(NamedTuple):
     """What becomes of the ports under one list of rule sets."""
 
     domain: str
-    direction: str
+    direction: Direction
     sets: tuple[str, ...]
     ports: tuple[str, ...]
     gained: tuple[str, ...]
@@ -88,21 +89,21 @@ def plan(before: World, changes: Sequence[RowChange]) -> Report:
 class Place(NamedTuple):
     """Where rule sets hold."""
 
-    level: str
+    level: RuleLevel
     address: str
-    direction: str
+    direction: Direction
 
 
 def lists_of(world: World, port: Port) -> Iterator[tuple[Place, ListKey]]:
     """The lists that hold for a port's addresses, and where."""
     domain = world.domains.get(port.segment, "")
-    sets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    sets: dict[tuple[RuleLevel, str], set[str]] = defaultdict(set)
     for address in port.addresses:
-        for one in map(AppliedSet.parse, port.rule_sets):
+        for one in port.rule_sets:
             if one.holds_for(address):
                 sets[one.level, address].add(one.rule_set)
     for (level, address), names in sets.items():
-        for direction in ("in", "out"):
+        for direction in Direction:
             key = ListKey(domain, direction, tuple(sorted(names)))
             yield Place(level, address, direction), key
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from isthmus.addresses import Address
+from isthmus.policy.addresses import ruled_as
 from isthmus.policy.closed import list_word
 from isthmus.policy.rows import Port, Rule
-from isthmus.policy.rules import AppliedSet, Level, merged, networks, span, speaks_of
+from isthmus.policy.rules import Level, merged, networks, span, speaks_of
+from isthmus.policy.values import Action, Direction, PortState, RuleLevel
 from isthmus.reach.world import World
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
@@ -44,8 +46,8 @@ class Ruling(NamedTuple):
     """What one level says. `rule` is None for its default, which is that of `sets`."""
 
     allowed: bool
-    level: str
-    direction: str
+    level: RuleLevel
+    direction: Direction
     sets: tuple[str, ...]
     rule: Rule | None
     closed: bool = False
@@ -59,7 +61,7 @@ class Ruling(NamedTuple):
 class Applied(NamedTuple):
     """One level of a port in one direction."""
 
-    name: str
+    name: RuleLevel
     sets: tuple[str, ...]
     level: Level | None
     """None when a rule set is not known, or the port's host cannot enforce it: then nothing
@@ -68,16 +70,19 @@ class Applied(NamedTuple):
     """The latter."""
 
 
-LEVELS = {"out": ("interface", "subnet"), "in": ("subnet", "interface")}
+LEVELS = {
+    Direction.OUT: (RuleLevel.INTERFACE, RuleLevel.SUBNET),
+    Direction.IN: (RuleLevel.SUBNET, RuleLevel.INTERFACE),
+}
 """In the order in which a packet meets them."""
 
 
-def applied(world: World, port: Port, address: str, direction: str) -> Iterator[Applied]:
+def applied(world: World, port: Port, address: str, direction: Direction) -> Iterator[Applied]:
     """The levels that hold for one address of a port; none where it has no rule sets. What is no
     address of the port is under the rules of the first one of its family."""
-    own = own_address(port, address)
+    own = ruled_as(port, address)
     closed = closed_of(world, port)
-    holding = [one for one in map(AppliedSet.parse, port.rule_sets) if one.holds_for(own)]
+    holding = [one for one in port.rule_sets if one.holds_for(own)]
     for name in LEVELS[direction]:
         sets = tuple(sorted({one.rule_set for one in holding if one.level == name}))
         if not sets:
@@ -106,22 +111,12 @@ def forbids_something(world: World, port: Port, address: str) -> bool:
 def closed_of(world: World, port: Port) -> tuple[str, ...]:
     """What its host keeps closed of a port, in the words of `policy.closed`."""
     status = world.status_of(port.id)
-    return () if status is None or status.state != "error" else status.closed
+    return () if status is None or status.state is not PortState.ERROR else status.closed
 
 
-def own_address(port: Port, address: str) -> str:
-    """The address of a port whose rules hold for an address: itself, or the first of its family;
-    empty where there is none."""
-    return address if address in port.addresses else leading(port, 6 if ":" in address else 4)
-
-
-def leading(port: Port, family: int) -> str:
-    """The address of a family that stands for all that is none of the port's."""
-    found = [text for text in port.addresses if (":" in text) == (family == 6)]
-    return min(found, key=lambda text: (text != port.dhcp_address, text), default="")
-
-
-def rulings(world: World, port: Port, address: str, direction: str, packet: Packet) -> list[Ruling]:
+def rulings(
+    world: World, port: Port, address: str, direction: Direction, packet: Packet
+) -> list[Ruling]:
     """What each level says, up to the first that forbids."""
     domain = world.domains.get(port.segment, "")
     found = []
@@ -132,7 +127,7 @@ def rulings(world: World, port: Port, address: str, direction: str, packet: Pack
         rule = next(
             (rule for rule in one.level.rules if matches(world, domain, rule, packet)), None
         )
-        allowed = one.level.allow_by_default if rule is None else rule.action == "allow"
+        allowed = one.level.allow_by_default if rule is None else rule.action is Action.ALLOW
         found.append(Ruling(allowed, one.name, direction, one.sets, rule))
         if not allowed:
             break

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.errors import Invalid, NotFound
+from isthmus.policy.addresses import leading, ruled_as
 from isthmus.policy.closed import PORT, address_word, domain_word
 from isthmus.policy.dhcp import (
     CLIENT_PORT,
@@ -21,7 +22,10 @@ from isthmus.policy.dhcp import (
     server_address,
     subnet_of,
 )
+from isthmus.policy.placement import encapsulation
 from isthmus.policy.rows import Claim, Port
+from isthmus.policy.rules import default_of
+from isthmus.policy.values import Action, Direction, PortState, Preference
 from isthmus.reach.rulings import (
     ICMP,
     ICMPV6,
@@ -31,12 +35,9 @@ from isthmus.reach.rulings import (
     Ruling,
     closed_of,
     forbids_something,
-    leading,
-    own_address,
     rulings,
 )
 from isthmus.reach.world import World, parse
-from isthmus.wire.encapsulations import chosen
 
 DELIVERED, DROPPED = "delivered", "dropped"
 
@@ -179,7 +180,7 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         world.segment_of(domain, packet.destination) or sender.segment, packet.destination
     )
     assert receiver is not None, "the step before has found it"
-    for step in _judge(world, sender, str(packet.source), "out", packet):
+    for step in _judge(world, sender, str(packet.source), Direction.OUT, packet):
         yield step, "", ""
         if not step.passes:
             return
@@ -195,7 +196,7 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield trouble, "", ""
         if not trouble.passes:
             return
-    for step in _judge(world, receiver, str(packet.destination), "in", packet):
+    for step in _judge(world, receiver, str(packet.destination), Direction.IN, packet):
         yield step, "", ""
         if not step.passes:
             return
@@ -246,10 +247,10 @@ def _find(world: World, sender: Port, packet: Packet) -> Step:
 
 
 def _judge(
-    world: World, port: Port, address: str, direction: str, packet: Packet
+    world: World, port: Port, address: str, direction: Direction, packet: Packet
 ) -> Iterator[Step]:
     found = rulings(world, port, address, direction, packet)
-    words = "outbound" if direction == "out" else "inbound"
+    words = "outbound" if direction is Direction.OUT else "inbound"
     if not found:
         yield Step(port.id, True, f"no {words} rules hold for {address}")
     for ruling in found:
@@ -280,8 +281,8 @@ def _ruled(world: World, port: Port, words: str, ruling: Ruling) -> Step:
         assert status is not None, "it is the one that says so"
         text = f"{words}: {names}, {applied}, is closed: {status.host} says: {status.detail}"
         return _drop(port.id, text, status.code, sets[0].origin)
-    defaults = [one.in_default if ruling.direction == "in" else one.out_default for one in sets]
-    deciding = defaults.index("deny") if "deny" in defaults else 0
+    defaults = [default_of(one, ruling.direction) for one in sets]
+    deciding = defaults.index(Action.DENY) if Action.DENY in defaults else 0
     origin = sets[deciding].origin
     verb = "allowed" if ruling.allowed else "denied"
     text = f"{words}: {verb} by default of {names}, {applied}: no rule of it speaks of this"
@@ -292,8 +293,8 @@ def _carry(world: World, here: Claim, there: Claim) -> Step:
     if here.host == there.host:
         return Step(here.host, True, "stays on the host")
     ours, theirs = (_encapsulations(world, claim.host) for claim in (here, there))
-    encapsulation = chosen(ours, theirs)
-    if not encapsulation:
+    spoken = encapsulation(ours, theirs)
+    if spoken is None:
         text = (
             f"{here.host} speaks {', '.join(ours) or 'nothing'} and {there.host}"
             f" {', '.join(theirs) or 'nothing'}: configure an encapsulation in common"
@@ -302,14 +303,14 @@ def _carry(world: World, here: Claim, there: Claim) -> Step:
     return Step(
         here.host,
         True,
-        f"by {encapsulation.upper()} from {here.provider_address} to {there.provider_address}"
+        f"by {spoken.upper()} from {here.provider_address} to {there.provider_address}"
         f" ({there.host})",
     )
 
 
-def _encapsulations(world: World, host: str) -> list[str]:
+def _encapsulations(world: World, host: str) -> Preference:
     status = world.host_statuses.get(host)
-    return [name for name in status.encapsulations.split(",") if name] if status else []
+    return Preference(()) if status is None else status.encapsulations
 
 
 def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
@@ -318,7 +319,7 @@ def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
         text = f"{packet.destination} is the router, which answers echo requests only"
         yield _drop(sender.id, text, "no port has that address"), "", ""
         return
-    for step in _judge(world, sender, str(packet.source), "out", packet):
+    for step in _judge(world, sender, str(packet.source), Direction.OUT, packet):
         yield step, "", ""
         if not step.passes:
             return
@@ -328,8 +329,8 @@ def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
 def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Iterator[Step]:
     """Whether the answer comes back, where a stateless rule has let the packet pass."""
     for port, address, direction in (
-        (receiver, packet.destination, "in"),
-        (sender, packet.source, "out"),
+        (receiver, packet.destination, Direction.IN),
+        (sender, packet.source, Direction.OUT),
     ):
         found = rulings(world, port, str(address), direction, packet)
         is_stateless = any(ruling.stateless for ruling in found)
@@ -338,9 +339,9 @@ def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Itera
 
 
 def _stateless_answer(
-    world: World, port: Port, address: Address, direction: str, reply: Packet
+    world: World, port: Port, address: Address, direction: Direction, reply: Packet
 ) -> Iterator[Step]:
-    back = "out" if direction == "in" else "in"
+    back = Direction.OUT if direction is Direction.IN else Direction.IN
     found = rulings(world, port, str(address), back, reply)
     allowed = all(ruling.allowed for ruling in found)
     if allowed and any(ruling.stateless for ruling in found):
@@ -356,9 +357,9 @@ def _troubles(world: World, port: Port, address: Address, other: Address) -> Ite
     """What its host says is wrong with a port, and whether that ends what passes between one of its
     addresses and another. Where it ends what some rules are about, these say so (`_ruled`)."""
     status = world.status_of(port.id)
-    if status is None or status.state != "error":
+    if status is None or status.state is not PortState.ERROR:
         return
-    own = own_address(port, str(address))
+    own = ruled_as(port, str(address))
     domain = world.domains.get(port.segment, "")
     peer = world.router_of(world.segment_of(domain, other) or port.segment)
     words = {PORT, address_word(own, address.version)}

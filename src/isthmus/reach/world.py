@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from isthmus.addresses import Address, parse_prefix
 from isthmus.policy.observed import believable
+from isthmus.policy.placement import holder
 from isthmus.policy.rows import (
     Claim,
     Heartbeat,
@@ -26,6 +27,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
+from isthmus.policy.topology import gateways, router_of
 
 R = TypeVar("R", bound=Row)
 K = TypeVar("K", bound=Hashable)
@@ -85,10 +87,10 @@ class World:
         return cast("Iterable[R]", self.tables[table].values())
 
     def _domain(self, segment: str) -> str:
-        legs = self.legs_by_segment.get(segment, ())
-        routers = sorted(leg.router for leg in legs if leg.kind != "peer")
-        known = [name for name in routers if name in self.routers]
-        return known[0] if known else f"segment {segment}"
+        router = router_of(self.legs_by_segment.get(segment, ()))
+        if router is None or router not in self.routers:
+            return f"segment {segment}"
+        return router
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -112,12 +114,7 @@ class World:
 
     def gateways(self, domain: str) -> list[str]:
         """The router's addresses."""
-        return sorted(
-            text.partition("/")[0]
-            for leg in self.legs_by_router.get(domain, ())
-            if leg.kind != "peer"
-            for text in leg.addresses
-        )
+        return gateways(self.legs_by_router.get(domain, ()))
 
     def holder(self, segment: str, address: Address) -> Port | None:
         """The port that has an address: as its own, or as one of its address pairs, announced."""
@@ -134,14 +131,7 @@ class World:
 
     def claim_of(self, port_id: str) -> Claim | None:
         """The believed claim that has the port, by the rule that hosts follow."""
-        port = self.ports.get(port_id)
-        believed = [
-            claim
-            for claim in self.claims_by_port.get(port_id, ())
-            if claim.host in self.hosts
-            and (port is None or not port.hosts or claim.host in port.hosts)
-        ]
-        return min(believed, key=lambda c: (c.state != "active", -c.sequence, c.host), default=None)
+        return holder(self.claims_by_port.get(port_id, ()), self.ports.get(port_id), self.hosts)
 
     def status_of(self, port_id: str) -> PortStatus | None:
         """What the host that has the port says of it."""

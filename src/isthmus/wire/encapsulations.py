@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from enum import StrEnum
 
-ENCAPSULATIONS = ("vxlan", "nvgre")
 
-OUTER_BYTES = {"vxlan": 20 + 8 + 8, "nvgre": 20 + 8}
+class Encapsulation(StrEnum):
+    VXLAN = "vxlan"
+    NVGRE = "nvgre"
+
+
+ENCAPSULATIONS = tuple(Encapsulation)
+
+OUTER_BYTES: Mapping[str, int] = {Encapsulation.VXLAN: 20 + 8 + 8, Encapsulation.NVGRE: 20 + 8}
 """From the inner frame to the outer IPv4 packet: RFC 7348 section 5; RFC 7637 section 3.2."""
-OVERHEAD_BYTES = {name: outer + 14 for name, outer in OUTER_BYTES.items()}
+OVERHEAD_BYTES: Mapping[str, int] = {name: outer + 14 for name, outer in OUTER_BYTES.items()}
 """From a guest's IP packet to the outer one: its Ethernet header is carried too."""
 
-_PASSING = {"vxlan": "UDP port 4789 (VXLAN)", "nvgre": "IP protocol 47 (NVGRE)"}
-
-
-def chosen(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """What a pair of hosts speaks, from what each prefers: the lowest sum of both preferences, then
-    the name, so that both ends agree. Empty if they have none in common."""
-    common = [name for name in ours if name and name in theirs]
-    return min(common, key=lambda name: (ours.index(name) + theirs.index(name), name), default="")
+_PASSING: Mapping[str, str] = {
+    Encapsulation.VXLAN: "UDP port 4789 (VXLAN)",
+    Encapsulation.NVGRE: "IP protocol 47 (NVGRE)",
+}
 
 
 def firewall_text(encapsulation: str) -> str:

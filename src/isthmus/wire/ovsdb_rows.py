@@ -10,6 +10,9 @@ A row type is a msgspec struct with a class variable ``TABLE``. Its fields are c
 ``tuple[X, ...]``         a set of ``str`` or ``int``; sorted
 ``frozenset[X]``          a set
 ``dict[K, V]``            a map
+a ``StrEnum``             a string, or in ``tuple[X, ...]`` a set of strings: a text that is no
+                          member stays as it is
+what has a `TextForm`     likewise
 ========================  ==========================================
 
 What depends on the type alone is prepared once, in its `Codec`. A message is decoded by msgspec
@@ -51,7 +54,7 @@ class Codec(Generic[R]):
         }
         self.update_type = self._update_type()
         self._getter = _getter(self.columns)
-        self._readers = [(i, t.read) for i, t in enumerate(self._types.values()) if _is_read(t)]
+        self._readers = [(i, t.read) for i, t in enumerate(self._types.values()) if t.is_read]
 
     def _update_type(self) -> type[msgspec.Struct]:
         """What one ``<row-update2>`` is decoded as. Its structs hold no cycles: gc need not look.
@@ -63,7 +66,7 @@ class Codec(Generic[R]):
             f"{self.table}_whole",
             [
                 (name, kind.wire_type, kind.empty)
-                if not _is_read(kind)
+                if not kind.is_read
                 else (name, kind.wire_type | None, None)
                 for name, kind in self._types.items()
             ],
@@ -125,6 +128,17 @@ def table_name(row_type: type[msgspec.Struct]) -> str:
     return name
 
 
+def texts(row: msgspec.Struct) -> dict[str, object]:
+    """The columns of a row as people and programs are shown them: numbers, texts, lists of
+    these."""
+    shown: dict[str, object] = {}
+    for name, kind in column_types(type(row)).items():
+        value = getattr(row, name)
+        on_wire = None if kind.shape[0] == "optional" and value is None else kind.write(value)
+        shown[name] = on_wire[1] if isinstance(on_wire, list) else on_wire
+    return shown
+
+
 def written(row: msgspec.Struct, columns: Iterable[str] | None = None) -> dict[str, object]:
     """The given columns of a row as JSON (RFC 7047 section 5.1, ``<row>``); by default those that
     do not hold the default of their type, which an insert may leave out (section 5.2.1).
@@ -145,14 +159,9 @@ def _writers(
 ) -> tuple[tuple[str, Callable[[Any], object] | None, Any], ...]:
     """Name, how it is written (None: as it is), and default of each column."""
     return tuple(
-        (name, kind.write if _is_read(kind) else None, kind.empty)
+        (name, kind.write if kind.is_read else None, kind.empty)
         for name, kind in column_types(row_type).items()
     )
-
-
-def _is_read(kind: ColumnType) -> bool:
-    """Whether what is on the wire is not yet the value."""
-    return kind.shape[0] != "scalar" or kind.shape[1] == "uuid"
 
 
 def _getter(columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

@@ -16,6 +16,7 @@ from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.policy.test_observed import ROWS
 from tests.policy.test_readable import DESIRED_ROWS
 from tests.switches.policy_rows import network_rows
+from tests.texts import pairs
 
 
 @st.composite
@@ -47,11 +48,11 @@ def test_whatever_stands_in_policy_every_host_derives(rows: list[Row], goes: boo
 
 
 def test_one_port_that_cannot_be_read_is_closed_told_and_stops_nobody_s_asking() -> None:
-    pairs = ("10.0.1.100/32 02:00:00:00:00:01",)
-    other: Row = msgspec.structs.replace(WEB, id="other", mac="02:00:00:00:00:99", pairs=pairs)
+    paired = pairs("10.0.1.100/32 02:00:00:00:00:01")
+    other: Row = msgspec.structs.replace(WEB, id="other", mac="02:00:00:00:00:99", pairs=paired)
     state = host("h1", *network_rows("red"), WEB, other)
     plug(state, WEB, other)  # type: ignore[arg-type]  # it is a port as WEB is
-    learn(state, msgspec.structs.replace(WEB, pairs=("nonsense",)))
+    learn(state, msgspec.structs.replace(WEB, pairs=pairs("nonsense")))
     assert len(PairAsking(state).questions(state.engine.rows(Plugged).values())) == 1
     assert state.wanted_claim(WEB.id) is None
     beat = reports.heartbeat(state, at_s=1, probe=0, problems=())

@@ -14,6 +14,7 @@ from isthmus.switches.ovs.pipeline import Programmed
 from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.policy.test_observed import ROWS
 from tests.switches.policy_rows import claim, network_rows
+from tests.texts import pairs
 
 
 @settings(max_examples=200, deadline=None)
@@ -69,7 +70,7 @@ def test_an_address_pair_with_a_sequence_beyond_all_others_is_no_pair() -> None:
         mac=WEB.mac,
         sequence=(1 << 63) - 1,
     )
-    paired = msgspec.structs.replace(WEB, pairs=(f"10.0.1.0/24 {WEB.mac}",))
+    paired = msgspec.structs.replace(WEB, pairs=pairs(f"10.0.1.0/24 {WEB.mac}"))
     state = host("h1", *network_rows("red"), paired, absurd)
     plug(state, paired)
     assert state.wanted_learned(WEB.id) == {}

@@ -18,6 +18,7 @@ from isthmus.agent.ovs.comparing import (
 )
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import RuleSet
+from isthmus.policy.values import Action
 from isthmus.switches.ovs.facts import Meter
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.resync import openflow_meter
@@ -25,7 +26,7 @@ from isthmus.wire import openflow as of
 from tests.agent.ovs.hosts import WEB, forget, host, learn, plug
 from tests.switches.policy_rows import claim, network_rows, port
 
-SHUT = RuleSet(id="shut", in_default="deny")
+SHUT = RuleSet(id="shut", in_default=Action.DENY)
 BEGUN = Stage.BEGUN_SENDER
 
 

@@ -8,17 +8,18 @@ import msgspec
 from isthmus.agent.ovs.forgetting import AT_ONCE, Forgetting, with_connections
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.derive.engine import Change, Key
-from isthmus.host.indexes import PEER
 from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, RouterPort, RuleSet
+from isthmus.policy.values import Action, LegKind
 from isthmus.switches.ovs.facts import Ground, TrackedAddress
 from isthmus.switches.ovs.ground import ZONES
 from tests.agent.ovs.hosts import forget, host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
+from tests.texts import applied
 
-SHUT = RuleSet(id="shut", in_default="deny")
+SHUT = RuleSet(id="shut", in_default=Action.DENY)
 WEB, DB, OTHER = (
-    msgspec.structs.replace(port("red", "a", number), rule_sets=("interface * shut",))
+    msgspec.structs.replace(port("red", "a", number), rule_sets=applied("interface * shut"))
     for number in (4, 5, 6)
 )
 
@@ -38,7 +39,7 @@ def replace(state: OvsHost, old: Port, new: Port) -> None:
 def peering(one: str, other: str) -> list[RouterPort]:
     """Each router's legs on the segments of the other network."""
     return [
-        RouterPort(router=router, segment=f"{network}/{segment}", kind=PEER)
+        RouterPort(router=router, segment=f"{network}/{segment}", kind=LegKind.PEER)
         for router, network in ((one, other), (other, one))
         for segment in ("a", "b")
     ]

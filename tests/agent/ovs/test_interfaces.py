@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import pytest
 
 from isthmus.agent.ovs.database import (
     OURS,
@@ -74,11 +73,6 @@ def test_of_very_many_some_are_named_and_the_others_counted() -> None:
     assert "5 further interfaces" in said[-1].finding
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="which interface is a port is decided in several places; until it is one decision, the"
-    " lowest OpenFlow port has it, though the interface there may be dead",
-)
 def test_of_two_that_name_one_port_the_living_newer_one_has_it() -> None:
     dead, living = interface("tap0", "web", 1, "down"), interface("tap1", "web", 7)
     rows = {RowId("i0"): dead, RowId("i1"): living}

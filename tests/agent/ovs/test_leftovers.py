@@ -12,6 +12,7 @@ from isthmus.policy.rows import Port, Row
 from tests.agent.ovs.hosts import forget, host, learn, plug, row_id
 from tests.census import held_in, more_than
 from tests.switches.policy_rows import network_rows, port
+from tests.texts import pairs
 
 
 def settle(state: OvsHost, rows: dict[object, Row]) -> None:
@@ -55,7 +56,7 @@ def test_ports_that_are_plugged_and_unplugged_leave_nothing() -> None:
             one = port("red", "a", 4 + 4 * turn + number)
             ports.append(
                 msgspec.structs.replace(
-                    one, profile_id=f"p{turn}-{number}", pairs=(f"10.0.1.200/32 {one.mac}",)
+                    one, profile_id=f"p{turn}-{number}", pairs=pairs(f"10.0.1.200/32 {one.mac}")
                 )
             )
         learn(state, *ports)

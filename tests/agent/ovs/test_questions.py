@@ -19,10 +19,11 @@ from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow, unit_cookie
 from isthmus.wire.openflow_replies import InstalledFlow
 from tests.agent.ovs.hosts import host, plug
 from tests.switches.policy_rows import claim, network_rows, port
+from tests.texts import pairs
 
 PAIR = "10.0.1.9/32 02:00:5e:00:00:01"
 WEB = port("red", "a", 4)
-TWINS = [msgspec.structs.replace(port("red", "a", number), pairs=(PAIR,)) for number in (8, 9)]
+TWINS = [msgspec.structs.replace(port("red", "a", number), pairs=pairs(PAIR)) for number in (8, 9)]
 
 
 def held(state: OvsHost, port_id: str) -> list[InstalledFlow]:

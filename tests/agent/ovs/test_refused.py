@@ -14,21 +14,23 @@ from isthmus.host.facts import Problem
 from isthmus.host.ours import SouthChange
 from isthmus.host.reports import heartbeat
 from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
+from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
 from tests.agent.ovs.hosts import host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
+from tests.texts import applied, pairs
 
 MEMBER = msgspec.structs.replace(port("red", "b", 6), groups=("app",))
-WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=("interface * web",))
-SET = RuleSet(id="web", in_default="deny", origin="/accessControlLists/web")
+WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=applied("interface * web"))
+SET = RuleSet(id="web", in_default=Action.DENY, origin="/accessControlLists/web")
 RULE = Rule(
     rule_set="web",
     id="r",
-    direction="in",
+    direction=Direction.IN,
     priority=100,
-    action="allow",
+    action=Action.ALLOW,
     protocol=6,
     source_groups=("app",),
     origin="/accessControlLists/web/aclRules/r",
@@ -151,7 +153,7 @@ def test_two_ports_of_one_mac_address_are_told() -> None:
 
 
 def test_ports_that_share_an_address_pair_are_no_contradiction() -> None:
-    shared = ("10.0.1.9/32 02:00:5e:00:00:01",)
+    shared = pairs("10.0.1.9/32 02:00:5e:00:00:01")
     ports: list[Port] = [
         msgspec.structs.replace(port("red", "a", number), pairs=shared) for number in (8, 9)
     ]
@@ -179,14 +181,14 @@ def test_a_cookie_leads_back_to_the_rule_or_the_default_that_made_its_flow() -> 
 
 def test_lists_that_read_alike_are_counted_apart() -> None:
     names = ("db", "web", "db web", "web interface db")
-    together = msgspec.structs.replace(WEB, rule_sets=("interface * db", "interface * web"))
+    together = msgspec.structs.replace(WEB, rule_sets=applied("interface * db", "interface * web"))
     apart = [
         msgspec.structs.replace(
-            port("red", "a", 10 + number), rule_sets=(f"interface * {names[number]}",)
+            port("red", "a", 10 + number), rule_sets=applied(f"interface * {names[number]}")
         )
         for number in (2, 3)
     ]
-    sets = [RuleSet(id=name, in_default="deny") for name in names]
+    sets = [RuleSet(id=name, in_default=Action.DENY) for name in names]
     rules = [
         msgspec.structs.replace(RULE, rule_set=name, id=rule, source_groups=())
         for name in names
@@ -210,7 +212,7 @@ def test_lists_that_read_alike_are_counted_apart() -> None:
 def test_what_stateless_rules_let_pass_is_counted_for_them_and_what_they_do_not_is_not() -> None:
     """Packets alone, before connections are looked at."""
     allowed = msgspec.structs.replace(RULE, id="plain", stateless=True)
-    denied = msgspec.structs.replace(RULE, id="no", action="deny", priority=50)
+    denied = msgspec.structs.replace(RULE, id="no", action=Action.DENY, priority=50)
     state = running(allowed, denied)
     flows = []
     for key, value in state.engine.rows(Programmed).items():

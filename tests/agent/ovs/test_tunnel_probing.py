@@ -25,7 +25,9 @@ from isthmus.agent.ovs.tunnel_probing import (
 )
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Host, HostStatus
+from isthmus.policy.values import Preference
 from isthmus.switches.ovs.connection import Connection
+from isthmus.wire.encapsulations import Encapsulation
 from isthmus.wire.openflow_packets import PacketIn
 from isthmus.wire.tunnel_probes import ANSWER, SENDER
 from tests.agent.ovs.hosts import host, learn
@@ -61,8 +63,8 @@ def state_of(*answering: str) -> OvsHost:
     for name in answering:
         status = HostStatus(
             host=name,
-            provider_addresses=(f"192.0.2.{name[1:]}",),
-            encapsulations="vxlan",
+            provider_addresses=(IPv4Address(f"192.0.2.{name[1:]}"),),
+            encapsulations=Preference((Encapsulation.VXLAN,)),
             capabilities=(ANSWERS,),
         )
         learn(state, Host(id=name, certificate_name=name), status)
@@ -147,7 +149,11 @@ def test_the_doctor_is_told_of_each_peer_that_it_asks_for() -> None:
     learn(
         state,
         Host(id="h6", certificate_name="h6"),
-        HostStatus(host="h6", provider_addresses=("192.0.2.6",), encapsulations="vxlan"),
+        HostStatus(
+            host="h6",
+            provider_addresses=(IPv4Address("192.0.2.6"),),
+            encapsulations=Preference((Encapsulation.VXLAN,)),
+        ),
     )
     underlay = Underlay({"192.0.2.2": "192.0.2.1", "192.0.2.5": "192.0.2.77"}, mtu=1400)
     wanted = [f"192.0.2.{number}" for number in (2, 4, 5, 6, 99)]

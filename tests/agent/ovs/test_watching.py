@@ -26,6 +26,7 @@ from isthmus.agent.ovs.watching import (
 from isthmus.errors import Invalid
 from isthmus.host.facts import THIS
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.allowed import note
 from isthmus.switches.ovs.facts import Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
@@ -51,6 +52,7 @@ from isthmus_lab import packets
 from tests.agent.ovs.hosts import host, plug
 from tests.agent.ovs.test_refused import SET, WEB, given_by, running
 from tests.switches.policy_rows import claim, network_rows, port
+from tests.texts import applied, as_stored
 
 
 def ask(watches: Watches, name: str, seconds: int = 10, port: str = "", now_s: float = 0.0) -> None:
@@ -197,19 +199,21 @@ def test_of_a_flood_no_more_is_held_than_there_is_room_for() -> None:
 # -- what is allowed -------------------------------------------------------------------------------
 
 SENDER = msgspec.structs.replace(
-    port("red", "a", 7), rule_sets=("interface * out", "subnet * plain")
+    port("red", "a", 7), rule_sets=applied("interface * out", "subnet * plain")
 )
-RECEIVER = msgspec.structs.replace(WEB, rule_sets=("interface * web", "subnet * lan"))
+RECEIVER = msgspec.structs.replace(WEB, rule_sets=applied("interface * web", "subnet * lan"))
 PEER = port("red", "b", 9)
 OTHER_TENANT = port("blue", "b", 9)
 SETS = (
     SET,
-    RuleSet(id="out", out_default="deny", in_default="allow"),
-    RuleSet(id="lan", in_default="allow", origin="/accessControlLists/lan"),
-    RuleSet(id="plain", out_default="deny", in_default="allow"),
+    RuleSet(id="out", out_default=Action.DENY, in_default=Action.ALLOW),
+    RuleSet(id="lan", in_default=Action.ALLOW, origin="/accessControlLists/lan"),
+    RuleSet(id="plain", out_default=Action.DENY, in_default=Action.ALLOW),
 )
 RULES = tuple(
-    Rule(rule_set=name, id=f"{name}{n}", direction=way, priority=n, action=action, **more)
+    as_stored(
+        Rule, rule_set=name, id=f"{name}{n}", direction=way, priority=n, action=action, **more
+    )
     for name, way, n, action, more in (
         ("web", "in", 1, "deny", {"protocol": 6, "destination_ports": "22-22"}),
         ("web", "in", 2, "allow", {"protocol": 6, "destination_ports": "443-443"}),
@@ -465,7 +469,9 @@ def test_what_a_flow_has_noted_is_the_same_rule_in_a_list_that_has_changed_since
     noted = {
         known.text: its for known, its, _ in _noted(state) if known.text in ("web/web2", "web/web3")
     }
-    further = Rule(rule_set="web", id="first", direction="in", priority=0, action="deny")
+    further = Rule(
+        rule_set="web", id="first", direction=Direction.IN, priority=0, action=Action.DENY
+    )
     state.engine.put(Rule, further.key, further)
     state.settle()
     for number, name in enumerate(noted):

@@ -112,18 +112,20 @@ def _interface_rows(replica: Replica, bridge: Bridge) -> Iterator[tuple[RowId, I
 def local_ports(replica: Replica, bridge_name: str) -> dict[str, LocalPort]:
     """The plugged interfaces by iface-id in lower case.
 
-    Of two that name one port, the one with the lowest OpenFlow port counts: it was there first.
+    Of two that name one port, one whose link is not down counts before one whose link is: that is
+    left of a guest that has gone. Of two alike it is the one with the lowest OpenFlow port, which
+    was there first.
     """
     found = find_bridge(replica, bridge_name)
-    ports: dict[str, LocalPort] = {}
+    ports: dict[str, tuple[bool, int]] = {}
     for interface in interfaces(replica, found[1]) if found else ():
         name = interface.external_ids.get("iface-id", "").lower()
         ofport = interface.ofport
         if not name or ofport is None or ofport <= 0:
             continue
-        if name not in ports or ofport < ports[name].ofport:
-            ports[name] = LocalPort(name, ofport)
-    return ports
+        rank = interface.link_state == "down", ofport
+        ports[name] = min(ports.get(name, rank), rank)
+    return {name: LocalPort(name, ofport) for name, (_, ofport) in ports.items()}
 
 
 def tunnel_ports(replica: Replica, bridge_name: str) -> dict[str, int]:

@@ -8,9 +8,17 @@ from typing import NamedTuple
 
 from isthmus.addresses import Address
 from isthmus.agent.ovs.host import OvsHost
+from isthmus.policy.addresses import ruled_as
 from isthmus.policy.rows import Port, RuleSet
-from isthmus.switches.ovs.allowed import note, notes
-from isthmus.switches.ovs.filters import Compiled, Filter, PortFilter, addresses_of
+from isthmus.policy.values import Action, Direction, RuleLevel
+from isthmus.switches.ovs.allowed import LEVELS, note, notes
+from isthmus.switches.ovs.filters import (
+    Compiled,
+    Filter,
+    PortFilter,
+    ProfileKey,
+    port_filter_key,
+)
 from isthmus.switches.ovs.pipeline import (
     DROPS,
     Stage,
@@ -74,8 +82,8 @@ def _decisions(state: OvsHost) -> Iterator[tuple[int, Decision, bool]]:
         (profile, level)
         for found in state.engine.rows(Filter).values()
         for level, profiles in (
-            ("interface", (found.out_interface, found.in_interface)),
-            ("subnet", (found.out_subnet, found.in_subnet)),
+            (RuleLevel.INTERFACE, (found.out_interface, found.in_interface)),
+            (RuleLevel.SUBNET, (found.out_subnet, found.in_subnet)),
         )
         for profile in profiles
     }
@@ -83,10 +91,10 @@ def _decisions(state: OvsHost) -> Iterator[tuple[int, Decision, bool]]:
         profile, sets = compiled.profile, compiled.profile.sets
         direction = profile.direction
         found = state.engine.rows(RuleSet).get(sets[0])
-        default = "allow" if compiled.level.allow_by_default else "deny"
+        default = Action.ALLOW if compiled.level.allow_by_default else Action.DENY
         origin = found.origin if found is not None else ""
-        for level in ("interface", "subnet"):
-            is_applied = (profile.name, level) in levels
+        for level in RuleLevel:
+            is_applied = (profile.key, level) in levels
             yield (
                 unit_cookie("rule_flows", flows_name(profile, level)),
                 Decision(", ".join(sets), "", direction, level, default, origin),
@@ -110,7 +118,7 @@ class Noted:
 
     def __init__(self, state: OvsHost) -> None:
         self._state = state
-        self._lists: dict[tuple[str, str], tuple[Compiled, _ByNote]] = {}
+        self._lists: dict[tuple[ProfileKey, RuleLevel], tuple[Compiled, _ByNote]] = {}
         """Of profile and level what each note stands for; as long as the list is the same."""
 
     def clear(self) -> None:
@@ -124,16 +132,18 @@ class Noted:
         found: list[Decision] = []
         for direction, level, its in notes(metadata):
             port, address = (
-                (sender, ends.source) if direction == "out" else (receiver, ends.destination)
+                (sender, ends.source)
+                if direction is Direction.OUT
+                else (receiver, ends.destination)
             )
             profile = _profile(port, address, direction, level, self._state)
             known = self._by_note(profile, level).get(its, ())
-            found += known or [Decision("", CHANGED, direction, level, "allow", "")]
+            found += known or [Decision("", CHANGED, direction, level, Action.ALLOW, "")]
         return found
 
-    def _by_note(self, profile: str, level: str) -> _ByNote:
+    def _by_note(self, profile: ProfileKey | None, level: RuleLevel) -> _ByNote:
         compiled = self._state.engine.rows(Compiled).get(profile)
-        if compiled is None:
+        if compiled is None or profile is None:
             return {}
         known = self._lists.get((profile, level))
         if known is None or known[0] is not compiled:
@@ -143,35 +153,36 @@ class Noted:
 
 
 def _profile(
-    port: Port | None, address: Address, direction: str, level: str, state: OvsHost
-) -> str:
-    """The name of the list that holds for an address of a port, as `filters.port_filters` has it:
-    what is none of its addresses is under that which leads its family."""
+    port: Port | None,
+    address: Address,
+    direction: Direction,
+    level: RuleLevel,
+    state: OvsHost,
+) -> ProfileKey | None:
+    """The list that holds for an address of a port."""
     if port is None:
-        return ""
-    rows = state.engine.rows(PortFilter)
-    own = addresses_of(port, address.version)
-    name = str(address) if str(address) in own else next(iter(own), f"v{address.version}")
-    found = rows.get((port.id, name))
-    return getattr(found.filter, f"{direction}_{level}") if found is not None else ""
+        return None
+    key = port_filter_key(port, ruled_as(port, str(address)), address.version)
+    found = state.engine.rows(PortFilter).get(key)
+    return found.filter[LEVELS.index((direction, level))] if found is not None else None
 
 
 _ByNote = Mapping[int, Sequence[Decision]]
 """Seldom more than one."""
 
 
-def _by_note(compiled: Compiled, level: str, state: OvsHost) -> _ByNote:
+def _by_note(compiled: Compiled, level: RuleLevel, state: OvsHost) -> _ByNote:
     """What allows."""
     sets, direction = compiled.profile.sets, compiled.profile.direction
     found: dict[int, list[Decision]] = {}
     for rule in compiled.level.rules:
-        if rule.action == "allow":
+        if rule.action is Action.ALLOW:
             its = Decision(rule.rule_set, rule.id, direction, level, rule.action, rule.origin)
             found.setdefault(note(sets, rule), []).append(its)
     if compiled.level.allow_by_default:
         first = state.engine.rows(RuleSet).get(sets[0])
         origin = first.origin if first is not None else ""
-        default = Decision(", ".join(sets), "", direction, level, "allow", origin)
+        default = Decision(", ".join(sets), "", direction, level, Action.ALLOW, origin)
         found.setdefault(note(sets), []).append(default)
     return found
 

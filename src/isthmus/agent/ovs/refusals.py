@@ -70,7 +70,7 @@ class Refusals:
                 continue
             calls = " and ".join(dict.fromkeys(f"{unit} of {name}" for unit, name, _ in givers))
             told.append(f"{_row_text(table, key)} is not the same by {calls}")
-            broken = [Whole("list", str(key))] if table is Profile else []
+            broken = [Whole("list", key)] if table is Profile else []
             if table is Programmed:
                 broken = [one for unit, name, _ in givers for one in self._broken_by(unit, name)]
             closed |= self._close(broken, f"policy contradicts itself: {told[-1]}")
@@ -105,14 +105,14 @@ class Refusals:
     def _broken_by(self, unit: str, name: Key) -> list[Whole]:
         """The lists of rules, or the port, that are not whole without a flow of that call."""
         if unit == "local_flows":
-            return [Whole("port", str(name))]
+            return [Whole("port", name)]
         if unit == "rule_flows":
-            return [Whole("list", str(name))]
+            return [Whole("list", name)]
         if unit != "membership":
             return []
         # A member that is not known could be one whom a rule denies.
         compiled = self._engine.rows(Compiled).values()
-        return [Whole("list", one.profile.name) for one in compiled if one.speaks_of_groups]
+        return [Whole("list", one.profile.key) for one in compiled if one.speaks_of_groups]
 
 
 def _is_contradiction(givers: Iterable[tuple[str, Key, object]]) -> bool:

@@ -22,9 +22,10 @@ from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.verdicts import Verdict, is_allowed, shown, undecided
 from isthmus.errors import Invalid
 from isthmus.host.facts import THIS
-from isthmus.host.indexes import LEGS_BY_ROUTER, PEER
+from isthmus.host.indexes import LEGS_BY_ROUTER
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
+from isthmus.policy.topology import is_peer
 from isthmus.switches.ovs.facts import Ground, Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
@@ -283,7 +284,7 @@ class Watches:
             return True
         keys = self._state.engine.entry(LEGS_BY_ROUTER, ground.router or "")
         legs = [leg for key in keys if (leg := rows(RouterPort).get(key)) is not None]
-        return any(leg.kind == PEER for leg in legs)
+        return any(map(is_peer, legs))
 
     def _verdict(
         self,

@@ -24,6 +24,7 @@ from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS, Plugged
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Rule
+from isthmus.policy.values import Direction, RuleLevel
 from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -38,7 +39,12 @@ from isthmus.switches.ovs.pipeline import (
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
-LEVELS = (("out", "interface"), ("out", "subnet"), ("in", "subnet"), ("in", "interface"))
+LEVELS = (
+    (Direction.OUT, RuleLevel.INTERFACE),
+    (Direction.OUT, RuleLevel.SUBNET),
+    (Direction.IN, RuleLevel.SUBNET),
+    (Direction.IN, RuleLevel.INTERFACE),
+)
 """In the order in which a packet passes them."""
 _NOTE_BITS = 16
 
@@ -59,7 +65,7 @@ def note(sets: Sequence[str], rule: Rule | None = None) -> int:
 
 
 def noted(
-    direction: str, level: str, sets: Sequence[str], rule: Rule | None, read: Read
+    direction: Direction, level: RuleLevel, sets: Sequence[str], rule: Rule | None, read: Read
 ) -> tuple[bytes, ...]:
     """What an allowing flow of a rule notes, or of the default; nothing while nobody watches."""
     if read.get(WatchingAllowed, THIS) is None:
@@ -68,7 +74,7 @@ def noted(
     return (act.load(note(sets, rule), oxm.METADATA, first_bit, _NOTE_BITS),)
 
 
-def notes(metadata: int) -> Iterator[tuple[str, str, int]]:
+def notes(metadata: int) -> Iterator[tuple[Direction, RuleLevel, int]]:
     """Direction, level and `note` of what allowed a packet; nothing of a level without rules."""
     for number, (direction, level) in enumerate(LEVELS):
         found = metadata >> number * _NOTE_BITS & (1 << _NOTE_BITS) - 1

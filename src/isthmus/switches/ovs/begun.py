@@ -26,12 +26,12 @@ from typing import NamedTuple
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS, Location, Plugged, ThisHost
+from isthmus.policy.addresses import leading
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs.facts import Ground, PeerZone, ThisBridge
-from isthmus.switches.ovs.filters import addresses_of, end, unfollowed_version
+from isthmus.switches.ovs.filters import end, unfollowed_version
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import FILTER_BITS, TARGET6, Flag, FlowKey, Register, Stage
-from isthmus.switches.ovs.spoofing import parse_pair
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow
@@ -108,7 +108,7 @@ def followed(port: Port, versions: Iterable[tuple[int, str, str | None]]) -> Ite
     """Of a local port: family, address and version of what has rules, None of what has none. A pair
     is under the rules of the address that leads its family (`ports._receive`)."""
     found = {(family, address): version for family, address, version in versions}
-    pairs = [parse_pair(text) for text in port.pairs]
+    pairs = port.pairs
     for (family, address), version in found.items():
         if address and version is not None:
             own = ip_address(address)
@@ -117,7 +117,7 @@ def followed(port: Port, versions: Iterable[tuple[int, str, str | None]]) -> Ite
             yield Followed(20, _ethernet(family), *ends, version, in_pair)
     for pair in pairs:
         family, network = pair.network.version, pair.network
-        version = found.get((family, next(iter(addresses_of(port, family)), "")))
+        version = found.get((family, leading(port, family)))
         if version is not None:
             wild = network.max_prefixlen - network.prefixlen
             ends = _ends(family, int(network.network_address), wild)

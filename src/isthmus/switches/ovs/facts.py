@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isthmus.addresses import Mac
+from isthmus.derive.tables import Key
 
 
 class Limits(NamedTuple):
@@ -122,11 +123,11 @@ class WatchingAllowed(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What is enforced as a whole or closed: `kind` is list or port, `name` the profile's or the
+    """What is enforced as a whole or closed: `kind` is list or port, `key` the profile's or the
     port's."""
 
     kind: str
-    name: str
+    key: Key
 
 
 class Refused(NamedTuple):
@@ -137,10 +138,11 @@ class Refused(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Something that needs a number on this host: `name` in the space `kind`."""
+    """Something that needs a number on this host: `name` in the space `kind`. `number_names` has
+    what the bridge calls it."""
 
     kind: str
-    name: str
+    name: Key
 
 
 class Assigned(NamedTuple):

@@ -16,15 +16,19 @@ or cannot be expressed, lets nothing pass.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.host.facts import Plugged, Problem
 from isthmus.policy import closed
+from isthmus.policy.addresses import leading, of_family
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Rule, RuleSet
-from isthmus.policy.rules import CLOSED, AppliedSet, Level, merged
+from isthmus.policy.rules import CLOSED, Level, merged
+from isthmus.policy.values import Action, Direction, RuleLevel
+from isthmus.switches.ovs.allowed import LEVELS
 from isthmus.switches.ovs.facts import Assigned, Ground, Refused, Wanted, Whole
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -39,43 +43,92 @@ from isthmus.wire import oxm
 
 PROFILE_NUMBERS = "profile"
 FILTER_NUMBERS = "filter"
+GROUPS = "group"
+"""Each routing domain has such a space of its own."""
 HIGHEST_NUMBER = 0xFFFE
 
-ENDS = ("source", "destination")
-PLAIN = "plain"
-"""Before the name of a plain profile, and of an end of packets that such look at."""
+
+class GroupEnd(StrEnum):
+    """An end of packets whose groups rules look at: of those of a connection, or, for a plain
+    profile, of each packet."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    PLAIN_SOURCE = "plain source"
+    PLAIN_DESTINATION = "plain destination"
 
 
-class Profile(NamedTuple):
-    """`sets` are names of rule sets; `direction` is in or out; `plain`: a rule of a filter that it
-    is in is stateless."""
+ENDS = (GroupEnd.SOURCE, GroupEnd.DESTINATION)
+PLAIN_ENDS = {
+    GroupEnd.SOURCE: GroupEnd.PLAIN_SOURCE,
+    GroupEnd.DESTINATION: GroupEnd.PLAIN_DESTINATION,
+}
+
+_PLAIN = "plain"
+"""Before the text of a plain profile."""
+
+
+class ProfileKey(NamedTuple):
+    """Which profile: `sets` are names of rule sets; `plain`: a rule of a filter that it is in is
+    stateless."""
 
     domain: int
-    router: str
-    direction: str
+    direction: Direction
     sets: tuple[str, ...]
     plain: bool
 
     @property
-    def name(self) -> str:
+    def text(self) -> str:
+        """For cookies, and for the bridge (`number_names`)."""
         words = (str(self.domain), self.direction, *self.sets)
-        return joined(PLAIN, *words) if self.plain else joined(*words)
+        return joined(_PLAIN, *words) if self.plain else joined(*words)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Profile(NamedTuple):
+    """A list of rule sets, and the router of its domain, which has the addresses that rules call by
+    words."""
+
+    key: ProfileKey
+    router: str
+
+    @property
+    def domain(self) -> int:
+        return self.key.domain
+
+    @property
+    def direction(self) -> Direction:
+        return self.key.direction
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        return self.key.sets
+
+    @property
+    def plain(self) -> bool:
+        return self.key.plain
 
 
 class Filter(NamedTuple):
-    """Names of its profiles; empty where no rule set is applied."""
+    """Its profiles; None where no rule set is applied."""
 
-    out_interface: str
-    out_subnet: str
-    in_subnet: str
-    in_interface: str
+    out_interface: ProfileKey | None
+    out_subnet: ProfileKey | None
+    in_subnet: ProfileKey | None
+    in_interface: ProfileKey | None
 
     @property
-    def name(self) -> str:
-        return "|".join(self)  # which is in no name of a profile
+    def text(self) -> str:
+        """For cookies, and for the bridge. No bar is in that of a profile."""
+        return "|".join("" if one is None else one.text for one in self)
+
+    def __str__(self) -> str:
+        return self.text
 
 
-NO_FILTER = Filter("", "", "", "")
+NO_FILTER = Filter(None, None, None, None)
 
 
 class StatelessSet(NamedTuple):
@@ -112,7 +165,7 @@ class Compiled(NamedTuple):
 
 def enforced(compiled: Compiled, read: Read) -> Level:
     """What its flows say: where they cannot say what its rules do, nothing passes."""
-    trouble = read.get(Inexpressible, compiled.profile.name)
+    trouble = read.get(Inexpressible, compiled.profile.key)
     return compiled.level if trouble is None else CLOSED
 
 
@@ -120,12 +173,12 @@ class GroupUse(NamedTuple):
     """That rules on this host speak of a group's members, as an end of packets."""
 
     domain: int
-    end: str
+    end: GroupEnd
     group: str
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(f"group {self.domain}", f"{self.end} {joined(self.group)}")
+        return Wanted(GROUPS, self)
 
 
 def _group_of(_key: Key, row: object) -> Iterable[Key]:
@@ -147,7 +200,7 @@ class FilterNumber(NamedTuple):
 class Inexpressible(NamedTuple):
     """Why a profile cannot be enforced as it is; it lets nothing pass."""
 
-    profile: str
+    profile: ProfileKey
     detail: str
 
 
@@ -162,7 +215,7 @@ RULES_BY_SET = Index(Rule, "rule_set", _set_of)
 def stateless_set(found: RuleSet, read: Read) -> Iterator[Item]:
     """Over RuleSet: whether a rule of it, in either direction, is stateless."""
     rules = (read.get(Rule, key) for key in read.find(RULES_BY_SET, found.id))
-    if any(rule.stateless and rule.action == "allow" for rule in rules if rule is not None):
+    if any(rule.stateless and rule.action is Action.ALLOW for rule in rules if rule is not None):
         yield Item(StatelessSet, found.id, StatelessSet(found.id))
 
 
@@ -173,44 +226,33 @@ def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
     if port is None or ground is None:
         return
     for family in (4, 6):
-        for position, address in enumerate(addresses_of(port, family) or ("",)):
-            profiles = tuple(_profiles(port, ground, address, read))
-            for profile in profiles:
-                if profile is not None:
-                    yield Item(Profile, profile.name, profile)
-            found = Filter(*(profile.name if profile else "" for profile in profiles))
+        for position, address in enumerate(of_family(port, family) or ("",)):
+            found = Filter(*_profiles(port, ground, address, read))
+            for key in found:
+                if key is not None:
+                    yield Item(Profile, key, Profile(key, ground.router or ""))
             if found != NO_FILTER:
-                yield Item(Filter, found.name, found)
+                yield Item(Filter, found, found)
             value = PortFilter(port.id, address, family, position == 0, found)
-            yield Item(PortFilter, _key(port, address, family), value)
+            yield Item(PortFilter, port_filter_key(port, address, family), value)
 
 
-def _key(port: Port, address: str, family: int) -> Key:
-    return port.id, address or f"v{family}"
+def port_filter_key(port: Port, address: str, family: int) -> Key:
+    """Of the `PortFilter` of one of a port's addresses; of what holds for a family of which it has
+    none if `address` is empty."""
+    return port.id, family, address
 
 
-def addresses_of(port: Port, family: int) -> tuple[str, ...]:
-    """The port's addresses of one family, the one that leads first."""
-    found = (text for text in port.addresses if (":" in text) == (family == 6))
-    return tuple(sorted(found, key=lambda text: (text != port.dhcp_address, text)))
-
-
-def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[Profile | None]:
-    sets: dict[str, list[str]] = {"interface": [], "subnet": []}
-    for one in map(AppliedSet.parse, port.rule_sets):
+def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[ProfileKey | None]:
+    sets: dict[RuleLevel, list[str]] = {level: [] for level in RuleLevel}
+    for one in port.rule_sets:
         if one.holds_for(address):
             sets[one.level].append(one.rule_set)
-    used = sorted({*sets["interface"], *sets["subnet"]})
+    used = sorted({name for names in sets.values() for name in names})
     plain = any(read.get(StatelessSet, name) is not None for name in used)
-    for direction, level in (
-        ("out", "interface"),
-        ("out", "subnet"),
-        ("in", "subnet"),
-        ("in", "interface"),
-    ):
+    for direction, level in LEVELS:
         names = tuple(sorted(set(sets[level])))
-        found = Profile(ground.domain, ground.router or "", direction, names, plain)
-        yield found if names else None
+        yield ProfileKey(ground.domain, direction, names, plain) if names else None
 
 
 def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
@@ -231,13 +273,13 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
         yield _inexpressible(profile, f"no rule set is called {', '.join(unknown)}")
     else:
         level = merged(sets, rules, profile.direction)
-    refused = read.get(Refused, Whole("list", profile.name))
+    refused = read.get(Refused, Whole("list", profile.key))
     if refused is not None:
         yield _inexpressible(profile, refused.detail)
     number: int | None = 0
     is_looked_at = not level.is_open or (profile.plain and level.has_stateless)
     if is_looked_at:
-        wanted = Wanted(PROFILE_NUMBERS, profile.name)
+        wanted = Wanted(PROFILE_NUMBERS, profile.key)
         yield Item(Wanted, wanted, wanted)
         assigned = read.get(Assigned, wanted)
         number = None if assigned is None else assigned.number
@@ -260,47 +302,47 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
                 " as a source and once as a destination, and once more for stateless rules: let"
                 " rules name fewer groups, or prefixes, or move ports to other hosts",
             )
-    yield Item(Compiled, profile.name, Compiled(profile, level, number, tuple(unknown)))
+    yield Item(Compiled, profile.key, Compiled(profile, level, number, tuple(unknown)))
 
 
 def _inexpressible(profile: Profile, detail: str) -> Item:
-    return Item(Inexpressible, profile.name, Inexpressible(profile.name, detail))
+    return Item(Inexpressible, profile.key, Inexpressible(profile.key, detail))
 
 
 def _uses(profile: Profile, level: Level) -> Iterator[GroupUse]:
-    for prefix in ("", f"{PLAIN} ") if profile.plain else ("",):
+    for source, destination in (ENDS, PLAIN_ENDS.values()) if profile.plain else (ENDS,):
         for rule in level.rules:
             for group in rule.source_groups:
-                yield GroupUse(profile.domain, f"{prefix}source", group)
+                yield GroupUse(profile.domain, source, group)
             for group in rule.destination_groups:
-                yield GroupUse(profile.domain, f"{prefix}destination", group)
+                yield GroupUse(profile.domain, destination, group)
 
 
 def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     """Over Filter: its number, and what that number means for an initiator and a responder."""
     numbers: list[int] = []
     is_open, is_plain = True, False
-    for name in wanted:
-        found = read.get(Compiled, name) if name else None
-        if name and (found is None or found.number is None):
+    for key in wanted:
+        found = read.get(Compiled, key) if key is not None else None
+        if key is not None and (found is None or found.number is None):
             return
         numbers.append(found.number or 0 if found is not None else 0)
         if found is not None:
             is_open &= enforced(found, read).is_open
             is_plain |= found.profile.plain
     if is_open:
-        yield Item(FilterNumber, wanted.name, FilterNumber(0))
+        yield Item(FilterNumber, wanted, FilterNumber(0))
         return
-    need = Wanted(FILTER_NUMBERS, wanted.name)
+    need = Wanted(FILTER_NUMBERS, wanted)
     yield Item(Wanted, need, need)
     assigned = read.get(Assigned, need)
     if assigned is None or assigned.number is None:
         return
-    unfollowed = repr([_to_last_stateless(read.get(Compiled, name)) for name in wanted if is_plain])
+    unfollowed = repr([_to_last_stateless(read.get(Compiled, key)) for key in wanted if is_plain])
     stateless = blake2b(unfollowed.encode(), digest_size=8).hexdigest() if is_plain else ""
-    yield Item(FilterNumber, wanted.name, FilterNumber(assigned.number, stateless))
+    yield Item(FilterNumber, wanted, FilterNumber(assigned.number, stateless))
     out_interface, out_subnet, in_subnet, in_interface = numbers
-    flows = Flows("filter_flows", wanted.name)
+    flows = Flows("filter_flows", wanted.text)
     outward = act.load(out_interface << 16 | out_subnet, oxm.REG[Register.OUT_RULES])
     inward = act.load(in_interface << 16 | in_subnet, oxm.REG[Register.IN_RULES])
     for stage, register, load, following in (
@@ -340,14 +382,14 @@ def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:
     """Over PortFilter: what keeps its port from working as its rules say."""
     whole = closed.address_word(found.address, found.family), _nothing_by(found)
     details = []
-    for name in filter(None, found.filter):
-        trouble, compiled = read.get(Inexpressible, name), read.get(Compiled, name)
+    for key in filter(None, found.filter):
+        trouble, compiled = read.get(Inexpressible, key), read.get(Compiled, key)
         if trouble is None or compiled is None:
             continue
         # Without a number there is no filter either: the address has no flows at all.
         ends = whole if compiled.number is None else _no_connection(compiled.profile)
         details.append((trouble.detail, *ends))
-    assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter.name))
+    assigned = read.get(Assigned, Wanted(FILTER_NUMBERS, found.filter))
     if assigned is not None and assigned.number is None:
         text = (
             f"this host holds {HIGHEST_NUMBER} combinations of lists of rules, one for each that"
@@ -369,7 +411,7 @@ def _nothing_by(found: PortFilter) -> str:
 
 def _no_connection(profile: Profile) -> tuple[str, str]:
     """What is closed of a list, and what that means."""
-    way = "inbound" if profile.direction == "in" else "outbound"
+    way = "inbound" if profile.direction is Direction.IN else "outbound"
     passes = f"no {way} connection under {', '.join(profile.sets)} passes"
     return closed.list_word(profile.direction, profile.sets), passes
 
@@ -389,11 +431,10 @@ def unfollowed_version(port: Port, address: str, family: int, read: Read) -> str
 
 
 def _numbered(port: Port, address: str, family: int, read: Read) -> FilterNumber | None:
-    if not address:
-        address = next(iter(addresses_of(port, family)), "")
-    found = read.get(PortFilter, _key(port, address, family))
+    address = address or leading(port, family)
+    found = read.get(PortFilter, port_filter_key(port, address, family))
     if found is None:
         return None
     if found.filter == NO_FILTER:
         return FilterNumber(0)
-    return read.get(FilterNumber, found.filter.name)
+    return read.get(FilterNumber, found.filter)

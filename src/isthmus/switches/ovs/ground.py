@@ -14,9 +14,10 @@ from ipaddress import IPv4Interface, IPv6Address, ip_interface
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.host.facts import THIS
-from isthmus.host.indexes import LEGS_BY_SEGMENT, PEER
+from isthmus.host.indexes import LEGS_BY_SEGMENT
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Router, RouterPort, Segment
+from isthmus.policy.topology import is_peer, router_of
 from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
@@ -101,21 +102,12 @@ def ground(segment: Segment, read: Read) -> Iterator[Item]:
     ground: on its own, all that is in the segment would be programmed twice, and connections kept
     in a zone that is gone a moment later.
     """
-    routers = []
-    for key in sorted(read.find(LEGS_BY_SEGMENT, segment.id), key=repr):
-        leg = read.get(RouterPort, key)
-        if leg is None or leg.kind == PEER:
-            continue
-        router = read.get(Router, leg.router)
-        if router is None:
-            return
-        routers.append(router)
-    if segment.vsid <= 0:
+    name = router_of(legs_of(LEGS_BY_SEGMENT, segment.id, read))
+    router = None if name is None else read.get(Router, name)
+    if (name is not None and router is None) or segment.vsid <= 0:
         return
-    # A segment has one router here; with several, the first by name routes.
-    router = routers[0] if routers else None
     domain = router.rdid if router else ISOLATED | segment.vsid
-    need = Wanted(ZONES, str(domain))
+    need = Wanted(ZONES, (domain,))
     yield Item(Wanted, need, need)
     zone = read.get(Assigned, need)
     if zone is not None and zone.number is None:
@@ -124,9 +116,14 @@ def ground(segment: Segment, read: Read) -> Iterator[Item]:
     if zone is None or zone.number is None:
         return
     mac = parse_mac(router.mac) if router else None
-    name = router.id if router else None
     value = Ground(segment.id, segment.vsid, domain, zone.number, mac, name)
     yield Item(Ground, segment.id, value)
+
+
+def legs_of(index: Index, entry: str, read: Read) -> list[RouterPort]:
+    """The legs of a segment or of a router."""
+    found = (read.get(RouterPort, key) for key in read.find(index, entry))
+    return [leg for leg in found if leg is not None]
 
 
 def _no_zone(wanting: str) -> str:
@@ -236,7 +233,7 @@ def peer_zone(one: int, other: int, read: Read) -> Generator[Item, None, int | N
 
 
 def _of_peers(one: int, other: int) -> Wanted:
-    return Wanted(ZONES, f"{min(one, other)} {max(one, other)}")
+    return Wanted(ZONES, (min(one, other), max(one, other)))
 
 
 def router_flows(router: Router, read: Read) -> Iterator[Item]:
@@ -282,7 +279,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
         act.set_field(oxm.eth_src(mac)),
         act.load(ground.vsid, oxm.REG[Register.VSID]),
     )
-    if leg.kind == PEER:
+    if is_peer(leg):
         zone = yield from peer_zone(router.rdid, ground.domain, read)
         if zone is None:
             if read.get(Assigned, _of_peers(router.rdid, ground.domain)) is not None:
@@ -318,7 +315,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             apply=(*routed, look_up),
             goto=Stage.NEIGHBOUR,
         )
-        if leg.kind == PEER:
+        if is_peer(leg):
             continue
         yield flows.add(
             Stage.NEIGHBOUR,

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from isthmus.addresses import parse_mac
 from isthmus.derive.engine import Item, Read
-from isthmus.host.address_pairs import allows
 from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.host.indexes import LEARNED_BY_ADDRESS
+from isthmus.policy.addresses import allows
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.switches.ovs.facts import Ground

@@ -16,6 +16,7 @@ from isthmus.derive.engine import Engine
 from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
+from isthmus.switches.ovs.number_names import text_of, wanted_of
 from isthmus.switches.ovs.pipeline import MOST_GROUPS
 
 RANGES = {
@@ -30,7 +31,7 @@ _GROUPS = (0, MOST_GROUPS - 1)
 
 
 class Numbers:
-    """What one host has assigned. Pure: text in, text out."""
+    """What one host has assigned, by what the bridge calls it. Pure: text in, text out."""
 
     def __init__(self, text: str = "") -> None:
         self._by_kind: dict[str, dict[str, int]] = {}
@@ -69,8 +70,9 @@ class Numbers:
         """Tell a new engine all that is assigned."""
         for kind, names in self._by_kind.items():
             for name, number in names.items():
-                engine.put(Assigned, Wanted(kind, name), Assigned(number))
-                self._unwanted.add(Wanted(kind, name))
+                wanted = wanted_of(kind, name)
+                engine.put(Assigned, wanted, Assigned(number))
+                self._unwanted.add(wanted)
 
     def follow(self, engine: Engine, *, release: bool) -> None:
         """Settle the engine, and give numbers until all that want one have one. `release`: what
@@ -81,16 +83,17 @@ class Numbers:
             given = False
             changes = {change.key: change for change in engine.changes(Wanted)}
             asking = {key for key in changes if isinstance(key, Wanted)} | {
-                wanted for wanted in self._waiting if self._has_room(wanted.kind)
+                wanted for wanted in self._waiting if self._has_room(text_of(wanted)[0])
             }
-            for wanted in sorted(asking):
+            for wanted in sorted(asking, key=text_of):
                 if wanted in changes and changes[wanted].new is None:
                     self._unwanted.add(wanted)
                     self._waiting.discard(wanted)
                     continue
                 self._unwanted.discard(wanted)
-                if wanted.name not in self._by_kind.get(wanted.kind, {}):
-                    number = self._give(wanted)
+                kind, name = text_of(wanted)
+                if name not in self._by_kind.get(kind, {}):
+                    number = self._give(kind, name)
                     engine.put(Assigned, wanted, Assigned(number))
                     (self._waiting.add if number is None else self._waiting.discard)(wanted)
                     given = True
@@ -98,8 +101,8 @@ class Numbers:
                 break
             self.unsaved = True
         if release and self._unwanted:
-            for wanted in sorted(self._unwanted):
-                self._take(wanted)
+            for wanted in sorted(self._unwanted, key=text_of):
+                self._take(*text_of(wanted))
                 engine.put(Assigned, wanted, None)
             self._unwanted.clear()
             engine.settle()
@@ -119,22 +122,22 @@ class Numbers:
         first, last = RANGES.get(kind, _GROUPS)
         return bool(self._free.get(kind)) or self._next.get(kind, first) <= last
 
-    def _give(self, wanted: Wanted) -> int | None:
-        first, last = RANGES.get(wanted.kind, _GROUPS)
-        free = self._free.get(wanted.kind)
+    def _give(self, kind: str, name: str) -> int | None:
+        first, last = RANGES.get(kind, _GROUPS)
+        free = self._free.get(kind)
         if free:
             number = min(free)
             free.discard(number)
         else:
-            number = self._next.get(wanted.kind, first)
+            number = self._next.get(kind, first)
             if number > last:
                 return None
-            self._next[wanted.kind] = number + 1
-        self._by_kind.setdefault(wanted.kind, {})[wanted.name] = number
+            self._next[kind] = number + 1
+        self._by_kind.setdefault(kind, {})[name] = number
         return number
 
-    def _take(self, wanted: Wanted) -> None:
-        number = self._by_kind.get(wanted.kind, {}).pop(wanted.name, None)
+    def _take(self, kind: str, name: str) -> None:
+        number = self._by_kind.get(kind, {}).pop(name, None)
         if number is not None:
-            self._quarantine.append((wanted.kind, number))
+            self._quarantine.append((kind, number))
             self.unsaved = True

@@ -14,10 +14,14 @@ from ipaddress import IPv4Address, ip_address
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS, Location, Plugged, Problem, Reach, ThisHost
-from isthmus.host.indexes import LEGS_BY_SEGMENT, PEER, SUBNETS_BY_SEGMENT
+from isthmus.host.indexes import LEGS_BY_SEGMENT, SUBNETS_BY_SEGMENT
 from isthmus.policy import closed
+from isthmus.policy.addresses import of_family
 from isthmus.policy.dhcp import server_address, subnet_of
-from isthmus.policy.rows import Port, Router, RouterPort, Subnet
+from isthmus.policy.placement import may_have
+from isthmus.policy.rows import Port, Router, Subnet
+from isthmus.policy.topology import peer_legs
+from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.facts import (
     Ground,
@@ -31,10 +35,10 @@ from isthmus.switches.ovs.facts import (
     TrackedAddress,
     Whole,
 )
-from isthmus.switches.ovs.filters import addresses_of, filter_number
+from isthmus.switches.ovs.filters import filter_number
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import port_fragments, to_port
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, looked_for, peer_zone
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, legs_of, looked_for, peer_zone
 from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -49,8 +53,8 @@ from isthmus.switches.ovs.rules import ETHERNET, PACKET
 from isthmus.switches.ovs.spoofing import (
     LINK_LOCAL,
     ROUTER_ADVERTISEMENT,
+    Pair,
     admission,
-    parse_pair,
 )
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
@@ -67,7 +71,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     bridge = read.get(ThisBridge, THIS)
     if port is None or this is None or bridge is None:
         return
-    if port.hosts and this.host not in port.hosts:
+    if not may_have(port, this.host):
         return  # told by `host.location`
     ground = read.get(Ground, port.segment)
     if ground is None:
@@ -86,7 +90,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     numbers = tuple(
         (family, address, filter_number(port, address, family, read))
         for family in (4, 6)
-        for address in addresses_of(port, family) or ("",)
+        for address in of_family(port, family) or ("",)
     )
     filtered = any(number != 0 for _, _, number in numbers)
     yield Item(
@@ -170,7 +174,7 @@ def _receive(
         if address:
             destination = oxm.exact(PACKET.destination[family], int(ip_address(address)))
             entries.append((120, family, destination, number))
-    for pair in map(parse_pair, port.pairs):
+    for pair in map(Pair._make, port.pairs):
         family = pair.network.version
         destination = pair.prefix(PACKET.destination[family])
         entries.append((110, family, destination, leading[family]))
@@ -271,9 +275,8 @@ def _peer_sources(
 ) -> Iterator[Item]:
     """Into the routing domains of peered networks too, whose connections have a zone of their
     own."""
-    for key in sorted(read.find(LEGS_BY_SEGMENT, port.segment), key=repr):
-        leg = read.get(RouterPort, key)
-        router = read.get(Router, leg.router) if leg is not None and leg.kind == PEER else None
+    for leg in peer_legs(legs_of(LEGS_BY_SEGMENT, port.segment, read)):
+        router = read.get(Router, leg.router)
         if router is None:
             continue
         zone = yield from peer_zone(router.rdid, ground.domain, read)
@@ -325,7 +328,7 @@ def _further_sources(
     domain = oxm.reg(Register.DOMAIN, ground.domain)
     own = oxm.reg(Register.VSID, ground.vsid)
     known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
-    for pair in map(parse_pair, port.pairs):
+    for pair in map(Pair._make, port.pairs):
         # Pairs of several segments may overlap: one's MAC address speaks in its segment alone, and
         # of what has the router's it need not be known whose it was.
         entries = [(90, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
@@ -342,7 +345,7 @@ def _further_sources(
                 apply=source,
                 goto=Stage.SOURCE_MAC,
             )
-    if "router-advertisements" in port.guards:
+    if PortGuard.ROUTER_ADVERTISEMENTS in port.guards:
         yield flows.add(
             Stage.SOURCE,
             210,

@@ -19,22 +19,26 @@ import msgspec
 
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Item, Read
-from isthmus.host.indexes import LEGS_BY_ROUTER, PEER
+from isthmus.host.indexes import LEGS_BY_ROUTER
 from isthmus.policy.joined import joined
-from isthmus.policy.rows import Port, Router, RouterPort, Rule
+from isthmus.policy.rows import Port, Router, Rule
 from isthmus.policy.rules import Network, networks, protocols, span
+from isthmus.policy.topology import gateways
+from isthmus.policy.values import Action, Direction, PortRange, RuleLevel
 from isthmus.switches.ovs.allowed import noted
 from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import (
     ENDS,
-    PLAIN,
+    PLAIN_ENDS,
     USES_BY_GROUP,
     Compiled,
+    GroupEnd,
     GroupUse,
     Profile,
     enforced,
 )
 from isthmus.switches.ovs.flows import Flows
+from isthmus.switches.ovs.ground import legs_of
 from isthmus.switches.ovs.pipeline import (
     GROUPS,
     PLAIN_END,
@@ -55,23 +59,23 @@ TOP, BOTTOM = 60000, 2
 """Priorities of the first rule and of the last that there is room for; 1 is the default's."""
 
 STAGES = {
-    ("out", "interface"): (Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
-    ("out", "subnet"): (Stage.OUT_SUBNET, Stage.RESPONDER),
-    ("in", "subnet"): (Stage.IN_SUBNET, Stage.IN_INTERFACE),
-    ("in", "interface"): (Stage.IN_INTERFACE, Stage.OPENING),
+    (Direction.OUT, RuleLevel.INTERFACE): (Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
+    (Direction.OUT, RuleLevel.SUBNET): (Stage.OUT_SUBNET, Stage.RESPONDER),
+    (Direction.IN, RuleLevel.SUBNET): (Stage.IN_SUBNET, Stage.IN_INTERFACE),
+    (Direction.IN, RuleLevel.INTERFACE): (Stage.IN_INTERFACE, Stage.OPENING),
 }
 """Where the rules of a direction and level are, and where goes what they let pass."""
 
 PLAIN_STAGES = {
-    ("out", "interface"): (Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
-    ("out", "subnet"): (Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_RECEIVER),
-    ("in", "subnet"): (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
-    ("in", "interface"): (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
+    (Direction.OUT, RuleLevel.INTERFACE): (Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
+    (Direction.OUT, RuleLevel.SUBNET): (Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_RECEIVER),
+    (Direction.IN, RuleLevel.SUBNET): (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
+    (Direction.IN, RuleLevel.INTERFACE): (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
 }
 """Likewise, on the packet itself."""
 
-PLAIN_MISS = {"out": Stage.PLAIN_RECEIVER, "in": Stage.TRACK}
-_REGISTER = {"out": Register.OUT_RULES, "in": Register.IN_RULES}
+PLAIN_MISS = {Direction.OUT: Stage.PLAIN_RECEIVER, Direction.IN: Stage.TRACK}
+_REGISTER = {Direction.OUT: Register.OUT_RULES, Direction.IN: Register.IN_RULES}
 
 
 class Fields(NamedTuple):
@@ -133,7 +137,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
     if not number:
         return
     compiled = compiled._replace(level=enforced(compiled, read))
-    for level in ("interface", "subnet"):
+    for level in RuleLevel:
         stage, following = STAGES[profile.direction, level]
         mine = _number(profile.direction, level, number)
         default = Flows("rule_flows", flows_name(profile, level))
@@ -157,10 +161,10 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
                         yield flows.drop(stage, priority, whole, read)
 
 
-def flows_name(profile: Profile, level: str, rule: Rule | None = None) -> str:
+def flows_name(profile: Profile, level: RuleLevel, rule: Rule | None = None) -> str:
     """What the cookies of a rule's flows are made of; without a rule, of its list's default."""
     word = "default" if rule is None else f"{joined(rule.rule_set)}/{joined(rule.id)}"
-    return f"{profile.name} {level} {word}"
+    return f"{profile.key.text} {level} {word}"
 
 
 def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
@@ -171,7 +175,7 @@ def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
 def _verdicts(rule: Rule) -> tuple[tuple[bytes, Fields, bool], ...]:
     """Of which packets of a connection a rule speaks, where its tuple is in them, and whether it
     lets them pass."""
-    allows = rule.action == "allow"
+    allows = rule.action is Action.ALLOW
     if rule.stateless and allows:
         turned = NO_REPLY + oxm.reg(Register.SENDER, Flag.TURNED, Flag.TURNED)
         return (
@@ -186,14 +190,15 @@ def _verdicts(rule: Rule) -> tuple[tuple[bytes, Fields, bool], ...]:
 
 def _looks_inside(rule: Rule) -> bool:
     """Whether at more than the header of IP."""
-    return bool(rule.source_ports or rule.destination_ports) or rule.icmp_type >= 0
+    has_ports = rule.source_ports is not None or rule.destination_ports is not None
+    return has_ports or rule.icmp_type >= 0
 
 
 _Verdict = tuple[Stage, tuple[bytes, ...] | None]
 """Where a packet goes on, and what is done to it before."""
 
 
-def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
+def _plain_flows(compiled: Compiled, level: RuleLevel, read: Read) -> Iterator[Item]:
     """On the packet, taken for itself. What both levels allow and a stateless rule is among, passes
     at this end, and nobody follows it; of what else they allow it is remembered that they do.
     """
@@ -206,7 +211,7 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     stateful = (following, (act.move(allowed, 0, register, 0, 32),) if is_last else None)
     stateless = (following, (act.load(0, register if is_last else allowed),))
     by_default = stateful if compiled.level.allow_by_default else (denied, None)
-    flows = Flows("rule_flows", f"{profile.name} {level} plain")
+    flows = Flows("rule_flows", f"{profile.key.text} {level} plain")
     place = profile.direction, level
     allows = compiled.level.allow_by_default
     note = noted(*place, profile.sets, None, read) if allows else ()
@@ -214,7 +219,7 @@ def _plain_flows(compiled: Compiled, level: str, read: Read) -> Iterator[Item]:
     yield flows.add(stage, 1, oxm.match(mine), apply=default[1], goto=default[0])
     for priority, rule in _by_priority(compiled.level.rules):
         allowing = stateless if rule.stateless else stateful
-        allows = rule.action == "allow"
+        allows = rule.action is Action.ALLOW
         # What it lets pass here no other flow of its counts; what goes on is judged and counted.
         is_counted = allows and rule.stateless
         its = Flows("rule_flows", flows_name(profile, level, rule)) if is_counted else flows
@@ -229,9 +234,9 @@ def _with(note: tuple[bytes, ...], verdict: _Verdict) -> _Verdict:
     return goto, (*note, *(apply or ())) or None
 
 
-def _number(direction: str, level: str, number: int) -> bytes:
+def _number(direction: Direction, level: RuleLevel, number: int) -> bytes:
     register = _REGISTER[direction]
-    if level == "interface":
+    if level is RuleLevel.INTERFACE:
         return oxm.reg(register, number << 16, 0xFFFF0000)
     return oxm.reg(register, number, 0xFFFF)
 
@@ -289,32 +294,24 @@ def _ends(*ends: bytes | GroupBit) -> Iterator[bytes]:
 
 
 def _end(
-    profile: Profile, rule: Rule, end: str, family: int, fields: Fields, read: Read
+    profile: Profile, rule: Rule, end: GroupEnd, family: int, fields: Fields, read: Read
 ) -> Sequence[bytes | GroupBit]:
-    groups = rule.source_groups if end == "source" else rule.destination_groups
+    is_source = end is GroupEnd.SOURCE
+    groups = rule.source_groups if is_source else rule.destination_groups
     if groups:
-        seen = f"{PLAIN} {end}" if fields.plain else end
+        seen = PLAIN_ENDS[end] if fields.plain else end
         bits = (_bit(GroupUse(profile.domain, seen, group), read) for group in groups)
         return [GroupBit(GROUPS + bit // 32, 1 << bit % 32) for bit in bits if bit is not None]
-    text = rule.source if end == "source" else rule.destination
-    field = (fields.source if end == "source" else fields.destination)[family]
+    text = rule.source if is_source else rule.destination
+    field = (fields.source if is_source else fields.destination)[family]
     router = read.get(Router, profile.router)
     space = router.prefixes if router is not None else ()
-    gateways = _gateways(profile.router, read) if text.isalpha() else ()
-    return [_prefix(field, one) for one in networks(text, family, space, gateways)]
+    routers = gateways(legs_of(LEGS_BY_ROUTER, profile.router, read)) if text.isalpha() else ()
+    return [_prefix(field, one) for one in networks(text, family, space, routers)]
 
 
 def _prefix(field: oxm.Field, one: Network) -> bytes:
     return oxm.prefix(field, int(one.network_address), one.prefixlen) if one.prefixlen else b""
-
-
-def _gateways(router: str, read: Read) -> list[str]:
-    found = []
-    for key in read.find(LEGS_BY_ROUTER, router):
-        leg = read.get(RouterPort, key)
-        if leg is not None and leg.kind != PEER:
-            found += [text.partition("/")[0] for text in leg.addresses]
-    return sorted(found)
 
 
 def _bit(use: GroupUse, read: Read) -> int | None:
@@ -322,7 +319,7 @@ def _bit(use: GroupUse, read: Read) -> int | None:
     return None if assigned is None else assigned.number
 
 
-def masks(ports: str) -> Iterator[tuple[int, int]]:
+def masks(ports: PortRange | None) -> Iterator[tuple[int, int]]:
     """A range of ports as values and masks of 16 bits, as few as there can be; a mask of 0 for all
     ports."""
     first, last = span(ports)
@@ -345,12 +342,14 @@ class _Members(NamedTuple):
 
 
 _MEMBERS = {
-    "source": _Members(Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
-    "destination": _Members(Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED),
-    f"{PLAIN} source": _Members(
+    GroupEnd.SOURCE: _Members(Stage.SOURCE_GROUPS, Stage.TARGET_GROUPS, ORIGINAL.source, FOLLOWED),
+    GroupEnd.DESTINATION: _Members(
+        Stage.TARGET_GROUPS, Stage.INITIATOR, ORIGINAL.destination, FOLLOWED
+    ),
+    GroupEnd.PLAIN_SOURCE: _Members(
         Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS, PACKET.source, b""
     ),
-    f"{PLAIN} destination": _Members(
+    GroupEnd.PLAIN_DESTINATION: _Members(
         Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER, PACKET.destination, b""
     ),
 }
@@ -363,7 +362,7 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
     ground = read.get(Ground, port.segment) if port.groups else None
     if ground is None:
         return
-    loads: dict[str, list[bytes]] = {}
+    loads: dict[GroupEnd, list[bytes]] = {}
     for group in port.groups:
         for use in read.find(USES_BY_GROUP, (ground.domain, group)):
             assert isinstance(use, GroupUse), "it is its own key"

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, ip_address
+from typing import NamedTuple
 
-from isthmus.addresses import Mac, parse_mac
+from isthmus.addresses import Mac, Prefix, parse_mac
 from isthmus.derive.engine import Item
-from isthmus.host import address_pairs
-from isthmus.host.address_pairs import AddressPair
 from isthmus.policy.dhcp import CLIENT_PORT, LIMITED_BROADCAST, SERVER_PORT
 from isthmus.policy.rows import Port
+from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_METERS, PAIR_SEEN, Register, Stage
@@ -37,7 +37,7 @@ def admission(
 ) -> Iterator[Item]:
     """All of a port's ADMISSION flows. `dhcp_server` is what its host calls itself to it."""
     here, mac = oxm.in_port(ofport), parse_mac(port.mac)
-    any_mac = "mac-spoofing" in port.guards
+    any_mac = PortGuard.MAC_SPOOFING in port.guards
     source = b"" if any_mac else oxm.eth_src(mac)
     for family, address, number in numbers:
         if address and family == 4:
@@ -122,8 +122,7 @@ def _pairs(
     flows: Flows, here: bytes, port: Port, meter: int, leading: dict[int, int | None]
 ) -> Iterator[Item]:
     """What the port's address pairs open: just these addresses, with just these MAC addresses."""
-    for text in port.pairs:
-        pair = parse_pair(text)
+    for pair in map(Pair._make, port.pairs):
         source = (here, oxm.eth_src(pair.mac))
         yield from _announced(flows, source, pair, meter)
         number = leading[pair.network.version]
@@ -140,7 +139,7 @@ def _pairs(
 def _own_in_pairs(flows: Flows, here: bytes, port: Port, numbers: Numbers) -> Iterator[Item]:
     """An address of the port that lies in one of its pairs is under its own rules still, from
     whichever MAC address it speaks."""
-    pairs = [parse_pair(text) for text in port.pairs]
+    pairs = port.pairs
     for mac in sorted({pair.mac for pair in pairs if pair.mac != parse_mac(port.mac)}):
         networks = [pair.network for pair in pairs if pair.mac == mac]
         for family, address, number in numbers:
@@ -178,10 +177,15 @@ def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) 
         )
 
 
-class Pair(AddressPair):
-    """An address pair as a switch matches it."""
+class Pair(NamedTuple):
+    """An address pair (`policy.values`) as matches."""
 
-    __slots__ = ()
+    network: Prefix
+    mac: Mac
+
+    @property
+    def is_address(self) -> bool:
+        return self.network.num_addresses == 1
 
     @property
     def sources(self) -> tuple[bytes, ...]:
@@ -210,11 +214,6 @@ class Pair(AddressPair):
         return oxm.prefix(field, int(self.network.network_address), self.network.prefixlen)
 
 
-def parse_pair(text: str) -> Pair:
-    """``10.0.0.9/32 02:00:00:00:00:01``, as `Port.pairs` has it."""
-    return Pair(*address_pairs.parse_pair(text))
-
-
 def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address) -> Iterator[Item]:
     """What is for the host (`policy.dhcp`). It goes nowhere else, so that its source need not be
     the guest's: a client whose address was changed renews from the one that it had, and is told so
@@ -237,7 +236,7 @@ def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address)
 
 
 def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[Item]:
-    if "dhcp-guard" in port.guards:
+    if PortGuard.DHCP in port.guards:
         for ethernet, server in ((IPV4, 67), (IPV6, 547)):
             yield flows.add(
                 Stage.ADMISSION,
@@ -251,7 +250,7 @@ def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[It
             310,
             oxm.match(here, IPV6, oxm.ip_proto(17), oxm.udp_src(0), first),
         )
-    if "router-advertisements" in port.guards:
+    if PortGuard.ROUTER_ADVERTISEMENTS in port.guards:
         # RFC 4861 section 6.1.2: they come from a link-local address, with a hop limit of 255.
         advertised = (*ROUTER_ADVERTISEMENT, oxm.ip_ttl(255), oxm.ipv6_src_prefix(LINK_LOCAL, 10))
         yield flows.add(
