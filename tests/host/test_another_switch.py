@@ -55,7 +55,7 @@ pytestmark = pytest.mark.system
 
 PAIR, PAIR_MAC = "10.0.1.100", "02:00:00:00:00:77"
 WEB = msgspec.structs.replace(port("red", "a", 4), pairs=(f"{PAIR}/32 {PAIR_MAC}",))
-PEER, OTHER = port("red", "b", 5), port("blue", "a", 6)
+PEER, OTHER, NEIGHBOUR = port("red", "b", 5), port("blue", "a", 6), port("red", "a", 8)
 POLICY = (*host_rows(), *network_rows("red"), *network_rows("blue"), WEB, PEER, OTHER)
 H2 = int(IPv4Address(provider_address("h2")))
 
@@ -159,6 +159,8 @@ def test_a_port_that_leaves_is_given_up(directory: Path) -> None:
 
 def test_a_guest_that_arrives_takes_the_port_with_its_first_frame(directory: Path) -> None:
     async def test(h1: Running) -> None:
+        h1.switch.plug(NEIGHBOUR.id, 8)
+        await until(lambda: h1.is_up(NEIGHBOUR))  # so that the claims of its segment are read
         h1.switch.plug(WEB.id, 7)
         await until(lambda: (found := h1.of(WEB)[1]) is not None and found.state == "standby")
         h1.switch.send(7, question("discover"))
@@ -167,7 +169,7 @@ def test_a_guest_that_arrives_takes_the_port_with_its_first_frame(directory: Pat
         assert mine is not None
         assert (mine.state, mine.sequence) == ("active", 2)
 
-    run(directory, test, claim(WEB, "h2"))
+    run(directory, test, claim(WEB, "h2"), NEIGHBOUR)
 
 
 def test_a_guest_is_answered_its_dhcp_messages_and_heard_of_its_address_pairs(
@@ -226,7 +228,7 @@ def test_nothing_is_reported_before_the_switch_has_it(directory: Path) -> None:
         h1.switch.away = True
         h1.switch.unplug(WEB.id)
         await until(lambda: WEB.id not in h1.state.engine.rows(Entry))
-        assert h1.is_up(WEB)
+        assert h1.of(WEB)[1] is not None
         h1.switch.returned()
         await until(lambda: h1.of(WEB) == (None, None))
 
