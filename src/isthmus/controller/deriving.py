@@ -17,11 +17,12 @@ from typing import Never
 from isthmus.controller.foreign import Foreign
 from isthmus.controller.leadership import HEARTBEAT_S, Watch
 from isthmus.controller.sequences import counts, skipped
-from isthmus.derive import intent_units
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import Underlay
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
+from isthmus.policy.readable import closing
 from isthmus.policy.rows import DESIRED, Claim, LearnedAddress, Row
 from isthmus.store.connection import Change
 from isthmus.store.south import FenceLost, Place, PolicyWriter, Wanted
@@ -35,13 +36,30 @@ AUDIT_S = 60.0
 
 
 def faults(engine: Engine) -> Iterator[str]:
-    """What derivation could not do, and the rows that several resources say differently, of which
-    one holds: for the operator."""
+    """What derivation could not do, and the rows that several resources say differently, which
+    close what they are about: for the operator."""
     for (name, key), error in engine.failures.items():
         yield f"{name} {key}: {error!r}"
     for table, row_key in sorted(engine.conflicts(), key=repr):
         calls = " and ".join(f"{name} of {key}" for name, key, _ in engine.givers(table, row_key))
-        yield f"{table.__name__} {row_key} is not the same by {calls}: the first of them holds"
+        yield f"{table.__name__} {row_key} is not the same by {calls}: what it is about is closed"
+
+
+def wanted(engine: Engine, place: Place) -> Row | None:
+    """The row that the south store should have at a place. One that several resources say
+    differently closes what it is about (`policy.readable.closing`)."""
+    row: Row | None = engine.rows(place[0]).get(place[1])
+    return closing(row) if row is not None and engine.is_disputed(*place) else row
+
+
+def all_wanted(engine: Engine) -> list[Row]:
+    """All rows that the south store should have."""
+    rows = [
+        closing(row) if engine.is_disputed(table, key) else row
+        for table in DESIRED
+        for key, row in engine.rows(table).items()
+    ]
+    return [row for row in rows if row is not None]
 
 
 class Deriving:
@@ -59,7 +77,7 @@ class Deriving:
         """`heartbeats`: of all controllers, by name. `holder`: whom the south store names the
         deriver, empty for nobody, None while that is not known.
         """
-        self.engine: Engine = intent_units.new_engine(underlay)
+        self.engine: Engine = new_engine(underlay)
         self.watch = Watch(name)
         self.problem = ""
         self.written_s = 0.0
@@ -74,7 +92,7 @@ class Deriving:
         self._writing = False
         self.tending = Tending()
         self.foreign = Foreign(
-            lambda place: self.engine.rows(place[0]).get(place[1]),
+            lambda place: wanted(self.engine, place),
             lambda place: writer.stored(*place),
             time.monotonic,
         )
@@ -111,7 +129,7 @@ class Deriving:
     def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
         """Resources that changed in the north store."""
         for old, new in changes:
-            intent_units.put(self.engine, old, new)
+            put(self.engine, old, new)
         self._changed.set()
 
     def south_changed(self, changes: Iterable[Change]) -> None:
@@ -166,6 +184,8 @@ class Deriving:
     async def _write(self) -> None:
         try:
             self.engine.settle()
+            # What is disputed, or not any more, may be wanted otherwise though it is the same row.
+            self._compare_all |= self.engine.conflicts_changed()
             changes = self._changes()
         except Exception:
             self._compare_all = True  # some changes may have been taken and not written
@@ -205,7 +225,7 @@ class Deriving:
         if self._compare_all:
             self._compare_all = False
             self.foreign.forget()
-            rows = [row for table in DESIRED for row in self.engine.rows(table).values()]
+            rows = all_wanted(self.engine)
             n_rows = await self._writer.write_all(rows)
             log.info(
                 "policy=compared rows=%d changed=%d ms=%.0f",
@@ -230,6 +250,8 @@ class Deriving:
         for table in DESIRED:
             for change in self.engine.changes(table):
                 old, new = change.old, change.new
+                if self.engine.is_disputed(table, change.key):
+                    continue  # it is compared with all others
                 assert old is None or isinstance(old, Row)
                 assert new is None or isinstance(new, Row)
                 found.append((old, new))

@@ -278,13 +278,19 @@ class Insight:
             for store in self._vitals.stores()
             if not store.connected
         ]
-        foreign = str(self._vitals.deriver()["foreign"])
+        deriver = self._vitals.deriver()
+        foreign = str(deriver["foreign"])
         if foreign:
             repair = (
                 "find out whose certificate it was: a host's opens the whole south store"
                 " (docs/security.md). Until then the deriver writes each row back"
             )
             stores.append(Finding(ERROR, "south", "policy-changed", foreign, repair))
+        failures = deriver.get("failures")
+        for text in failures if isinstance(failures, list | tuple) else ():
+            if text != foreign:
+                repair = "journalctl -u isthmus-controller; make anew what it names (isthmus get)"
+                stores.append(Finding(ERROR, "deriver", "derivation", str(text), repair))
         return {
             "hosts": len(hosts),
             "findings": [one._asdict() for one in (*stores, *presented, *found)],

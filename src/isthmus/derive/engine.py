@@ -186,6 +186,10 @@ class Engine:
         """Derived rows on whose value several calls disagree."""
         return {(table, key) for table, rows in self._tables.items() for key in rows.disputed}
 
+    def is_disputed(self, table: Table, key: Key) -> bool:
+        """Whether several calls disagree on the value of a derived row."""
+        return key in self._tables[table].disputed
+
     def conflicts_changed(self) -> bool:
         """Whether any row has come to be disputed, or not, or otherwise, since this was asked."""
         elected, self._elected = self._elected, False

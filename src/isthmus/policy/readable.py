@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import cast
 
+import msgspec
+
 from isthmus.policy.rows import (
     PhysicalNetwork,
     Port,
@@ -129,10 +131,26 @@ def _rule(row: Rule) -> Changes | None:
         and -1 <= row.icmp_code <= 255
     ):
         return SOUND
+    return _denying(row)
+
+
+def _denying(row: Rule) -> Changes:
+    """What makes of a rule one that denies everything."""
     everything = Rule(rule_set="", id="", direction=row.direction, priority=0, action=Action.DENY)
     kept = {*Rule.KEY, "direction", "priority", "origin"}
     fields = (name for name in row.__struct_fields__ if name not in kept)
     return {name: getattr(everything, name) for name in fields}
+
+
+def closing(row: Row) -> Row | None:
+    """What stands for a desired row of which nobody knows what it should say, so that it opens
+    nothing: a rule or a default that denies, and else no row at all."""
+    match row:
+        case Rule():
+            return msgspec.structs.replace(row, **_denying(row))
+        case RuleSet():
+            return msgspec.structs.replace(row, in_default=Action.DENY, out_default=Action.DENY)
+    return None
 
 
 CHECKS: dict[type[Row], Callable[[Row], Changes | None]] = {

@@ -8,6 +8,7 @@ base. A value is canonical: what is the same is equal.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, NewType
 
 from isthmus.addresses import Address, Mac, Prefix
@@ -76,6 +77,12 @@ class AppliedSet(NamedTuple):
 
     def holds_for(self, address: str) -> bool:
         return not self.address or self.address == address
+
+
+@lru_cache(maxsize=1 << 16)
+def applied_to_all(level: RuleLevel, rule_set: str) -> AppliedSet:
+    """For all of a port's addresses: the same value for the many ports that have it."""
+    return AppliedSet(level, "", rule_set)
 
 
 class AddressPair(NamedTuple):

@@ -3,7 +3,7 @@
 
 OVSDB has numbers, strings, and sets of these. What else a column holds (`policy.values`) is a
 string here, in one spelling for each value; nobody else reads or writes these strings. A string
-that is none stays in the row as it is (`wire.ovsdb_columns.TextForm`), for `policy.observed` to
+that is none stays in the row as it is (`wire.ovsdb_texts`), for `policy.observed` to
 find.
 
 ===================  ================================  ==========================
@@ -38,12 +38,13 @@ from isthmus.policy.values import (
     Preference,
     RuleLevel,
     address_order,
+    applied_to_all,
     pair_order,
     route_order,
 )
 from isthmus.wire.encapsulations import Encapsulation
-from isthmus.wire.ovsdb_columns import TextForm, give_form
 from isthmus.wire.ovsdb_rows import column_types, texts
+from isthmus.wire.ovsdb_texts import TextForm, give_form
 
 V = TypeVar("V")
 R = TypeVar("R", bound=Row)
@@ -69,12 +70,14 @@ def _canonical(parse: Callable[[str], V], write: Callable[[V], str]) -> Callable
 
 def _applied_set(text: str) -> AppliedSet:
     """The name comes last, for it may hold spaces."""
-    level, address, rule_set = text.split(" ", 2)
-    if not address or level not in _LEVELS:
+    word, address, rule_set = text.split(" ", 2)
+    level = _LEVELS.get(word)
+    if level is None or not address:
         raise ValueError(f"{text!r} is no level, address and rule set")
+    if address == _EVERY_ADDRESS:
+        return applied_to_all(level, rule_set)
     # Many ports are under one rule set, and each text is another.
-    address = "" if address == _EVERY_ADDRESS else address
-    return AppliedSet(_LEVELS[level], address, intern(rule_set))
+    return AppliedSet(level, address, intern(rule_set))
 
 
 def _applied_set_text(one: AppliedSet) -> str:

@@ -8,18 +8,16 @@ What comes in has been checked by msgspec against `wire_type`; an omitted column
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, NewType, Protocol, Union, get_args, get_origin
+
+from isthmus.wire.ovsdb_texts import Shape, text_type
 
 RowId = NewType("RowId", str)
 """A row's UUID, in lower case."""
 
 NO_ROW = RowId("00000000-0000-0000-0000-000000000000")
-
-Shape = tuple[str, str, str]
-"""Of a type in a schema: scalar, optional, set or map; the atoms' type; that of a map's values."""
 
 
 class NamedRow(str):
@@ -48,55 +46,19 @@ class ColumnType(Protocol):
     def write(self, value: Any) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TextForm:
-    """How a value that OVSDB has no type for stands in a string: `parse` raises ValueError for a
-    text that is none, and takes one text only for each value; in sets, values are sorted by
-    `order`; `empty` is what no text at all stands for."""
-
-    parse: Callable[[str], Any]
-    write: Callable[[Any], str]
-    order: Callable[[Any], Any] | None = None
-    empty: Any = ""
-
-    def read(self, text: str) -> Any:
-        """The value, or the text where it is none: whoever reads rows of others looks for that."""
-        try:
-            return self.parse(text)
-        except ValueError:
-            return text
-
-
-_FORMS: dict[object, TextForm] = {}
-
-
-def give_form(annotation: object, form: TextForm) -> None:
-    """Let fields of this annotation be columns of text, or of sets of texts; ``X | None`` is an
-    empty text where there is none. For whoever knows the text of these values, once at import."""
-    _FORMS[annotation] = form
-
-
 def column_type(annotation: object) -> ColumnType:
     """The column type of a field's annotation. Raises TypeError for what no column can be."""
-    if annotation in _FORMS:
-        return _Text(_FORMS[annotation])
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return _Word(_Words((word.value, word) for word in annotation))
+    of_text = text_type(annotation)
+    if of_text is not None:
+        return of_text
     arguments = get_args(annotation)
     match get_origin(annotation):
         case None:
             return _Scalar(_atom(annotation))
         case origin if origin in (Union, UnionType) and NoneType in arguments:
             (inner,) = (argument for argument in arguments if argument is not NoneType)
-            if inner in _FORMS:
-                return _Text(replace(_FORMS[inner], empty=None))
             return _Optional(_atom(inner))
         case origin if origin is tuple and arguments[1:] == (Ellipsis,):
-            if arguments[0] in _FORMS:
-                return _TextSet(_FORMS[arguments[0]])
-            if isinstance(arguments[0], type) and issubclass(arguments[0], StrEnum):
-                words = _Words((word.value, word) for word in arguments[0])
-                return _TextSet(TextForm(words.__getitem__, str))
             return _Set(_atom(arguments[0]), lambda elements: tuple(sorted(elements)))
         case origin if origin is frozenset:
             return _Set(_atom(arguments[0]), frozenset)
@@ -145,123 +107,6 @@ def _atom(annotation: object) -> _Atom:
 def reference(row: str) -> list[str]:
     """A RowId on the wire."""
     return ["named-uuid", str(row)] if isinstance(row, NamedRow) else ["uuid", row]
-
-
-class _Words(dict[str, Any]):
-    """The words of an enumeration; a text that is none of them stands for itself."""
-
-    def __missing__(self, text: str | None) -> str:
-        return text or ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A string that is one of some words."""
-
-    words: _Words
-
-    @property
-    def wire_type(self) -> Any:
-        return str
-
-    @property
-    def shape(self) -> Shape:
-        return "scalar", "string", ""
-
-    @property
-    def empty(self) -> str:
-        return ""
-
-    @property
-    def is_read(self) -> bool:
-        return True
-
-    @property
-    def read(self) -> Callable[[Any], Any]:
-        return self.words.__getitem__
-
-    def merge(self, _old: Any, difference: Any) -> Any:
-        return self.words[difference]
-
-    def write(self, value: Any) -> object:
-        return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A string that has a form."""
-
-    form: TextForm
-
-    @property
-    def wire_type(self) -> Any:
-        return str
-
-    @property
-    def shape(self) -> Shape:
-        return "scalar", "string", ""
-
-    @property
-    def empty(self) -> Any:
-        return self.form.empty
-
-    @property
-    def is_read(self) -> bool:
-        return True
-
-    def read(self, wire: Any) -> Any:
-        return self.form.read(wire) if wire else self.form.empty
-
-    def merge(self, _old: Any, difference: Any) -> Any:
-        return self.read(difference)
-
-    def write(self, value: Any) -> object:
-        if value == self.form.empty:
-            return ""
-        return value if isinstance(value, str) else self.form.write(value)
-
-
-@dataclass(frozen=True, slots=True)
-class _TextSet:
-    """A set of strings that have a form: sorted, those that are none of its values last."""
-
-    form: TextForm
-
-    @property
-    def wire_type(self) -> Any:
-        return _set_wire_type(_ATOMS[str])
-
-    @property
-    def shape(self) -> Shape:
-        return "set", "string", ""
-
-    @property
-    def empty(self) -> tuple[Any, ...]:
-        return ()
-
-    @property
-    def is_read(self) -> bool:
-        return True
-
-    def read(self, wire: Any) -> Any:
-        if wire is None:
-            return ()
-        return self._sorted([self.form.read(text) for text in _elements(_ATOMS[str], wire)])
-
-    def merge(self, old: Any, difference: Any) -> Any:
-        changed = map(self.form.read, _elements(_ATOMS[str], difference))
-        return self._sorted(frozenset(old).symmetric_difference(changed))
-
-    def write(self, value: Any) -> object:
-        texts = (one if isinstance(one, str) else self.form.write(one) for one in value)
-        return ["set", sorted(map(str, texts))]
-
-    def _sorted(self, values: Iterable[Any]) -> tuple[Any, ...]:
-        unread = [one for one in values if one.__class__ is str]
-        if not unread:
-            return tuple(sorted(values, key=self.form.order))
-        read = (one for one in values if one.__class__ is not str)
-        return (*sorted(read, key=self.form.order), *sorted(unread))
 
 
 @dataclass(frozen=True, slots=True)

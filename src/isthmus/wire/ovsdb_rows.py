@@ -29,7 +29,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from isthmus.wire.ovsdb_columns import ColumnType, Shape, column_type
+from isthmus.wire.ovsdb_columns import ColumnType, column_type
+from isthmus.wire.ovsdb_texts import Shape
 
 R = TypeVar("R", bound=msgspec.Struct)
 
