@@ -293,6 +293,7 @@ EMPTY_HOUSE = {
         "isthmus/derive/__init__.py",
         "isthmus/derive/from_intent/__init__.py",
         "isthmus/derive/from_intent/program.py",
+        "isthmus/host/__init__.py",
         "isthmus/reach/__init__.py",
         "isthmus/intent/__init__.py",
         "isthmus/policy/__init__.py",
@@ -345,6 +346,9 @@ CIRCLES = "No two modules or packages import each other, be it by way of others"
         ({"src/isthmus/utils.py": ""}, [DOWNWARDS]),
         ({"src/isthmus/agent/x.py": "import isthmus.intent\n"}, [HOSTS]),
         ({"src/isthmus/agent/x.py": "import isthmus.derive.from_intent.program\n"}, [HOSTS]),
+        ({"src/isthmus/host/x.py": "import isthmus.intent\n"}, [HOSTS]),
+        ({"src/isthmus/host/x.py": "import isthmus.switches.ovs\n"}, [DOWNWARDS]),
+        ({"src/isthmus/host/x.py": "import pathlib\n"}, [PURE]),
         (
             {
                 "src/isthmus/agent/x.py": "import isthmus.store.north\n",

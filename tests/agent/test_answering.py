@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from isthmus.agent.answering import MOST_AT_ONCE, MOST_WAITING, Answering
-from isthmus.agent.watching import MOST_WATCHES, Watches
+from isthmus.agent.ovs.watching import MOST_WATCHES, Watches
 from isthmus.errors import Invalid
 from isthmus.policy.questions import SendProbe, Watch, parse
 from isthmus.policy.rows import Query
 from isthmus.wire.ovsdb import RowId
-from tests.agent.test_host import host
+from tests.agent.ovs.hosts import host
 from tests.switches.policy_rows import network_rows, port
 
 WEB = port("red", "a", 4)

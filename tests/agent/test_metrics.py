@@ -1,35 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics' end point: what it says, and what those who only connect to it cost."""
+"""The metrics' end point: what those who only connect to it cost."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from prometheus_client.core import GaugeMetricFamily, Metric
 
-from isthmus.agent import connection_limits
-from isthmus.agent.decisions import Counted
-from isthmus.agent.metrics import MOST_HEAD_BYTES, MOST_VISITS, HostMetrics, MetricsServer
-from isthmus.agent.packets import Counters
-from isthmus.errors import Invalid, Unavailable
+from isthmus.agent.metrics import MOST_HEAD_BYTES, MOST_VISITS, MetricsServer
+from isthmus.errors import Invalid
 from tests.store.cloud import until
 
-LIMITED = connection_limits.Counted({}, {})
 QUESTION = b"GET /metrics HTTP/1.1\r\nHost: h1\r\n\r\n"
 
 
-async def unavailable() -> Counted:
-    raise Unavailable("the switch is away")
+async def collect() -> list[Metric]:
+    return [GaugeMetricFamily("isthmus_host_ports", "Interfaces that name a port.", 3)]
 
 
-async def nothing() -> Counted:
-    return Counted({}, {}, {}, {}, {})
-
-
-def server(*, up: bool = True, visit_s: float = 60.0) -> MetricsServer:
-    count = nothing if up else unavailable
-    metrics = HostMetrics(count, Counters(), lambda: (3, 70), lambda: LIMITED)
-    return MetricsServer(metrics, visit_s=visit_s)
+def server(*, visit_s: float = 60.0) -> MetricsServer:
+    return MetricsServer(collect, visit_s=visit_s)
 
 
 async def asked(place: tuple[str, int], question: bytes = QUESTION) -> bytes:
@@ -41,22 +32,6 @@ async def asked(place: tuple[str, int], question: bytes = QUESTION) -> bytes:
         return b""
     finally:
         writer.transport.abort()
-
-
-@pytest.mark.parametrize("up", [True, False])
-def test_it_says_what_there_is_and_whether_the_switch_answers(up: bool) -> None:
-    async def go() -> None:
-        serving = server(up=up)
-        place = await serving.start("127.0.0.1:0")
-        answer = await asked(place)
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert b"isthmus_host_ports 3.0" in answer
-        assert f"isthmus_host_switch_up {float(up)}".encode() in answer
-        assert (b"isthmus_rule_packets" in answer) == up
-        assert (await asked(place, b"POST / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
-        await serving.stop()
-
-    asyncio.run(go())
 
 
 def test_those_who_say_nothing_are_few_and_keep_nobody_out() -> None:

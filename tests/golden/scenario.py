@@ -18,6 +18,8 @@ from isthmus.controller.tracing import shown
 from isthmus.derive.engine import Engine
 from isthmus.derive.from_intent.program import new_engine, put
 from isthmus.derive.from_intent.underlay import Underlay
+from isthmus.host.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.host.program import Program, engine_of
 from isthmus.policy.rows import (
     DESIRED,
     Claim,
@@ -34,7 +36,7 @@ from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
 from isthmus.store.south_rows import shown as shown_row
 from isthmus.switches.ovs import program
-from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
@@ -149,10 +151,11 @@ def fixed() -> list[str]:
 
 def _program(scenario: Scenario, host: str, policy: list[Row]) -> tuple[Engine, Numbers]:
     spec = scenario.hosts[host]
-    engine = Engine(program.UNITS, program.INDEXES, program.TABLES)
+    engine = engine_of(Program(program.UNITS, program.INDEXES, program.TABLES))
     tunnels = tuple(sorted((name, TUNNEL_PORTS[name]) for name in spec.speaks))
-    this = ThisHost(host, int(IPv4Address(spec.address)), spec.speaks, tunnels)
+    this = ThisHost(host, int(IPv4Address(spec.address)), spec.speaks)
     engine.put(ThisHost, THIS, this)
+    engine.put(ThisBridge, THIS, ThisBridge(tunnels))
     for row in (*policy, *_observed(scenario, policy)):
         if isinstance(row, PhysicalNetwork):
             continue  # hosts do not read it

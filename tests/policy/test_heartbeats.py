@@ -7,8 +7,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from isthmus.agent.namesake import Namesake
 from isthmus.controller.hearing import Hearing
+from isthmus.host.namesake import Namesake
 from isthmus.policy.heartbeats import HEARTBEAT_S, SILENT_AFTER_S
 from isthmus.policy.rows import Heartbeat, HostStatus
 from tests.controller.clocks import Clock

@@ -9,8 +9,9 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from isthmus.derive.engine import Change, Engine
+from isthmus.host.facts import THIS, LocalPort, ThisHost
 from isthmus.policy.rows import Port, Row
-from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, ThisHost
+from isthmus.switches.ovs.facts import Ground, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import KEPT, FlowKey, NotFollowed, Programmed, Register
 from isthmus.wire import oxm
@@ -52,9 +53,9 @@ class Host:
         self.port_of: dict[int, str] = {}
         self.port_was: dict[int, str] = {}
         """Before ports were last plugged."""
-        this = self.engine.rows(ThisHost)[THIS]
+        this, bridge = self.engine.rows(ThisHost)[THIS], self.engine.rows(ThisBridge)[THIS]
         self.provider_address = this.provider_address
-        self.tunnel_ports = dict(this.tunnel_ports)
+        self.tunnel_ports = dict(bridge.tunnel_ports)
         put(self.engine, *rows)
         self.plug(plugged)
         self.settle()

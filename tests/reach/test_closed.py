@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from isthmus.addresses import parse_mac
-from isthmus.agent.host import HostState
+from isthmus.agent.ovs.host import OvsHost
 from isthmus.policy.rows import Port, PortStatus, Row, Rule, RuleSet
 from isthmus.policy.values import Action, PortState
 from isthmus.reach.trace import DELIVERED, Question, Trace, trace
@@ -22,7 +22,7 @@ from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, FlowKey, Programmed, flow
 from isthmus.wire import oxm
-from tests.agent.test_host import host, learn, plug
+from tests.agent.ovs.hosts import host, learn, plug
 from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, answer, frame_of
 from tests.proof.interpreter import Run
@@ -40,7 +40,7 @@ SERVICES: tuple[Service, ...] = ((6, 49152, 80), (UDP, 49152, 53), (1, 8, 0))
 class ProgrammedHost:
     """Ports on one host, as it has programmed them."""
 
-    state: HostState
+    state: OvsHost
     ports: tuple[Port, ...]
     rows: tuple[Row, ...]
 

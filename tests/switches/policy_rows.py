@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort, ThisHost
+from isthmus.host.program import Program, engine_of
 from isthmus.policy.rows import (
     Claim,
     Host,
@@ -24,7 +26,7 @@ from isthmus.policy.rows import (
 )
 from isthmus.policy.values import ClaimState, Preference
 from isthmus.switches.ovs import program
-from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
+from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, Stage, flow
 from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
@@ -89,9 +91,11 @@ def claim(of: Port, host: str, state: str = "active", sequence: int = 1) -> Clai
 
 
 def this_host(host: str) -> ThisHost:
-    speaks = SPEAKS[host]
-    ports = tuple(sorted((name, TUNNEL_PORTS[name]) for name in speaks))
-    return ThisHost(host, int(IPv4Address(provider_address(host))), speaks, ports)
+    return ThisHost(host, int(IPv4Address(provider_address(host))), SPEAKS[host])
+
+
+def this_bridge(host: str) -> ThisBridge:
+    return ThisBridge(tuple(sorted((name, TUNNEL_PORTS[name]) for name in SPEAKS[host])))
 
 
 def local(of: Port, ofport: int) -> LocalPort:
@@ -99,8 +103,9 @@ def local(of: Port, ofport: int) -> LocalPort:
 
 
 def new_engine(host: str = "h1") -> Engine:
-    engine = Engine(program.UNITS, program.INDEXES, program.TABLES)
+    engine = engine_of(Program(program.UNITS, program.INDEXES, program.TABLES))
     engine.put(ThisHost, THIS, this_host(host))
+    engine.put(ThisBridge, THIS, this_bridge(host))
     return engine
 
 

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
 from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.allowed import notes
-from isthmus.switches.ovs.facts import THIS, Interest, LocalPort, Meter, WatchingAllowed
+from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED_METER,

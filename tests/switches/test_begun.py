@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from isthmus.agent.host import HostState
-from isthmus.agent.questions import missing_flows
+from isthmus.agent.ovs.host import OvsHost
+from isthmus.agent.ovs.questions import missing_flows
+from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs.begun import TCP_WINDOW_S, WINDOW_S
-from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.switches.ovs.resync import difference
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
-from tests.agent.test_host import forget, host, learn, plug
+from tests.agent.ovs.hosts import forget, host, learn, plug
 from tests.switches.policy_rows import TUNNEL_PORTS, claim, network_rows, port
 from tests.texts import applied
 from tests.texts import pairs as pairs_of
@@ -41,19 +41,19 @@ WEB = msgspec.structs.replace(BARE, rule_sets=applied("interface * shut"))
 MARKED = {Stage.BEGUN_SENDER, Stage.BEGUN_RECEIVER}
 
 
-def plugged(*ports: Port, among: Iterable[Rule] = ()) -> HostState:
+def plugged(*ports: Port, among: Iterable[Rule] = ()) -> OvsHost:
     state = host("h1", *network_rows("red"), SHUT, OTHER, *among, *ports)
     learn(state, *(claim(one, "h1") for one in ports))
     plug(state, *ports)
     return state
 
 
-def begun(state: HostState) -> list[Flow]:
+def begun(state: OvsHost) -> list[Flow]:
     """The windows that are sent next."""
     return [one for one in state.changes().adds if one.lasts_s]
 
 
-def put(state: HostState, old: Port | Rule, new: Port | Rule) -> None:
+def put(state: OvsHost, old: Port | Rule, new: Port | Rule) -> None:
     forget(state, old)
     learn(state, new)
 
@@ -87,7 +87,7 @@ def test_windows_come_before_all_else_and_markers_after() -> None:
     ids=["another list", "another rule", "a group"],
 )
 def test_who_is_followed_and_goes_on_being_followed_begins_nothing(
-    change: Callable[[HostState], None],
+    change: Callable[[OvsHost], None],
 ) -> None:
     state = plugged(WEB)
     state.changes()
@@ -169,7 +169,7 @@ def test_pairs_that_lie_in_each_other_begin_together() -> None:
     assert len(begun(state)) == ends * 4
     assert len([one for one in _added(state, found) if one.lasts_s]) == ends * 4
     found = installed(state, without=lambda value: value.lasts_s)
-    state.switch_changed({WEB.id: LocalPort(WEB.id, 1)}, TUNNEL_PORTS, "another process")
+    state.bridge_changed({WEB.id: LocalPort(WEB.id, 1)}, TUNNEL_PORTS, "another process")
     state.settle()
     assert len(begun(state)) == ends * 4
     assert len([one for one in _added(state, found) if one.lasts_s]) == ends * 4
@@ -209,7 +209,7 @@ def test_a_rule_behind_the_last_stateless_one_begins_nothing() -> None:
 # -- restarts --------------------------------------------------------------------------------------
 
 
-def installed(state: HostState, *, without: Callable[[Programmed], object]) -> list[InstalledFlow]:
+def installed(state: OvsHost, *, without: Callable[[Programmed], object]) -> list[InstalledFlow]:
     return [
         InstalledFlow(*flow(key, value)[:5], 0, 0, 0)
         for key, value in _program(state).items()
@@ -217,12 +217,12 @@ def installed(state: HostState, *, without: Callable[[Programmed], object]) -> l
     ]
 
 
-def _program(state: HostState) -> dict[FlowKey, Programmed]:
+def _program(state: OvsHost) -> dict[FlowKey, Programmed]:
     rows = state.engine.rows(Programmed)
     return {key: value for key, value in rows.items() if isinstance(key, FlowKey)}
 
 
-def _added(state: HostState, found: list[InstalledFlow]) -> list[Flow]:
+def _added(state: OvsHost, found: list[InstalledFlow]) -> list[Flow]:
     return list(difference(found, _program(state), [], []).adds)
 
 
@@ -247,7 +247,7 @@ def test_flows_that_were_saved_over_a_restart_of_the_switch_begin_a_time() -> No
     state = plugged(WEB)
     found = installed(state, without=lambda value: value.lasts_s)
     interfaces = {WEB.id: LocalPort(WEB.id, 1)}
-    state.switch_changed(interfaces, TUNNEL_PORTS, "another process")
+    state.bridge_changed(interfaces, TUNNEL_PORTS, "another process")
     state.settle()
     assert [one for one in _added(state, found) if one.lasts_s] != []
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from isthmus.host.facts import LocalPort
 from isthmus.policy.rows import Port, Row, RuleSet
 from isthmus.policy.values import Action
 from isthmus.switches.ovs import ports
-from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed
 from tests.switches.policy_rows import claim, compiled, host_rows, local, network_rows, port
 from tests.texts import applied

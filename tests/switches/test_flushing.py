@@ -14,7 +14,7 @@ from ipaddress import ip_address
 import pytest
 
 from isthmus.addresses import Address, Mac
-from isthmus.agent.forgetting import with_connections
+from isthmus.agent.ovs.forgetting import with_connections
 from isthmus.switches.ovs.connection import Connection
 from isthmus.switches.ovs.facts import TrackedAddress
 from isthmus.wire import openflow as of

@@ -22,7 +22,7 @@ from isthmus.switches.ovs.pipeline import (
 from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_text import flow_text
-from tests.agent.test_host import host, learn, plug
+from tests.agent.ovs.hosts import host, learn, plug
 from tests.switches import test_opening
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
 from tests.texts import applied

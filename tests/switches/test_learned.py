@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from isthmus.addresses import mac_text, parse_mac
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import LocalPort
 from isthmus.policy.addresses import allows
 from isthmus.policy.rows import Claim, LearnedAddress, Port, Row
-from isthmus.switches.ovs.facts import LocalPort
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
 from isthmus.wire.openflow_text import flow_text
@@ -118,14 +118,11 @@ def believed(found: Drawn, row: LearnedAddress) -> bool:
 def winners(found: Drawn) -> dict[tuple[str, str], LearnedAddress]:
     """By segment and address."""
     best: dict[tuple[str, str], LearnedAddress] = {}
-    for row in sorted(found.learned, key=lambda row: (row.sequence, _backwards(row.port))):
+    by_port = sorted(found.learned, key=lambda row: row.port, reverse=True)
+    for row in sorted(by_port, key=lambda row: row.sequence):
         if believed(found, row):
             best[row.segment, row.address] = row
     return best
-
-
-def _backwards(name: str) -> tuple[int, ...]:
-    return tuple(-ord(letter) for letter in name)
 
 
 def flows_of(engine: Engine, stage: Stage) -> Iterator[str]:

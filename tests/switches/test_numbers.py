@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import RouterPort, Row, Rule, RuleSet
 from isthmus.policy.values import Action, Direction, LegKind
-from isthmus.switches.ovs.facts import Assigned, LocalPort, Problem, Wanted
+from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
 from isthmus.switches.ovs.numbers import Numbers

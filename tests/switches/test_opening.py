@@ -6,14 +6,15 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS
 from isthmus.policy.rows import Port, RuleSet
 from isthmus.policy.values import Action
-from isthmus.switches.ovs.facts import THIS, Limits, Meter, ThisHost
+from isthmus.switches.ovs.facts import Limits, Meter, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import OPENED_METERS, OPENING_METERS, FlowKey, Programmed, Stage
 from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow_text import flow_text
-from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_host
+from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_bridge
 from tests.switches.policy_rows import new_engine as engine_of
 from tests.texts import applied
 
@@ -25,7 +26,7 @@ WEB = msgspec.structs.replace(port("red", "a", 5), rule_sets=applied("interface 
 def engine(*ports: Port, limits: Limits = LIMITS) -> Engine:
     """Of h1, on which the ports are plugged from OpenFlow port 4 on."""
     made, numbers = engine_of("h1"), Numbers()
-    made.put(ThisHost, THIS, this_host("h1")._replace(limits=limits))
+    made.put(ThisBridge, THIS, this_bridge("h1")._replace(limits=limits))
     put(
         made, *host_rows(), *network_rows("red"), RuleSet(id="shut", in_default=Action.DENY), *ports
     )

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort, Location, Problem, ThisHost
 from isthmus.policy.rows import (
     Claim,
     Host,
@@ -29,7 +30,7 @@ from isthmus.policy.rows import (
     Segment,
 )
 from isthmus.policy.values import Action, Direction, PortGuard, Preference
-from isthmus.switches.ovs.facts import THIS, Ground, LocalPort, Location, Meter, Problem, ThisHost
+from isthmus.switches.ovs.facts import Ground, Meter
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
 from isthmus.policy.values import Action, Direction, LegKind, PortRange
-from isthmus.switches.ovs.facts import LocalPort, Problem, Refused, Whole
+from isthmus.switches.ovs.facts import Refused, Whole
 from isthmus.switches.ovs.filters import ProfileKey
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage

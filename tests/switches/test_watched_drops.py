@@ -7,9 +7,10 @@ from __future__ import annotations
 import pytest
 
 from isthmus.derive.engine import Engine
+from isthmus.host.facts import THIS, LocalPort
 from isthmus.policy.rows import Row, Rule, RuleSet
 from isthmus.policy.values import Action, Direction
-from isthmus.switches.ovs.facts import THIS, LocalPort, Meter, Watching
+from isthmus.switches.ovs.facts import Meter, Watching
 from isthmus.switches.ovs.pipeline import (
     SHOWN_DROPS,
     WATCH_METER,
@@ -85,7 +86,7 @@ def test_the_meter_of_what_is_shown_ends_no_packet(ports: tuple[str, ...]) -> No
 
 
 def test_what_is_no_answer_either_is_shown_where_its_way_ends() -> None:
-    """Told as dropped is what may open nothing only then (`agent.watching`)."""
+    """Told as dropped is what may open nothing only then (`agent.ovs.watching`)."""
     turned = f"reg7={Flag.TURNED:#x}/{Flag.TURNED:#x}"
     ending = [text for text in copies(watched()) if f"table={Stage.JUDGE.value}," in text]
     assert sum(turned in text for text in ending) == 2  # of either family

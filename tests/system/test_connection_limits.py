@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.agent.connection_limits import zones_from
+from isthmus.agent.ovs.connection_limits import zones_from
 from isthmus_lab import packets, processes
 from isthmus_lab.rawsocket import send_frames
 from tests.cli.conftest import run

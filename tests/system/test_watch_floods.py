@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from isthmus.addresses import Mac
-from isthmus.agent.watching import RATE_PPS
+from isthmus.agent.ovs.watching import RATE_PPS
 from isthmus.switches.ovs.pipeline import SHOWN_DROPS
 from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from isthmus.policy.rows import Query
+from isthmus.errors import IsthmusError
+from isthmus.policy import answers
+from isthmus.policy.rows import Answer, Query
 from isthmus.wire.ovsdb import RowId
 
 MOST_AT_ONCE = 8
@@ -51,3 +53,8 @@ class Answering:
             query = self._waiting.pop(row_id)
             if self._is_asked(row_id):
                 await self._answer(row_id, query)
+
+
+def refusal(query: Query, error: IsthmusError) -> Answer:
+    """What to say when there is no answer now."""
+    return Answer(id=query.id, host=query.host, result=answers.write_refusal(error.message))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hand that tells the south store what has become of a host and of its ports, under the host's
-name, which nobody else may use meanwhile (`agent.namesake`)."""
+name, which nobody else may use meanwhile (`host.namesake`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from isthmus.agent import reports
-from isthmus.agent.host import HostState
-from isthmus.agent.namesake import Namesake
 from isthmus.errors import IsthmusError
+from isthmus.host import reports
+from isthmus.host.namesake import Namesake
+from isthmus.host.state import HostState
 from isthmus.policy.rows import Heartbeat, HostStatus, PortStatus
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import Operation, wait
@@ -47,7 +47,7 @@ class Writer:
         while it is away, nothing has changed."""
         if not self._south.connected:
             return not self.refused
-        status, beat = self._state.host_status, self._state.heartbeat
+        status, beat = self._state.ours.host_status, self._state.ours.heartbeat
         refused = self._namesake.refusal(
             None if status is None else status.row,
             None if beat is None else beat.row,
@@ -78,7 +78,7 @@ class Writer:
         """In transactions that happen only while the host's rows carry the mark that was seen: ours
         or, when we take over from one that is silent, still the other's."""
         for start in range(0, len(operations), TRANSACTION_ROWS):
-            stored = self._state.host_status
+            stored = self._state.ours.host_status
             guard = (
                 []
                 if stored is None

@@ -135,9 +135,10 @@ def agent(
     log_level: LogLevel = "info",
 ) -> None:
     """Keep this host's Open vSwitch at the policy, in the foreground."""
-    from isthmus.agent import process
-    from isthmus.agent.host import Identity
+    from isthmus.agent.ovs.serving import serve
+    from isthmus.agent.ovs.settings import OvsSettings
     from isthmus.agent.settings import Settings
+    from isthmus.host.facts import Identity
 
     found = load(config).agent
     run_directory = run_dir or Path(found.run_directory)
@@ -145,26 +146,27 @@ def agent(
         (host or found.host or socket.gethostname()).lower(),
         _address(provider_address or found.provider_address),
         _encapsulations(encapsulations.split(",") if encapsulations else found.encapsulations),
-        limits(found),
     )
     tls_files = _tls(found.tls, certificate, key, ca)
     settings = Settings(
-        identity=identity,
         south=tuple(south or found.south),
+        version=version("isthmus"),
+        tls=_client_tls(tls_files),
+        scope_file=run_directory / "scope.json",
+    )
+    ovs = OvsSettings(
         switch=switch or found.switch,
         switch_run_directory=switch_run_dir or Path(found.switch_run_directory),
         bridge=bridge or found.bridge,
         datapath_type=datapath_type or found.datapath_type or _datapath_type(),
-        version=version("isthmus"),
-        tls=_client_tls(tls_files),
+        limits=limits(found),
         certificate=_path(tls_files.certificate),
         authorities=_path(tls_files.ca),
-        scope_file=run_directory / "scope.json",
         metrics=metrics or found.metrics,
         underlay_interface=underlay_interface or found.underlay_interface,
     )
     with _alone(run_directory, "agent"):
-        _serve(lambda: process.Agent(settings).run(), log_level)
+        _serve(lambda: serve(identity, settings, ovs), log_level)
 
 
 # -- reading settings ------------------------------------------------------------------------------

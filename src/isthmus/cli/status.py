@@ -17,7 +17,7 @@ overview.add_typer(explain, name="explain")
 Told = Mapping[str, Any]
 
 SECOND = "second-agent@"
-"""How an agent calls itself that was refused its name: `agent.namesake`."""
+"""How an agent calls itself that was refused its name: `host.namesake`."""
 
 
 @overview.command()

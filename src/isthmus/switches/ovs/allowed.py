@@ -21,10 +21,11 @@ from zlib import crc32
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Plugged
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Rule
 from isthmus.policy.values import Direction, RuleLevel
-from isthmus.switches.ovs.facts import THIS, Interest, Meter, Plugged, WatchingAllowed
+from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,

@@ -25,9 +25,10 @@ from typing import NamedTuple
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.policy.addresses import leading
 from isthmus.policy.rows import Port
-from isthmus.switches.ovs.facts import THIS, Ground, Location, PeerZone, Plugged, ThisHost
+from isthmus.switches.ovs.facts import Ground, PeerZone, ThisBridge
 from isthmus.switches.ovs.filters import end, unfollowed_version
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import FILTER_BITS, TARGET6, Flag, FlowKey, Register, Stage
@@ -86,7 +87,7 @@ def port_begins(
 ) -> Iterator[Item]:
     """What is known of its connections is void in another zone, in a switch that was started anew,
     and when the port comes from another host: while it stands by, its guest may still be there."""
-    this = read.get(ThisHost, THIS)
+    this = read.get(ThisBridge, THIS)
     forwarding = this.forwarding if this is not None else ""
     state = "standing by" if stands_by(port, read) else "here"
     where = f"{forwarding} {ground.zone} {state}"
@@ -184,7 +185,7 @@ def _differ(one: oxm.Entry, other: oxm.Entry) -> int:
 def zone_windows(zone: PeerZone, read: Read) -> Iterator[Item]:
     """Over PeerZone: of two peered networks, whose connections have a zone of their own: of none is
     anything known in a zone that is new."""
-    flows, this = Flows("zone_windows", str(zone.number)), read.get(ThisHost, THIS)
+    flows, this = Flows("zone_windows", str(zone.number)), read.get(ThisBridge, THIS)
     version = this.forwarding if this is not None else ""
     match = oxm.reg(Register.ZONE, zone.number)
     marker = FlowKey(Stage.FOLLOWED, 30, oxm.match(match))

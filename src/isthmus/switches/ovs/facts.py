@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the units of a host's program read beside the policy, and what they tell each other.
+"""What the units of an Open vSwitch host's program read beside the policy and `host.facts`, and
+what they tell each other.
 
-`ThisHost` and `LocalPort` are inputs, from the host's own switch. The rest is derived on the way.
+`ThisBridge` is an input, from the host's own switch. The rest is derived on the way.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from typing import NamedTuple
 
 from isthmus.addresses import Mac
 from isthmus.derive.tables import Key
-
-THIS = "this"
-"""Key of the one `ThisHost` row."""
 
 
 class Limits(NamedTuple):
@@ -32,57 +30,14 @@ class Limits(NamedTuple):
     """Of these, how many may come at once."""
 
 
-class ThisHost(NamedTuple):
-    """Who we are. `encapsulations` in order of preference; `tunnel_ports` the OpenFlow port of
-    each.
-    """
+class ThisBridge(NamedTuple):
+    """Input: the host's integration bridge. `tunnel_ports` are the OpenFlow port of each
+    encapsulation. Key: `THIS`."""
 
-    host: str
-    provider_address: int
-    encapsulations: tuple[str, ...]
     tunnel_ports: tuple[tuple[str, int], ...]
     forwarding: str = ""
     """Another one when ovs-vswitchd was started anew (`control.forwarding`)."""
     limits: Limits = Limits()
-
-
-class LocalPort(NamedTuple):
-    """An interface of the integration bridge that names a port. `iface_id` in lower case is its
-    key.
-    """
-
-    iface_id: str
-    ofport: int
-
-
-class Plugged(NamedTuple):
-    """A port that an interface of this host names. Units of ports here stand over these, so that
-    peers, which are many, run none of them."""
-
-    port: str
-    ofport: int
-
-
-class Reach(NamedTuple):
-    """How another host is reached, by its provider address; no encapsulation if there is none in
-    common.
-    """
-
-    host: str
-    provider_address: int
-    encapsulation: str
-    detail: str
-
-
-class Location(NamedTuple):
-    """Which of the hosts that claim a port has it, and the provider addresses of all the others."""
-
-    port: str
-    host: str
-    provider_address: int
-    others: tuple[int, ...]
-    superseded: bool
-    """We hold the port too, but another host has won it."""
 
 
 class Ground(NamedTuple):
@@ -141,17 +96,6 @@ class RemoteMember(NamedTuple):
     segment: str
     provider_address: int
     domain: int
-
-
-class Problem(NamedTuple):
-    """Why a local port does not work, or not with everyone. `code` is one of MS-NCNBI section
-    A.9's; `closes` is what of the port lets nothing pass for it, a word of `policy.closed`.
-    """
-
-    port: str
-    code: str
-    detail: str
-    closes: str = ""
 
 
 class Watching(NamedTuple):

@@ -21,6 +21,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.host.facts import Plugged, Problem
 from isthmus.policy import closed
 from isthmus.policy.addresses import leading, of_family
 from isthmus.policy.joined import joined
@@ -28,15 +29,7 @@ from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.policy.values import Action, Direction, RuleLevel
 from isthmus.switches.ovs.allowed import LEVELS
-from isthmus.switches.ovs.facts import (
-    Assigned,
-    Ground,
-    Plugged,
-    Problem,
-    Refused,
-    Wanted,
-    Whole,
-)
+from isthmus.switches.ovs.facts import Assigned, Ground, Refused, Wanted, Whole
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
     FILTER_BITS,

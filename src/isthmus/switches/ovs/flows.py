@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.derive.engine import Item, Read
-from isthmus.switches.ovs.facts import THIS, Plugged, Watching
+from isthmus.host.facts import THIS, Plugged
+from isthmus.switches.ovs.facts import Watching
 from isthmus.switches.ovs.pipeline import (
     DROPPED,
     SHOWN_DROPS,

@@ -24,7 +24,8 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
-from isthmus.switches.ovs.facts import THIS, Assigned, Limits, Meter, ThisHost, Wanted
+from isthmus.host.facts import THIS
+from isthmus.switches.ovs.facts import Assigned, Limits, Meter, ThisBridge, Wanted
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.pipeline import (
@@ -80,7 +81,7 @@ def fragment_flows(flows: Flows, read: Read) -> Iterator[Item]:
 def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
     """Over Wanted: fragments that were tracked in the zone that their pipeline is in, and those
     from other hosts that go to all."""
-    assigned, this = read.get(Assigned, wanted), read.get(ThisHost, THIS)
+    assigned, this = read.get(Assigned, wanted), read.get(ThisBridge, THIS)
     if wanted.kind != ZONES or assigned is None or assigned.number is None:
         return
     flows = Flows("zone_flows", str(assigned.number))

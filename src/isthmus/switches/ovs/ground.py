@@ -13,11 +13,12 @@ from ipaddress import IPv4Interface, IPv6Address, ip_interface
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.host.facts import THIS
+from isthmus.host.indexes import LEGS_BY_SEGMENT
 from isthmus.policy.joined import joined
-from isthmus.policy.rows import Router, RouterPort, Segment, Subnet
+from isthmus.policy.rows import Router, RouterPort, Segment
 from isthmus.policy.topology import is_peer, router_of
 from isthmus.switches.ovs.facts import (
-    THIS,
     Assigned,
     Ground,
     LocalMember,
@@ -25,7 +26,7 @@ from isthmus.switches.ovs.facts import (
     NoZone,
     PeerZone,
     RemoteMember,
-    ThisHost,
+    ThisBridge,
     Wanted,
 )
 from isthmus.switches.ovs.flows import Flows
@@ -43,13 +44,8 @@ from isthmus.wire import oxm
 
 
 def _segment_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, RouterPort | Subnet | LocalMember | RemoteMember)
+    assert isinstance(row, LocalMember | RemoteMember)
     return (row.segment,)
-
-
-def _router_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, RouterPort)
-    return (row.router,)
 
 
 def _domain_of(_key: Key, row: object) -> Iterable[Key]:
@@ -67,9 +63,6 @@ NO_CONNECTIONS = 0xFFFF
 HIGHEST_ZONE = NO_CONNECTIONS - 1
 """The field has 16 bits (Linux: ``struct nf_conntrack_zone.id``); zone 0 is everybody's."""
 
-LEGS_BY_SEGMENT = Index(RouterPort, "segment", _segment_of)
-LEGS_BY_ROUTER = Index(RouterPort, "router", _router_of)
-SUBNETS_BY_SEGMENT = Index(Subnet, "segment", _segment_of)
 LOCAL_MEMBERS = Index(LocalMember, "segment", _segment_of)
 LOCAL_BY_DOMAIN = Index(LocalMember, "domain", _domain_of)
 REMOTE_MEMBERS = Index(RemoteMember, "segment", _segment_of)
@@ -143,7 +136,7 @@ def _no_zone(wanting: str) -> str:
 
 def segment_flows(ground: Ground, read: Read) -> Iterator[Item]:
     """Over Ground: where tunnel packets of the segment enter, and its broadcasts leave."""
-    this = read.get(ThisHost, THIS)
+    this = read.get(ThisBridge, THIS)
     if this is None:
         return
     flows = Flows("segment_flows", ground.segment)

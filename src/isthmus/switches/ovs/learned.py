@@ -8,28 +8,22 @@ that has the port, and of a port that was given the pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from isthmus.addresses import parse_mac
-from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Location, Plugged, ThisHost
+from isthmus.host.indexes import LEARNED_BY_ADDRESS
 from isthmus.policy.addresses import allows
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
-from isthmus.switches.ovs.facts import THIS, Ground, Location, Plugged, ThisHost
+from isthmus.switches.ovs.facts import Ground
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import to_port
 from isthmus.switches.ovs.ground import looked_for
 from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
-
-
-def _address_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, LearnedAddress)
-    return ((row.segment, row.address),)
-
-
-LEARNED_BY_ADDRESS = Index(LearnedAddress, "address", _address_of)
 
 
 def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:

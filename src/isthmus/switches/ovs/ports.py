@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Location, Plugged, Problem, Reach, ThisHost
+from isthmus.host.indexes import LEGS_BY_SEGMENT, SUBNETS_BY_SEGMENT
 from isthmus.policy import closed
 from isthmus.policy.addresses import of_family
 from isthmus.policy.dhcp import server_address, subnet_of
@@ -22,33 +24,21 @@ from isthmus.policy.topology import peer_legs
 from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.facts import (
-    THIS,
     Ground,
     LocalMember,
-    Location,
     Meter,
     NoPeerZone,
     NoZone,
-    Plugged,
-    Problem,
-    Reach,
     Refused,
     RemoteMember,
-    ThisHost,
+    ThisBridge,
     TrackedAddress,
     Whole,
 )
 from isthmus.switches.ovs.filters import filter_number
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import port_fragments, to_port
-from isthmus.switches.ovs.ground import (
-    LEGS_BY_SEGMENT,
-    LOCAL_BY_DOMAIN,
-    SUBNETS_BY_SEGMENT,
-    legs_of,
-    looked_for,
-    peer_zone,
-)
+from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, legs_of, looked_for, peer_zone
 from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -78,12 +68,11 @@ from starving the others' answers."""
 def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: what a port on this host may send, and where it enters the pipeline."""
     port, this = read.get(Port, local.port), read.get(ThisHost, THIS)
-    if port is None or this is None:
+    bridge = read.get(ThisBridge, THIS)
+    if port is None or this is None or bridge is None:
         return
     if not may_have(port, this.host):
-        allowed = ", ".join(port.hosts)
-        yield _problem(port, "PortBlocked", f"{this.host} may not have this port, only {allowed}")
-        return
+        return  # told by `host.location`
     ground = read.get(Ground, port.segment)
     if ground is None:
         no_zone = read.get(NoZone, port.segment)
@@ -111,8 +100,8 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     )
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
-    yield from port_openings(flows, local.ofport, this.limits, filtered=filtered)
-    yield from port_fragments(flows, local.ofport, this.limits, filtered=filtered)
+    yield from port_openings(flows, local.ofport, bridge.limits, filtered=filtered)
+    yield from port_fragments(flows, local.ofport, bridge.limits, filtered=filtered)
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.

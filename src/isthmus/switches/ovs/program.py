@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy → program of an Open vSwitch host: the units, in the order in which they feed each other.
+"""Policy → program of an Open vSwitch host: the units, in the order in which they feed each other,
+below those of every host (`host.program`).
 
 Inputs: the south rows of the segments that the host's own ports can reach and of the rule sets that
-they are under, `ThisHost`, `LocalPort`, and `Assigned`: the numbers for what the units say is
-`Wanted`. Outputs: `Programmed` (flows), `Meter`, and `Problem` (what is wrong with a local port).
+they are under, where ports are (`host.location`), `ThisBridge`, and `Assigned`: the numbers for
+what the units say is `Wanted`. Outputs: `Programmed` (flows), `Meter`, and `Problem` (what is wrong
+with a local port).
 """
 
 from __future__ import annotations
 
 from isthmus.derive.engine import unit
+from isthmus.host.facts import Plugged, Problem, Reach, ThisHost
 from isthmus.policy.rows import (
-    Claim,
-    Host,
-    HostStatus,
     LearnedAddress,
     Port,
     Router,
@@ -28,18 +28,13 @@ from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
     LocalMember,
-    LocalPort,
-    Location,
     Meter,
     NoPeerZone,
     NoZone,
     PeerZone,
-    Plugged,
-    Problem,
-    Reach,
     Refused,
     RemoteMember,
-    ThisHost,
+    ThisBridge,
     TrackedAddress,
     Wanted,
     Watching,
@@ -65,19 +60,15 @@ from isthmus.switches.ovs.filters import (
 from isthmus.switches.ovs.flows import watched_drops
 from isthmus.switches.ovs.fragments import zone_flows
 from isthmus.switches.ovs.ground import (
-    LEGS_BY_ROUTER,
-    LEGS_BY_SEGMENT,
     LOCAL_BY_DOMAIN,
     LOCAL_MEMBERS,
     REMOTE_MEMBERS,
-    SUBNETS_BY_SEGMENT,
     ground,
     leg_flows,
     router_flows,
     segment_flows,
 )
-from isthmus.switches.ovs.learned import LEARNED_BY_ADDRESS, learned_flows
-from isthmus.switches.ovs.location import CLAIMS_BY_PORT, locate, reach
+from isthmus.switches.ovs.learned import learned_flows
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.switches.ovs.ports import local_flows, mismatch, place, unpeered
 from isthmus.switches.ovs.rules import membership, rule_flows
@@ -87,12 +78,10 @@ UNITS = (
     unit(ThisHost, fixed_flows),
     unit(ThisHost, probe_flows),
     unit(Segment, ground),
-    unit(HostStatus, reach),
     unit(Reach, tunnel),
     unit(Router, router_flows),
     unit(RouterPort, leg_flows),
     unit(PeerZone, zone_windows),
-    unit(Port, locate),
     unit(RuleSet, stateless_set),
     unit(Plugged, port_filters),
     unit(Profile, compile_profile),
@@ -111,15 +100,11 @@ UNITS = (
     unit(WatchingAllowed, allowed_flows),
 )
 
-INDEXES = (
-    *(CLAIMS_BY_PORT, LEGS_BY_ROUTER, LEGS_BY_SEGMENT),
-    *(LEARNED_BY_ADDRESS, LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET),
-    *(SUBNETS_BY_SEGMENT, USES_BY_GROUP),
-)
+INDEXES = (*(LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET, USES_BY_GROUP),)
 
 TABLES: tuple[type, ...] = (
-    *(Claim, Host, Subnet, RuleSet, Rule, LocalPort, Assigned),
-    *(Location, Ground, NoZone, LocalMember, Reach, Wanted, Meter, Problem, Programmed),
+    *(Subnet, RuleSet, Rule, ThisBridge, Assigned),
+    *(Ground, NoZone, LocalMember, Wanted, Meter, Problem, Programmed),
     *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching, StatelessSet),
     PeerZone,
 )

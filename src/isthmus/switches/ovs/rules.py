@@ -19,6 +19,7 @@ import msgspec
 
 from isthmus.addresses import ipv4_number
 from isthmus.derive.engine import Item, Read
+from isthmus.host.indexes import LEGS_BY_ROUTER
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Router, Rule
 from isthmus.policy.rules import Network, networks, protocols, span
@@ -37,7 +38,7 @@ from isthmus.switches.ovs.filters import (
     enforced,
 )
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LEGS_BY_ROUTER, legs_of
+from isthmus.switches.ovs.ground import legs_of
 from isthmus.switches.ovs.pipeline import (
     GROUPS,
     PLAIN_END,

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
+from isthmus.host.facts import THIS, Reach, ThisHost
 from isthmus.switches.ovs.echo import echo_flows
-from isthmus.switches.ovs.facts import THIS, Meter, Reach, ThisHost, Watching
+from isthmus.switches.ovs.facts import Meter, ThisBridge, Watching
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import (
@@ -31,7 +32,7 @@ ALL_NODES, ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
 
 def tunnel(reach: Reach, read: Read) -> Iterator[Item]:
     """Over Reach: the way to one other host, in the encapsulation chosen for the pair."""
-    this = read.get(ThisHost, THIS)
+    this = read.get(ThisBridge, THIS)
     ofport = dict(this.tunnel_ports).get(reach.encapsulation) if this else None
     if ofport is None:
         return
@@ -84,8 +85,8 @@ and may ask again at once."""
 
 def probe_flows(this: ThisHost, read: Read) -> Iterator[Item]:
     """Over ThisHost: the switch answers questions through tunnels, and shows us the answers."""
-    flows = Flows("probe_flows", "")
-    for encapsulation, ofport in this.tunnel_ports:
+    flows, bridge = Flows("probe_flows", ""), read.get(ThisBridge, THIS)
+    for encapsulation, ofport in bridge.tunnel_ports if bridge is not None else ():
         if encapsulation not in this.encapsulations:
             continue
         yield Item(Meter, TUNNEL_METER, Meter(TUNNEL_METER, ANSWERS_PPS, ANSWERS_PPS))
