@@ -25,6 +25,7 @@ from isthmus.agent.watching import (
 )
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Rule, RuleSet
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import note
 from isthmus.switches.ovs.facts import THIS, Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
@@ -33,15 +34,14 @@ from isthmus.switches.ovs.pipeline import (
     PASSED,
     SHOWN_DROPS,
     WATCH_METER,
-    Flag,
     FlowKey,
     Programmed,
-    Register,
     Stage,
     dropped_by,
     flow,
     unit_of_cookie,
 )
+from isthmus.switches.ovs.placing import Register
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_packets import PacketIn
@@ -252,11 +252,18 @@ def shown(
 ) -> PacketIn:
     frame = packets.ethernet(MAC, MAC, packets.tcp(*ends, ports, b""))
     fields = {
-        oxm.REG[Register.OUT]: out,
-        oxm.REG[Register.DOMAIN]: domain,
+        **carrying((reg.OUT, out), (reg.DOMAIN, domain)),
         oxm.METADATA: sum(one << 16 * number for number, one in enumerate(notes)),
     }
     return PacketIn(frame, in_port, Stage.COMMIT, 0, 1, userdata, fields)
+
+
+def carrying(*values: tuple[Register, int]) -> dict[oxm.Field, int]:
+    """The registers of a packet."""
+    fields: dict[oxm.Field, int] = {}
+    for register, value in values:
+        fields[register.field] = fields.get(register.field, 0) | value << register.first_bit
+    return fields
 
 
 MAC = Mac(0x020000000001)
@@ -425,9 +432,9 @@ def test_what_may_open_nothing_is_told_as_dropped_when_it_is_no_answer_either(
     sent, answer = (
         dropped._replace(
             packet=packets.ethernet(MAC, MAC, build(*ends)),
-            fields={oxm.REG[Register.SENDER]: flag | 7},
+            fields=carrying((reg.SENDER, 7), (flag, 1)),
         )
-        for ends, flag in ((HERE, Flag.ASKED), ((HERE[1], HERE[0]), Flag.TURNED))
+        for ends, flag in ((HERE, reg.ASKED), ((HERE[1], HERE[0]), reg.TURNED))
     )
     watches.take(sent, 7)
     assert told(watches) == []  # so far it may arrive

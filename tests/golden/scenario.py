@@ -21,7 +21,7 @@ from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 from tests.intent.cloud import Cloud
 
 HERE = Path(__file__).parent
@@ -76,6 +76,14 @@ def outcome(folder: Path) -> dict[str, str]:
         world = World((*policy, *_observed(scenario, policy)))
         texts["traces.txt"] = "\n".join(_trace_text(world, asked) for asked in scenario.traces)
     return texts
+
+
+def programs(folder: Path) -> Iterator[Engine]:
+    """What each host of a scenario is programmed from."""
+    scenario = msgspec.yaml.decode((folder / "scenario.yaml").read_bytes(), type=Scenario)
+    policy = _policy(scenario)
+    for host in sorted(scenario.hosts):
+        yield _program(scenario, host, policy)
 
 
 def _trace_text(world: World, asked: Traced) -> str:
@@ -141,7 +149,7 @@ def _flow_lines(engine: Engine) -> Iterator[str]:
     found = []
     for key, value in engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
-        text = flow_text(flow(key, value)).split(",", 2)[2]
+        text = named_flow(flow(key, value)).split(",", 1)[1]
         found.append((key.table, -key.priority, text))
     for table, _, text in sorted(found):
         yield f"{Stage(table).name} {text}"

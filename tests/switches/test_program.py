@@ -254,14 +254,14 @@ def test_tenants_with_the_same_addresses_share_no_flow() -> None:
 
 def test_every_stage_ends_in_a_flow_that_drops() -> None:
     drops = [text for text in flow_texts(compiled("h1", ())) if "priority=0 " in text]
-    assert drops == sorted(f"table={stage.value},priority=0 actions=drop" for stage in Stage)
+    assert drops == sorted(f"table={stage.name},priority=0 actions=drop" for stage in Stage)
 
 
 def test_what_a_guest_says_of_its_address_pairs_takes_nothing_from_its_dhcp() -> None:
     mac = "02:00:5e:00:00:01"
     of = msgspec.structs.replace(port("red", "a", 4), pairs=(f"10.0.1.9/32 {mac}",))
     engine = compiled("h1", [*_GROUND, of, local(of, 7)])
-    others = "tun_id", "ct_state", f"table={Stage.TRACK.value},"
+    others = "tun_id", "ct_state", "table=TRACK,"
     texts = [one for one in flow_texts(engine) if "meter:" in one]
     texts = [one for one in texts if not any(word in one for word in others)]
     meters = {text: text.partition("meter:")[2].partition(",")[0] for text in texts}
@@ -344,17 +344,17 @@ def _texts_with(engine: Engine, chosen: Callable[[str], bool]) -> list[str]:
 def test_a_moved_port_leaves_no_source_check_for_its_old_host_when_the_old_claim_goes() -> None:
     moved = port("red", "a", 5)
     engine = compiled("h1", [*_GROUND, moved, claim(moved, "h2"), claim(moved, "h3", sequence=2)])
-    checks = _texts_with(engine, lambda text: "table=15,priority=100" in text)
+    checks = _texts_with(engine, lambda text: "table=SOURCE,priority=100" in text)
     assert len(checks) == 2
     engine.put(Claim, claim(moved, "h2").key, None)
     engine.settle()
-    checks = _texts_with(engine, lambda text: "table=15,priority=100" in text)
+    checks = _texts_with(engine, lambda text: "table=SOURCE,priority=100" in text)
     assert len(checks) == 1
     assert "tun_src=192.0.2.3" in checks[0]
 
 
 def test_vxlan_is_used_where_both_hosts_prefer_it_and_nvgre_where_one_knows_nothing_else() -> None:
-    tunnels = _texts_with(compiled("h1", _GROUND), lambda text: "table=85,priority=100" in text)
+    tunnels = _texts_with(compiled("h1", _GROUND), lambda text: "table=TUNNEL,priority=100" in text)
     by_output = {text.rsplit("output:", 1)[1]: text for text in tunnels}
     assert set(by_output) == {"101", "102"}
     assert "0xc0000202" in by_output["101"]
@@ -365,7 +365,7 @@ def test_without_a_router_segments_stay_apart() -> None:
     own, other = port("red", "a", 4), port("red", "b", 5)
     rows = [row for row in _GROUND if not isinstance(row, RouterPort)]
     engine = compiled("h1", [*rows, own, local(own, 3), other, local(other, 4)])
-    assert not _texts_with(engine, lambda text: text.startswith("table=30,priority=1"))
+    assert not _texts_with(engine, lambda text: text.startswith("table=ROUTE,priority=1"))
 
 
 def test_a_segment_whose_router_has_not_come_yet_waits_for_it() -> None:

@@ -26,7 +26,7 @@ def taken_out(engine: Engine) -> list[str]:
 
 
 def test_dhcp_is_taken_out_by_where_it_goes_from_whatever_address() -> None:
-    client = f"table=10,priority=205,udp,{MINE}"
+    client = f"table=ADMISSION,priority=205,udp,{MINE}"
     found = taken_out(program())
     assert found == [
         f"{client},nw_dst={to},ip_frag=0/1,udp_src=68,udp_dst=67"
@@ -35,10 +35,12 @@ def test_dhcp_is_taken_out_by_where_it_goes_from_whatever_address() -> None:
 
 
 def test_who_looks_for_its_server_is_told_whatever_address_it_had() -> None:
-    found = [text for text in flow_texts(program()) if text.startswith("table=10,priority=185")]
+    found = [
+        text for text in flow_texts(program()) if text.startswith("table=ADMISSION,priority=185")
+    ]
     assert found == [
-        f"table=10,priority=185,arp,{MINE},arp_op=1,arp_tpa=10.0.1.1,arp_sha={WEB.mac}"
-        " actions=goto_table:20"
+        f"table=ADMISSION,priority=185,arp,{MINE},arp_op=1,arp_tpa=10.0.1.1,arp_sha={WEB.mac}"
+        " actions=goto_table:DISPATCH"
     ]
 
 

@@ -22,9 +22,11 @@ from isthmus.addresses import Address, parse_mac
 from isthmus.agent.host import HostState
 from isthmus.errors import Invalid
 from isthmus.policy.rows import Port, Segment
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.apply import apply
+from isthmus.switches.ovs.bands import Deliver
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import PROBED, Register, Stage
+from isthmus.switches.ovs.pipeline import PROBED, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm, probes
 from isthmus.wire.openflow import Flow
@@ -38,9 +40,6 @@ by another packet.
 
 MOST_BYTES = 65_000
 """What an OpenFlow message (of 64 KiB) can carry beside its own fields and the packet's headers."""
-
-PRIORITY = 200
-"""Above the ordinary flow of DELIVER."""
 
 
 class ProbeQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +154,7 @@ def _listening(ofport: int, target: Address) -> Flow:
         source = (oxm.eth_type(0x86DD), oxm.ipv6_src(target))
     actions = (
         act.controller(PROBED, max_len=128),
-        act.output_reg(oxm.REG[Register.OUT], 0, 16),
+        reg.OUT.output(),
     )
-    match = oxm.match(oxm.reg(Register.OUT, ofport), *source)
-    return Flow(Stage.DELIVER, PRIORITY, match, act.instructions(apply=actions), 0)
+    match = oxm.match(reg.OUT.match(ofport), *source)
+    return Flow(Stage.DELIVER, Deliver.PROBED, match, act.instructions(apply=actions), 0)

@@ -18,7 +18,7 @@ from isthmus.errors import Invalid
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import control, traced
 from isthmus.switches.ovs.facts import THIS, ThisHost
-from isthmus.switches.ovs.pipeline import Register
+from isthmus.switches.ovs.registers import VSID
 
 MOST_PASSES = 3
 
@@ -57,7 +57,7 @@ async def trace(text: str, state: HostState, run_directory: Path, bridge: str) -
         "decision": decision.text if decision else "",
         "port": _port_name(found.port, state),
         "peer": found.peer,
-        "vsid": int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
+        "vsid": traced.register(found.fields, VSID),
         "fields": dict(found.fields),
         "stages": [entry.stage for entry in entries],
     }
