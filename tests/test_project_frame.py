@@ -278,8 +278,8 @@ EMPTY_HOUSE = {
         "isthmus/cli/__init__.py",
         "isthmus/controller/__init__.py",
         "isthmus/derive/__init__.py",
-        "isthmus/derive/intent_facts.py",
-        "isthmus/derive/intent_units.py",
+        "isthmus/derive/from_intent/__init__.py",
+        "isthmus/derive/from_intent/program.py",
         "isthmus/reach/__init__.py",
         "isthmus/intent/__init__.py",
         "isthmus/policy/__init__.py",
@@ -321,6 +321,7 @@ DOWNWARDS = "Imports go downwards only"
 HOSTS = "A host never sees what tenants asked for"
 PURE = "Pure rooms know no I/O, clock, chance or log"
 LAB = "The lab knows the wire and the REST contract only"
+CIRCLES = "No two modules or packages import each other, be it by way of others"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ LAB = "The lab knows the wire and the REST contract only"
         ({"src/isthmus/wire/x.py": "import isthmus.intent\n"}, [DOWNWARDS]),
         ({"src/isthmus/utils.py": ""}, [DOWNWARDS]),
         ({"src/isthmus/agent/x.py": "import isthmus.intent\n"}, [HOSTS]),
-        ({"src/isthmus/agent/x.py": "import isthmus.derive.intent_units\n"}, [HOSTS]),
+        ({"src/isthmus/agent/x.py": "import isthmus.derive.from_intent.program\n"}, [HOSTS]),
         (
             {
                 "src/isthmus/agent/x.py": "import isthmus.store.north\n",
@@ -353,6 +354,43 @@ LAB = "The lab knows the wire and the REST contract only"
             {
                 "src/isthmus_lab/hosts.py": "import isthmus.api\n",
                 "src/isthmus/api/__init__.py": "import isthmus.store\n",
+            },
+            [],
+        ),
+        (
+            {
+                "src/isthmus/wire/x.py": "import isthmus.wire.y\n",
+                "src/isthmus/wire/y.py": "import isthmus.wire.z\n",
+                "src/isthmus/wire/z.py": "def late():\n    import isthmus.wire.x\n",
+            },
+            [CIRCLES],
+        ),
+        (
+            {
+                "src/isthmus/switches/ovs/arp.py": "import isthmus.switches.ovs.apply\n",
+                "src/isthmus/switches/ovs/apply.py": (
+                    "from typing import TYPE_CHECKING\n"
+                    "if TYPE_CHECKING:\n    import isthmus.switches.ovs.arp\n"
+                ),
+            },
+            [CIRCLES],
+        ),
+        (
+            {
+                "src/isthmus/intent/x.py": "import isthmus.intent.kinds.a\n",
+                "src/isthmus/intent/y.py": "",
+                "src/isthmus/intent/kinds/__init__.py": "",
+                "src/isthmus/intent/kinds/a.py": "",
+                "src/isthmus/intent/kinds/b.py": "import isthmus.intent.x\n",
+            },
+            [CIRCLES],
+        ),
+        (
+            {
+                "src/isthmus/intent/x.py": "import isthmus.intent.kinds.a\n",
+                "src/isthmus/intent/kinds/__init__.py": "",
+                "src/isthmus/intent/kinds/a.py": "import isthmus.intent.y\n",
+                "src/isthmus/intent/y.py": "",
             },
             [],
         ),

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from isthmus.controller.deriving import faults
-from isthmus.derive.intent_facts import ServerFact
-from isthmus.derive.intent_units import Underlay, new_engine
+from isthmus.derive.from_intent.program import new_engine
+from isthmus.derive.from_intent.servers import ServerFact
+from isthmus.derive.from_intent.underlay import Underlay
 
 
 def test_a_row_that_two_resources_say_differently_is_told_with_both() -> None:

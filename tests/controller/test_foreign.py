@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from isthmus.controller.deriving import Deriving
-from isthmus.derive.intent_facts import ServerFact
-from isthmus.derive.intent_units import Underlay
+from isthmus.derive.from_intent.servers import ServerFact
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.policy.rows import TABLES, Host, RuleSet
 from isthmus.store import schema
 from isthmus.store.connection import Connection

@@ -12,7 +12,8 @@ import pytest
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import DESIRED, Claim, Heartbeat, HostStatus, Port, PortStatus, Row
 from isthmus.store.north_rows import Resource

@@ -10,7 +10,8 @@ import pytest
 
 from isthmus.controller.preview import preview
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import NotFound
 from isthmus.intent.model import Json, Plan, Stored
 from isthmus.intent.planning import Put, plan_batch

@@ -13,7 +13,8 @@ import msgspec
 from isthmus.cli.tracing import traced
 from isthmus.controller.tracing import shown
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World

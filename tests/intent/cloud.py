@@ -13,6 +13,7 @@ from isthmus.errors import IsthmusError
 from isthmus.intent.model import Json, Plan, Stored
 from isthmus.intent.paths import find, resolve
 from isthmus.intent.planning import plan_delete, plan_put
+from isthmus.intent.registry import REGISTRY, Registry
 from isthmus.intent.render import render
 from isthmus.intent.versions import LATEST, Version
 from tests.intent.memory import CountingIds, MemoryStore
@@ -28,7 +29,8 @@ POOL = {"startMacAddress": "00-1D-D8-00-00-00", "endMacAddress": "00-1D-D8-00-FF
 class Cloud:
     """Requests, applied at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry = REGISTRY) -> None:
+        self.registry = registry
         self.store = MemoryStore()
         self.ids = CountingIds()
 
@@ -52,6 +54,7 @@ class Cloud:
             create_only=create_only,
             expected_etag=expected_etag,
             version=version,
+            registry=self.registry,
         )
 
     def put(
@@ -78,7 +81,7 @@ class Cloud:
 
     def put_body(self, path: str, body: Json, version: Version = LATEST) -> Plan:
         """PUT a whole body."""
-        plan = plan_put(self.store, self.ids, path, body, version=version)
+        plan = plan_put(self.store, self.ids, path, body, version=version, registry=self.registry)
         self.store.apply(plan)
         return plan
 
@@ -92,7 +95,9 @@ class Cloud:
 
     def delete(self, path: str, expected_etag: str | None = None) -> int:
         """DELETE; the status."""
-        plan = plan_delete(self.store, self.ids, path, expected_etag=expected_etag)
+        plan = plan_delete(
+            self.store, self.ids, path, expected_etag=expected_etag, registry=self.registry
+        )
         self.store.apply(plan)
         return plan.status
 
@@ -102,13 +107,13 @@ class Cloud:
         return caught.value
 
     def row(self, path: str) -> Stored:
-        row = find(self.store, resolve(path))
+        row = find(self.store, resolve(path, registry=self.registry))
         assert row is not None, path
         return row
 
     def get(self, path: str, version: Version = LATEST) -> Answer:
         """GET, as JSON says it."""
-        rendered = render(self.row(path), self.store, version=version)
+        rendered = render(self.row(path), self.store, version=version, registry=self.registry)
         # through JSON, so that tests see what clients see
         return msgspec.json.decode(msgspec.json.encode(rendered), type=dict)
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from isthmus.errors import IsthmusError
-from isthmus.intent.access_control_lists import AclRule
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.acl_rules import AclRule
 from isthmus.intent.model import Json
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.rule_values import protocol_number

@@ -11,9 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.intent.addressing import overlapping, space, without
-from isthmus.intent.drafts import requirers
-from isthmus.intent.model import Plan, Stored
-from tests.intent.memory import MemoryStore
 
 
 @pytest.mark.parametrize(
@@ -65,30 +62,3 @@ def test_a_range_with_holes_is_the_numbers_that_are_left(
     sound = [span for span in ranges if span[0] <= span[1]]
     left = [n for first, last in without(sound, holes) for n in range(first, last + 1)]
     assert left == [n for first, last in sound for n in range(first, last + 1) if n not in holes]
-
-
-def test_a_mention_does_not_count_as_use() -> None:
-    store = MemoryStore()
-    rows = (
-        _row("/a"),
-        _row("/weak", mentions=frozenset({"/a"})),
-        _row("/strong", requires=frozenset({"/a"})),
-    )
-    store.apply(Plan(inserts=rows))
-    assert requirers(store, ["/a"], ()) == ["/strong"]
-    assert requirers(store, ["/a"], {"/strong"}) == []
-
-
-def _row(
-    key: str, requires: frozenset[str] = frozenset(), mentions: frozenset[str] = frozenset()
-) -> Stored:
-    return Stored(
-        key=key,
-        ref=key,
-        kind="k",
-        resource_id=key,
-        instance_id=key,
-        etag="1",
-        requires=requires,
-        mentions=mentions,
-    )

@@ -11,12 +11,12 @@ from isthmus.intent.docs import markdown
 from isthmus.intent.fields import Access
 from isthmus.intent.model import Json
 from isthmus.intent.openapi import document, resource_schema
-from isthmus.intent.registry import CAPABILITIES, KINDS, OFFERED
+from isthmus.intent.registry import CAPABILITIES, KINDS, REGISTRY
 from tests.intent.cloud import Cloud, interface
 
 
 def test_these_kinds_are_offered_and_no_other() -> None:
-    assert OFFERED == (
+    assert REGISTRY.offered == (
         "accessControlLists",
         "credentials",
         "logicalNetworks",

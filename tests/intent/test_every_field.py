@@ -13,12 +13,14 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError
-from isthmus.intent.fields import Access, FieldSpec, Nested, Part, fields_of
+from isthmus.intent.fields import Access, Part
 from isthmus.intent.model import Json
 from isthmus.intent.refusals import NotOffered
 from isthmus.intent.registry import KINDS
+from isthmus.intent.specs import FieldSpec, Nested, fields_of
 from isthmus.intent.values import Many
 from isthmus.policy.rows import DESIRED, Port
 from tests.intent.cloud import POOL, SUBNET, Cloud, child, interface, network, ref

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import pytest
 
 from isthmus.errors import IsthmusError
-from isthmus.intent.fields import Nested, Part, fields_of
+from isthmus.intent.fields import Part
 from isthmus.intent.model import Json
 from isthmus.intent.planning import Delete, Request, plan_batch, plan_delete
 from isthmus.intent.references import Reference
 from isthmus.intent.registry import KINDS
+from isthmus.intent.specs import Nested, fields_of
 from isthmus.intent.values import Many, ValueType
 from tests.intent.cloud import POOL, SUBNET, Cloud, child, interface, network, ref
 

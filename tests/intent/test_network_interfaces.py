@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
+from isthmus.intent.kinds.network_interfaces import MOST_PAIRS, NetworkInterface
 from isthmus.intent.model import Json
-from isthmus.intent.network_interfaces import MOST_PAIRS, IpConfiguration, NetworkInterface
 from tests.intent.cloud import SUBNET, Cloud, Properties, child, interface, network, ref
 
 ADDRESS = ("ipConfigurations", 0, "privateIPAddress")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.errors import Invalid, IsthmusError, NotFound
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.parse import Parsed, bare_etag, parse
 from isthmus.intent.registry import KINDS, ROOTS

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.errors import IsthmusError
-from isthmus.intent.access_control_lists import AccessControlList
 from isthmus.intent.fields import decode
-from isthmus.intent.logical_networks import LogicalSubnet
+from isthmus.intent.kinds.access_control_lists import AccessControlList
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
+from isthmus.intent.kinds.logical_subnets import LogicalSubnet
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Json, Plan, Stored
-from isthmus.intent.network_interfaces import IpConfiguration
 from isthmus.intent.planning import Delete, Put, Request, plan_batch, plan_delete, plan_put
 from isthmus.intent.references import key_of
 from isthmus.intent.registry import KINDS
-from isthmus.intent.virtual_networks import VirtualSubnet
 from tests.intent.bodies import BODIES
 from tests.intent.cloud import Cloud, Properties, child, ref
 

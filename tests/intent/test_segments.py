@@ -8,13 +8,14 @@ from itertools import permutations
 
 import pytest
 
-from isthmus.derive.intent_units import Underlay, new_engine, put
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import PreconditionFailed, Unavailable
 from isthmus.intent.fields import decode
+from isthmus.intent.kinds.ip_configurations import IpConfiguration
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Json
-from isthmus.intent.network_interfaces import IpConfiguration
 from isthmus.intent.versions import LATEST, V1
-from isthmus.intent.virtual_networks import VirtualSubnet
 from isthmus.policy.rows import Port, RouterPort, Segment, Subnet
 from tests.intent.cloud import Cloud, Properties, child, interface, network, ref
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from isthmus.addresses import Mac, parse_mac
-from isthmus.derive.intent_units import ROUTER_MAC
+from isthmus.derive.from_intent.networks import ROUTER_MAC
 from isthmus_lab import namespaces, packets, processes, resources
 from isthmus_lab.guest import INTERFACE, Guest
 from isthmus_lab.host import Host

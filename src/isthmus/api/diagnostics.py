@@ -14,9 +14,10 @@ from isthmus.api.exchange import Exchange
 from isthmus.api.replies import Reply, json_reply
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.address_values import IpAddress
-from isthmus.intent.fields import Field, Nested, Part, Rules, required
+from isthmus.intent.fields import Field, Part, Rules, required
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.references import Reference, key_of
+from isthmus.intent.specs import Nested
 from isthmus.intent.values import Choice, Integer, inside
 
 RESULTS = "/diagnostics/ConnectivityCheckResults"

@@ -10,7 +10,7 @@ from isthmus.api.doors import Deletion, North
 from isthmus.api.replies import Reply, json_reply
 from isthmus.api.turns import in_turns
 from isthmus.errors import NotFound
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Allocation, Json, Stored, View
 from isthmus.intent.registry import KINDS, ROOTS
 from isthmus.intent.versions import Version

@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from isthmus.api.turns import in_turns
 from isthmus.intent.addressing import number_of, space
 from isthmus.intent.fields import decode
-from isthmus.intent.logical_networks import IpPool, address_scope
-from isthmus.intent.mac_pools import SCOPE, MacPool
+from isthmus.intent.kinds.logical_subnets import IpPool, address_scope
+from isthmus.intent.kinds.mac_pools import SCOPE, MacPool
+from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.render import States
 from isthmus.intent.versions import V2, V4, Version
-from isthmus.intent.virtual_networks import VirtualSubnet
 
 REF = "/monitoring/networkControllerStatistics"
 NO_INSTANCE = "00000000-0000-0000-0000-000000000000"

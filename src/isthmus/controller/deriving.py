@@ -17,9 +17,9 @@ from typing import Never
 from isthmus.controller.foreign import Foreign
 from isthmus.controller.leadership import HEARTBEAT_S, Watch
 from isthmus.controller.sequences import counts, skipped
-from isthmus.derive import intent_units
 from isthmus.derive.engine import Engine
-from isthmus.derive.intent_units import Underlay
+from isthmus.derive.from_intent.program import new_engine, put
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import Stored
 from isthmus.policy.rows import DESIRED, Claim, LearnedAddress, Row
@@ -59,7 +59,7 @@ class Deriving:
         """`heartbeats`: of all controllers, by name. `holder`: whom the south store names the
         deriver, empty for nobody, None while that is not known.
         """
-        self.engine: Engine = intent_units.new_engine(underlay)
+        self.engine: Engine = new_engine(underlay)
         self.watch = Watch(name)
         self.problem = ""
         self.written_s = 0.0
@@ -111,7 +111,7 @@ class Deriving:
     def changed(self, changes: Iterable[tuple[Stored | None, Stored | None]]) -> None:
         """Resources that changed in the north store."""
         for old, new in changes:
-            intent_units.put(self.engine, old, new)
+            put(self.engine, old, new)
         self._changed.set()
 
     def south_changed(self, changes: Iterable[Change]) -> None:

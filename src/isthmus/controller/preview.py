@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Key
-from isthmus.derive.intent_units import input_of
+from isthmus.derive.from_intent.program import input_of
 from isthmus.intent.model import Ids, Json, Plan, Stored, View
 from isthmus.intent.planning import Request, plan_batch
 from isthmus.intent.versions import Version

@@ -28,7 +28,7 @@ from isthmus.controller.hearing import Hearing
 from isthmus.controller.insight import Insight, StoreHealth
 from isthmus.controller.listeners import Shown, ask, rest_listeners, store_listeners
 from isthmus.controller.picture import NAMED, Picture
-from isthmus.derive.intent_units import Underlay
+from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Json, JsonObject, Stored
 from isthmus.policy.rows import TABLES, Claim, HostStatus, PortStatus, row_or_none

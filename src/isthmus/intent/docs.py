@@ -6,19 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.intent.address_values import IpAddress, IpPrefix, MacAddress
-from isthmus.intent.fields import Access, FieldSpec, Nested, Part, Rules, fields_of
-from isthmus.intent.kinds import Kind
+from isthmus.intent.fields import Access, Part, Rules
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.references import Reference
 from isthmus.intent.refusals import NotOffered
-from isthmus.intent.registry import CAPABILITIES, KINDS
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import FieldSpec, Nested, fields_of
 from isthmus.intent.values import Boolean, Choice, Integer, Many, ValueType
 from isthmus.intent.versions import V1, Version
 
 _HEAD = "| property | type | rules | meaning |\n|---|---|---|---|"
 
 
-def markdown() -> str:
+def markdown(registry: Registry = REGISTRY) -> str:
     """The text of docs/resources.md."""
     parts = [
         "# Resources",
@@ -26,9 +27,9 @@ def markdown() -> str:
         " `resourceRef`, `resourceId`, `instanceId`, `etag`, `tags`, `resourceMetadata` and"
         " `properties.provisioningState`. Properties that are not in these tables are dropped;"
         " those that are kept as information are stored and shown, and change nothing.",
-        f"Extensions to MS-NCNBI: {', '.join(f'`{name}`' for name in CAPABILITIES)}.",
+        f"Extensions to MS-NCNBI: {', '.join(f'`{name}`' for name in registry.capabilities)}.",
     ]
-    for kind in KINDS.values():
+    for kind in registry.kinds.values():
         parts += _kind(kind)
     return "\n\n".join(parts) + "\n"
 

@@ -14,13 +14,13 @@ from typing import TypeVar
 import msgspec
 
 from isthmus.errors import Conflict
-from isthmus.intent.fields import Resource, wire_name
-from isthmus.intent.kinds import Kind
+from isthmus.intent.fields import Part
 from isthmus.intent.model import Allocation, Stored, View
 from isthmus.intent.overlay import Overlay
+from isthmus.intent.specs import wire_name
 from isthmus.intent.versions import Version
 
-R = TypeVar("R", bound=Resource)
+P = TypeVar("P", bound=Part)
 
 NAMED = 5
 """How many resources an in-use message names."""
@@ -38,6 +38,7 @@ class Draft:
         "key",
         "kind",
         "mentions",
+        "model",
         "old",
         "parent",
         "path",
@@ -51,11 +52,12 @@ class Draft:
     def __init__(
         self,
         overlay: Overlay,
-        kind: Kind,
+        kind: str,
+        model: type[Part],
         ref: str,
         *,
         old: Stored | None,
-        previous: Resource | None,
+        previous: Part | None,
         parent: str | None,
         path: str,
         version: Version,
@@ -68,6 +70,9 @@ class Draft:
         self._given = given
         self._previous = previous
         self.kind = kind
+        """Its name, as `Stored.kind`."""
+        self.model = model
+        """The struct of its properties."""
         self.ref = ref
         self.key = ref.lower()
         self.old = old
@@ -85,7 +90,7 @@ class Draft:
         self.requires: set[str] = set()
         self.mentions: set[str] = set()
 
-    def before(self, model: type[R]) -> R | None:
+    def before(self, model: type[P]) -> P | None:
         """The stored properties; None when the resource is new."""
         return self._previous if isinstance(self._previous, model) else None
 
@@ -95,7 +100,7 @@ class Draft:
 
     def at(self, attribute: str) -> str:
         """The JSON path of one of its fields."""
-        return f"{self.path}properties.{wire_name(self.kind.model, attribute)}"
+        return f"{self.path}properties.{wire_name(self.model, attribute)}"
 
     def read(self, key: str) -> Stored | None:
         """Another resource, whose change until the plan is applied will refuse the plan."""
@@ -144,7 +149,7 @@ class Draft:
         already, and those that it does not write."""
         return [
             row
-            for row in self._overlay.children(self.parent or "", self.kind.name)
+            for row in self._overlay.children(self.parent or "", self.kind)
             if row.key != self.key and (row.key not in self.tree or row.etag == self.etag)
         ]
 

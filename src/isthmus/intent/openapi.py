@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from isthmus.intent.fields import object_schema
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.paths import RESOURCE_ID_LENGTH, RESOURCE_ID_PATTERN
-from isthmus.intent.registry import CAPABILITIES, KINDS
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import object_schema
 from isthmus.intent.versions import V1, VERSIONS, Version
 
 _TEXT: Json = {"type": "string"}
@@ -83,6 +83,7 @@ def document(
     *,
     paths: Mapping[str, Json] | None = None,
     schemas: Mapping[str, Json] | None = None,
+    registry: Registry = REGISTRY,
 ) -> dict[str, Json]:
     """The whole document; `paths` and `schemas` are the server's own."""
     return {
@@ -91,25 +92,25 @@ def document(
             "title": "Isthmus",
             "version": software_version,
             "description": "Microsoft Network Controller northbound API (MS-NCNBI)."
-            f" Extensions: {', '.join(CAPABILITIES)}.",
+            f" Extensions: {', '.join(registry.capabilities)}.",
         },
-        "paths": {**resource_paths(), **(paths or {})},
+        "paths": {**resource_paths(registry), **(paths or {})},
         "components": {
             "schemas": {
                 "Reference": _REFERENCE,
                 "ConfigurationState": _STATE,
                 "Error": _ERROR,
-                **{kind.model.__name__: resource_schema(kind) for kind in KINDS.values()},
+                **{kind.model.__name__: resource_schema(kind) for kind in registry.kinds.values()},
                 **(schemas or {}),
             }
         },
     }
 
 
-def resource_paths() -> dict[str, Json]:
+def resource_paths(registry: Registry = REGISTRY) -> dict[str, Json]:
     """Path items of all kinds."""
     items: dict[str, Json] = {}
-    for kind in KINDS.values():
+    for kind in registry.kinds.values():
         path, names = _path(kind)
         if not kind.singleton:
             items[path.rpartition("/")[0]] = _collection_item(kind, names[:-1])

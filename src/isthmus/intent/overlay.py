@@ -132,7 +132,7 @@ class Overlay:
     # Changes
 
     def read(self, key: str) -> Stored | None:
-        """As `get`, and the plan will be refused if the row has changed by then."""
+        """The row, as `get` gives it; the plan will be refused if it has changed by then."""
         row = self.get(key)
         self._rely(key)
         return row

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from isthmus.errors import Invalid
-from isthmus.intent.fields import as_given, read_fields
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json
 from isthmus.intent.paths import checked_id
+from isthmus.intent.refusals import Unoffered
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import read_fields
 from isthmus.intent.values import inside, is_nothing, shown, text_of, wrong_type
 from isthmus.intent.versions import LATEST, Version
 
@@ -69,7 +71,14 @@ def etags(text: str) -> tuple[str, ...]:
     )
 
 
-def parse(kind: Kind, body: Json, *, version: Version = LATEST, path: str = "") -> Parsed:
+def parse(
+    kind: Kind,
+    body: Json,
+    *,
+    version: Version = LATEST,
+    path: str = "",
+    registry: Registry = REGISTRY,
+) -> Parsed:
     """Read the body of a PUT. Raises Invalid, its target the JSON path of the field in canonical
     spelling."""
     if not isinstance(body, dict):
@@ -90,7 +99,7 @@ def parse(kind: Kind, body: Json, *, version: Version = LATEST, path: str = "") 
     except Invalid as error:
         raise inside(error, f"{path}{name}") from error
     if properties is not None:
-        _read_properties(parsed, properties, version)
+        _read_properties(parsed, properties, version, registry)
     return parsed
 
 
@@ -111,7 +120,7 @@ def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
         if isinstance(value, msgspec.Raw):
             given = bytes(value)  # as `render` shows what is stored
         elif isinstance(value, dict):
-            given = as_given(value)
+            given = _as_given(value)
         else:
             raise wrong_type(value, "an object")
         if name == "tags":
@@ -120,7 +129,19 @@ def _read_envelope(parsed: Parsed, name: str, value: Json) -> None:
             parsed.metadata = given
 
 
-def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None:
+def _as_given(value: Json) -> bytes:
+    """JSON that is kept as the client gave it (tags, resourceMetadata). Raises Invalid."""
+    try:
+        return msgspec.json.encode(value)
+    except (ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise Invalid(
+            f"{shown(value)} cannot be kept: {error}.", code="InvalidRequestFormat"
+        ) from error
+
+
+def _read_properties(
+    parsed: Parsed, properties: Json, version: Version, registry: Registry
+) -> None:
     where = f"{parsed.path}properties"
     if is_nothing(properties):
         return
@@ -129,6 +150,8 @@ def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None
     projection = parsed.kind.projection(version)
     try:
         parsed.values = read_fields(projection.readers, properties)
+    except Unoffered as error:
+        raise inside(error.beside(registry.offered), where) from error
     except Invalid as error:
         raise inside(error, where) from error
     if projection.children:
@@ -138,16 +161,18 @@ def _read_properties(parsed: Parsed, properties: Json, version: Version) -> None
                 parsed.untouched.append(child)
             elif child is not None and not is_nothing(value):
                 here = f"{where}.{child.collection}"
-                parsed.children[child] = list(_read_children(child, value, version, here))
+                parsed.children[child] = list(_read_children(child, value, version, here, registry))
 
 
-def _read_children(kind: Kind, value: Json, version: Version, where: str) -> Iterator[Parsed]:
+def _read_children(
+    kind: Kind, value: Json, version: Version, where: str, registry: Registry
+) -> Iterator[Parsed]:
     elements = value if isinstance(value, list) else [value]
     if len(elements) > CHILDREN_LIMIT:
         raise Invalid(f"{len(elements)} are too many: at most {CHILDREN_LIMIT}.", target=where)
     seen: dict[str, int] = {}
     for index, element in enumerate(elements):
-        child = parse(kind, element, version=version, path=f"{where}[{index}].")
+        child = parse(kind, element, version=version, path=f"{where}[{index}].", registry=registry)
         # MS-NCNBI section A.5: an embedded child must say its resourceId
         if not child.resource_id:
             raise Invalid(

@@ -11,9 +11,9 @@ import re
 from typing import NamedTuple
 
 from isthmus.errors import Invalid, NotFound
-from isthmus.intent.kinds import Kind, default_of
+from isthmus.intent.kind import Kind, default_of
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.registry import OFFERED, ROOT_BY_WORD
+from isthmus.intent.registry import REGISTRY, Registry
 from isthmus.intent.values import shown, text_of
 from isthmus.intent.versions import LATEST, Version
 
@@ -36,6 +36,8 @@ class Target(NamedTuple):
     ref: str
     """Collection names in canonical spelling, ids as given."""
     resource_id: str = ""
+    parent_kind: Kind | None = None
+    """Kind of the parent resource; None for what stands at the root."""
 
     @property
     def key(self) -> str:
@@ -52,17 +54,19 @@ class Target(NamedTuple):
         return not self.resource_id
 
 
-def resolve(path: str, version: Version = LATEST) -> Target:
+def resolve(path: str, version: Version = LATEST, registry: Registry = REGISTRY) -> Target:
     """What `path` names; it need not exist. Raises NotFound for a collection that this controller
     does not have, or that came with a newer version. A singleton's collection name alone stands for
     the singleton."""
     parts = path.strip("/").split("/")
-    kind = ROOT_BY_WORD.get(parts[0].lower())
+    kind = registry.root_by_word.get(parts[0].lower())
     if kind is None:
         raise NotFound(
-            f"There is no {shown(parts[0])} here: resources are {', '.join(OFFERED)}.", target=path
+            f"There is no {shown(parts[0])} here: resources are {', '.join(registry.offered)}.",
+            target=path,
         )
     walked: list[str] = []
+    parent: Kind | None = None
     for position, part in enumerate(parts):
         if position == 0:
             walked.append(kind.collection)
@@ -72,7 +76,7 @@ def resolve(path: str, version: Version = LATEST) -> Target:
             child = kind.child_by_word.get(part.lower())
             if child is None:
                 raise NotFound(f"{kind.name} have no {shown(part)}.", target=path)
-            kind = child
+            parent, kind = kind, child
             walked.append(kind.collection)
         if kind.since > version:
             raise NotFound(
@@ -82,7 +86,7 @@ def resolve(path: str, version: Version = LATEST) -> Target:
             )
     if kind.singleton and len(parts) == 1:
         walked.append(kind.singleton)
-    return Target(kind, "/" + "/".join(walked), "" if len(walked) % 2 else walked[-1])
+    return Target(kind, "/" + "/".join(walked), "" if len(walked) % 2 else walked[-1], parent)
 
 
 def find(view: View, target: Target) -> Stored | None:

@@ -23,15 +23,16 @@ import msgspec
 
 from isthmus.errors import Conflict, Invalid, IsthmusError, NotFound
 from isthmus.intent.drafts import named
-from isthmus.intent.fields import Member
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Ids, Json, Outcome, Places, Plan, Stored, View
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed, parse
 from isthmus.intent.paths import Target, checked_id, find, resolve
 from isthmus.intent.preconditions import OldBody, check_match, check_put, old_body
 from isthmus.intent.references import key_of
-from isthmus.intent.registry import KINDS
+from isthmus.intent.registry import REGISTRY, Registry
 from isthmus.intent.render import render
+from isthmus.intent.resource import Member
 from isthmus.intent.values import join
 from isthmus.intent.versions import LATEST, Version
 from isthmus.intent.writing import TreeWriter, remove_all, stored_tree
@@ -72,6 +73,7 @@ def plan_put(
     operation_id: str = "",
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,
+    registry: Registry = REGISTRY,
 ) -> Plan:
     """Plan a PUT: status 201 when it creates, else 200.
 
@@ -89,7 +91,7 @@ def plan_put(
         operation_id=operation_id,
     )
     overlay = Overlay(view)
-    outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
+    outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition, registry)
     return overlay.plan((outcome,), code)
 
 
@@ -101,13 +103,14 @@ def plan_delete(
     expected_etag: str | None = None,
     version: Version = LATEST,
     places: Places | None = None,
+    registry: Registry = REGISTRY,
 ) -> Plan:
     """Plan a DELETE: status 200, or 204 for what does not exist. Raises Invalid (a singleton),
     Conflict (something requires it, it is applied to something, or `places` has ports on it),
     NotFound (no such collection), PreconditionFailed."""
     overlay = Overlay(view)
     request = Delete(path=path, expected_etag=expected_etag or None)
-    outcome, code = _delete(overlay, ids, request, version, places)
+    outcome, code = _delete(overlay, ids, request, version, places, registry)
     return overlay.plan((outcome,), code)
 
 
@@ -119,6 +122,7 @@ def plan_batch(
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,
     places: Places | None = None,
+    registry: Registry = REGISTRY,
 ) -> Plan:
     """Plan many requests as one change, all or nothing; each sees what those before it do.
     `Plan.outcomes` has their answers. The target of an error begins with the request's index:
@@ -129,9 +133,11 @@ def plan_batch(
     try:
         for request in requests:
             if isinstance(request, Put):
-                outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition)
+                outcome, code = _put(
+                    overlay, ids, request, version, body_etag_is_precondition, registry
+                )
             else:
-                outcome, code = _delete(overlay, ids, request, version, places)
+                outcome, code = _delete(overlay, ids, request, version, places, registry)
             outcomes.append(outcome)
     except IsthmusError as error:
         error.target = join(f"[{len(outcomes)}]", error.target)
@@ -140,15 +146,20 @@ def plan_batch(
 
 
 def _put(
-    overlay: Overlay, ids: Ids, request: Put, version: Version, body_etag: bool
+    overlay: Overlay,
+    ids: Ids,
+    request: Put,
+    version: Version,
+    body_etag: bool,
+    registry: Registry,
 ) -> tuple[Outcome, str]:
-    target = _resource(request.path, version)
+    target = _resource(request.path, version, registry)
     kind, old = target.kind, find(overlay, target)
     check_put(target.ref, old, request.create_only, request.expected_etag or None)
     ancestors = _ancestors(overlay, target)
-    parsed = parse(kind, request.body, version=version)
+    parsed = parse(kind, request.body, version=version, registry=registry)
     _check_identity(target, parsed)
-    _keep_untouched(overlay, parsed, target.key, version)
+    _keep_untouched(overlay, parsed, target.key, version, registry)
     outdated: OldBody | None = None
     if body_etag and not request.expected_etag and old is not None:
         if parsed.etag:
@@ -157,12 +168,12 @@ def _put(
             outdated = old_body(overlay, parsed, target.key)
     etag, tree = ids.guid(), stored_tree(overlay, kind, old)
     coming = set(_keys(parsed, target.key))
-    unseen = _unseen(tree, coming, version)
+    unseen = _unseen(kind, tree, coming, version)
     tree = {key: row for key, row in tree.items() if key not in unseen}
     if outdated is not None:
         outdated.check_taken(row for key, row in tree.items() if key not in coming)
     if tree:
-        _clear(overlay, tree, coming)
+        _clear(overlay, kind, tree, coming)
     status = 201 if old is None else 200
     value = TreeWriter(overlay, ids, version, etag, tree, coming, unseen.values()).write(
         parsed,
@@ -174,22 +185,27 @@ def _put(
         status=status,
     )
     if outdated is not None:
-        outdated.check_kept(tree.values(), overlay)
-    if ancestors:
+        outdated.check_kept(kind, tree.values(), overlay)
+    if target.parent_kind is not None:
         siblings = overlay.children(ancestors[-1].key, kind.name)
         members = [
             Member("", r.resource_id, value if r.key == target.key else kind.decoded(r))
             for r in siblings
         ]
-        KINDS[ancestors[-1].kind].decoded(ancestors[-1]).check_children(kind.name, members)
+        target.parent_kind.decoded(ancestors[-1]).check_children(kind.name, members)
         _touch(overlay, ancestors, etag)
     return Outcome(status, target.key), kind.in_use_code
 
 
 def _delete(
-    overlay: Overlay, ids: Ids, request: Delete, version: Version, places: Places | None
+    overlay: Overlay,
+    ids: Ids,
+    request: Delete,
+    version: Version,
+    places: Places | None,
+    registry: Registry,
 ) -> tuple[Outcome, str]:
-    target = _resource(request.path, version)
+    target = _resource(request.path, version, registry)
     kind = target.kind
     if kind.singleton:
         raise Invalid(
@@ -202,18 +218,17 @@ def _delete(
         return Outcome(204, ""), kind.in_use_code
     check_match(old.ref, old, request.expected_etag or None, "If-Match")
     if places is not None:
-        _check_empty(overlay, old, places)
+        _check_empty(overlay, kind, old, places)
     ancestors = _ancestors(overlay, target)
-    remove_all(overlay, stored_tree(overlay, kind, old).values(), {}, kind.in_use_code)
+    remove_all(overlay, kind, stored_tree(overlay, kind, old).values(), {}, kind.in_use_code)
     if ancestors:
         _touch(overlay, ancestors, ids.guid())
     return Outcome(200, ""), kind.in_use_code
 
 
-def _check_empty(overlay: Overlay, row: Stored, places: Places) -> None:
+def _check_empty(overlay: Overlay, kind: Kind, row: Stored, places: Places) -> None:
     """That no ports are on the switch of a server. They are seen, not stored: a port that appears
     at the same moment is missed."""
-    kind = KINDS[row.kind]
     if kind.located is None or not kind.located.as_list:
         return
     ports = [key_of(ref) for ref in places.located(kind.name, row.instance_id)]
@@ -227,8 +242,8 @@ def _check_empty(overlay: Overlay, row: Stored, places: Places) -> None:
         )
 
 
-def _resource(path: str, version: Version) -> Target:
-    target = resolve(path, version)
+def _resource(path: str, version: Version, registry: Registry) -> Target:
+    target = resolve(path, version, registry)
     if target.is_collection:
         raise Invalid(
             f"{target.ref} is a collection: name one resource in it.",
@@ -279,42 +294,45 @@ def _position(overlay: Overlay, target: Target, old: Stored | None) -> int:
     return max((row.position for row in siblings), default=-1) + 1
 
 
-def _keep_untouched(overlay: Overlay, parsed: Parsed, key: str, version: Version) -> None:
+def _keep_untouched(
+    overlay: Overlay, parsed: Parsed, key: str, version: Version, registry: Registry
+) -> None:
     """Put the stored children in the place of each null, as if they had been read and put back."""
     for kind in parsed.untouched:
         where = f"{parsed.path}properties.{kind.collection}"
         parsed.children[kind] = [
             parse(
                 kind,
-                render(row, overlay, version=version),
+                render(row, overlay, version=version, registry=registry),
                 version=version,
                 path=f"{where}[{index}].",
+                registry=registry,
             )
             for index, row in enumerate(overlay.children(key, kind.name))
         ]
     for kind, children in parsed.children.items():
         for child in children:
             below = f"{key}/{kind.collection}/{child.resource_id}".lower()
-            _keep_untouched(overlay, child, below, version)
+            _keep_untouched(overlay, child, below, version, registry)
 
 
-def _clear(overlay: Overlay, tree: dict[str, Stored], kept: set[str]) -> None:
+def _clear(overlay: Overlay, root: Kind, tree: dict[str, Stored], kept: set[str]) -> None:
     """Take away what is stored and not in the request, and lift the rest."""
     gone = [row for key, row in tree.items() if key not in kept]
     if gone:
-        remove_all(overlay, gone, tree)
+        remove_all(overlay, root, gone, tree)
     for key, row in tree.items():
         if key in kept:
             overlay.lift(row)
 
 
 def _unseen(
-    tree: dict[str, Stored], coming: Collection[str], version: Version
+    root: Kind, tree: dict[str, Stored], coming: Collection[str], version: Version
 ) -> dict[str, Stored]:
     """What stays because the request's version does not have it, and its parent stays."""
     found: dict[str, Stored] = {}
     for key, row in tree.items():
-        if row.parent in found or (KINDS[row.kind].since > version and row.parent in coming):
+        if row.parent in found or (root.tree[row.kind].since > version and row.parent in coming):
             found[key] = row
     return found
 

@@ -28,10 +28,11 @@ from typing import NamedTuple
 import msgspec
 
 from isthmus.errors import PreconditionFailed
-from isthmus.intent.fields import FieldSpec, Resource
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, Stored, View
 from isthmus.intent.parse import Parsed, etags
-from isthmus.intent.registry import KINDS
+from isthmus.intent.resource import Resource
+from isthmus.intent.specs import FieldSpec
 
 ANY = "*"
 
@@ -73,13 +74,14 @@ class OldBody(NamedTuple):
         for row in gone:
             raise self._refusal(row.ref, f"take away {row.ref}")
 
-    def check_kept(self, before: Iterable[Stored], after: View) -> None:
-        """Compare what is stored with what it would be. Raises PreconditionFailed."""
+    def check_kept(self, root: Kind, before: Iterable[Stored], after: View) -> None:
+        """Compare what is stored, of the kind `root` or below it, with what it would be. Raises
+        PreconditionFailed."""
         for row in before:
             now = after.get(row.key)
             if now is None:
                 raise self._refusal(row.ref, f"take away {row.ref}")
-            changed = _changed(row, now)
+            changed = _changed(root.tree[row.kind], row, now)
             if changed:
                 raise self._refusal(row.ref, f"change {changed} of {row.ref}")
 
@@ -113,9 +115,8 @@ def old_body(view: View, parsed: Parsed, key: str) -> OldBody | None:
     return found
 
 
-def _changed(row: Stored, now: Stored) -> str:
+def _changed(kind: Kind, row: Stored, now: Stored) -> str:
     """What a stored resource would not hold any more of what clients write."""
-    kind = KINDS[row.kind]
     was, becomes = kind.decoded(row), kind.decoded(now)
     for spec in kind.fields:
         if spec.read and not _is_kept(_on_wire(spec, was), _on_wire(spec, becomes)):

@@ -4,11 +4,24 @@ newer API versions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isthmus.errors import Invalid
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.values import ValueType, is_nothing, shown
+
+
+class Unoffered(Invalid):
+    """A request asks for what this controller does not have. Who knows the resources that it does
+    have adds them (`beside`)."""
+
+    default_code = "OperationNotSupported"
+
+    def beside(self, offered: Iterable[str]) -> Unoffered:
+        """The same error, which also names the resources that are offered."""
+        message = f"{self.message} Its resources are {', '.join(offered)}."
+        return Unoffered(message, target=self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +38,9 @@ class NotOffered(ValueType):
 
     def read(self, value: Json) -> tuple[()] | None:
         if not (_says_nothing(value) or (self.or_false and str(value).lower() == "false")):
-            # imported here because the registry imports every kind, and every kind this module
-            from isthmus.intent.registry import OFFERED
-
-            raise Invalid(
+            raise Unoffered(
                 f"{shown(value)} asks for {self.subject}, which this controller does not have:"
-                f" leave it out. Its resources are {', '.join(OFFERED)}.",
-                code="OperationNotSupported",
+                " leave it out."
             )
         return () if self.as_list else None
 

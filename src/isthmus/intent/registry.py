@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All kinds of resources. A new kind is a file beside this one, and a line here."""
+"""All kinds of resources. A new kind is a file in `isthmus.intent.kinds`, and a line here."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from isthmus.intent import (
+from isthmus.intent.kind import Kind
+from isthmus.intent.kinds import (
     access_control_lists,
     credentials,
     logical_networks,
@@ -16,37 +19,37 @@ from isthmus.intent import (
     virtual_network_manager,
     virtual_networks,
 )
-from isthmus.intent.fields import FieldSpec, Nested, fields_of
-from isthmus.intent.kinds import Kind
+from isthmus.intent.specs import FieldSpec, Nested, fields_of
 from isthmus.intent.values import Many
 
-ROOTS: tuple[Kind, ...] = (
-    access_control_lists.KIND,
-    credentials.KIND,
-    logical_networks.KIND,
-    mac_pools.KIND,
-    network_interfaces.KIND,
-    security_tags.KIND,
-    servers.KIND,
-    virtual_network_manager.KIND,
-    virtual_networks.KIND,
-)
-"""The kinds that stand at the root, by name."""
 
+@dataclass(frozen=True, eq=False)
+class Registry:
+    """The kinds that a controller offers: `roots` and all kinds below them."""
 
-def _with_children(kinds: Iterable[Kind]) -> Iterator[Kind]:
-    for kind in kinds:
-        yield kind
-        yield from _with_children(kind.children)
+    roots: tuple[Kind, ...]
+    """The kinds that stand at the root, by name."""
 
+    @functools.cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Every kind by its name: ``virtualNetworks/subnets``."""
+        return {name: kind for root in self.roots for name, kind in root.tree.items()}
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in _with_children(ROOTS)}
-"""Every kind by its name: ``virtualNetworks/subnets``."""
+    @functools.cached_property
+    def root_by_word(self) -> dict[str, Kind]:
+        """The kinds at the root by their name in lower case."""
+        return {kind.name.lower(): kind for kind in self.roots}
 
-ROOT_BY_WORD: dict[str, Kind] = {kind.name.lower(): kind for kind in ROOTS}
+    @functools.cached_property
+    def offered(self) -> tuple[str, ...]:
+        """What error messages list."""
+        return tuple(kind.name for kind in self.roots)
 
-OFFERED: tuple[str, ...] = tuple(kind.name for kind in ROOTS)
-"""What error messages list."""
+    @functools.cached_property
+    def capabilities(self) -> tuple[str, ...]:
+        """Named extensions of the resources, as discovery lists them."""
+        names = {name for kind in self.kinds.values() for name in _extensions(kind.fields)}
+        return tuple(sorted(names - {""}))
 
 
 def _extensions(specs: Iterable[FieldSpec]) -> Iterator[str]:
@@ -58,7 +61,21 @@ def _extensions(specs: Iterable[FieldSpec]) -> Iterator[str]:
             yield from _extensions(fields_of(inner.model))
 
 
-CAPABILITIES: tuple[str, ...] = tuple(
-    sorted({name for kind in KINDS.values() for name in _extensions(kind.fields)} - {""})
+REGISTRY = Registry(
+    (
+        access_control_lists.KIND,
+        credentials.KIND,
+        logical_networks.KIND,
+        mac_pools.KIND,
+        network_interfaces.KIND,
+        security_tags.KIND,
+        servers.KIND,
+        virtual_network_manager.KIND,
+        virtual_networks.KIND,
+    )
 )
-"""Named extensions of the resources, as discovery lists them."""
+"""What this software offers."""
+
+ROOTS = REGISTRY.roots
+KINDS = REGISTRY.kinds
+CAPABILITIES = REGISTRY.capabilities

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import msgspec
 
-from isthmus.intent.fields import write_fields
-from isthmus.intent.kinds import BackReference, Kind, Located
+from isthmus.intent.kind import BackReference, Kind, Located
 from isthmus.intent.model import Json, JsonObject, Places, Stored, View
 from isthmus.intent.references import key_of
-from isthmus.intent.registry import KINDS
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import write_fields
 from isthmus.intent.versions import LATEST, Version
 
 
@@ -34,11 +34,16 @@ def etag_text(etag: str) -> str:
 
 
 def render(
-    stored: Stored, view: View, *, version: Version = LATEST, states: States | None = None
+    stored: Stored,
+    view: View,
+    *,
+    version: Version = LATEST,
+    states: States | None = None,
+    registry: Registry = REGISTRY,
 ) -> dict[str, Json]:
     """The resource with all below it, ready to be encoded: what is shown as it was given is
     `msgspec.Raw`. About 10 µs a resource."""
-    kind = KINDS[stored.kind]
+    kind = registry.kinds[stored.kind]
     answer: dict[str, Json] = {
         "resourceRef": stored.ref,
         "resourceId": stored.resource_id,
@@ -49,22 +54,34 @@ def render(
         answer["tags"] = msgspec.Raw(stored.tags)
     if stored.metadata != b"{}":
         answer["resourceMetadata"] = msgspec.Raw(stored.metadata)
-    answer["properties"] = _properties(kind, stored, view, version, states)
+    answer["properties"] = _properties(kind, stored, view, version, states, registry)
     return answer
 
 
 def render_collection(
-    rows: Iterable[Stored], view: View, *, version: Version = LATEST, states: States | None = None
+    rows: Iterable[Stored],
+    view: View,
+    *,
+    version: Version = LATEST,
+    states: States | None = None,
+    registry: Registry = REGISTRY,
 ) -> dict[str, Json]:
     """A collection (section A.2): never paginated, as on Windows."""
     return {
-        "value": [render(row, view, version=version, states=states) for row in rows],
+        "value": [
+            render(row, view, version=version, states=states, registry=registry) for row in rows
+        ],
         "nextLink": "",
     }
 
 
 def _properties(
-    kind: Kind, stored: Stored, view: View, version: Version, states: States | None
+    kind: Kind,
+    stored: Stored,
+    view: View,
+    version: Version,
+    states: States | None,
+    registry: Registry,
 ) -> dict[str, Json]:
     projection = kind.projection(version)
     # requests are answered when they are stored, so nothing is ever Updating or Failed (section
@@ -73,11 +90,11 @@ def _properties(
     properties.update(write_fields(projection.writers, kind.decoded(stored)))
     for child in kind.children_in(version):
         properties[child.collection] = [
-            render(row, view, version=version, states=states)
+            render(row, view, version=version, states=states, registry=registry)
             for row in view.children(stored.key, child.name)
         ]
     if projection.back_references:
-        properties.update(_back_references(projection.back_references, stored.key, view))
+        properties.update(_back_references(projection.back_references, stored.key, view, registry))
     for computed in projection.computed:
         value = computed.of(stored, view)
         if value is not None or computed.as_null:
@@ -87,7 +104,9 @@ def _properties(
     return properties
 
 
-def _back_references(wanted: Sequence[BackReference], key: str, view: View) -> dict[str, Json]:
+def _back_references(
+    wanted: Sequence[BackReference], key: str, view: View, registry: Registry
+) -> dict[str, Json]:
     refs: dict[str, list[Json]] = {back.wire: [] for back in wanted}
     by_kind = {kind: (refs[back.wire], back.by) for back in wanted for kind in back.kinds}
     if by_kind:
@@ -95,7 +114,7 @@ def _back_references(wanted: Sequence[BackReference], key: str, view: View) -> d
             row = view.get(referrer)
             if row is not None and row.kind in by_kind:
                 found, by = by_kind[row.kind]
-                if not by or key_of(getattr(KINDS[row.kind].decoded(row), by)) == key:
+                if not by or key_of(getattr(registry.kinds[row.kind].decoded(row), by)) == key:
                     found.append({"resourceRef": row.ref})
     return {**refs}
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from isthmus.errors import Detail, Invalid, IsthmusError
 from isthmus.intent.address_values import IpAddress, MacAddress
-from isthmus.intent.fields import Nested, fields_of
-from isthmus.intent.kinds import Kind
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, Stored
 from isthmus.intent.parse import ENVELOPE, Parsed, parse
 from isthmus.intent.paths import resolve
 from isthmus.intent.planning import Put, Request
+from isthmus.intent.registry import REGISTRY, Registry
+from isthmus.intent.specs import Nested, fields_of
 from isthmus.intent.values import Many, ValueType, join
 from isthmus.intent.versions import LATEST, Version
 
@@ -47,14 +48,16 @@ class Unknown(NamedTuple):
         return f"{self.name} is no field here; there are {', '.join(sorted(self.known))}"
 
 
-def check_strict(requests: Iterable[Request], version: Version) -> None:
+def check_strict(
+    requests: Iterable[Request], version: Version, registry: Registry = REGISTRY
+) -> None:
     """Raises Invalid with a detail for each field that would be ignored and each body that cannot
     be read, their targets as in `plan_batch`: ``[3].properties.subnet``."""
     details = [
         detail
         for index, request in enumerate(requests)
         if isinstance(request, Put)
-        for detail in _mistakes(request, f"[{index}]", version)
+        for detail in _mistakes(request, f"[{index}]", version, registry)
     ]
     if len(details) == 1:
         raise Invalid(details[0].message, code=details[0].code, target=details[0].target)
@@ -68,7 +71,7 @@ def check_strict(requests: Iterable[Request], version: Version) -> None:
 
 
 def refuse_unknown(kind: Kind, body: Json, version: Version) -> None:
-    """The same of one body. Raises Invalid."""
+    """Raises Invalid with a detail for each field of one body that would be ignored."""
     details = tuple(
         Detail(UNKNOWN, one.message, one.place) for one in unknown_fields(kind, body, version)
     )
@@ -78,14 +81,17 @@ def refuse_unknown(kind: Kind, body: Json, version: Version) -> None:
 
 
 def refuse_other_addresses(
-    written: Mapping[str, Stored], request: Request, version: Version
+    written: Mapping[str, Stored],
+    request: Request,
+    version: Version,
+    registry: Registry = REGISTRY,
 ) -> None:
     """Refuse that a resource gets another address than its body names: one that is Dynamic is the
     named one only where that is free. `written` has what a plan would store, by key. Raises
     Invalid."""
     if isinstance(request, Put):
-        target = resolve(request.path, version)
-        parsed = parse(target.kind, request.body, version=version)
+        target = resolve(request.path, version, registry)
+        parsed = parse(target.kind, request.body, version=version, registry=registry)
         for error in _other_addresses(parsed, target.key, written):
             raise error
 
@@ -109,14 +115,14 @@ def _other_addresses(parsed: Parsed, key: str, written: Mapping[str, Stored]) ->
             yield from _other_addresses(child, below, written)
 
 
-def _mistakes(request: Put, where: str, version: Version) -> Iterator[Detail]:
+def _mistakes(request: Put, where: str, version: Version, registry: Registry) -> Iterator[Detail]:
     try:
-        target = resolve(request.path, version)
+        target = resolve(request.path, version, registry)
         if target.is_collection:
             return  # planning says so
         for unknown in unknown_fields(target.kind, request.body, version):
             yield Detail(UNKNOWN, unknown.message, join(where, unknown.place))
-        parse(target.kind, request.body, version=version)
+        parse(target.kind, request.body, version=version, registry=registry)
     except IsthmusError as error:
         yield Detail(error.code, error.message, join(where, error.target))
 

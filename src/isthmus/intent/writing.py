@@ -16,13 +16,14 @@ import msgspec
 
 from isthmus.errors import Conflict, Invalid
 from isthmus.intent.drafts import Draft, named, requirers
-from isthmus.intent.fields import FieldSpec, Member, Resource, build, encode
-from isthmus.intent.kinds import Kind
+from isthmus.intent.fields import encode
+from isthmus.intent.kind import Kind
 from isthmus.intent.model import Allocation, Ids, Stored
 from isthmus.intent.overlay import Overlay
 from isthmus.intent.parse import Parsed
 from isthmus.intent.references import key_of
-from isthmus.intent.registry import KINDS
+from isthmus.intent.resource import Member, Resource
+from isthmus.intent.specs import FieldSpec, build
 from isthmus.intent.values import Mention, join
 from isthmus.intent.versions import Version
 
@@ -39,14 +40,18 @@ def stored_tree(overlay: Overlay, kind: Kind, row: Stored | None) -> dict[str, S
 
 
 def remove_all(
-    overlay: Overlay, rows: Collection[Stored], kept: Mapping[str, Stored], code: str = ""
+    overlay: Overlay,
+    root: Kind,
+    rows: Collection[Stored],
+    kept: Mapping[str, Stored],
+    code: str = "",
 ) -> None:
-    """Take rows away, of which no parent outlives its children. Raises Conflict when something
-    outside `rows` and `kept` requires one, or one is applied to something: with `code`, else that
-    of the kind in use."""
+    """Take rows away, of which no parent outlives its children. They are of the kind `root` or
+    below it. Raises Conflict when something outside `rows` and `kept` requires one, or one is
+    applied to something: with `code`, else that of the kind in use."""
     inside = {row.key for row in rows} | kept.keys()
     for row in rows:
-        kind = KINDS[row.kind]
+        kind = root.tree[row.kind]
         users = requirers(overlay, (row.key,), inside)
         if users:
             raise Conflict(
@@ -112,7 +117,8 @@ class TreeWriter:
         previous = kind.decoded(old) if old is not None else None
         draft = Draft(
             self._overlay,
-            kind,
+            kind.name,
+            kind.model,
             ref,
             old=old,
             previous=previous,
@@ -198,13 +204,13 @@ class TreeWriter:
                 values[spec.attribute] = spec.default
         value = build(kind.model, values)
         if previous is not None:
-            _check_immutable(draft, previous, value)
+            _check_immutable(kind, draft, previous, value)
         if kind.referring:
-            self._refer(draft, value, previous)
+            self._refer(kind, draft, value, previous)
         return value.settled(draft)
 
-    def _refer(self, draft: Draft, value: Resource, previous: Resource | None) -> None:
-        for spec in draft.kind.referring:
+    def _refer(self, kind: Kind, draft: Draft, value: Resource, previous: Resource | None) -> None:
+        for spec in kind.referring:
             for found in _mentions(spec, value):
                 key = key_of(found.ref)
                 if self._overlay.get(key) is None and key not in self._coming:
@@ -236,8 +242,8 @@ def _mentioned(spec: FieldSpec, value: Resource | None) -> set[str]:
     return set() if value is None else {key_of(found.ref) for found in _mentions(spec, value)}
 
 
-def _check_immutable(draft: Draft, previous: Resource, value: Resource) -> None:
-    for spec in draft.kind.immutable:
+def _check_immutable(kind: Kind, draft: Draft, previous: Resource, value: Resource) -> None:
+    for spec in kind.immutable:
         was, wanted = getattr(previous, spec.attribute), getattr(value, spec.attribute)
         if was == wanted:
             continue
