@@ -8,6 +8,7 @@ and where packets may go on (`pipeline.FOLLOWING`). `broken` says what a flow do
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from isthmus.switches.ovs import registers as reg
@@ -251,11 +252,32 @@ def _goes(stage: Stage, table: int, written: set[Bit], zero: set[Bit]) -> Iterat
         yield f"{stage.name} does not lead to table {table}"
         return
     following = Stage(table)
-    for one in reg.REGISTERS:
-        bits = set(one.places())
-        begins = following in one.alive and stage not in one.alive
-        if begins and not one.starts_at_zero and not bits <= written:
+    for one, bits in _begun(stage, following):
+        if not bits <= written:
             yield f"{stage.name} leads to {following.name} without {one.name}"
-        ends = stage in one.occupied and following not in one.occupied and one.left_zero
-        if ends and (stage in one.alive or bits & written) and not bits <= zero:
+    for one, bits in _ended(stage, following):
+        if (stage in one.alive or bits & written) and not bits <= zero:
             yield f"{stage.name} leads to {following.name} and leaves {one.name} behind"
+
+
+_BITS = tuple((one, frozenset(one.places())) for one in reg.REGISTERS)
+
+
+@cache
+def _begun(stage: Stage, following: Stage) -> tuple[tuple[Register, frozenset[Bit]], ...]:
+    """What begins to live between two stages, and must have been written before."""
+    return tuple(
+        (one, bits)
+        for one, bits in _BITS
+        if following in one.alive and stage not in one.alive and not one.starts_at_zero
+    )
+
+
+@cache
+def _ended(stage: Stage, following: Stage) -> tuple[tuple[Register, frozenset[Bit]], ...]:
+    """What ends between two stages, and is left at zero."""
+    return tuple(
+        (one, bits)
+        for one, bits in _BITS
+        if one.left_zero and stage in one.occupied and following not in one.occupied
+    )
