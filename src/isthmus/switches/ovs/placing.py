@@ -127,11 +127,15 @@ class Place:
 
 def first_bit_of(place: oxm.Field, bit: int) -> Bit:
     """The 32-bit register and its bit that a bit of a wide one is."""
-    for fields, n_registers in ((oxm.REG, 1), (oxm.XREG, 2), (oxm.XXREG, 4)):
-        if place in fields:
-            last = fields.index(place) * n_registers + n_registers - 1
-            return last - bit // REGISTER_BITS, bit % REGISTER_BITS
-    raise ValueError(f"{place} is no register")
+    return _LOWEST[place] - bit // REGISTER_BITS, bit % REGISTER_BITS
+
+
+_LOWEST = {
+    field: number * n_registers + n_registers - 1
+    for fields, n_registers in ((oxm.REG, 1), (oxm.XREG, 2), (oxm.XXREG, 4))
+    for number, field in enumerate(fields)
+}
+"""The 32-bit register that has the lowest bits of a register."""
 
 
 @dataclass(slots=True, eq=False)
