@@ -25,7 +25,7 @@ from pathlib import Path
 from bench.http import Connection
 from bench.results import Figure, figure
 from isthmus.api.certificates import issue, make_authority
-from isthmus.api.users import set_user
+from isthmus.api.http.users import set_user
 from isthmus.store.servers import ServerFiles, stop_server
 
 ATTACK_S = 5.0

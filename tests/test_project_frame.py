@@ -244,7 +244,9 @@ LICENCE = "# SPDX-License-Identifier: Apache-2.0\n"
 
 def test_a_tree_in_order_passes(tmp_path: Path) -> None:
     files = {
-        "src/one.py": LICENCE + "\n" * 599,
+        "src/one.py": LICENCE + "\n" * 399,
+        "tests/test_one.py": LICENCE + "\n" * 599,
+        "src/isthmus/store/north.py": LICENCE + "\n" * 400,  # listed as longer
         "run": "#!/bin/sh\n" + LICENCE,
         "README.md": "text\n",
     }
@@ -256,7 +258,18 @@ def test_a_tree_in_order_passes(tmp_path: Path) -> None:
     [
         ("src/one.py", "x = 1\n", "src/one.py:1: the line 'SPDX"),
         ("bare", "#!/bin/sh\n", "bare:1: the line 'SPDX"),
-        ("src/one.py", LICENCE + "\n" * 600, "src/one.py: 601 lines"),
+        ("src/one.py", LICENCE + "\n" * 400, "src/one.py: 401 lines; it may have 400"),
+        ("tests/one.py", LICENCE + "\n" * 600, "tests/one.py: 601 lines; it may have 600"),
+        (
+            "src/isthmus/store/north.py",
+            LICENCE + "\n" * 433,
+            "src/isthmus/store/north.py: 434 lines",
+        ),
+        (
+            "src/isthmus/store/north.py",
+            LICENCE + "\n" * 399,
+            "src/isthmus/store/north.py: 400 lines; take it off the list",
+        ),
         ("a.txt", "https://" + "pypi" + ".org\n", "a.txt:1: names the download host"),
     ],
 )

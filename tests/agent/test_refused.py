@@ -236,7 +236,7 @@ def test_what_flows_have_counted_is_told_by_rule_by_stage_and_by_port() -> None:
     rules = {decision.text: numbers for decision, numbers in found.rules.items()}
     # Of a rule its flows at both levels, of both families.
     assert rules["default of web"] == (3, 300)
-    assert all(packets % 3 == 0 for packets, _ in rules.values())
+    assert len(rules) > 1
+    assert all(packets > 0 and packets % 3 == 0 for packets, _ in rules.values())
     assert found.blocked == {WEB.id: 3}
-    assert found.dropped["ROUTE"] == 3
-    assert set(found.dropped) <= {stage.name for stage in Stage}
+    assert found.dropped == {stage.name: 3 for stage in Stage}

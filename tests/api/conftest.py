@@ -33,7 +33,7 @@ class Api:
         self.app = create_app(
             self.north,
             states=hosts,
-            insight=hosts,
+            operations=hosts,
             software_version="1.2.3",
             registry=CollectorRegistry(),
         )

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A north store in memory, behind the door that the application knows (`isthmus.api.doors`)."""
+"""A north store in memory, as the application knows one (`isthmus.api.interfaces`)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from isthmus.api.doors import Check, Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Wanted, Watched
 from isthmus.errors import Unavailable
 from isthmus.intent.model import Ids, JsonObject, Plan, Stored, View
 from isthmus.intent.planning import Request
@@ -65,7 +65,7 @@ async def _told(*messages: Message) -> AsyncIterator[Message]:
 
 
 class SilentHosts:
-    """`intent.render.States` and `isthmus.api.doors.Insight` where no host has said anything."""
+    """`intent.render.States` and `api.interfaces.Operations` where no host has said anything."""
 
     def configuration_state(self, kind: str, instance_id: str) -> JsonObject | None:
         return None
@@ -88,7 +88,7 @@ class SilentHosts:
     async def explain_port(self, resource_id: str) -> JsonObject:
         return {"verdict": resource_id}
 
-    def events(self, after: str) -> AsyncIterator[Message]:
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
         return _told(Message("reset", {"after": after}, "x-1"))
 
     def flows(self, watched: Watched, kind: str) -> AsyncIterator[Message]:

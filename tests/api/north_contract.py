@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the application relies upon in a north store (`isthmus.api.doors.North`), to be run on
+"""What the application relies upon in a north store (`isthmus.api.interfaces.North`), to be run on
 every one: in memory, and on a real server."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from isthmus.api.doors import North
+from isthmus.api.interfaces import North
 from isthmus.errors import Conflict, Invalid, IsthmusError
 from isthmus.intent.model import Ids, Json, Plan, View
 from isthmus.intent.planning import Put, plan_batch, plan_delete, plan_put
@@ -32,11 +32,17 @@ def interface(address: str = "") -> Json:
 
 
 async def put(
-    north: North, path: str, body: Json, *, request_id: str = "", operation_id: str = ""
+    north: North,
+    path: str,
+    body: Json,
+    *,
+    request_id: str = "",
+    operation_id: str = "",
+    author: str = "",
 ) -> Plan:
     return await north.write(
         lambda view, ids: plan_put(
-            view, ids, path, body, request_id=request_id, operation_id=operation_id
+            view, ids, path, body, request_id=request_id, operation_id=operation_id, author=author
         ),
         request_id=request_id,
         operation_id=operation_id,
@@ -69,6 +75,22 @@ async def furnish(north: North) -> None:
         ),
     ):
         await put(north, path, {"properties": properties})
+
+
+async def whoever_creates_a_resource_owns_it_whoever_writes_it_later(north: North) -> None:
+    def owners() -> list[str]:
+        found = (north.view.get(key) for key in (NIC_KEY, f"{NIC_KEY}/ipconfigurations/c"))
+        return [row.owner for row in found if row is not None]
+
+    for author in ("ann", "bob", ""):
+        await put(north, NIC, interface("10.0.0.9"), author=author)
+        assert owners() == ["ann", "ann"]
+    await remove(north, NIC)
+    await put(north, NIC, interface("10.0.0.9"), author="bob")
+    assert owners() == ["bob", "bob"]
+    subnet = north.view.get(SUBNET.lower())
+    assert subnet is not None
+    assert subnet.owner == ""  # nobody was known who made it
 
 
 async def an_acknowledged_write_is_in_the_view(north: North) -> None:
@@ -291,6 +313,7 @@ async def subnets_that_an_interface_joins_are_one_segment(north: North) -> None:
 
 
 CONTRACT: tuple[Rule, ...] = (
+    whoever_creates_a_resource_owns_it_whoever_writes_it_later,
     an_acknowledged_write_is_in_the_view,
     a_refused_write_leaves_nothing,
     a_batch_is_all_or_nothing,

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
+from isthmus.api.http.authentication import Application
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
 
 
 @contextmanager
-def serving(app: ASGIApp, address: str = "", *, listener: Listener | None = None) -> Iterator[str]:
+def serving(
+    app: Application, address: str = "", *, listener: Listener | None = None
+) -> Iterator[str]:
     """The URL of `app` on `address` or by `listener`, else on a unix socket, served by a thread of
     its own."""
     folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from isthmus.api.access import LOCAL, Access, AllowList, Credentials, Identity, Peer
 from isthmus.api.certificate_checks import thumbprint
 from isthmus.api.certificates import Kind, issue, make_authority
-from isthmus.api.users import set_user
+from isthmus.api.http.access import LOCAL, Access, AllowList, Credentials, How, Identity, Peer
+from isthmus.api.http.users import set_user
 from isthmus.errors import Forbidden, Invalid, Unauthorized
 
 PASSWORD = "correct horse battery staple"
@@ -63,7 +63,7 @@ def test_a_listed_certificate_is_its_name_and_another_is_told_how_to_be_listed(
 ) -> None:
     access = Access(["admin"])
     found = identified(access, Peer("192.0.2.1", certificate(folder, "admin")))
-    assert found == Identity("admin", "certificate")
+    assert found == Identity("admin", How.CERTIFICATE)
     stranger = certificate(folder, "stranger")
     with pytest.raises(Forbidden, match=thumbprint(stranger)):
         identified(access, Peer("192.0.2.1", stranger))
@@ -116,7 +116,7 @@ def test_a_password_is_read_in_the_latin_1_that_older_clients_send(folder: Path)
     access = Access(users=folder / "others")
     for charset in ("utf-8", "latin-1"):
         credentials = basic(f"jörg:{PASSWORD} ä".encode(charset))
-        assert identified(access, Peer(""), credentials) == Identity("jörg", "password")
+        assert identified(access, Peer(""), credentials) == Identity("jörg", How.PASSWORD)
 
 
 def test_an_open_listener_lets_in_whoever_reaches_it() -> None:

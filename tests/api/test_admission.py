@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.api.admission import (
+from isthmus.api.http.admission import (
     MOST,
     MOST_KNOWN,
     MOST_UNKNOWN,

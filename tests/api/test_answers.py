@@ -12,15 +12,18 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from isthmus.api.bodies import MOST_VALUES
-from isthmus.api.exchange import LARGE_BYTES, MOST_BYTES, MOST_LARGE, Exchange
-from isthmus.api.extensions import PLACES
+from isthmus.api.http.bodies import MOST_VALUES
+from isthmus.api.http.request import LARGE_BYTES, MOST_BYTES, MOST_LARGE, HttpRequest
 from isthmus.api.turns import AT_ONCE
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.intent.model import Plan
 from tests.api.conftest import BODY, NIC, Api
 
 PATH = f"/networking/v1{NIC}"
+PLACES = (
+    *("status", "explain/ports/ID", "plan", "trace", "doctor", "bundle"),
+    *("probes", "events", "drops", "flows", "counters", "hosts/ID"),
+)
 
 
 def test_a_kind_is_found_from_the_version_on_that_it_came_with(api: Api) -> None:
@@ -171,7 +174,7 @@ def test_long_bodies_wait_for_room(furnished: Api) -> None:
     taken = [0] * 3
 
     async def one(number: int, room: asyncio.Semaphore, go_on: asyncio.Event) -> None:
-        exchange = Exchange("PUT", PATH, "", {}, "")
+        request = HttpRequest("PUT", PATH, "", {}, "")
 
         async def receive() -> Message:
             taken[number] += 1
@@ -180,9 +183,9 @@ def test_long_bodies_wait_for_room(furnished: Api) -> None:
             more = taken[number] < 5
             return {"type": "http.request", "body": b" " * (LARGE_BYTES // 2), "more_body": more}
 
-        await exchange.read(receive, room)
-        assert len(exchange.body) == 5 * (LARGE_BYTES // 2)
-        exchange.done()
+        await request.read(receive, room)
+        assert len(request.body) == 5 * (LARGE_BYTES // 2)
+        request.done()
 
     async def work() -> None:
         room, go_on = asyncio.Semaphore(MOST_LARGE), asyncio.Event()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from isthmus.api.bodies import LEVELS_OF_A_BATCH
+from isthmus.api.http.bodies import LEVELS_OF_A_BATCH
 from isthmus.intent.values import MOST_DEPTH
 from tests.api.conftest import Api
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import Scope
 
 from isthmus.api.client import Client
+from isthmus.api.http.access import EVERY_WAY, How
 from isthmus.errors import (
     Broken,
     Conflict,
@@ -103,14 +104,21 @@ def test_a_controller_without_its_store_is_unavailable(furnished: Api) -> None:
         assert client.get("/virtualNetworks/v")["resourceId"] == "v"
 
 
-def saying(status: int, content: bytes, **headers: str) -> ASGIApp:
+class Foreign(Starlette):
+    """A server that is none of ours."""
+
+    def ways(self, _scope: Scope) -> Collection[How]:
+        return EVERY_WAY
+
+
+def saying(status: int, content: bytes, **headers: str) -> Foreign:
     """A server that answers everything with that."""
 
     async def answer(_: Request) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Response(content, status, headers=named)
 
-    return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "PUT"])])
+    return Foreign(routes=[Route("/{path:path}", answer, methods=["GET", "PUT"])])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,7 @@ def test_a_server_that_falls_silent_is_given_up() -> None:
             pass
         return Response()
 
-    app = Starlette(routes=[Route("/{path:path}", answer)])
+    app = Foreign(routes=[Route("/{path:path}", answer)])
     with (
         serving(app) as url,
         Client(url, timeout_s=1.0) as client,

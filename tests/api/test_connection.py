@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from isthmus.api.connection import LONGEST_HEAD_BYTES
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
+from isthmus.api.http.connection import LONGEST_HEAD_BYTES
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
 from tests.api.conftest import BODY, NIC, Api
 
 HOST = b"host: localhost\r\n"

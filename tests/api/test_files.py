@@ -13,9 +13,9 @@ import pytest
 
 from isthmus.api.certificate_checks import read_certificates
 from isthmus.api.certificates import issue, make_authority
+from isthmus.api.http.users import read_users, remove_user, set_user
 from isthmus.api.issued import read_issued
 from isthmus.api.rotation import rotate
-from isthmus.api.users import read_users, remove_user, set_user
 from isthmus.errors import Unavailable
 from isthmus.files import replace_files
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.api import accepting, connection
-from isthmus.api.admission import MOST, MOST_UNKNOWN
 from isthmus.api.certificates import issue, make_authority
-from isthmus.api.connection import LONGEST_HEAD_BYTES, MOST_AHEAD, MOST_HEADERS
-from isthmus.api.exchange import MOST_BYTES, MOST_LARGE
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.tls import TlsFiles
-from isthmus.api.users import set_user
+from isthmus.api.http import accepting, connection
+from isthmus.api.http.admission import MOST, MOST_UNKNOWN
+from isthmus.api.http.connection import LONGEST_HEAD_BYTES, MOST_AHEAD, MOST_HEADERS
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.request import MOST_BYTES, MOST_LARGE
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.tls import TlsFiles
+from isthmus.api.http.users import set_user
 from tests.api.conftest import Api
 
 HOST = b"host: localhost\r\n"

@@ -15,29 +15,28 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp
 
-from isthmus.api import server
-from isthmus.api.app import create_app
+from isthmus.api.app import App, create_app
 from isthmus.api.certificates import Kind, issue, make_authority
 from isthmus.api.client import Client
-from isthmus.api.listening import Listener
+from isthmus.api.http import server
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.tls import TlsFiles
+from isthmus.api.http.users import set_user
 from isthmus.api.rotation import rotate
-from isthmus.api.server import ApiServer
-from isthmus.api.tls import TlsFiles
-from isthmus.api.users import set_user
 from isthmus.errors import Forbidden, Invalid, NotFound, Unauthorized, Unavailable
 from tests.api.memory_north import MemoryNorth, SilentHosts
 
 PASSWORD = "correct horse battery staple"
 
 
-def application() -> ASGIApp:
+def application() -> App:
     hosts = SilentHosts()
     return create_app(
         MemoryNorth(),
         states=hosts,
-        insight=hosts,
+        operations=hosts,
         software_version="1",
         registry=CollectorRegistry(),
     )

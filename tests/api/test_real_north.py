@@ -45,7 +45,7 @@ def client(north: North) -> httpx.AsyncClient:
     app = create_app(
         north,
         states=hosts,
-        insight=hosts,
+        operations=hosts,
         software_version="1",
         registry=CollectorRegistry(),
     )

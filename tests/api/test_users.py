@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.api.passwords import (
+from isthmus.api.http.passwords import (
     FREE_FAILURES,
     LONGEST_PAUSE_S,
     LONGEST_QUEUE,
     REMEMBERED_S,
     Passwords,
 )
-from isthmus.api.users import PasswordHash, hash_password, read_users, remove_user, set_user
+from isthmus.api.http.users import PasswordHash, hash_password, read_users, remove_user, set_user
 from isthmus.errors import Invalid, NotFound, Unauthorized, Unavailable
 
 RIGHT = "correct horse battery staple"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.web_pages import is_loopback, name_of, refuse_web_pages
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.web_pages import is_loopback, name_of, refuse_web_pages
 from isthmus.errors import Forbidden, Invalid
 from tests.api.conftest import Api
 

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from isthmus.api.app import create_app
-from isthmus.api.doors import Check, Watched
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.streams import Message
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Check, Wanted, Watched
 from isthmus.cli.main import app
 from isthmus.errors import IsthmusError
 from isthmus.intent.model import JsonObject
@@ -141,8 +141,8 @@ class Hosts(SilentHosts):
         self.asked.append((kind, *watched))
         return self._told()
 
-    def events(self, after: str) -> AsyncIterator[Message]:
-        self.asked.append((after,))
+    def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
+        self.asked.append((after, *filter(None, wanted)))
         return self._told()
 
     async def raise_probe(self) -> JsonObject:
@@ -184,7 +184,7 @@ def cli() -> Iterator[Cli]:
         made = create_app(
             north,
             states=hosts,
-            insight=hosts,
+            operations=hosts,
             software_version="1.2.3",
             registry=CollectorRegistry(),
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
 from isthmus.cli.counting import counted
 from isthmus.cli.install import defaults
 from isthmus.intent.model import JsonObject
@@ -324,6 +324,20 @@ def test_events_are_shown_one_a_line_with_their_ids(cli: Cli) -> None:
         **{"id": "e-1", "event": "resource", "action": "written", "resourceRef": port}
     }
     assert cli.hosts.asked == [("e-0",), ("",)]
+
+
+def test_events_are_watched_by_what_they_are_of(cli: Cli) -> None:
+    subnet = "/virtualNetworks/red/subnets/web"
+    told = {"action": "deleted", "change": "created", "resourceRef": subnet}
+    cli.hosts.messages = [Message("resource", told, "e-1")]
+    options = ("--event", "resource", "--kind", "virtualNetworks/subnets")
+    below = ("--resource", "/virtualNetworks/red", "--change", "created")
+    code, out, _ = cli.run("watch", "events", *options, *below)
+    assert (code, out) == (0, f"e-1  created {subnet}\n")
+    asked = ("resource", "virtualnetworks/subnets", "/virtualnetworks/red", "created")
+    assert cli.hosts.asked == [("", *asked)]
+    code, _, said = cli.run("watch", "events", "--kind", "subnets")
+    assert (code, "kind is 'subnets'" in said) == (1, True)
 
 
 # -- counters --------------------------------------------------------------------------------------

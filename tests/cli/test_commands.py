@@ -16,13 +16,13 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from isthmus.api.app import create_app
-from isthmus.api.listening import Listener
-from isthmus.api.tls import TlsFiles
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.tls import TlsFiles
 from isthmus.cli.configuration import load
 from isthmus.cli.daemons import limits
 from isthmus.cli.files import wanted_of
-from isthmus.cli.insight import explained
 from isthmus.cli.install import defaults
+from isthmus.cli.status import explained
 from isthmus.errors import Invalid, NotFound, Unavailable
 from isthmus.intent.model import JsonObject
 from isthmus.switches.ovs.facts import Limits
@@ -389,7 +389,7 @@ def test_a_client_is_told_its_certificates_by_options_environment_or_file(
     app = create_app(
         MemoryNorth(),
         states=hosts,
-        insight=hosts,
+        operations=hosts,
         software_version="1",
         registry=CollectorRegistry(),
     )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.cli import counting, insight, tracing, watching
+from isthmus.cli import counting, status, tracing, watching
 from isthmus.controller.answers import Found, Verdicts, read_answer, read_told
 from isthmus.controller.doctor import Heard, certificates_told, findings
 from isthmus.reach.world import World
@@ -189,7 +189,7 @@ def test_whatever_a_host_answers_can_be_shown(data: st.DataObject) -> None:
     answer = read_answer(question, msgspec.json.encode(said).decode())
     match question.partition(" ")[0]:
         case "port":
-            shown = [*insight._host_lines("h1", answer)]
+            shown = [*status._host_lines("h1", answer)]
         case "trace":
             passages = [{**answer, "host": "h1"}]
             shown = [*tracing._switches({"passages": passages, "verdict": "", "reason": ""})]

@@ -45,7 +45,7 @@ FINE: dict[str, Json] = {
 }
 
 
-class Cloud(NamedTuple):
+class Watched(NamedTuple):
     rows: tuple[Row, ...]
     heard: Mapping[str, Heard]
     silent: Mapping[str, int] = MappingProxyType({})
@@ -58,7 +58,7 @@ def certificate(host: str, **other: Json) -> dict[str, Json]:
     return {"certificate": {"name": host, "expiresS": int(NOW_S) + 300 * DAY_S, **other}}
 
 
-def well(*more: Row, says: Mapping[str, Mapping[str, Json]] | None = None) -> Cloud:
+def well(*more: Row, says: Mapping[str, Mapping[str, Json]] | None = None) -> Watched:
     """Rows that come later replace those of the same key; `says` adds to a host's answer."""
     hosts = ("h1", "h2", "h3")
     beats = [Heartbeat(host=host, at_s=int(NOW_S) - 5) for host in hosts]
@@ -68,10 +68,10 @@ def well(*more: Row, says: Mapping[str, Mapping[str, Json]] | None = None) -> Cl
         )
         for host in hosts
     }
-    return Cloud((*red(), *beats, WEB, claim(WEB, "h1"), *more), heard)
+    return Watched((*red(), *beats, WEB, claim(WEB, "h1"), *more), heard)
 
 
-def without(cloud: Cloud, row: type[Row], key: str) -> Cloud:
+def without(cloud: Watched, row: type[Row], key: str) -> Watched:
     rows = tuple(one for one in cloud.rows if not (isinstance(one, row) and one.key == key))
     return cloud._replace(rows=rows)
 
@@ -125,7 +125,7 @@ def _beat(host: str, *problems: HostProblem) -> Heartbeat:
     return Heartbeat(host=host, at_s=int(NOW_S) - 5, problems=tuple(one.text for one in problems))
 
 
-def without_answer(cloud: Cloud, host: str) -> Cloud:
+def without_answer(cloud: Watched, host: str) -> Watched:
     return cloud._replace(heard={name: one for name, one in cloud.heard.items() if name != host})
 
 
@@ -254,7 +254,7 @@ BROKEN = PortStatus(
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
 )
 def test_what_is_wrong_is_found_once_with_what_to_do(
-    cloud: Cloud, severity: str, subject: str, code: str, text: str
+    cloud: Watched, severity: str, subject: str, code: str, text: str
 ) -> None:
     (found,) = cloud.found()
     assert (found.severity, found.subject, found.code) == (severity, subject, code)

@@ -11,8 +11,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from isthmus.api.doors import Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Watched
 from isthmus.controller.asking import Asking
 from isthmus.controller.hearing import Hearing
 from isthmus.controller.picture import Picture

@@ -22,7 +22,7 @@ V = parse_version("v7.1")
 LIST = "/accessControlLists/web"
 
 
-class Cloud:
+class DerivedStore:
     """A north store and what is derived from it."""
 
     def __init__(self, view: MemoryStore | None = None) -> None:
@@ -108,7 +108,7 @@ def gained(answer: Any) -> list[str]:
 
 
 def test_one_rule_of_a_list_and_the_list_with_it_changed_come_to_the_same() -> None:
-    cloud = Cloud()
+    cloud = DerivedStore()
     cloud.furnish(20, 3)
     before = {key: cloud.view.get(key) for key in cloud.view.rows}
 
@@ -124,7 +124,7 @@ def test_one_rule_of_a_list_and_the_list_with_it_changed_come_to_the_same() -> N
 
 
 def test_everything_else_goes_on_meanwhile() -> None:
-    cloud = Cloud()
+    cloud = DerivedStore()
     cloud.furnish(300, 200)
     turns = 0
 
@@ -154,7 +154,7 @@ class Moving(MemoryStore):
 
 
 def test_a_plan_that_was_overtaken_is_made_anew() -> None:
-    cloud = Cloud(Moving())
+    cloud = DerivedStore(Moving())
     cloud.furnish(5, 1)
     assert isinstance(cloud.view, Moving)
     planned = plan_batch(cloud.view, cloud.ids, puts((LIST, listed(5, 2))), version=V)
@@ -165,7 +165,7 @@ def test_a_plan_that_was_overtaken_is_made_anew() -> None:
 
 
 def test_a_look_that_was_disturbed_is_taken_again_and_a_fault_of_ours_is_not_hidden() -> None:
-    cloud = Cloud(Moving())
+    cloud = DerivedStore(Moving())
     cloud.furnish(5, 1)
     assert isinstance(cloud.view, Moving)
 
@@ -186,7 +186,7 @@ def test_a_look_that_was_disturbed_is_taken_again_and_a_fault_of_ours_is_not_hid
 
 
 def test_what_would_be_refused_is_refused() -> None:
-    cloud = Cloud()
+    cloud = DerivedStore()
     cloud.furnish(2, 1)
     with pytest.raises(NotFound):
         asyncio.run(cloud.preview(("/nothing/here", {})))

@@ -3,7 +3,9 @@
 
 ``scenario.yaml`` says what clients ask for, which host has which port on its switch, and what hosts
 speak; and which packets to follow. ``policy.txt``, ``flows-HOST.txt`` and ``traces.txt`` are what
-comes of it. They hold names, not allocated numbers. After a change that is meant, rewrite them and
+comes of it; `verdict` of each packet is what must become of it, and is written by hand. `fixed.txt`
+has the flows that every host has, whatever its policy. The files hold names, not numbers of ports,
+stages, registers or anything that is allocated. After a change that is meant, rewrite them and
 read the difference:
 
     .venv/bin/python -m tests.golden.rewrite

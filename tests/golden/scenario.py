@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a scenario through the two derivations, and shows what comes of it as text."""
+"""Runs a scenario through the two derivations, and shows what comes of it as text.
+
+`fixed.txt` are the flows that every host has whatever its policy; the flows of a scenario are what
+each of its hosts has beside them.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,17 +18,30 @@ from isthmus.controller.tracing import shown
 from isthmus.derive.engine import Engine
 from isthmus.derive.from_intent.program import new_engine, put
 from isthmus.derive.from_intent.underlay import Underlay
-from isthmus.policy.rows import DESIRED, Claim, HostStatus, PhysicalNetwork, Port, Row, Segment
+from isthmus.policy.rows import (
+    DESIRED,
+    Claim,
+    HostStatus,
+    LearnedAddress,
+    PhysicalNetwork,
+    Port,
+    Router,
+    Row,
+    Segment,
+)
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, Problem, ThisHost
+from isthmus.switches.ovs.filters import FILTER_NUMBERS, PROFILE_NUMBERS
+from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
-from tests.flow_texts import named_flow
+from isthmus.switches.ovs.pipeline import ISOLATED, FlowKey, Programmed
+from tests.golden.rendering import Names, rendered
 from tests.intent.cloud import Cloud
 
 HERE = Path(__file__).parent
+FIXED = HERE / "fixed.txt"
 TUNNEL_PORTS = {"vxlan": 101, "nvgre": 102}
 
 
@@ -44,18 +60,29 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Traced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A packet to follow: from a port to a port or an address; an echo request without a
-    protocol."""
+    protocol. `verdict` is what must become of it, whatever the golden files say."""
 
     source: str = msgspec.field(name="from")
-    to: str = ""
+    to: str
+    verdict: str
     protocol: int = 0
     port: int = 0
+
+
+class Announced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address of a pair that the guest of `port` has said to use."""
+
+    address: str
+    port: str
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     about: str
     requests: tuple[Request, ...]
     hosts: dict[str, HostSpec]
+    moved: dict[str, str] = {}
+    """Ports that two hosts have on their switches, and which of them claimed it last."""
+    announced: tuple[Announced, ...] = ()
     traces: tuple[Traced, ...] = ()
 
 
@@ -65,14 +92,18 @@ def scenarios() -> list[Path]:
 
 
 def outcome(folder: Path) -> dict[str, str]:
-    """What a scenario comes to: the text of each golden file, by its name."""
+    """What a scenario comes to: the text of each golden file, by its name. Flows that every host
+    has whatever its policy (`fixed`) are in the flows of none."""
     scenario = msgspec.yaml.decode((folder / "scenario.yaml").read_bytes(), type=Scenario)
     policy = _policy(scenario)
-    segments = [row for row in policy if isinstance(row, Segment)]
     texts = {"policy.txt": "".join(f"{_row_text(row)}\n" for row in policy)}
+    everywhere = set(fixed())
     for host in sorted(scenario.hosts):
-        lines = _flow_lines(_program(scenario, host, policy))
-        texts[f"flows-{host}.txt"] = "".join(f"{_named(line, segments)}\n" for line in lines)
+        lines = list(_flow_lines(*_program(scenario, host, policy), policy, scenario))
+        assert everywhere <= set(lines), sorted(everywhere - set(lines))
+        texts[f"flows-{host}.txt"] = "".join(
+            f"{line}\n" for line in lines if line not in everywhere
+        )
     if scenario.traces:
         world = World((*policy, *_observed(scenario, policy)))
         texts["traces.txt"] = "\n".join(_trace_text(world, asked) for asked in scenario.traces)
@@ -84,14 +115,16 @@ def programs(folder: Path) -> Iterator[Engine]:
     scenario = msgspec.yaml.decode((folder / "scenario.yaml").read_bytes(), type=Scenario)
     policy = _policy(scenario)
     for host in sorted(scenario.hosts):
-        yield _program(scenario, host, policy)
+        yield _program(scenario, host, policy)[0]
 
 
 def _trace_text(world: World, asked: Traced) -> str:
     """As `isthmus trace` shows it."""
     source_port = 49152 if asked.protocol else 0
     question = Question(asked.source, asked.to, asked.protocol, asked.port, source_port)
-    return "".join(f"{line}\n" for line in traced(shown(trace(world, question))))
+    found = trace(world, question)
+    assert found.verdict == asked.verdict, (asked, found)
+    return "".join(f"{line}\n" for line in traced(shown(found)))
 
 
 def _policy(scenario: Scenario) -> list[Row]:
@@ -112,7 +145,14 @@ def _policy(scenario: Scenario) -> list[Row]:
     ]
 
 
-def _program(scenario: Scenario, host: str, policy: list[Row]) -> Engine:
+def fixed() -> list[str]:
+    """The flows of a host that knows of no policy, has no port and reaches nobody."""
+    alone = HostSpec(address="192.0.2.254", speaks=())
+    nobody = Scenario(about="", requests=(), hosts={"alone": alone})
+    return list(_flow_lines(*_program(nobody, "alone", []), [], nobody))
+
+
+def _program(scenario: Scenario, host: str, policy: list[Row]) -> tuple[Engine, Numbers]:
     spec = scenario.hosts[host]
     engine = Engine(program.UNITS, program.INDEXES, program.TABLES)
     tunnels = tuple(sorted((name, TUNNEL_PORTS[name]) for name in spec.speaks))
@@ -124,13 +164,15 @@ def _program(scenario: Scenario, host: str, policy: list[Row]) -> Engine:
         engine.put(type(row), row.key, row)
     for number, port in enumerate(spec.ports, 1):
         engine.put(LocalPort, port, LocalPort(port, number))
-    Numbers().follow(engine, release=True)
+    numbers = Numbers()
+    numbers.follow(engine, release=True)
     assert not engine.failures
-    return engine
+    return engine, numbers
 
 
 def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
     segments = {row.id: row.segment for row in policy if isinstance(row, Port)}
+    macs = {row.id: row.mac for row in policy if isinstance(row, Port)}
     for host, spec in scenario.hosts.items():
         yield HostStatus(
             host=host, provider_addresses=(spec.address,), encapsulations=",".join(spec.speaks)
@@ -141,21 +183,73 @@ def _observed(scenario: Scenario, policy: list[Row]) -> Iterator[Row]:
                 host=host,
                 segment=segments[port],
                 provider_address=spec.address,
-                sequence=1,
+                sequence=2 if scenario.moved.get(port) == host else 1,
             )
+            for one in scenario.announced:
+                if one.port == port:
+                    yield LearnedAddress(
+                        address=one.address,
+                        port=port,
+                        host=host,
+                        segment=segments[port],
+                        mac=macs[port],
+                        sequence=1,
+                    )
 
 
-def _flow_lines(engine: Engine) -> Iterator[str]:
-    """By stage, then by priority from the top, then by text; problems last."""
+def _programmed(engine: Engine) -> list[tuple[FlowKey, Programmed]]:
+    """By stage, and by priority from the top."""
     found = []
     for key, value in engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
-        text = named_flow(flow(key, value)).split(",", 1)[1]
-        found.append((key.table, -key.priority, text))
-    for table, _, text in sorted(found):
-        yield f"{Stage(table).name} {text}"
+        found.append((key, value))
+    return sorted(found, key=lambda one: (one[0].table, -one[0].priority))
+
+
+def _flow_lines(
+    engine: Engine, numbers: Numbers, policy: list[Row], scenario: Scenario
+) -> Iterator[str]:
+    """By stage, by priority from the top, then by text; problems last."""
+    names = _names(engine, numbers, policy, scenario)
+    found = [
+        (key.table, -key.priority, rendered(key, value, names))
+        for key, value in _programmed(engine)
+    ]
+    yield from (text for _, _, text in sorted(found))
     for problem in sorted(engine.rows(Problem).values()):
         yield f"problem of {problem.port}: {problem.code}: {problem.detail}"
+
+
+def _names(engine: Engine, numbers: Numbers, policy: list[Row], scenario: Scenario) -> Names:
+    """Whose numbers the flows of a host have."""
+    ports = {row.ofport: row.iface_id for row in engine.rows(LocalPort).values()}
+    ports |= {number: name for name, number in TUNNEL_PORTS.items()}
+    hosts = {int(IPv4Address(spec.address)): name for name, spec in scenario.hosts.items()}
+    segments = {row.vsid: row.id for row in policy if isinstance(row, Segment)}
+    domains = {row.rdid: row.id for row in policy if isinstance(row, Router)}
+    domains |= {ISOLATED | vsid: f"{segment} alone" for vsid, segment in segments.items()}
+
+    def named(kind: str) -> Iterator[tuple[int, str]]:
+        """Names of numbers without those of domains, which are numbers again."""
+        for name, number in numbers.of(kind).items():
+            profiles = (profile.split(" ") for profile in name.split("|"))
+            yield number, "|".join(_without_domain(words) for words in profiles)
+
+    zones = {
+        number: " and ".join(domains[int(word)] for word in name.split(" "))
+        for name, number in numbers.of(ZONES).items()
+    }
+    groups: dict[int, str] = {}
+    for domain, name in domains.items():
+        for group, number in numbers.of(f"group {domain}").items():
+            found = f"{group} of {name}"
+            groups[number] = f"{groups[number]} or {found}" if number in groups else found
+    filters, profiles = dict(named(FILTER_NUMBERS)), dict(named(PROFILE_NUMBERS))
+    return Names(ports, hosts, segments, domains, zones, filters, profiles, groups)
+
+
+def _without_domain(words: list[str]) -> str:
+    return " ".join(word for word in words if not word.isdecimal())
 
 
 def _row_text(row: Row) -> str:
@@ -168,11 +262,3 @@ def _row_text(row: Row) -> str:
         if name not in allocated and value not in ("", (), None)
     ]
     return f"{row.TABLE} {' '.join(shown)}"
-
-
-def _named(line: str, segments: list[Segment]) -> str:
-    """Segments by name where flows have their VSIDs, also shifted into a GRE key."""
-    for segment in segments:
-        for number, name in ((segment.vsid, segment.id), (segment.vsid << 8, f"{segment.id}<<8")):
-            line = re.sub(rf"\b{number:#x}\b", f"{{{name}}}", line)
-    return line

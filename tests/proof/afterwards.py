@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from isthmus.switches.ovs.pipeline import FlowKey
 from tests.proof.checker import Checker
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.probes import Probe
 from tests.proof.program import Flow, Program
 
@@ -20,7 +20,7 @@ class Afterwards:
     under none: else it depends on more than the policy what is known of a connection.
     """
 
-    def __init__(self, before: Checker, cloud: Cloud) -> None:
+    def __init__(self, before: Checker, cloud: Deployment) -> None:
         self._before = before
         self._checker = Checker(cloud.network(), cloud.reference())
         for name, host in self._checker.network.hosts.items():

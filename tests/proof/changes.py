@@ -10,22 +10,22 @@ from random import Random
 import msgspec
 
 from isthmus.policy.rows import Rule, RuleSet
-from tests.proof.clouds import HOSTS, Cloud
+from tests.proof.clouds import HOSTS, Deployment
 
-Change = Callable[[Cloud, Random], Cloud]
+Change = Callable[[Deployment, Random], Deployment]
 
 
-def changed(cloud: Cloud, random: Random) -> Cloud:
+def changed(cloud: Deployment, random: Random) -> Deployment:
     """Another cloud; the same where there was nothing to change."""
     return random.choice(CHANGES)(cloud, random)
 
 
-def rule_removed(cloud: Cloud, random: Random) -> Cloud:
+def rule_removed(cloud: Deployment, random: Random) -> Deployment:
     rules = [row for row in cloud.rules if isinstance(row, Rule)]
     return cloud.without(random.choice(rules)) if rules else cloud
 
 
-def rule_turned(cloud: Cloud, random: Random) -> Cloud:
+def rule_turned(cloud: Deployment, random: Random) -> Deployment:
     rules = [row for row in cloud.rules if isinstance(row, Rule)]
     if not rules:
         return cloud
@@ -34,14 +34,14 @@ def rule_turned(cloud: Cloud, random: Random) -> Cloud:
     return _with_row(cloud, chosen, msgspec.structs.replace(chosen, action=action))
 
 
-def default_turned(cloud: Cloud, random: Random) -> Cloud:
+def default_turned(cloud: Deployment, random: Random) -> Deployment:
     chosen = random.choice([row for row in cloud.rules if isinstance(row, RuleSet)])
     column = random.choice(("in_default", "out_default"))
     value = "allow" if getattr(chosen, column) == "deny" else "deny"
     return _with_row(cloud, chosen, msgspec.structs.replace(chosen, **{column: value}))
 
 
-def entry_removed(cloud: Cloud, random: Random) -> Cloud:
+def entry_removed(cloud: Deployment, random: Random) -> Deployment:
     """A member leaves a group, a rule set no longer holds, an address is taken away, ..."""
     places = [
         (port, column)
@@ -55,17 +55,17 @@ def entry_removed(cloud: Cloud, random: Random) -> Cloud:
     return cloud.with_port(msgspec.structs.replace(port, **{column: tuple(entries)}))
 
 
-def entry_shared(cloud: Cloud, random: Random) -> Cloud:
+def entry_shared(cloud: Deployment, random: Random) -> Deployment:
     """A port gets the groups of another; both are under rules of connections or of packets."""
     one, other = random.choice(cloud.ports), random.choice(cloud.ports)
     return cloud.with_port(msgspec.structs.replace(one, groups=other.groups))
 
 
-def port_removed(cloud: Cloud, random: Random) -> Cloud:
+def port_removed(cloud: Deployment, random: Random) -> Deployment:
     return cloud.without_port(random.choice(cloud.ports).id)
 
 
-def port_moved(cloud: Cloud, random: Random) -> Cloud:
+def port_moved(cloud: Deployment, random: Random) -> Deployment:
     return cloud.moved(random.choice(cloud.ports).id, random.choice(HOSTS))
 
 
@@ -75,5 +75,5 @@ CHANGES: tuple[Change, ...] = (
 )
 
 
-def _with_row(cloud: Cloud, before: Rule | RuleSet, after: Rule | RuleSet) -> Cloud:
+def _with_row(cloud: Deployment, before: Rule | RuleSet, after: Rule | RuleSet) -> Deployment:
     return replace(cloud, rules=tuple(after if row is before else row for row in cloud.rules))

@@ -14,7 +14,7 @@ from itertools import product
 from random import Random
 
 from isthmus.policy.rows import Port, RouterPort, Rule, Segment
-from tests.proof.clouds import HOSTS, ROUTER_MAC, Cloud
+from tests.proof.clouds import HOSTS, ROUTER_MAC, Deployment
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import rows_of
@@ -42,7 +42,9 @@ class Chosen:
     """Of a cloud as it is after a change; `of_each` pair of ports so many frames, if it is not to
     be measured out."""
 
-    def __init__(self, before: Cloud, after: Cloud, random: Random, of_each: int = 0) -> None:
+    def __init__(
+        self, before: Deployment, after: Deployment, random: Random, of_each: int = 0
+    ) -> None:
         self._random = random
         self._of_each = of_each
         self._ports = after.ports

@@ -72,7 +72,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cloud:
+class Deployment:
     """Each port is plugged in one place, or in none."""
 
     ports: tuple[Port, ...]
@@ -94,7 +94,7 @@ class Cloud:
         """OpenFlow ports of a host's ports."""
         return {place.port: place.ofport for place in self.places if place.host == host}
 
-    def change(self, network: Network, after: Cloud) -> dict[str, list[Change]]:
+    def change(self, network: Network, after: Deployment) -> dict[str, list[Change]]:
         """Make of the network of this cloud that of another; gives what changed, by host."""
         before = {(type(row), row.key): row for row in self.rows()}
         now = {(type(row), row.key): row for row in after.rows()}
@@ -119,35 +119,35 @@ class Cloud:
     def reference(self, begun: Collection[str] = ()) -> Reference:
         return Reference(self.rows(), begun)
 
-    def with_port(self, changed: Port) -> Cloud:
+    def with_port(self, changed: Port) -> Deployment:
         ports = tuple(changed if one.id == changed.id else one for one in self.ports)
         return replace(self, ports=ports)
 
-    def without_port(self, name: str) -> Cloud:
+    def without_port(self, name: str) -> Deployment:
         """It is unplugged, too."""
         ports = tuple(one for one in self.ports if one.id != name)
         places = tuple(place for place in self.places if place.port != name)
         return replace(self, ports=ports, places=places)
 
-    def moved(self, name: str, host: str) -> Cloud:
+    def moved(self, name: str, host: str) -> Deployment:
         places = tuple(
             place._replace(host=host) if place.port == name else place for place in self.places
         )
         return replace(self, places=places)
 
-    def without(self, *rows: RuleSet | Rule) -> Cloud:
+    def without(self, *rows: RuleSet | Rule) -> Deployment:
         return replace(self, rules=tuple(row for row in self.rules if row not in rows))
 
 
 def cloud(
     ports: Iterable[Port], rules: Iterable[RuleSet | Rule] = (), hosts: Iterable[str] = HOSTS
-) -> Cloud:
+) -> Deployment:
     """Ports are put on `hosts` in turn."""
     ports, hosts = tuple(ports), tuple(hosts)
     places = tuple(
         Place(one.id, hosts[number % len(hosts)], number + 1) for number, one in enumerate(ports)
     )
-    return Cloud(ports, tuple(rules), places)
+    return Deployment(ports, tuple(rules), places)
 
 
 def _rule(rule_set: str, direction: str, priority: int, action: str, **others: object) -> Rule:

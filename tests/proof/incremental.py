@@ -19,7 +19,7 @@ from isthmus.derive.engine import Change
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed
 from tests.proof.checker import Checker, Disagreement
 from tests.proof.chosen import Chosen
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.program import Flow, decoded
 from tests.proof.scope import Ports, Scope
 from tests.proof.touched import touched
@@ -35,8 +35,8 @@ class Checked(NamedTuple):
 
 def check_change(
     checker: Checker,
-    before: Cloud,
-    after: Cloud,
+    before: Deployment,
+    after: Deployment,
     changes: Mapping[str, Iterable[Change]],
     random: Random,
 ) -> Checked:
@@ -48,7 +48,7 @@ def check_change(
 
 
 def _concerned(
-    checker: Checker, before: Cloud, after: Cloud, changes: Mapping[str, Iterable[Change]]
+    checker: Checker, before: Deployment, after: Deployment, changes: Mapping[str, Iterable[Change]]
 ) -> Ports | None:
     found = touched(before, after)
     by_segment: dict[str, set[str]] = {}

@@ -9,11 +9,11 @@ from dataclasses import replace
 from msgspec.structs import replace as changed
 
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
-from tests.proof.clouds import HOSTS, ROUTER_MAC, Cloud, Place, address, allow, port
+from tests.proof.clouds import HOSTS, ROUTER_MAC, Deployment, Place, address, allow, port
 from tests.switches.policy_rows import host_rows
 
 
-def large_cloud(n_networks: int = 100, n_ports: int = 10) -> Cloud:
+def large_cloud(n_networks: int = 100, n_ports: int = 10) -> Deployment:
     """Every network has two segments, the same addresses, and rules of its own; all its ports are
     in one group, on three hosts in turn."""
     ports: list[Port] = []
@@ -32,7 +32,7 @@ def large_cloud(n_networks: int = 100, n_ports: int = 10) -> Cloud:
             one = port(segment, 10 + number, rule_sets=(f"interface * {name}",), groups=("web",))
             ports.append(one)
             places.append(Place(one.id, HOSTS[number % len(HOSTS)], 1000 + len(places)))
-    return Cloud(tuple(ports), tuple(rules), tuple(places), tuple(_base(n_networks)))
+    return Deployment(tuple(ports), tuple(rules), tuple(places), tuple(_base(n_networks)))
 
 
 def _base(n_networks: int) -> Iterator[Row]:
@@ -51,14 +51,14 @@ def _base(n_networks: int) -> Iterator[Row]:
             yield RouterPort(router=name, segment=segment, addresses=legs)
 
 
-def changes(cloud: Cloud) -> Iterator[tuple[str, Cloud, Cloud]]:
+def changes(cloud: Deployment) -> Iterator[tuple[str, Deployment, Deployment]]:
     """One resource each, of the network t1: the cloud before and after. Each way is a change."""
     for name, back, after in _changes(cloud):
         yield name, cloud, after
         yield back, after, cloud
 
 
-def _changes(cloud: Cloud) -> Iterator[tuple[str, str, Cloud]]:
+def _changes(cloud: Deployment) -> Iterator[tuple[str, str, Deployment]]:
     member = next(one for one in cloud.ports if one.id == "t1/a-12")
     out, bare = changed(member, groups=()), changed(member, rule_sets=())
     yield "a member leaves its group", "a member joins a group", cloud.with_port(out)
@@ -74,7 +74,7 @@ def _changes(cloud: Cloud) -> Iterator[tuple[str, str, Cloud]]:
     yield "a subnet shrinks", "a subnet grows", with_leg(cloud, "t1/a", legs)
 
 
-def with_leg(cloud: Cloud, segment: str, addresses: tuple[str, ...]) -> Cloud:
+def with_leg(cloud: Deployment, segment: str, addresses: tuple[str, ...]) -> Deployment:
     """The router has these addresses there."""
     base = tuple(
         changed(row, addresses=addresses)

@@ -11,10 +11,10 @@ from dataclasses import replace
 import msgspec
 
 from isthmus.policy.rows import Port, Rule
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 
 
-def minimised(cloud: Cloud, shows: Callable[[Cloud], bool]) -> Cloud:
+def minimised(cloud: Deployment, shows: Callable[[Deployment], bool]) -> Deployment:
     """`shows` says whether a cloud still does; it does for `cloud`."""
     while True:
         smaller = next((one for one in _smaller(cloud) if shows(one)), None)
@@ -23,7 +23,7 @@ def minimised(cloud: Cloud, shows: Callable[[Cloud], bool]) -> Cloud:
         cloud = smaller
 
 
-def _smaller(cloud: Cloud) -> Iterator[Cloud]:
+def _smaller(cloud: Deployment) -> Iterator[Deployment]:
     for port in cloud.ports:
         yield cloud.without_port(port.id)
     for row in cloud.rules:

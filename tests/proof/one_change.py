@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from tests.proof.checker import Checker
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.incremental import Checked, check_change
 from tests.proof.network import Network
 
@@ -30,7 +30,7 @@ class Measured(NamedTuple):
         )
 
 
-def measured(name: str, network: Network, before: Cloud, after: Cloud) -> Measured:
+def measured(name: str, network: Network, before: Deployment, after: Deployment) -> Measured:
     """Changes a network from one cloud to another, and checks the change."""
     start = time.perf_counter()
     flows = before.change(network, after)

@@ -10,7 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from isthmus.policy.rows import Port, Rule
-from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Cloud
+from tests.proof.clouds import HOSTS, ROUTER_MAC, SEGMENTS, Deployment
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.verdicts import holds, mac_number, numbered
@@ -193,7 +193,7 @@ def as_pair(source: Port, honest: Frame) -> Iterator[Frame]:
             yield honest._replace(tuple=its, eth_src=mac_number(mac))
 
 
-def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:
+def sampled(cloud: Deployment, random: Random, *, per_pair: int = 6) -> Iterator[Probe]:
     """For every ordered pair of ports: services at the edges of rules, lies, and tunnels."""
     written = [row for row in cloud.rules if isinstance(row, Rule)]
     by_family = {family: services(written, family) for family in (4, 6)}
@@ -215,7 +215,7 @@ def sampled(cloud: Cloud, random: Random, *, per_pair: int = 6) -> Iterator[Prob
         yield from random.sample(list(injections(cloud, one)), 4)
 
 
-def injections(cloud: Cloud, honest: Frame) -> Iterator[Probe]:
+def injections(cloud: Deployment, honest: Frame) -> Iterator[Probe]:
     """A frame that comes to every host in a tunnel: from every provider address, in every
     segment."""
     addresses = (*(provider_address(host) for host in HOSTS), STRANGER)

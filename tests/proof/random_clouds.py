@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.names import some_names
-from tests.proof.clouds import HOSTS, Cloud, Place, port
+from tests.proof.clouds import HOSTS, Deployment, Place, port
 
 PLACES = (
     *(("red/a", number) for number in (4, 5, 6)),
@@ -52,7 +52,7 @@ _ENDS = (
 )
 
 
-def random_cloud(seed: int) -> Cloud:
+def random_cloud(seed: int) -> Deployment:
     random = Random(seed)
     mixed = _often(random, 0.5)
     spoken: list[Values] = [*random.sample(_SERVICES, 3), {"protocol": -1}]
@@ -69,10 +69,10 @@ def random_cloud(seed: int) -> Cloud:
     places = tuple(
         Place(one.id, random.choice(HOSTS), number) for number, one in enumerate(ports, 1)
     )
-    return _renamed(Cloud(tuple(ports), (*sets, *rules), places), Random(f"names {seed}"))
+    return _renamed(Deployment(tuple(ports), (*sets, *rules), places), Random(f"names {seed}"))
 
 
-def _renamed(cloud: Cloud, random: Random) -> Cloud:
+def _renamed(cloud: Deployment, random: Random) -> Deployment:
     """The same with names by chance. A set of a name that nothing has stays unknown."""
     sets = [row.id for row in cloud.rules if isinstance(row, RuleSet)] + [MISSING_SET]
     named = some_names(random, len(sets))
@@ -90,7 +90,7 @@ def _renamed(cloud: Cloud, random: Random) -> Cloud:
         groups = tuple(sorted(of_groups[group] for group in one.groups))
         ports.append(replace(one, id=of_ports[one.id], rule_sets=tuple(holding), groups=groups))
     places = tuple(place._replace(port=of_ports[place.port]) for place in cloud.places)
-    return Cloud(tuple(ports), rules, places)
+    return Deployment(tuple(ports), rules, places)
 
 
 def _renamed_rule(

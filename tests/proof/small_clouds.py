@@ -15,21 +15,21 @@ from dataclasses import replace
 import msgspec
 
 from isthmus.policy.rows import Port, Rule, RuleSet
-from tests.proof.clouds import Cloud, Place, allow, deny, port
+from tests.proof.clouds import Deployment, Place, allow, deny, port
 from tests.proof.random_clouds import PAIR_MAC
 
 _WEB = ("interface * web",)
 _SPACE = "VIRTUALNETWORK"
 
 
-def _cloud(placed: Iterable[tuple[Port, str]], *rules: RuleSet | Rule) -> Cloud:
+def _cloud(placed: Iterable[tuple[Port, str]], *rules: RuleSet | Rule) -> Deployment:
     placed = tuple(placed)
     ports = tuple(one for one, _ in placed)
     places = tuple(Place(one.id, host, n) for n, (one, host) in enumerate(placed, 1))
-    return Cloud(ports, rules, places)
+    return Deployment(ports, rules, places)
 
 
-def levels() -> Cloud:
+def levels() -> Deployment:
     """Rules of connections at both levels, for all addresses and for one; two tenants alike."""
     return _cloud(
         (
@@ -69,7 +69,7 @@ def levels() -> Cloud:
     )
 
 
-def groups() -> Cloud:
+def groups() -> Deployment:
     """Rules that speak of groups at either end; members here and elsewhere, alone and together."""
     both = ("office", "web")
     return _cloud(
@@ -103,7 +103,7 @@ def groups() -> Cloud:
     )
 
 
-def plain() -> Cloud:
+def plain() -> Deployment:
     """Stateless rules beside others: what they let pass brings no answer of its own, so that each
     answer needs a rule, which is one of connections."""
     own = ("interface * plain",)
@@ -165,7 +165,7 @@ def _udp(
 _SOME = {"destination_ports": "1024-2047"}
 
 
-def pairs() -> Cloud:
+def pairs() -> Deployment:
     """Address pairs and guards; ports of one family; a network without a router."""
     here = (f"10.0.1.192/28 {PAIR_MAC}", f"fd00:0:0:1::c8/128 {PAIR_MAC}")
     floating = ("10.0.1.208/29 02:00:00:00:00:04", "fd00:0:0:1::d8/125 02:00:00:00:00:04")
@@ -194,7 +194,7 @@ def pairs() -> Cloud:
 _CLOSED = ("interface * closed",)
 
 
-def shut(cloud: Cloud, segment: str, direction: str) -> Cloud:
+def shut(cloud: Deployment, segment: str, direction: str) -> Deployment:
     """Of the ports under rules of a segment of each tenant, all is denied in a direction and
     allowed in the other; a stateless rule holds for them still, if only of a protocol that nobody
     speaks."""
@@ -219,7 +219,7 @@ def shut(cloud: Cloud, segment: str, direction: str) -> Cloud:
 CLOUDS = {one.__name__: one for one in (levels, groups, pairs, plain)}
 
 
-def changes_of(cloud: Cloud) -> list[Cloud]:
+def changes_of(cloud: Deployment) -> list[Deployment]:
     """What the policy becomes while connections are open; where they say which ends follow them."""
     if not any(isinstance(row, Rule) and row.stateless for row in cloud.rules):
         return []

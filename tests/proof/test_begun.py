@@ -16,7 +16,7 @@ from isthmus.switches.ovs.bands import Unknown
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.switches.ovs.resync import added
 from tests.proof.checker import Checker
-from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, port
+from tests.proof.clouds import ROUTER_MAC, Deployment, allow, cloud, port
 from tests.proof.probes import Probe, between
 from tests.proof.program import Flow, Slots, decoded
 from tests.proof.random_clouds import PAIR_MAC
@@ -29,7 +29,7 @@ ECHOES = ((1, 0, 0), (1, 14, 0), (1, 16, 0), (1, 18, 0), (58, 129, 0))
 SERVED = {6: "80-80", 17: "53-53", 132: "5000-5000"}
 
 
-def begun_cloud() -> Cloud:
+def begun_cloud() -> Deployment:
     """Some ask, some serve, one may neither be asked nor ask; on one host and across, routed."""
     lists = {"asks": ("red/a", 4), "serves": ("red/a", 5), "shut": ("red/b", 4)}
     ports = [
@@ -165,7 +165,7 @@ LISTED = [
 ]
 
 
-def paired_cloud(pairs: Iterable[str], *own: str) -> Cloud:
+def paired_cloud(pairs: Iterable[str], *own: str) -> Deployment:
     """One that asks, from its pairs as well, and one that answers, on its host and on another."""
     listed = tuple(sorted(f"{pair} {PAIR_MAC}" for pair in pairs))
     asks = port("red/a", 4, *own, families="4", rule_sets=("interface * asks",), pairs=listed)
@@ -174,7 +174,7 @@ def paired_cloud(pairs: Iterable[str], *own: str) -> Cloud:
     return cloud((asks, *others), rules, ("h1", "h1", "h2"))
 
 
-def to_pairs(found: Cloud) -> Iterator[Probe]:
+def to_pairs(found: Deployment) -> Iterator[Probe]:
     asks, *others = found.ports
     for source in others:
         for service in SPOKEN:
@@ -201,7 +201,7 @@ def test_answers_reach_each_address_of_a_pair_that_has_just_begun(pairs: tuple[s
     ],
 )
 def test_an_address_that_has_been_followed_gets_no_answer_when_what_is_around_it_changes(
-    before: Cloud, after: Cloud
+    before: Deployment, after: Deployment
 ) -> None:
     network = before.network()
     for name, changes in before.change(network, after).items():

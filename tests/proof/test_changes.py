@@ -12,7 +12,7 @@ import pytest
 from isthmus.addresses import MULTICAST_BIT
 from tests.proof.changes import changed
 from tests.proof.checker import Checker, Disagreement
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.probes import Probe, sampled
 from tests.proof.random_clouds import random_cloud
 from tests.proof.reference import Reference
@@ -40,7 +40,7 @@ def _either(before: Reference, now: Reference, ends: tuple[Probe, Probe]) -> boo
     )
 
 
-def _after(cloud: Cloud, seed: int) -> Disagreement | None:
+def _after(cloud: Deployment, seed: int) -> Disagreement | None:
     random = Random(seed)
     network, reference = cloud.network(), cloud.reference()
     probes = [
@@ -74,7 +74,7 @@ def _agree(seed: int) -> None:
 
 @pytest.mark.parametrize("block", range(2))
 def test_connections_live_as_long_as_the_policy_allows_them(block: int) -> None:
-    for seed in range(50 * block, 50 * block + 50):
+    for seed in range(20 * block, 20 * block + 20):
         _agree(seed)
 
 

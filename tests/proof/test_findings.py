@@ -14,7 +14,7 @@ import pytest
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Rule, RuleSet
 from tests.proof.checker import Checker, Disagreement
-from tests.proof.clouds import ROUTER_MAC, Cloud, allow, cloud, deny, port
+from tests.proof.clouds import ROUTER_MAC, Deployment, allow, cloud, deny, port
 from tests.proof.frames import answer
 from tests.proof.probes import Probe, between
 from tests.proof.random_clouds import PAIR_MAC
@@ -22,7 +22,7 @@ from tests.proof.random_clouds import PAIR_MAC
 _HTTP = (6, 40000, 80)
 
 
-def _checker(found: Cloud) -> Checker:
+def _checker(found: Deployment) -> Checker:
     return Checker(found.network(), found.reference())
 
 

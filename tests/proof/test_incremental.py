@@ -17,7 +17,7 @@ from isthmus.switches.ovs.registers import VSID
 from isthmus.wire import oxm
 from tests.proof.checker import Checker
 from tests.proof.chosen import Chosen
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.incremental import Checked, check_change
 from tests.proof.large_cloud import changes, large_cloud
 from tests.proof.mutations import KINDS, Edit, Flows, is_relevant
@@ -30,7 +30,7 @@ _KINDS = [name for name, _, _ in changes(large_cloud(2, 4))]
 _ByHost = Mapping[str, list[Change]]
 
 
-def _all_measured(cloud: Cloud) -> Iterator[Measured]:
+def _all_measured(cloud: Deployment) -> Iterator[Measured]:
     network = cloud.network()
     for name, before, after in changes(cloud):
         yield measured(name, network, before, after)
@@ -63,7 +63,7 @@ def test_a_change_among_a_thousand_ports_in_a_hundred_networks_is_checked_at_its
 
 def _changed(
     name: str, n_networks: int = 3, n_ports: int = 8
-) -> tuple[Network, Cloud, Cloud, _ByHost]:
+) -> tuple[Network, Deployment, Deployment, _ByHost]:
     """A network after a change, with the clouds before and after, and the flows that changed."""
     _, before, after = next(
         one for one in changes(large_cloud(n_networks, n_ports)) if one[0] == name
@@ -72,7 +72,7 @@ def _changed(
     return network, before, after, before.change(network, after)
 
 
-def _checked(network: Network, before: Cloud, after: Cloud, flows: _ByHost) -> Checked:
+def _checked(network: Network, before: Deployment, after: Deployment, flows: _ByHost) -> Checked:
     return check_change(Checker(network, after.reference()), before, after, flows, Random(1))
 
 

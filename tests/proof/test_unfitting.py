@@ -15,7 +15,7 @@ from isthmus.switches.ovs.ground import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.wire import oxm
 from tests.proof.checker import Checker
-from tests.proof.clouds import ROUTER_MAC, Cloud
+from tests.proof.clouds import ROUTER_MAC, Deployment
 from tests.proof.connections import Connections, Seen, Tuple
 from tests.proof.network import Network
 from tests.proof.probes import Probe, between, sampled
@@ -66,7 +66,7 @@ def wrong(network: Network, reference: Reference, probe: Probe) -> object:
     return found
 
 
-def segments(cloud: Cloud, random: Random) -> Iterator[Probe]:
+def segments(cloud: Deployment, random: Random) -> Iterator[Probe]:
     for probe in sampled(cloud, random):
         if probe.frame.tuple.protocol == _TCP and not probe.frame.eth_dst & MULTICAST_BIT:
             yield probe

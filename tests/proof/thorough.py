@@ -12,7 +12,7 @@ from random import Random
 
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, RouterPort, Rule
-from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Cloud, ground
+from tests.proof.clouds import ROUTER_MAC, SEGMENTS, Deployment, ground
 from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, as_pair, between, lies, services
@@ -23,7 +23,7 @@ _TIMESTAMP = (1, 13, 0)
 """Another question of ICMP (RFC 792)."""
 
 
-def every(cloud: Cloud, random: Random) -> list[Probe]:
+def every(cloud: Deployment, random: Random) -> list[Probe]:
     """Thousands, for a cloud of twenty ports."""
     return [
         *_spoken(cloud, random),
@@ -41,7 +41,7 @@ def _near(one: Port, other: Port) -> bool:
     return one.segment[:-2] == other.segment[:-2]
 
 
-def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
+def _spoken(cloud: Deployment, random: Random) -> Iterator[Probe]:
     """For every ordered pair of ports what the rules of either make different."""
     by_set: dict[str, list[Rule]] = {}
     for row in cloud.rules:
@@ -65,7 +65,7 @@ def _spoken(cloud: Cloud, random: Random) -> Iterator[Probe]:
                 yield from (Probe(lie, port=source.id) for lie in lies(source, target, one))
 
 
-def _from_pairs(cloud: Cloud) -> Iterator[Probe]:
+def _from_pairs(cloud: Deployment) -> Iterator[Probe]:
     """From every address pair to every port of its tenant."""
     for source, target in permutations(cloud.ports, 2):
         if _near(source, target):
@@ -73,7 +73,7 @@ def _from_pairs(cloud: Cloud) -> Iterator[Probe]:
                 yield from (Probe(lie, port=source.id) for lie in as_pair(source, frame))
 
 
-def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
+def _to_pairs(cloud: Deployment) -> Iterator[Probe]:
     """From every port to the first and last address of every pair of its tenant, by the router and,
     on its segment, straight."""
     for source, target in permutations(cloud.ports, 2):
@@ -93,7 +93,7 @@ def _to_pairs(cloud: Cloud) -> Iterator[Probe]:
                     yield Probe(Frame(parse_mac(source.mac), parse_mac(to), its), port=source.id)
 
 
-def _to_routers(cloud: Cloud) -> Iterator[Probe]:
+def _to_routers(cloud: Deployment) -> Iterator[Probe]:
     """From every port to the addresses of its router, and beside them."""
     legs = [row for row in ground() if isinstance(row, RouterPort)]
     asked = {4: ((1, 8, 0), (1, 8, 1), (6, 40000, 80)), 6: ((58, 128, 0), (58, 129, 0))}
@@ -111,7 +111,7 @@ def _to_routers(cloud: Cloud) -> Iterator[Probe]:
                 yield Probe(frame, port=source.id)
 
 
-def _spoofed(cloud: Cloud) -> Iterator[Probe]:
+def _spoofed(cloud: Deployment) -> Iterator[Probe]:
     """From every port to its router, which asks no port's rules, with one bit of what it may send
     from turned: its addresses, and the ends of its address pairs."""
     legs = {row.segment: row for row in ground() if isinstance(row, RouterPort)}
@@ -133,7 +133,7 @@ def _spoofed(cloud: Cloud) -> Iterator[Probe]:
                 yield Probe(frame, port=source.id)
 
 
-def _tunneled(cloud: Cloud) -> Iterator[Probe]:
+def _tunneled(cloud: Deployment) -> Iterator[Probe]:
     """What comes to a port, or to its router, in a tunnel: from one port on each host and segment
     of its tenant, said to come from every host, in every segment."""
     host_of = {place.port: place.host for place in cloud.places}
@@ -150,7 +150,7 @@ def _tunneled(cloud: Cloud) -> Iterator[Probe]:
                         yield Probe(frame, "", host, came_from, vsid, encapsulation, vsid & 0x7F)
 
 
-def _speakers(cloud: Cloud, target: Port) -> Iterator[Port]:
+def _speakers(cloud: Deployment, target: Port) -> Iterator[Port]:
     """The freest of each host and segment of a tenant."""
     host_of = {place.port: place.host for place in cloud.places}
     seen: set[tuple[str, str]] = set()
@@ -170,7 +170,7 @@ def _plain_frames(source: Port, target: Port) -> Iterator[Frame]:
             yield frame
 
 
-def _lied(cloud: Cloud) -> Iterator[Probe]:
+def _lied(cloud: Deployment) -> Iterator[Probe]:
     """From every port to all of its tenant on its host, with one bit of what it says it is turned;
     and to every port from each host, with one bit of the MAC address."""
     host_of = {place.port: place.host for place in cloud.places}

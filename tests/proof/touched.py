@@ -16,7 +16,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from tests.proof.clouds import Cloud
+from tests.proof.clouds import Deployment
 from tests.proof.scope import Ports
 
 
@@ -27,7 +27,7 @@ def tenants(rows: Iterable[Row]) -> dict[str, str]:
     return found | {row.segment: row.router for row in rows if isinstance(row, RouterPort)}
 
 
-def touched(before: Cloud, after: Cloud) -> Ports | None:
+def touched(before: Deployment, after: Deployment) -> Ports | None:
     """What the rows are about in which two clouds differ; None for all."""
     old, new = ({(type(row), row.key): row for row in one.rows()} for one in (before, after))
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -42,7 +42,7 @@ def touched(before: Cloud, after: Cloud) -> Ports | None:
     return found
 
 
-def _of(row: Row, cloud: Cloud, tenant_of: dict[str, str]) -> Ports | None:
+def _of(row: Row, cloud: Deployment, tenant_of: dict[str, str]) -> Ports | None:
     """One that comes or goes is about all of its tenant."""
     match row:
         case Port(id=name, segment=segment):
@@ -62,7 +62,7 @@ def _of(row: Row, cloud: Cloud, tenant_of: dict[str, str]) -> Ports | None:
     return None
 
 
-def _of_tenant(name: str, cloud: Cloud, tenant_of: dict[str, str]) -> Ports:
+def _of_tenant(name: str, cloud: Deployment, tenant_of: dict[str, str]) -> Ports:
     """`name` is a segment's or a router's."""
     tenant = tenant_of.get(name, name)
     return frozenset(port.id for port in cloud.ports if tenant_of.get(port.segment) == tenant)

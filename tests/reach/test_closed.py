@@ -36,7 +36,7 @@ SERVICES: tuple[Service, ...] = ((6, 49152, 80), (UDP, 49152, 53), (1, 8, 0))
 
 
 @dataclass
-class Cloud:
+class ProgrammedHost:
     """Ports on one host, as it has programmed them."""
 
     state: HostState
@@ -124,7 +124,7 @@ UNDER = port("a", 5, rules=("interface * web",), groups=("app",), more=("10.0.1.
 PORTS = (port("a", 4, groups=("app",)), UNDER, port("a", 6, groups=("app",)))
 
 
-def cloud(rules: str, taken: str = "") -> Cloud:
+def cloud(rules: str, taken: str = "") -> ProgrammedHost:
     """`taken`: a space of numbers that is full."""
     rows = (*red(), *PORTS, *(claim(one, "h1") for one in PORTS), *RULES[rules])
     state = host("h1")
@@ -138,10 +138,10 @@ def cloud(rules: str, taken: str = "") -> Cloud:
         state.remember(json.dumps({taken: {f"taken {n}": n for n in numbers}}))
     learn(state, *rows)
     plug(state, *PORTS)
-    return Cloud(state, PORTS, rows)
+    return ProgrammedHost(state, PORTS, rows)
 
 
-def refused(rules: str, unit: str, name: str) -> Cloud:
+def refused(rules: str, unit: str, name: str) -> ProgrammedHost:
     """The switch does not take a flow that a call of a unit gives."""
     found = cloud(rules)
     for key in found.state.engine.rows(Programmed):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from isthmus.api.certificates import issue, make_authority
+from isthmus.api.http.tls import ReplaceableTls, TlsFiles
 from isthmus.api.rotation import rotate
-from isthmus.api.tls import ReplaceableTls, TlsFiles
 from isthmus.errors import Invalid
 from isthmus.store.client_tls import ClientTls
 

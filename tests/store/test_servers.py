@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import os
 import signal
 import socket
@@ -197,6 +198,28 @@ def test_an_older_schema_is_converted_and_a_newer_one_refused(directory: Path) -
             # The same program, older than what it finds.
             with pytest.raises(Invalid, match="newer program"):
                 await ensure(_with_version("0.9.0"))
+
+    asyncio.run(go())
+
+
+def test_what_a_version_without_owners_stored_is_kept_and_nobody_s(directory: Path) -> None:
+    async def go() -> None:
+        files = files_in(directory)
+        old = await ensure_server(
+            *("north", _with_version("1.1.0", "owner")),
+            directory=files.directory,
+            run_directory=files.run_directory,
+        )
+        names = ("key", "ref", "kind", "resource_id", "instance_id", "etag")
+        tag = dict(zip(names, ("/securitytags/t", "/securityTags/t", *"kuie"), strict=True))
+        row = {**tag, "kind": "securityTags", "resource_id": "t", "status": 201}
+        inserted = [schema.NORTH, {"op": "insert", "table": "Resource", "row": row}]
+        await output_of("ovsdb-client", "transact", old.remote, json.dumps(inserted))
+        await stop_server(files)
+        async with north_server(directory) as server, opened(server.remote) as north:
+            found = north.view.get("/securitytags/t")
+            assert found is not None
+            assert (found.ref, found.status, found.owner) == ("/securityTags/t", 201, "")
 
     asyncio.run(go())
 

@@ -25,7 +25,7 @@ from isthmus.policy.rows import (
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import THIS, LocalPort, ThisHost
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import Programmed, flow
+from isthmus.switches.ovs.pipeline import Programmed, Stage, flow
 from tests.flow_texts import named_flow
 
 ROUTER_MAC = "12:34:56:78:9a:bc"
@@ -122,3 +122,8 @@ def flow_texts(engine: Engine) -> list[str]:
     """The flows as ovs-ofctl shows them, but for cookies and with names, sorted."""
     rows = engine.rows(Programmed)
     return sorted(named_flow(flow(key, value)) for key, value in rows.items())  # type: ignore[arg-type]
+
+
+def at(stage: Stage) -> str:
+    """How a flow of that stage begins in `flow_texts`."""
+    return f"table={stage.name},"

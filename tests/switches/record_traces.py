@@ -21,8 +21,8 @@ from tests.flow_texts import stage_name
 from tests.system.cloud import (
     CARRIAGES,
     ROUTER,
-    Cloud,
     Plan,
+    RunningCloud,
     access_control_list,
     address_of,
     rule,
@@ -78,7 +78,7 @@ class Asked(NamedTuple):
     fields: dict[str, str]
 
 
-def asked(cloud: Cloud) -> Iterator[Asked]:
+def asked(cloud: RunningCloud) -> Iterator[Asked]:
     """Questions of all kinds, from ``here``."""
     here = cloud["here"]
     mine = {"in_port": _ofport(cloud, "h1", "here"), "eth_src": str_of(here.mac)}
@@ -132,7 +132,7 @@ def str_of(mac: int) -> str:
     return ":".join(f"{mac:012x}"[n : n + 2] for n in range(0, 12, 2))
 
 
-def _ofport(cloud: Cloud, host: str, port: str) -> str:
+def _ofport(cloud: RunningCloud, host: str, port: str) -> str:
     switch = cloud.lab.host(host).switch
     found = switch.vsctl(
         *("--bare", "--columns=ofport", "find", "interface", f"external_ids:iface-id={port}")

@@ -16,9 +16,10 @@ from isthmus.switches.ovs.facts import Assigned, LocalPort, Problem, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.switches.ovs.ground import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import MOST_GROUPS
+from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
 from tests.names import NAMES
 from tests.switches.policy_rows import (
+    at,
     claim,
     flow_texts,
     host_rows,
@@ -271,10 +272,16 @@ def problems(engine: Engine) -> dict[str, str]:
 def lets_pass(engine: Engine) -> bool:
     """Whether a frame of the port's can leave ADMISSION, or one to it RECEIVER."""
     into = [
-        text for text in flow_texts(engine) if "table=ADMISSION," in text and "in_port=3" in text
+        text for text in flow_texts(engine) if at(Stage.ADMISSION) in text and "in_port=3" in text
     ]
-    out = [text for text in flow_texts(engine) if "table=RECEIVER," in text and "OUT=0x3" in text]
+    out = [text for text in flow_texts(engine) if at(Stage.RECEIVER) in text and "OUT=0x3" in text]
     return any("goto_table" in text for text in (*into, *out) if "arp" not in text)
+
+
+def into(engine: Engine) -> list[str]:
+    """What lets something through RECEIVER to the port."""
+    texts = (text for text in flow_texts(engine) if at(Stage.RECEIVER) in text)
+    return [text for text in texts if "OUT=0x3" in text and "goto" in text]
 
 
 def test_with_room_the_port_works() -> None:
@@ -299,9 +306,8 @@ def test_a_port_whose_rules_find_no_number_says_so_and_lets_nothing_pass(
         f" their access control lists, or move ports to other hosts; until then nothing passes {e}"
         for e in ("from or to 10.0.1.4", "by IPv6")
     }
-    assert not [
-        t for t in flow_texts(engine) if "table=RECEIVER," in t and "OUT=0x3 " in t and "goto" in t
-    ]
+    assert into(engine) == []
+    assert into(host_with(Numbers(), *rules_of())) != []
 
 
 def test_one_group_too_many_closes_the_list_that_speaks_of_it() -> None:
@@ -352,7 +358,7 @@ def test_two_peered_networks_without_a_zone_say_so_on_the_ports_of_both() -> Non
     with_room = host_with(full(ZONES, leave=3), *rules_of(), *rows)
     assert problems(with_room) == {}
     routes = [
-        [text for text in flow_texts(one) if text.startswith("table=ROUTE,")]
+        [text for text in flow_texts(one) if text.startswith(at(Stage.ROUTE))]
         for one in (with_room, engine)
     ]
     assert len(routes[0]) - len(routes[1]) == 2

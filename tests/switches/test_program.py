@@ -5,7 +5,7 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import NamedTuple, cast
 
@@ -44,6 +44,7 @@ from tests.switches.policy_rows import (
     NETWORKS,
     SEGMENTS,
     SPEAKS,
+    at,
     claim,
     compiled,
     flow_texts,
@@ -344,17 +345,19 @@ def _texts_with(engine: Engine, chosen: Callable[[str], bool]) -> list[str]:
 def test_a_moved_port_leaves_no_source_check_for_its_old_host_when_the_old_claim_goes() -> None:
     moved = port("red", "a", 5)
     engine = compiled("h1", [*_GROUND, moved, claim(moved, "h2"), claim(moved, "h3", sequence=2)])
-    checks = _texts_with(engine, lambda text: "table=SOURCE,priority=100" in text)
+    checks = _texts_with(engine, lambda text: f"{at(Stage.SOURCE)}priority=100" in text)
     assert len(checks) == 2
     engine.put(Claim, claim(moved, "h2").key, None)
     engine.settle()
-    checks = _texts_with(engine, lambda text: "table=SOURCE,priority=100" in text)
+    checks = _texts_with(engine, lambda text: f"{at(Stage.SOURCE)}priority=100" in text)
     assert len(checks) == 1
     assert "tun_src=192.0.2.3" in checks[0]
 
 
 def test_vxlan_is_used_where_both_hosts_prefer_it_and_nvgre_where_one_knows_nothing_else() -> None:
-    tunnels = _texts_with(compiled("h1", _GROUND), lambda text: "table=TUNNEL,priority=100" in text)
+    tunnels = _texts_with(
+        compiled("h1", _GROUND), lambda text: f"{at(Stage.TUNNEL)}priority=100" in text
+    )
     by_output = {text.rsplit("output:", 1)[1]: text for text in tunnels}
     assert set(by_output) == {"101", "102"}
     assert "0xc0000202" in by_output["101"]
@@ -364,8 +367,15 @@ def test_vxlan_is_used_where_both_hosts_prefer_it_and_nvgre_where_one_knows_noth
 def test_without_a_router_segments_stay_apart() -> None:
     own, other = port("red", "a", 4), port("red", "b", 5)
     rows = [row for row in _GROUND if not isinstance(row, RouterPort)]
-    engine = compiled("h1", [*rows, own, local(own, 3), other, local(other, 4)])
-    assert not _texts_with(engine, lambda text: text.startswith("table=ROUTE,priority=1"))
+    ports: tuple[Row | LocalPort, ...] = (own, local(own, 3), other, local(other, 4))
+
+    def routes(ground: Iterable[Row | LocalPort]) -> list[str]:
+        engine = compiled("h1", [*ground, *ports])
+        return [text for text in flow_texts(engine) if text.startswith(at(Stage.ROUTE))]
+
+    dropping = f"{at(Stage.ROUTE)}priority=0 actions=drop"
+    assert routes(rows) == [dropping]
+    assert len(routes(_GROUND)) > 1
 
 
 def test_a_segment_whose_router_has_not_come_yet_waits_for_it() -> None:
@@ -391,8 +401,8 @@ def test_a_segment_that_is_not_known_is_named_in_the_port_s_problem() -> None:
 
 def test_hosts_that_are_no_servers_are_not_reached() -> None:
     rows = [row for row in _GROUND if not (isinstance(row, Host) and row.id == "h3")]
-    engine = compiled("h1", rows)
-    assert not _texts_with(engine, lambda text: "0xc0000203" in text)
+    assert _texts_with(compiled("h1", _GROUND), lambda text: "0xc0000203" in text)
+    assert not _texts_with(compiled("h1", rows), lambda text: "0xc0000203" in text)
 
 
 def test_a_rule_between_two_groups_names_no_field_twice() -> None:

@@ -17,6 +17,7 @@ from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.switches.ovs.rules import masks
 from tests.switches.policy_rows import (
+    at,
     claim,
     compiled,
     flow_texts,
@@ -93,7 +94,7 @@ def flows_of(engine: Engine, *stages: Stage) -> list[FlowKey]:
 
 
 def texts_of(engine: Engine, stage: Stage) -> list[str]:
-    return [text for text in flow_texts(engine) if text.startswith(f"table={stage.name},")]
+    return [text for text in flow_texts(engine) if text.startswith(at(stage))]
 
 
 def problems(engine: Engine) -> set[str]:

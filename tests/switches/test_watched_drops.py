@@ -76,6 +76,7 @@ def test_flows_are_as_before_when_nobody_watches_any_more(ports: tuple[str, ...]
 def test_the_meter_of_what_is_shown_ends_no_packet(ports: tuple[str, ...]) -> None:
     """As an instruction it would, for all receivers of a flood that are left."""
     engine = watched(*ports)
+    assert copies(engine)
     assert not any(f"meter:{WATCH_METER}" in text for text in texts(engine))
     assert all(f"meter_id={WATCH_METER}" in text for text in copies(engine))
 

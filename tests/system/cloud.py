@@ -41,7 +41,8 @@ CARRIAGES = {"h1": "on one host", "h2": "by VXLAN", "h3": "by NVGRE"}
 ROUTER = parse_mac(ROUTER_MAC)
 REVALIDATION_MS = 100
 """How long a switch that has nothing to do waits before it looks through its data path again: the
-shortest that Open vSwitch takes (500 by default). `Cloud.settle` waits for two such rounds."""
+shortest that Open vSwitch takes (500 by default). `RunningCloud.settle` waits for two such
+rounds."""
 
 SUBNETS = {"web": 1, "db": 2}
 NUMBERS = {**SUBNETS, "store": 3}
@@ -100,7 +101,7 @@ class Nic:
             self.guest.run(["ip", f"-{family}", "route", "add", "default", "via", via])
 
 
-class Cloud:
+class RunningCloud:
     """A lab with controller and agents, and the ports of `plans`. Unless it `keeps_windows`, the
     time in which answers may be the first packets of connections (`switches/ovs/begun.py`) is over
     whenever it has settled."""
@@ -203,10 +204,10 @@ def windows(host: Host) -> list[str]:
 
 
 @contextmanager
-def running_cloud(*, keeps_windows: bool = False) -> Iterator[Cloud]:
+def running_cloud(*, keeps_windows: bool = False) -> Iterator[RunningCloud]:
     with Lab(unique_name()) as lab:
         lab.up(HOSTS)
-        cloud = Cloud(lab, keeps_windows=keeps_windows)
+        cloud = RunningCloud(lab, keeps_windows=keeps_windows)
         with cloud.north:
             yield cloud
     assert remains_of(lab.name) == {}

@@ -25,17 +25,7 @@ from isthmus.policy.rows import (
 from isthmus.store import schema
 from isthmus.store.connection import Connection
 from isthmus.wire.ovsdb import insert
-from tests.system.test_two_controllers import (
-    Controller,
-    add_port,
-    folder,
-    furnish,
-    ports,
-    server_of_others,
-    until,
-)
-
-__all__ = ["folder"]
+from tests.system.controllers import Controller, add_port, furnish, ports, server_of_others, until
 
 pytestmark = pytest.mark.system
 

@@ -21,10 +21,10 @@ from tests.system.cloud import (
     CARRIAGES,
     FAMILIES,
     LONGEST_S,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals,
     arrivals_at,
@@ -75,7 +75,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red"), plans=PLANS)
         for nic in made.nics.values():
@@ -95,7 +95,7 @@ def answered(asking: Nic, answering: Nic, family: int, ports: tuple[int, int]) -
 @each_family
 @each_carriage
 def test_what_a_stateless_rule_allows_is_answered_by_another(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     asking, plain = cloud[f"free{host[1]}"], cloud["plain"]
     ports = {port: (next(_source_ports), port) for port in (600, 601)}
@@ -109,7 +109,7 @@ def test_what_a_stateless_rule_allows_is_answered_by_another(
 @each_carriage
 @pytest.mark.parametrize("answering", ["plain", "watched"])
 def test_where_all_may_leave_a_stateless_rule_still_brings_no_answer(
-    cloud: Cloud, host: str, family: int, answering: str
+    cloud: RunningCloud, host: str, family: int, answering: str
 ) -> None:
     asking, answerer = cloud[f"outward{host[1]}"], cloud[answering]
     ports = next(_source_ports), 601
@@ -130,7 +130,7 @@ def test_where_all_may_leave_a_stateless_rule_still_brings_no_answer(
 @each_family
 @each_carriage
 def test_an_answer_passes_by_a_rule_of_connections_wherever_the_other_end_is(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     """The asking end follows nothing of what it sends; the answering end does."""
     asking, answering = cloud[f"mixed{host[1]}"], cloud["watched"]
@@ -144,7 +144,7 @@ def test_an_answer_passes_by_a_rule_of_connections_wherever_the_other_end_is(
 @each_family
 @each_carriage
 def test_a_handshake_is_no_connection_of_the_answering_end(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     """By the guests' own stacks: a connection that no stateless rule lets back is not made, and one
     that a stateless rule does is."""
@@ -171,7 +171,7 @@ def stream(nic: Nic, family: int) -> socket.socket:
 @each_family
 @each_carriage
 def test_an_answer_is_for_who_has_asked_whatever_its_mac_address(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     """A guest and an accomplice would get past the rules of a neighbour to whom nobody may speak:
     the answer to one is led to the MAC address of the other."""
@@ -202,7 +202,9 @@ def test_an_answer_is_for_who_has_asked_whatever_its_mac_address(
 
 @each_family
 @each_carriage
-def test_an_answer_that_is_led_to_all_comes_to_nobody(cloud: Cloud, host: str, family: int) -> None:
+def test_an_answer_that_is_led_to_all_comes_to_nobody(
+    cloud: RunningCloud, host: str, family: int
+) -> None:
     """The neighbour's rules would let the question in, and the answer is judged by it."""
     accomplice, guest, victim = cloud[f"free{host[1]}"], cloud["watched"], cloud["served"]
     ports = next(_source_ports), 5353

@@ -18,11 +18,10 @@ from isthmus_lab import packets
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    HOSTS,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals,
     interface,
@@ -31,6 +30,7 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import TCP_PORT, UDP_PORT, Conversation, says
+from tests.system.data_paths import restart
 
 pytestmark = pytest.mark.system
 
@@ -66,7 +66,7 @@ each_speaker = pytest.mark.parametrize("first", ["answering", "asking"])
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud(keeps_windows=True) as made:
         made.furnish(
             ("/securityTags/asking", {"properties": {}}),
@@ -83,7 +83,7 @@ def cloud() -> Iterator[Cloud]:
 RULED = {"asker": "asks", **dict.fromkeys(SERVERS, "serves")}
 
 
-def put_list(cloud: Cloud, lists: dict[str, str], tags: Sequence[str] = ()) -> None:
+def put_list(cloud: RunningCloud, lists: dict[str, str], tags: Sequence[str] = ()) -> None:
     """These lists on these ports."""
     for name, rules in lists.items():
         plan = cloud[name].plan
@@ -94,7 +94,7 @@ def put_list(cloud: Cloud, lists: dict[str, str], tags: Sequence[str] = ()) -> N
     cloud.settle()
 
 
-def talking(stack: ExitStack, cloud: Cloud) -> list[Conversation]:
+def talking(stack: ExitStack, cloud: RunningCloud) -> list[Conversation]:
     return [
         stack.enter_context(Conversation(cloud["asker"], cloud[server], family))
         for server in SERVERS
@@ -114,7 +114,7 @@ def stopped(conversations: Sequence[Conversation], first: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _as_before(cloud: Cloud) -> Iterator[None]:
+def _as_before(cloud: RunningCloud) -> Iterator[None]:
     yield
     put_list(cloud, {plan.name: OPEN for plan in PLANS})
     for plan in PLANS:
@@ -127,7 +127,7 @@ def _as_before(cloud: Cloud) -> Iterator[None]:
     "lists", [("asks", OPEN), (OPEN, "serves"), ("asks", "serves")], ids=lambda one: "-".join(one)
 )
 def test_a_first_list_cuts_no_connection_that_it_allows(
-    cloud: Cloud, lists: tuple[str, str], first: str
+    cloud: RunningCloud, lists: tuple[str, str], first: str
 ) -> None:
     with ExitStack() as stack:
         conversations = talking(stack, cloud)
@@ -135,7 +135,7 @@ def test_a_first_list_cuts_no_connection_that_it_allows(
         assert stopped(conversations, first) == []
 
 
-def test_a_first_rule_of_a_group_cuts_no_connection_that_it_allows(cloud: Cloud) -> None:
+def test_a_first_rule_of_a_group_cuts_no_connection_that_it_allows(cloud: RunningCloud) -> None:
     with ExitStack() as stack:
         put_list(cloud, {"asker": OPEN}, tags=("asking",))
         put_list(cloud, dict.fromkeys(SERVERS, OPEN), tags=("serving",))
@@ -154,7 +154,7 @@ def tag_of(rules: str) -> dict[str, object]:
 
 
 @each_speaker
-def test_what_was_stateless_and_is_no_longer_is_not_cut(cloud: Cloud, first: str) -> None:
+def test_what_was_stateless_and_is_no_longer_is_not_cut(cloud: RunningCloud, first: str) -> None:
     """Nobody has followed it until then."""
     with ExitStack() as stack:
         put_list(cloud, dict.fromkeys(("asker", *SERVERS), "unfollowed"))
@@ -165,7 +165,7 @@ def test_what_was_stateless_and_is_no_longer_is_not_cut(cloud: Cloud, first: str
 
 @each_speaker
 @pytest.mark.parametrize("moved", [("asker",), SERVERS], ids=["asker", "servers"])
-def test_a_move_cuts_no_connection(cloud: Cloud, moved: Sequence[str], first: str) -> None:
+def test_a_move_cuts_no_connection(cloud: RunningCloud, moved: Sequence[str], first: str) -> None:
     with ExitStack() as stack:
         put_list(cloud, RULED)
         conversations = talking(stack, cloud)
@@ -179,7 +179,7 @@ def test_a_move_cuts_no_connection(cloud: Cloud, moved: Sequence[str], first: st
 @each_speaker
 @pytest.mark.parametrize("host", ["h1", "h2"])
 def test_a_switch_that_is_started_again_cuts_no_connection(
-    cloud: Cloud, host: str, first: str
+    cloud: RunningCloud, host: str, first: str
 ) -> None:
     """Its connection tracking is empty."""
     with ExitStack() as stack:
@@ -187,20 +187,6 @@ def test_a_switch_that_is_started_again_cuts_no_connection(
         conversations = talking(stack, cloud)
         restart(cloud, host)
         assert stopped(conversations, first) == []
-
-
-def restart(cloud: Cloud, name: str) -> None:
-    host = cloud.lab.host(name)
-    others = [other for other in HOSTS if other.name != name]
-    host.switch.stop_forwarding()
-    forwarding = host.switch.start_forwarding()
-    assert forwarding.wait(clouds.LONGEST_S) == 0
-    host.switch.set_provider_address(host.spec.provider_address, 24, UNDERLAY)
-    host.switch.set_neighbours({one.provider_address: one.provider_mac for one in others})
-    cloud.settle()
-
-
-UNDERLAY = "172.31.0.0/24"
 
 
 # -- who only seems to answer ----------------------------------------------------------------------
@@ -229,17 +215,19 @@ def witness(sender: Nic, receiver: Nic, family: int) -> dict[str, Frame]:
     }
 
 
-def windows(cloud: Cloud, host: str) -> list[str]:
+def windows(cloud: RunningCloud, host: str) -> list[str]:
     return clouds.windows(cloud.lab.host(host))
 
 
-def end_windows(cloud: Cloud) -> None:
+def end_windows(cloud: RunningCloud) -> None:
     cloud.end_windows()
     cloud.settle()
 
 
 @each_family
-def test_what_nobody_could_have_asked_for_passes_at_no_time(cloud: Cloud, family: int) -> None:
+def test_what_nobody_could_have_asked_for_passes_at_no_time(
+    cloud: RunningCloud, family: int
+) -> None:
     """The asker's own outbound rules forbid the question."""
     put_list(cloud, {"asker": "serves"})
     asker = cloud["asker"]
@@ -249,7 +237,7 @@ def test_what_nobody_could_have_asked_for_passes_at_no_time(cloud: Cloud, family
 
 
 @each_family
-def test_a_forged_answer_passes_in_that_time_only(cloud: Cloud, family: int) -> None:
+def test_a_forged_answer_passes_in_that_time_only(cloud: RunningCloud, family: int) -> None:
     """An agent that is dead changes nothing: the switch has the time."""
     put_list(cloud, {"asker": "asks-echo"})
     asker, servers = cloud["asker"], [cloud[name] for name in SERVERS]
@@ -280,7 +268,7 @@ def of_another(name: str, sender: Nic, receiver: Nic, family: int) -> Frame:
     return lambda mark: to(sender, receiver, icmp(*ends, kind, 0, b"\x72\x01\x00\x01" + mark))
 
 
-def test_what_was_taken_for_an_answer_is_kept_after_that_time(cloud: Cloud) -> None:
+def test_what_was_taken_for_an_answer_is_kept_after_that_time(cloud: RunningCloud) -> None:
     """A stream of UDP that nobody answers goes on."""
     with ExitStack() as stack:
         conversations = talking(stack, cloud)
@@ -295,7 +283,7 @@ def test_what_was_taken_for_an_answer_is_kept_after_that_time(cloud: Cloud) -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_time_ends_when_the_agent_is_dead(cloud: Cloud) -> None:
+def test_a_time_ends_when_the_agent_is_dead(cloud: RunningCloud) -> None:
     put_list(cloud, {"asker": "asks-echo"})
     agent = cloud.lab.agent(cloud.lab.host("h1"))
     agent.kill()

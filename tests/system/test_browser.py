@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.users import set_user
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.users import set_user
 from isthmus.intent.model import JsonObject
 from tests.api.conftest import Api
 from tests.api.memory_north import SilentHosts

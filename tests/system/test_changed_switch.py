@@ -10,8 +10,15 @@ import pytest
 
 from isthmus.switches.ovs.pipeline import Stage
 from tests.system import cloud as clouds
-from tests.system.cloud import Cloud, Plan, access_control_list, arrivals, until, virtual_network
-from tests.system.test_forgotten_connections import ECHO, echo
+from tests.system.cloud import (
+    Plan,
+    RunningCloud,
+    access_control_list,
+    arrivals,
+    until,
+    virtual_network,
+)
+from tests.system.echoes import ECHO, echo
 
 pytestmark = pytest.mark.system
 
@@ -23,19 +30,19 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(access_control_list("echoes", *ECHO), virtual_network("red"), plans=PLANS)
         yield made
 
 
-def told(cloud: Cloud) -> list[str]:
+def told(cloud: RunningCloud) -> list[str]:
     """What is said of it, which says how often it was."""
     found = cloud.north.doctor()["findings"]
     return [one["finding"] for one in found if one["code"] == "switch-changed"]
 
 
-def test_a_switch_that_waits_for_flows_is_told_with_the_setting(cloud: Cloud) -> None:
+def test_a_switch_that_waits_for_flows_is_told_with_the_setting(cloud: RunningCloud) -> None:
     """`ovs-ctl restart` that was ended half-way leaves it."""
     host = cloud.lab.host("h1")
 
@@ -53,7 +60,7 @@ def test_a_switch_that_waits_for_flows_is_told_with_the_setting(cloud: Cloud) ->
     until(lambda: not found())
 
 
-def held(cloud: Cloud) -> tuple[set[str], set[str]]:
+def held(cloud: RunningCloud) -> tuple[set[str], set[str]]:
     """The flows and meters of h1, without those that end by themselves."""
     switch = cloud.lab.host("h1").switch
     flows = switch.ofctl("dump-flows", "--no-stats", "br-int").splitlines()
@@ -75,7 +82,7 @@ def held(cloud: Cloud) -> tuple[set[str], set[str]]:
     ids=["all flows", "one table", "meters", "a flow of somebody else"],
 )
 def test_what_somebody_else_changes_is_told_and_mended(
-    cloud: Cloud, command: tuple[str, ...]
+    cloud: RunningCloud, command: tuple[str, ...]
 ) -> None:
     before, told_before = held(cloud), told(cloud)
     assert all(before)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -21,9 +20,9 @@ from tests.cli.conftest import run
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    Cloud,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals,
     rule,
@@ -32,7 +31,8 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import Conversation
-from tests.system.test_begun import restart
+from tests.system.data_paths import appctl, restart
+from tests.system.status import is_told
 
 pytestmark = pytest.mark.system
 
@@ -59,7 +59,7 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     configuration = tmp_path_factory.mktemp("limits") / "isthmus.toml"
     configuration.write_text(
         f"[agent]\nconnections_per_network = {NETWORK}\n"
@@ -74,36 +74,22 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield made
 
 
-def limit(cloud: Cloud, configuration: Path) -> None:
+def limit(cloud: RunningCloud, configuration: Path) -> None:
     for host in cloud.lab.hosts.values():
         cloud.lab.agent(host).kill()
         cloud.lab.start_agent(host, ("--config", str(configuration)))
 
 
 @pytest.fixture(autouse=True)
-def _no_connections(cloud: Cloud) -> None:
+def _no_connections(cloud: RunningCloud) -> None:
     cloud.lab.host("h1").switch.appctl("dpctl/flush-conntrack")
 
 
-def appctl(cloud: Cloud, command: str, *arguments: str) -> str:
-    return cloud.lab.host("h1").switch.appctl(command, "netdev@ovs-netdev", *arguments)
-
-
-def followed(cloud: Cloud) -> list[int]:
+def followed(cloud: RunningCloud) -> list[int]:
     """How many connections each network with a limit has on h1, the fewest first."""
     zones = zones_from(appctl(cloud, "dpctl/ct-get-limits"))
     assert {zone.limit for zone in zones.values()} == {NETWORK}
     return sorted(zone.n_connections for zone in zones.values())
-
-
-def problems(cloud: Cloud) -> list[str]:
-    url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
-    found: list[str] = json.loads(run(["status", "--json"], url)[1])["problems"]
-    return found
-
-
-def is_told(cloud: Cloud, *words: str) -> bool:
-    return any(all(word in one for word in words) for one in problems(cloud))
 
 
 @contextmanager
@@ -134,7 +120,7 @@ def flood(sender: Nic, receiver: Nic) -> Iterator[None]:
 
 @pytest.mark.parametrize("flooding", ["flooding", "bare", "far"])
 def test_while_one_guest_floods_its_neighbours_and_other_tenants_connect(
-    cloud: Cloud, flooding: str
+    cloud: RunningCloud, flooding: str
 ) -> None:
     """A guest with rules, one without, and one on another host."""
     with ExitStack() as stack:
@@ -147,7 +133,7 @@ def test_while_one_guest_floods_its_neighbours_and_other_tenants_connect(
         until(partial(is_told, cloud, f"port {about} ", str(RATE)))
 
 
-def test_what_a_port_opens_too_fast_is_counted(cloud: Cloud) -> None:
+def test_what_a_port_opens_too_fast_is_counted(cloud: RunningCloud) -> None:
     url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
     with flood(cloud["flooding"], cloud["server"]):
         pass
@@ -156,7 +142,7 @@ def test_what_a_port_opens_too_fast_is_counted(cloud: Cloud) -> None:
 
 
 def test_a_network_that_is_full_takes_no_room_from_others_and_nothing_past_its_rules(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     """What finds no room is judged as new each time, whoever answers whom."""
     with ExitStack() as stack:
@@ -186,7 +172,7 @@ def test_a_network_that_is_full_takes_no_room_from_others_and_nothing_past_its_r
     assert followed(cloud)[-1] == NETWORK
 
 
-def test_a_switch_that_is_started_again_has_the_limits_again(cloud: Cloud) -> None:
+def test_a_switch_that_is_started_again_has_the_limits_again(cloud: RunningCloud) -> None:
     before = len(followed(cloud))
     restart(cloud, "h1")
     until(lambda: len(zones_from(appctl(cloud, "dpctl/ct-get-limits"))) == before)

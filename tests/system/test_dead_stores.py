@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.system.test_two_controllers import Controller, add_port, furnish, ports, until
+from tests.system.controllers import Controller, add_port, furnish, ports, until
 
 pytestmark = pytest.mark.system
 

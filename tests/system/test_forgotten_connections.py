@@ -20,10 +20,10 @@ from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
     LONGEST_S,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals,
     rule,
@@ -31,10 +31,10 @@ from tests.system.cloud import (
     virtual_network,
 )
 from tests.system.conversations import TCP_PORT, UDP_PORT, Conversation, says
+from tests.system.echoes import ECHO, echo
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-ECHO = (rule("ICMPv4", icmpType=8, icmpCode=0), rule("ICMPv6", icmpType=128, icmpCode=0))
 ECHOES_OUT = (
     rule("ICMPv4", icmpType=8, icmpCode=0, type="Outbound"),
     rule("ICMPv6", icmpType=128, icmpCode=0, type="Outbound"),
@@ -73,7 +73,7 @@ _ports = count(41000)
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red"), plans=(*WITH_STACKS, *SILENT))
         for plan in WITH_STACKS:
@@ -93,7 +93,9 @@ def segment(
     )
 
 
-def known(cloud: Cloud, server: str, family: int, *, is_answered: bool = False) -> tuple[int, int]:
+def known(
+    cloud: RunningCloud, server: str, family: int, *, is_answered: bool = False
+) -> tuple[int, int]:
     """Ports of a connection of the silent sender's, of which one segment has been seen; or also
     one that answers it, and one that acknowledges that."""
     asking, asked, ports = cloud["sender"], cloud[server], (next(_ports), TCP_PORT)
@@ -106,20 +108,11 @@ def known(cloud: Cloud, server: str, family: int, *, is_answered: bool = False) 
     return ports
 
 
-def echo(sender: Nic, receiver: Nic, family: int) -> Frame:
-    """An echo request, which all let out and in: what is sent before it has arrived, or never
-    will."""
-    ends = sender.address(family), receiver.address(family)
-    make, kind = (packets.icmp, 8) if family == 4 else (packets.icmpv6, 128)
-    body = next(_ports).to_bytes(2, "big") + b"\x00\x01"
-    return lambda mark: to(sender, receiver, make(*ends, kind, 0, body + mark))
-
-
 @each_family
 @each_silent
 @pytest.mark.parametrize("flags", [SEGMENT, RESET, packets.SYN], ids=["data", "RST", "SYN"])
 def test_what_the_rules_let_be_asked_arrives_though_it_fits_no_window(
-    cloud: Cloud, server: str, family: int, flags: int
+    cloud: RunningCloud, server: str, family: int, flags: int
 ) -> None:
     """What was lost before the connection was picked up; RFC 9293 section 3.5.1."""
     ends = cloud["sender"], cloud[server]
@@ -132,7 +125,7 @@ def test_what_the_rules_let_be_asked_arrives_though_it_fits_no_window(
 @each_family
 @each_silent
 def test_nothing_else_that_fits_no_connection_arrives(
-    cloud: Cloud, server: str, family: int
+    cloud: RunningCloud, server: str, family: int
 ) -> None:
     """Neither from the end that may ask nothing, nor what can open no connection, nor what is
     damaged."""
@@ -173,7 +166,7 @@ def damaged(frame: Frame) -> Frame:
 @each_family
 @each_server
 def test_a_client_that_forgot_its_connection_opens_it_again(
-    cloud: Cloud, server: str, family: int
+    cloud: RunningCloud, server: str, family: int
 ) -> None:
     """RFC 9293 section 3.5.1 and RFC 5961 section 4.2: the other end, for which it is open, answers
     the SYN with an acknowledgement, and the client, which knows of nothing, that with a reset."""
@@ -215,7 +208,7 @@ def test_a_client_that_forgot_its_connection_opens_it_again(
 @each_family
 @pytest.mark.parametrize(("host", "n_addresses"), [("h1", 1), ("h2", 1), ("h2", 2)])
 def test_who_gets_the_address_of_a_deleted_port_inherits_no_connection(
-    cloud: Cloud, host: str, n_addresses: int, family: int
+    cloud: RunningCloud, host: str, n_addresses: int, family: int
 ) -> None:
     """On whatever host it was; and what a host forgets of one address, it keeps of others. Of more
     than a few addresses a switch is first asked which have connections."""
@@ -246,7 +239,7 @@ def test_who_gets_the_address_of_a_deleted_port_inherits_no_connection(
 
 
 @pytest.fixture(autouse=True)
-def _as_before(cloud: Cloud) -> Iterator[None]:
+def _as_before(cloud: RunningCloud) -> Iterator[None]:
     yield
     for name in ("old", "new"):
         if name in cloud.nics:
@@ -259,7 +252,7 @@ def datagram(
     return to(sender, receiver, packets.udp(*ends, ports, mark))
 
 
-def remove(cloud: Cloud, name: str) -> None:
+def remove(cloud: RunningCloud, name: str) -> None:
     cloud.delete(f"/networkInterfaces/{name}")
     cloud.lab.remove_guest(cloud.nics.pop(name).guest)
 
@@ -313,7 +306,7 @@ class Upload:
 
 
 @each_family
-def test_an_upload_goes_on_when_its_sender_moves(cloud: Cloud, family: int) -> None:
+def test_an_upload_goes_on_when_its_sender_moves(cloud: RunningCloud, family: int) -> None:
     """Also where what the new host sees first is not the first that was lost on the way."""
     asker, stalled = cloud["asker"], 0
     for _ in range(5):

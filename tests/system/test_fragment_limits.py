@@ -19,17 +19,17 @@ from tests.cli.conftest import run
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    Cloud,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     until,
     virtual_network,
 )
-from tests.system.test_begun import restart
-from tests.system.test_connection_limits import appctl, is_told
-from tests.system.test_fragments import datagram
+from tests.system.data_paths import appctl, restart
+from tests.system.fragments import datagram
+from tests.system.status import is_told
 
 pytestmark = pytest.mark.system
 
@@ -53,7 +53,7 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     """With the limits that a host has by default."""
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red"), virtual_network("blue"), plans=PLANS)
@@ -100,7 +100,7 @@ def answered(asker: Nic, server: Nic, family: int) -> str:
     return found.group() if found else out
 
 
-def waiting(cloud: Cloud) -> dict[str, int]:
+def waiting(cloud: RunningCloud) -> dict[str, int]:
     """Fragments on h1, and how many there may be."""
     status = appctl(cloud, "dpctl/ipf-get-status")
     found = {}
@@ -114,7 +114,7 @@ def waiting(cloud: Cloud) -> dict[str, int]:
     [("flooding", "server"), ("bare", "server"), ("far", "server"), ("far", "all")],
 )
 def test_while_one_guest_floods_fragments_of_neighbours_and_other_tenants_arrive(
-    cloud: Cloud, flooding: str, to: str
+    cloud: RunningCloud, flooding: str, to: str
 ) -> None:
     """A guest with rules, one without, and one on another host, there also to all."""
     receiver = None if to == "all" else cloud[to]
@@ -128,7 +128,7 @@ def test_while_one_guest_floods_fragments_of_neighbours_and_other_tenants_arrive
             until(partial(is_told, cloud, f"port {about} ", "fragments"))
 
 
-def test_fragments_that_come_too_fast_are_counted(cloud: Cloud) -> None:
+def test_fragments_that_come_too_fast_are_counted(cloud: RunningCloud) -> None:
     url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
     with flood(cloud["flooding"], cloud["server"]):
         pass
@@ -136,7 +136,7 @@ def test_fragments_that_come_too_fast_are_counted(cloud: Cloud) -> None:
     assert re.search(r"^h1\tfragments too fast\tflooding\t\d{4,}$", out, re.MULTILINE), out
 
 
-def test_a_switch_that_is_started_again_has_room_for_as_many_again(cloud: Cloud) -> None:
+def test_a_switch_that_is_started_again_has_room_for_as_many_again(cloud: RunningCloud) -> None:
     before = waiting(cloud)["most"]
     assert before > 1000
     restart(cloud, "h1")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,22 +10,21 @@ from itertools import count, product
 
 import pytest
 
-from isthmus.addresses import Mac
-from isthmus_lab import frames, frames6, packets
+from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture
 from isthmus_lab.switch import Switch
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     FAMILIES,
-    Cloud,
-    Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     to,
     until,
     virtual_network,
 )
+from tests.system.fragments import datagram
 
 pytestmark = pytest.mark.system
 
@@ -40,12 +38,10 @@ PLANS = (
     Plan("blue2", "h1", ((14, "open"),), network="blue"),
     Plan("blue3", "h2", ((17, "open"),), network="blue"),
 )
-PART = 1288
-"""Bytes of a fragment: more than the least that Open vSwitch takes under rules."""
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         networks = virtual_network("red"), virtual_network("blue")
         rules = access_control_list("open", rule("UDP")), access_control_list("shut", rule("TCP"))
@@ -53,51 +49,16 @@ def cloud() -> Iterator[Cloud]:
         yield made
 
 
-ALL = {4: "255.255.255.255", 6: "ff02::1"}
-ALL_MAC = {4: Mac(0xFFFFFFFFFFFF), 6: Mac(0x333300000001)}
-
-
-def datagram(
-    sender: Nic, receiver: Nic | None, parts: int, mark: bytes, number: int, family: int = 4
-) -> list[bytes]:
-    """In fragments that all carry the mark; to all if no receiver is given."""
-    source = sender.address(family)
-    target = ALL[family] if receiver is None else receiver.address(family)
-    mac = ALL_MAC[family] if receiver is None else receiver.mac
-    size = PART * parts
-    body = (mark * (size // len(mark)))[: size - 8].ljust(size - 8, b"-")
-    payload = packets.udp(source, target, (1000 + number, 9), body)[-size:]
-    fragment = {4: _ipv4, 6: _ipv6}[family]
-    return [
-        packets.ethernet(
-            mac,
-            sender.mac,
-            fragment(source, target, payload[start:][:PART], start, start + PART < size, number),
-        )
-        for start in range(0, size, PART)
-    ]
-
-
 def arrived(seen: Capture, mark: bytes, number: int = 1) -> None:
     """Wait for so many frames."""
     until(lambda: len(seen.having(mark)) >= number)
 
 
-def _ipv4(source: str, target: str, part: bytes, start: int, more: bool, number: int) -> bytes:
-    packet = frames.ipv4(source, target, frames.PROTOCOL_UDP, part)
-    middle = struct.pack("!HH", number, more << 13 | start // 8)
-    head = packet[:4] + middle + packet[8:10] + bytes(2) + packet[12:20]
-    return head[:10] + struct.pack("!H", frames.checksum(head)) + head[12:] + packet[20:]
-
-
-def _ipv6(source: str, target: str, part: bytes, start: int, more: bool, number: int) -> bytes:
-    header = frames6.fragment_header(frames.PROTOCOL_UDP, start, more=more, identifier=number)
-    return packets.ipv6(source, target, frames6.FRAGMENT, header + part)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("receiver", ["red2", "red4"], ids=["on one host", "on two"])
-def test_a_packet_of_32_fragments_arrives_whole(cloud: Cloud, receiver: str, family: int) -> None:
+def test_a_packet_of_32_fragments_arrives_whole(
+    cloud: RunningCloud, receiver: str, family: int
+) -> None:
     """docs/security.md: one of more is lost. The second one is of a known connection."""
     sender, to_it = cloud["red1"], cloud[receiver]
     for number in (1, 1):
@@ -110,7 +71,9 @@ def test_a_packet_of_32_fragments_arrives_whole(cloud: Cloud, receiver: str, fam
 
 
 @pytest.mark.parametrize("where", ["on one host", "on two"])
-def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(cloud: Cloud, where: str) -> None:
+def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(
+    cloud: RunningCloud, where: str
+) -> None:
     """Open vSwitch before 3.6 sends it with any packet that passes connection tracking when it has
     waited for 15 seconds: of new connections of another tenant or of the same, to guests on the
     same host or on another, and of known ones. Those of both families wait at once."""
@@ -161,7 +124,7 @@ def test_what_waits_in_vain_for_its_fragments_reaches_nobody_else(cloud: Cloud, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_found_no_room_reaches_no_other_tenant(cloud: Cloud, family: int) -> None:
+def test_what_found_no_room_reaches_no_other_tenant(cloud: RunningCloud, family: int) -> None:
     """Open vSwitch handles 32 packets at once. What is more of a whole packet it sends with the
     next that passes connection tracking, which a broadcast does only once."""
     mark = b"isthmus-left-%d." % family
@@ -181,7 +144,9 @@ def test_what_found_no_room_reaches_no_other_tenant(cloud: Cloud, family: int) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_a_packet_that_the_rules_refuse_no_fragment_arrives(cloud: Cloud, family: int) -> None:
+def test_of_a_packet_that_the_rules_refuse_no_fragment_arrives(
+    cloud: RunningCloud, family: int
+) -> None:
     """Whether or not it finds room, also when it comes twice."""
     mark, sign = b"isthmus-refused-%d." % family, b"isthmus-tcp-%d." % family
     sender, receiver = cloud["red1"], cloud["red5"]

@@ -15,7 +15,7 @@ from isthmus_lab import processes
 from isthmus_lab.pings import EchoStream
 from tests.cli.conftest import run
 from tests.system import cloud as clouds
-from tests.system.cloud import LONGEST_S, Cloud, Plan, until, virtual_network
+from tests.system.cloud import LONGEST_S, Plan, RunningCloud, until, virtual_network
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +29,7 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(virtual_network("red"), plans=PLANS)
         for nic in made.nics.values():
@@ -38,7 +38,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def client(cloud: Cloud) -> Iterator[Client]:
+def client(cloud: RunningCloud) -> Iterator[Client]:
     with Client(f"unix:{processes.rest_socket(cloud.lab.run_directory)}") as made:
         yield made
 
@@ -49,7 +49,7 @@ def host_of(client: Client, name: str) -> dict[str, Any]:
 
 
 def test_a_second_agent_under_a_host_s_name_is_refused_named_and_changes_nothing(
-    cloud: Cloud, client: Client
+    cloud: RunningCloud, client: Client
 ) -> None:
     lab = cloud.lab
     first, second = lab.host("h1"), lab.host("h2")
@@ -84,7 +84,7 @@ def first_status(client: Client) -> tuple[object, ...]:
 
 
 def test_a_host_that_has_died_is_unknown_at_once_and_removed_by_its_name(
-    cloud: Cloud, client: Client
+    cloud: RunningCloud, client: Client
 ) -> None:
     host = cloud.lab.host("h3")
     with pytest.raises(Conflict):
@@ -121,7 +121,7 @@ def documented(host: str) -> list[list[str]]:
 
 
 def test_a_host_that_is_gone_for_good_is_removed_with_its_ports_as_the_document_says(
-    cloud: Cloud, client: Client
+    cloud: RunningCloud, client: Client
 ) -> None:
     url = f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
     assert cloud.is_configured("three")  # a port is on it

@@ -22,10 +22,10 @@ from tests.system.cloud import (
     CARRIAGES,
     FAMILIES,
     ROUTER,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals,
     rule,
@@ -62,7 +62,7 @@ each_guest = pytest.mark.parametrize("guest", ["free", "ruled"])
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red"), plans=PLANS)
         yield made
@@ -122,7 +122,7 @@ def messages(own: str) -> dict[str, Message]:
 
 @each_guest
 def test_each_message_of_a_dhcp_client_is_answered_as_its_state_wants(
-    cloud: Cloud, guest: str
+    cloud: RunningCloud, guest: str
 ) -> None:
     sender, near = cloud[guest], cloud["server1"]
     sent = messages(sender.address(4))
@@ -171,7 +171,7 @@ def udp(sender: Nic, receiver: Nic, ports: tuple[int, int], source: str = "") ->
 
 
 @pytest.mark.parametrize("receiver", ["server1", "server2", "server3", "db"])
-def test_what_is_for_another_dhcp_server_goes_its_way(cloud: Cloud, receiver: str) -> None:
+def test_what_is_for_another_dhcp_server_goes_its_way(cloud: RunningCloud, receiver: str) -> None:
     sender, other = cloud["free"], cloud[receiver]
     forged = {"from a changed address": udp(sender, other, (68, 67), STALE)}
     sent = {
@@ -187,7 +187,7 @@ def test_what_is_for_another_dhcp_server_goes_its_way(cloud: Cloud, receiver: st
     assert arrivals(sender, other, forged | sent, sent) == set(sent)
 
 
-def test_dhcp_of_ipv6_is_not_answered_and_goes_its_way(cloud: Cloud) -> None:
+def test_dhcp_of_ipv6_is_not_answered_and_goes_its_way(cloud: RunningCloud) -> None:
     sender = cloud["free"]
 
     def solicited(source: str, mark: bytes) -> bytes:
@@ -203,7 +203,7 @@ def test_dhcp_of_ipv6_is_not_answered_and_goes_its_way(cloud: Cloud) -> None:
         assert arrivals(sender, cloud[f"server{n}"], sent, awaited) == set(awaited)
 
 
-def test_what_is_sent_to_the_dhcp_port_is_judged_like_all_else(cloud: Cloud) -> None:
+def test_what_is_sent_to_the_dhcp_port_is_judged_like_all_else(cloud: RunningCloud) -> None:
     sender, other = cloud["ruled"], cloud["server1"]
     sent = {"denied": udp(sender, other, (68, 68)), "allowed": udp(sender, other, (68, 67))}
     assert arrivals(sender, other, sent, ("allowed",)) == {"allowed"}
@@ -218,7 +218,7 @@ def arp(sender: Nic, source: str, target: str, destination: Mac = frames.BROADCA
 
 
 @each_guest
-def test_arp_is_answered_where_its_target_is_known(cloud: Cloud, guest: str) -> None:
+def test_arp_is_answered_where_its_target_is_known(cloud: RunningCloud, guest: str) -> None:
     sender, near = cloud[guest], cloud["server1"]
     own = sender.address(4)
     questions = {
@@ -288,7 +288,7 @@ def solicitation(sender: Nic, source: str, target: str, owner: Mac | None = None
 
 @each_guest
 def test_neighbour_discovery_is_answered_where_its_target_is_known(
-    cloud: Cloud, guest: str
+    cloud: RunningCloud, guest: str
 ) -> None:
     sender, near = cloud[guest], cloud["server1"]
     own, link_local = sender.address(6), frames6.link_local(sender.mac)
@@ -342,7 +342,7 @@ def is_advertisement(frame: bytes) -> bool:
 
 
 @pytest.fixture(scope="module")
-def addressed(cloud: Cloud) -> Cloud:
+def addressed(cloud: RunningCloud) -> RunningCloud:
     for name in ("free", "ruled"):
         cloud[name].use_addresses()
     return cloud
@@ -351,7 +351,7 @@ def addressed(cloud: Cloud) -> Cloud:
 @pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
 @each_guest
 def test_the_router_answers_an_echo_request_of_any_size(
-    addressed: Cloud, guest: str, family: int
+    addressed: RunningCloud, guest: str, family: int
 ) -> None:
     """By the guest's own stack, which puts fragments together and compares what comes back."""
     nic = addressed[guest]
@@ -366,7 +366,9 @@ def test_the_router_answers_an_echo_request_of_any_size(
 
 
 @each_guest
-def test_the_router_answers_an_echo_request_with_options(addressed: Cloud, guest: str) -> None:
+def test_the_router_answers_an_echo_request_with_options(
+    addressed: RunningCloud, guest: str
+) -> None:
     nic = addressed[guest]
     told = nic.guest.run(["ping", "-c", "1", "-W", "5", "-R", "-s", "100", GATEWAY])
     assert " 0% packet loss" in told, told
@@ -395,7 +397,9 @@ def is_echoed(heard: Capture, mark: bytes, ask: partial[None]) -> bool:
 
 
 @pytest.mark.parametrize("guest", ["free", "ruled"])
-def test_policy_and_the_switches_agree_on_what_the_host_answers(cloud: Cloud, guest: str) -> None:
+def test_policy_and_the_switches_agree_on_what_the_host_answers(
+    cloud: RunningCloud, guest: str
+) -> None:
     expected = {
         (GATEWAY, 68): "delivered",
         (EVERYBODY, 68): "delivered",

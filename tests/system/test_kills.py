@@ -11,7 +11,7 @@ import pytest
 
 from isthmus_lab.pings import EchoStream
 from tests.system import cloud as clouds
-from tests.system.cloud import LONGEST_S, Cloud, Plan, until, virtual_network
+from tests.system.cloud import LONGEST_S, Plan, RunningCloud, until, virtual_network
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -21,7 +21,7 @@ PLANS = (Plan("one", "h1", ((11, ""),)), Plan("two", "h2", ((12, ""),)))
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(virtual_network("red"), plans=PLANS)
         for nic in made.nics.values():
@@ -29,7 +29,7 @@ def cloud() -> Iterator[Cloud]:
         yield made
 
 
-def kill_agent(cloud: Cloud, turn: int) -> None:
+def kill_agent(cloud: RunningCloud, turn: int) -> None:
     """Of either end in turn; returns when it has compared its switch."""
     host = cloud.lab.host(("h1", "h2")[turn % 2])
     agent = cloud.lab.agent(host)
@@ -40,7 +40,7 @@ def kill_agent(cloud: Cloud, turn: int) -> None:
     until(lambda: agent.log.read_text().count("switch=resynced") > before)
 
 
-def kill_controller(cloud: Cloud, turn: int) -> None:
+def kill_controller(cloud: RunningCloud, turn: int) -> None:
     """In the middle of a change; returns when the change has come to all hosts."""
     prefixes = {"addressPrefixes": ["10.1.0.0/16", "fd00:1::/48", f"10.{2 + turn}.0.0/24"]}
     reference, body = virtual_network("red")
@@ -54,7 +54,9 @@ def kill_controller(cloud: Cloud, turn: int) -> None:
 
 @pytest.mark.parametrize("kill", [kill_agent, kill_controller])
 def test_a_hundred_kills_lose_no_ping(
-    cloud: Cloud, kill: Callable[[Cloud, int], None], capsys: pytest.CaptureFixture[str]
+    cloud: RunningCloud,
+    kill: Callable[[RunningCloud, int], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with EchoStream(cloud["one"].guest, cloud["two"].address(4), rate=RATE_PPS) as stream:
         assert stream.wait_for_answers(10, LONGEST_S)

@@ -10,16 +10,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.api.client import Client
-from tests.system.test_two_controllers import (
-    Controller,
-    folder,
-    furnish,
-    ports,
-    server_of_others,
-    until,
-)
-
-__all__ = ["folder"]
+from tests.system.controllers import Controller, furnish, ports, server_of_others, until
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 

@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "two-subne
 LONGEST_S = 60.0
 
 
-class Cloud:
+class RunningCloud:
     """A lab of two hosts with the example's ports; web1 is on h1, web2 on h2."""
 
     def __init__(self, name: str) -> None:
@@ -44,8 +44,8 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    made = Cloud(unique_name())
+def cloud() -> Iterator[RunningCloud]:
+    made = RunningCloud(unique_name())
     try:
         code, out, said = made.run("apply", "-f", str(EXAMPLE), "--watch")
         assert code == 0, said
@@ -65,17 +65,17 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def answers(cloud: Cloud) -> bool:
+def answers(cloud: RunningCloud) -> bool:
     """Whether web2 answers each ping of web1: it works where it is before h1 has heard of it."""
     return operations.ping_guest("web1", "web2", name=cloud.name).lost == 0
 
 
-def works(cloud: Cloud, port: str) -> bool:
+def works(cloud: RunningCloud, port: str) -> bool:
     return str(cloud.explained(port)["verdict"]).startswith("works")
 
 
 def test_a_healthy_cloud_has_no_problems_and_its_ports_are_shown_where_they_are(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     until(lambda: works(cloud, "web1") and works(cloud, "web2"))
     until(lambda: cloud.status() == (0, []))
@@ -89,7 +89,9 @@ def test_a_healthy_cloud_has_no_problems_and_its_ports_are_shown_where_they_are(
     until(lambda: answers(cloud))
 
 
-def test_an_explanation_shows_the_flows_of_the_switch_with_their_counters(cloud: Cloud) -> None:
+def test_an_explanation_shows_the_flows_of_the_switch_with_their_counters(
+    cloud: RunningCloud,
+) -> None:
     until(lambda: works(cloud, "web1"))
     operations.ping_guest("web1", "web2", name=cloud.name)
 
@@ -113,7 +115,7 @@ def test_an_explanation_shows_the_flows_of_the_switch_with_their_counters(cloud:
     assert cloud.run("explain", "port", "nothing")[0] == 1
 
 
-def test_a_host_that_is_no_server_is_ignored_and_shown_until_it_is_one(cloud: Cloud) -> None:
+def test_a_host_that_is_no_server_is_ignored_and_shown_until_it_is_one(cloud: RunningCloud) -> None:
     until(lambda: works(cloud, "web2"))
     code, _, said = cloud.run("delete", "--yes", "/servers/h2")
     assert code != 0
@@ -133,7 +135,7 @@ def test_a_host_that_is_no_server_is_ignored_and_shown_until_it_is_one(cloud: Cl
     until(lambda: operations.ping_guest("web1", "web2", name=cloud.name, count=1).lost == 0)
 
 
-def test_a_question_to_an_agent_that_is_away_says_so(cloud: Cloud) -> None:
+def test_a_question_to_an_agent_that_is_away_says_so(cloud: RunningCloud) -> None:
     until(lambda: works(cloud, "web1"))
     host = cloud.lab.host("h1")
     cloud.lab.agent(host).kill()

@@ -19,10 +19,10 @@ from tests.system.cloud import (
     FAMILIES,
     ROUTER,
     SUBNETS,
-    Cloud,
     Frame,
     Nic,
     Plan,
+    RunningCloud,
     access_control_list,
     arrivals_at,
     rule,
@@ -87,7 +87,7 @@ def network(*subnets: str) -> Resource:
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(
             *LISTS,
@@ -112,7 +112,7 @@ def peering(remote: str, **more: object) -> Resource:
 
 
 @pytest.fixture
-def peered(cloud: Cloud) -> Iterator[None]:
+def peered(cloud: RunningCloud) -> Iterator[None]:
     cloud.north.put_all([(OURS, peering("blue")), (THEIRS, peering("red"))])
     cloud.settle()
     yield
@@ -133,7 +133,7 @@ ACROSS = [
 """From, to."""
 
 
-def crossing(cloud: Cloud, family: int, *, awaited: bool) -> set[tuple[str, str]]:
+def crossing(cloud: RunningCloud, family: int, *, awaited: bool) -> set[tuple[str, str]]:
     """Between which ports of the two networks a packet arrives. A neighbour's packet, which may,
     follows each."""
     found = set()
@@ -155,11 +155,11 @@ def crossing(cloud: Cloud, family: int, *, awaited: bool) -> set[tuple[str, str]
     return found
 
 
-def state(cloud: Cloud, reference: str) -> str:
+def state(cloud: RunningCloud, reference: str) -> str:
     return str(cloud.north.get(reference)["properties"]["peeringState"])
 
 
-def test_networks_reach_each_other_only_while_both_are_peered(cloud: Cloud) -> None:
+def test_networks_reach_each_other_only_while_both_are_peered(cloud: RunningCloud) -> None:
     everyone = set(ACROSS)
 
     def crossing_now(*, awaited: bool) -> list[set[tuple[str, str]]]:
@@ -187,7 +187,7 @@ def test_networks_reach_each_other_only_while_both_are_peered(cloud: Cloud) -> N
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("target", ["b1", "b2", "b3"])
 def test_rules_hold_between_peered_networks(
-    cloud: Cloud, peered: None, target: str, family: int
+    cloud: RunningCloud, peered: None, target: str, family: int
 ) -> None:
     """To a peer, the other network is VIRTUALNETWORK, as Azure has it."""
     sender, receiver = cloud["a1"], cloud[target]
@@ -213,7 +213,9 @@ def test_rules_hold_between_peered_networks(
     assert (back["verdict"], back["switches"]["verdict"]) == ("delivered", "delivered"), back
 
 
-def test_a_connection_ends_with_the_peering_and_no_other_does(cloud: Cloud, peered: None) -> None:
+def test_a_connection_ends_with_the_peering_and_no_other_does(
+    cloud: RunningCloud, peered: None
+) -> None:
     across = [
         Stream(cloud["a1"], cloud[f"b{n}"], family, 80)
         for n, family in product((1, 2, 3), FAMILIES)
@@ -248,7 +250,7 @@ def announcement(nic: Nic, family: int, address: str) -> bytes:
 HOLDERS = ("v1", "v2", "v3")
 
 
-def receiving(cloud: Cloud, family: int, address: str, awaited: str = "") -> set[str]:
+def receiving(cloud: RunningCloud, family: int, address: str, awaited: str = "") -> set[str]:
     """At whom arrives what is sent to `address` through the router; a packet to the own address of
     each follows."""
     sender = cloud["db"]
@@ -269,7 +271,9 @@ def receiving(cloud: Cloud, family: int, address: str, awaited: str = "") -> set
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_floating_address_is_where_it_was_last_announced(cloud: Cloud, family: int) -> None:
+def test_a_floating_address_is_where_it_was_last_announced(
+    cloud: RunningCloud, family: int
+) -> None:
     address = FLOATING[family]
     assert receiving(cloud, family, address) == set()
     for holder in ("v2", "v3", "v1", "v3"):
@@ -282,7 +286,7 @@ def test_a_floating_address_is_where_it_was_last_announced(cloud: Cloud, family:
         assert receiving(cloud, family, UNUSED[family]) == set()
 
 
-def announce(cloud: Cloud, holder: str, family: int, address: str) -> None:
+def announce(cloud: RunningCloud, holder: str, family: int, address: str) -> None:
     """Until all hosts have heard it."""
     nic = cloud[holder]
 
@@ -296,7 +300,7 @@ def announce(cloud: Cloud, holder: str, family: int, address: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_guests_speak_with_who_holds_a_floating_address(cloud: Cloud, family: int) -> None:
+def test_guests_speak_with_who_holds_a_floating_address(cloud: RunningCloud, family: int) -> None:
     """Their own stacks, on the same segment and routed, and what answers."""
     address, length = FLOATING[family], {4: 32, 6: 128}[family]
     more = ["nodad"] if family == 6 else []
@@ -311,7 +315,7 @@ def test_guests_speak_with_who_holds_a_floating_address(cloud: Cloud, family: in
             guest.run(["ip", "addr", "del", f"{address}/{length}", "dev", "eth0"])
 
 
-def test_an_address_that_no_port_is_given_any_more_goes_nowhere(cloud: Cloud) -> None:
+def test_an_address_that_no_port_is_given_any_more_goes_nowhere(cloud: RunningCloud) -> None:
     def give(names: Sequence[str], *, back: bool) -> None:
         bodies = {name: clouds.interface(cloud[name].plan) for name in names}
         for body in bodies.values():
@@ -337,13 +341,13 @@ def test_an_address_that_no_port_is_given_any_more_goes_nowhere(cloud: Cloud) ->
 # -- ports that leave, and ports that may not come -------------------------------------------------
 
 
-def tracked(cloud: Cloud, address: str) -> int:
+def tracked(cloud: RunningCloud, address: str) -> int:
     """Entries of connection tracking on h1 that name the address."""
     dump = cloud.lab.host("h1").switch.appctl("dpctl/dump-conntrack")
     return sum(f"={address}," in line for line in dump.splitlines())
 
 
-def test_what_was_tracked_of_an_unplugged_port_is_forgotten(cloud: Cloud) -> None:
+def test_what_was_tracked_of_an_unplugged_port_is_forgotten(cloud: RunningCloud) -> None:
     nic = cloud["tracked"]
     clients = [("a1", 4), ("a1", 6), ("a2", 4), ("a3", 6)]
     streams = [Stream(cloud[name], nic, family, 80) for name, family in clients]
@@ -358,7 +362,7 @@ def test_what_was_tracked_of_an_unplugged_port_is_forgotten(cloud: Cloud) -> Non
         until(lambda: cloud.is_configured("tracked"))
 
 
-def test_a_port_is_on_the_servers_that_it_is_allowed_only(cloud: Cloud) -> None:
+def test_a_port_is_on_the_servers_that_it_is_allowed_only(cloud: RunningCloud) -> None:
     nic, reference = cloud["kept-out"], "/networkInterfaces/kept-out"
 
     def location() -> object:

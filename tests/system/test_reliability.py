@@ -18,7 +18,7 @@ from isthmus.errors import IsthmusError, Unavailable
 from isthmus_lab import processes
 from isthmus_lab.pings import EchoStream
 from isthmus_lab.switch import Switch
-from tests.system.cloud import LONGEST_S, Cloud, Plan, running_cloud, until, virtual_network
+from tests.system.cloud import LONGEST_S, Plan, RunningCloud, running_cloud, until, virtual_network
 from tests.system.writes import Writes
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -30,7 +30,7 @@ IN_SERVICE_S = 2.2
 
 
 @pytest.fixture
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with running_cloud() as made:
         plans = [Plan(f"web{number}", f"h{number}", ((10 + number, ""),)) for number in (1, 2, 3)]
         made.furnish(virtual_network("red"), plans=plans)
@@ -40,7 +40,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 @contextmanager
-def pinging(cloud: Cloud) -> Iterator[list[EchoStream]]:
+def pinging(cloud: RunningCloud) -> Iterator[list[EchoStream]]:
     """web1 asks web2 (by VXLAN) and web3 (by NVGRE), a hundred times a second each."""
     with ExitStack() as stack:
         streams = [
@@ -76,7 +76,7 @@ def told(what: str, streams: list[EchoStream], writes: Writes, away_s: list[floa
 
 @pytest.mark.parametrize("store", ["north", "south"])
 def test_a_store_that_is_killed_again_and_again_costs_no_packet_and_no_acknowledged_write(
-    cloud: Cloud, store: str
+    cloud: RunningCloud, store: str
 ) -> None:
     directory = processes.controller_directory(cloud.lab.run_directory)
     pid_file = directory / f"{store}.pid"
@@ -108,7 +108,7 @@ def _serves(directory: Path, store: str) -> bool:
 
 
 def test_the_data_base_of_a_switch_that_is_killed_again_and_again_changes_no_flow(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     """Of each host in turn. What is lost meanwhile is Open vSwitch's part (docs/reliability.md);
     here all must work after each, and nothing be programmed anew."""

@@ -33,7 +33,7 @@ FLOATING = "10.1.1.100"
 PORTS = {"one": ("h1", "10.1.1.11"), "two": ("h2", "10.1.1.12"), "asks": ("h1", "10.1.1.13")}
 
 
-class Cloud:
+class RunningCloud:
     """Two hosts that speak VXLAN, a port or two on each, and one that is on none."""
 
     def __init__(self, lab: Lab, agent_arguments: Sequence[str] = ()) -> None:
@@ -86,15 +86,15 @@ class Cloud:
 
 
 @contextmanager
-def cloud_of(*specs: HostSpec) -> Iterator[Cloud]:
+def cloud_of(*specs: HostSpec) -> Iterator[RunningCloud]:
     with Lab(unique_name()) as lab:
         lab.up(specs)
-        yield Cloud(lab)
+        yield RunningCloud(lab)
     assert remains_of(lab.name) == {}
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     specs = [HostSpec(f"h{n}", f"172.31.0.{n}", ("vxlan",)) for n in (1, 2)]
     with cloud_of(*specs) as made:
         until(made.passes)
@@ -176,7 +176,9 @@ def firewall(host: Host, match: str) -> Iterator[None]:
         host.switch.ofctl("--strict", "del-flows", *flow.split(",", 1))
 
 
-def test_a_tunnel_is_broken_where_no_tunnel_packet_passes_and_only_there(cloud: Cloud) -> None:
+def test_a_tunnel_is_broken_where_no_tunnel_packet_passes_and_only_there(
+    cloud: RunningCloud,
+) -> None:
     h2 = cloud.lab.host("h2")
     assert cloud.doctor() == {}
     with firewall(h2, "udp,tp_dst=4789"):
@@ -191,7 +193,9 @@ def test_a_tunnel_is_broken_where_no_tunnel_packet_passes_and_only_there(cloud: 
     until(lambda: not cloud.problems())
 
 
-def test_of_a_peer_that_answers_no_questions_it_is_said_that_nothing_is_known(cloud: Cloud) -> None:
+def test_of_a_peer_that_answers_no_questions_it_is_said_that_nothing_is_known(
+    cloud: RunningCloud,
+) -> None:
     h2 = cloud.lab.host("h2")
     cloud.lab.agent(h2).stop()
     try:
@@ -219,7 +223,9 @@ def test_of_a_peer_that_answers_no_questions_it_is_said_that_nothing_is_known(cl
     until(lambda: not cloud.problems())
 
 
-def test_a_second_address_of_the_uplink_is_not_where_tunnel_packets_come_from(cloud: Cloud) -> None:
+def test_a_second_address_of_the_uplink_is_not_where_tunnel_packets_come_from(
+    cloud: RunningCloud,
+) -> None:
     h1 = cloud.lab.host("h1")
     on(h1, "ip", "addr", "flush", "dev", "br-phy")
     for address in ("172.31.0.77", "172.31.0.1"):
@@ -239,7 +245,7 @@ def test_a_second_address_of_the_uplink_is_not_where_tunnel_packets_come_from(cl
 # -- interfaces ------------------------------------------------------------------------------------
 
 
-def test_interfaces_that_name_no_port_or_another_s_are_said(cloud: Cloud) -> None:
+def test_interfaces_that_name_no_port_or_another_s_are_said(cloud: RunningCloud) -> None:
     h1 = cloud.lab.host("h1")
     own = cloud.guests["one"].host_interface
 
@@ -272,7 +278,7 @@ def test_interfaces_that_name_no_port_or_another_s_are_said(cloud: Cloud) -> Non
 # -- the switch ------------------------------------------------------------------------------------
 
 
-def test_a_switch_that_hangs_is_said_and_comes_back(cloud: Cloud) -> None:
+def test_a_switch_that_hangs_is_said_and_comes_back(cloud: RunningCloud) -> None:
     h1 = cloud.lab.host("h1")
     h1.switch.signal_forwarding(signal.SIGSTOP)
     try:
@@ -285,7 +291,7 @@ def test_a_switch_that_hangs_is_said_and_comes_back(cloud: Cloud) -> None:
 
 
 def test_an_agent_whose_memory_asks_for_what_no_store_has_starts_all_the_same(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     h1 = cloud.lab.host("h1")
     agent = cloud.lab.agent(h1)
@@ -301,7 +307,7 @@ def test_an_agent_whose_memory_asks_for_what_no_store_has_starts_all_the_same(
 
 
 def test_an_address_pair_is_found_where_it_is_though_nobody_heard_it_announced(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     one, two = cloud.guests["one"], cloud.guests["two"]
     hold(one)

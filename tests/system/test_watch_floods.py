@@ -17,7 +17,7 @@ from isthmus.switches.ovs.pipeline import SHOWN_DROPS
 from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture
 from tests.system import cloud as clouds
-from tests.system.cloud import Cloud, Plan, access_control_list, to, until, virtual_network
+from tests.system.cloud import Plan, RunningCloud, access_control_list, to, until, virtual_network
 from tests.system.watching import is_drop, seen_while, sent_up, watching
 
 pytestmark = pytest.mark.system
@@ -42,7 +42,7 @@ SENT = 6 * RATE_PPS
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red"), plans=PLANS)
         yield made
@@ -55,7 +55,7 @@ def cloud() -> Iterator[Cloud]:
     ids=["broadcast", "multicast"],
 )
 def test_a_flood_arrives_where_it_may_though_drops_of_it_are_watched(
-    cloud: Cloud, address: str, mac: int, watch: tuple[str, ...]
+    cloud: RunningCloud, address: str, mac: int, watch: tuple[str, ...]
 ) -> None:
     sender = cloud["sender"]
     mark = b"to all " + f"{address} {watch}".encode()
@@ -85,7 +85,7 @@ def _watched(watch: tuple[str, ...]) -> tuple[str, ...]:
     return ("h1",) if "--port" in watch else ("h1", "h2")
 
 
-def _shows_drops(cloud: Cloud, host: str) -> bool:
+def _shows_drops(cloud: RunningCloud, host: str) -> bool:
     return "userdata=04" in str(sent_up(cloud, host))
 
 
@@ -93,7 +93,7 @@ def _has(mark: bytes, frame: bytes) -> bool:
     return mark in frame
 
 
-def test_what_of_a_flood_is_dropped_is_told(cloud: Cloud) -> None:
+def test_what_of_a_flood_is_dropped_is_told(cloud: RunningCloud) -> None:
     sender, mark = cloud["sender"], b"isthmus-watched"
     datagram = packets.udp(sender.address(4), "224.0.0.18", (4000, 9), mark)
     send = partial(sender.send, [packets.ethernet(Mac(0x01005E000012), sender.mac, datagram)])
@@ -104,7 +104,7 @@ def test_what_of_a_flood_is_dropped_is_told(cloud: Cloud) -> None:
 
 
 def test_drops_of_a_watched_port_are_told_while_others_drop_more_than_is_shown(
-    cloud: Cloud,
+    cloud: RunningCloud,
 ) -> None:
     sender, series = cloud["sender"], range(20)
 

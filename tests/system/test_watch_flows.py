@@ -17,8 +17,8 @@ from isthmus_lab.northbound import Resource
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     CARRIAGES,
-    Cloud,
     Plan,
+    RunningCloud,
     access_control_list,
     rule,
     to,
@@ -59,14 +59,20 @@ _fresh = count(20_000)
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
+def cloud() -> Iterator[RunningCloud]:
     with clouds.running_cloud() as made:
         made.furnish(*LISTS, virtual_network("red", {"db": "of-db"}), plans=PLANS)
         yield made
 
 
 def sent(
-    cloud: Cloud, protocol: str, sender: str, receiver: str, port: int = 0, *, family: int = 4
+    cloud: RunningCloud,
+    protocol: str,
+    sender: str,
+    receiver: str,
+    port: int = 0,
+    *,
+    family: int = 4,
 ) -> Sent:
     """A packet that opens another connection each time."""
     ends = cloud[sender], cloud[receiver]
@@ -104,7 +110,7 @@ def is_flow(verdict: str, ends: str, *decided: str, **fields: object) -> IsIt:
     return is_it
 
 
-def programs(cloud: Cloud) -> dict[str, tuple[list[str], str]]:
+def programs(cloud: RunningCloud) -> dict[str, tuple[list[str], str]]:
     """Flows and meters of each host, without what they have counted."""
     found = {}
     for name, host in cloud.lab.hosts.items():
@@ -114,7 +120,7 @@ def programs(cloud: Cloud) -> dict[str, tuple[list[str], str]]:
     return found
 
 
-def is_watched(cloud: Cloud) -> bool:
+def is_watched(cloud: RunningCloud) -> bool:
     """Whether any flow shows what it drops or allows, or notes it."""
     flows = [flow for found, _ in programs(cloud).values() for flow in found]
     return any(re.search("userdata=0[489]|METADATA", flow) for flow in flows)
@@ -124,7 +130,7 @@ OUT = {"udp": "two/rule1", "tcp": "two/rule2", "icmp": "two/rule3"}
 IN = {"udp": "one/rule1", "tcp": "one/rule2", "icmp": "one/rule3"}
 
 
-def seen_of(cloud: Cloud, protocol: str, receiver: str) -> Iterator[tuple[Sent, list[IsIt]]]:
+def seen_of(cloud: RunningCloud, protocol: str, receiver: str) -> Iterator[tuple[Sent, list[IsIt]]]:
     """A packet that rules allow and, but for ICMP, one that they do not; what is told of each."""
     nic = cloud[receiver]
     at, host = nic.address(4), nic.plan.host
@@ -154,7 +160,7 @@ def seen_of(cloud: Cloud, protocol: str, receiver: str) -> Iterator[tuple[Sent, 
 
 @pytest.mark.parametrize("receiver", ["a1", "a2", "a3", "d1", "d2"])
 def test_what_begins_is_told_with_the_rules_of_each_level_and_what_is_dropped_too(
-    cloud: Cloud, receiver: str
+    cloud: RunningCloud, receiver: str
 ) -> None:
     sends: list[Sent] = []
     wanted: list[IsIt] = []
@@ -173,7 +179,7 @@ def test_what_begins_is_told_with_the_rules_of_each_level_and_what_is_dropped_to
     print(CARRIAGES[cloud[receiver].plan.host], len(watch.said))
 
 
-def test_ipv6_is_told_likewise(cloud: Cloud) -> None:
+def test_ipv6_is_told_likewise(cloud: RunningCloud) -> None:
     with watching(cloud, "flows", "--verdict", "allowed") as watch:
         seen_while(
             [sent(cloud, "udp", "b1", "a2", 80, family=6)],
@@ -188,7 +194,9 @@ def test_ipv6_is_told_likewise(cloud: Cloud) -> None:
         )
 
 
-def test_what_nobody_follows_is_told_packet_by_packet_but_of_tcp_what_begins(cloud: Cloud) -> None:
+def test_what_nobody_follows_is_told_packet_by_packet_but_of_tcp_what_begins(
+    cloud: RunningCloud,
+) -> None:
     f2, s1 = cloud["f2"], cloud["s1"]
     ends = cloud["f1"], f2
     addresses = ends[0].address(4), f2.address(4)
@@ -233,7 +241,7 @@ def test_what_nobody_follows_is_told_packet_by_packet_but_of_tcp_what_begins(clo
         )
 
 
-def test_a_watch_is_told_of_its_verdict_its_port_and_its_peer_alone(cloud: Cloud) -> None:
+def test_a_watch_is_told_of_its_verdict_its_port_and_its_peer_alone(cloud: RunningCloud) -> None:
     sends = (
         sent(cloud, "udp", "b1", "a1", 80),
         sent(cloud, "udp", "b1", "a1", 81),
@@ -274,7 +282,7 @@ def test_a_watch_is_told_of_its_verdict_its_port_and_its_peer_alone(cloud: Cloud
         assert {told["host"] for told in on_h2.said} == {"h2"}
 
 
-def test_of_more_than_a_sample_it_is_told_how_much_is_not_shown(cloud: Cloud) -> None:
+def test_of_more_than_a_sample_it_is_told_how_much_is_not_shown(cloud: RunningCloud) -> None:
     flood = [sent(cloud, "udp", "b1", "a1", 80)] * 100
     with watching(cloud, "flows", "--verdict", "allowed", "--host", "h1") as watch:
 
@@ -287,7 +295,7 @@ def test_of_more_than_a_sample_it_is_told_how_much_is_not_shown(cloud: Cloud) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_who_goes_away_leaves_no_flow_behind(cloud: Cloud, number: signal.Signals) -> None:
+def test_who_goes_away_leaves_no_flow_behind(cloud: RunningCloud, number: signal.Signals) -> None:
     until(lambda: not is_watched(cloud))  # by a test before this one, which was killed too
     before = programs(cloud)
     with watching(cloud, "flows") as watch:

@@ -7,199 +7,46 @@ something that is allowed, and only when the same capture has seen that one it c
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from functools import partial
-from itertools import count, product
+from collections.abc import Iterator
 
 import pytest
 
 from isthmus.addresses import Mac
-from isthmus_lab import frames, packets
-from isthmus_lab.namespaces import entered
+from isthmus_lab import packets
 from isthmus_lab.rawsocket import Capture
-from tests.system import cloud as clouds
-from tests.system.cloud import (
-    CARRIAGES,
-    FAMILIES,
-    HOSTS,
-    LONGEST_S,
-    Cloud,
-    Frame,
-    Nic,
-    Plan,
-    access_control_list,
-    arrivals,
-    arrivals_at,
-    carries,
-    rule,
-    tag,
-    to,
-    until,
-    virtual_network,
+from tests.system.cloud import CARRIAGES, Frame, Nic, RunningCloud, arrivals, arrivals_at, to, until
+from tests.system.ruled import (
+    EXPERIMENT,
+    ICMP,
+    UNKNOWN,
+    each_carriage,
+    each_family,
+    everything,
+    icmp,
+    protocol,
+    ruled_cloud,
+    sctp,
+    source_ports,
+    tcp,
+    udp,
 )
-from tests.system.streams import Stream, Streams
 
 pytestmark = pytest.mark.system
 
-OPEN, SHUT = "", "shut"
-ICMP = {4: ("ICMPv4", 8), 6: ("ICMPv6", 128)}
-"""The protocol's name and the type of an echo request."""
-
-EXPERIMENT = 253
-"""A protocol that nobody speaks (RFC 3692)."""
-UNKNOWN = 99
-
-LISTS = (
-    access_control_list("shut"),
-    access_control_list(
-        "edges",
-        rule("TCP", "100-201"),
-        rule("UDP", "1000-1003"),
-        rule("UDP", "65535"),
-        rule("132", "5000-5001"),
-        rule(str(UNKNOWN)),
-        *(rule(name, icmpType=kind, icmpCode=0) for name, kind in ICMP.values()),
-        rule("ICMPv4", icmpType=13),
-        outbound="Deny",
-    ),
-    access_control_list(
-        "friends",
-        rule("TCP", "7000-7100", sourceSecurityTags=[tag("friends")]),
-        rule("TCP", "7200"),
-        outbound="Deny",
-    ),
-    access_control_list(
-        "first-deny",
-        rule("UDP", "300-310"),
-        rule("UDP", "305", action="Deny"),
-        rule("UDP", "308", action="Deny", priority="201"),
-        rule("UDP", "309", action="Deny", priority="199"),
-    ),
-    access_control_list("subnet", rule("UDP", "10-20"), rule("UDP", "30")),
-    access_control_list("interface", rule("UDP", "20-30")),
-    access_control_list(
-        "outward",
-        rule("UDP", "53", type="Outbound"),
-        rule("UDP", "400-500", type="Outbound", destinationSecurityTags=[tag("friends")]),
-        inbound="Permit",
-        outbound="Deny",
-    ),
-    access_control_list("ports", rule("All", "80-81"), rule("All", "7", sourcePortRange="1-999")),
-    access_control_list("but-ports", rule("All", "80-81", action="Deny"), inbound="Permit"),
-    access_control_list("wide", rule("132", "6000-6001", action="Deny"), inbound="Permit"),
-)
-
-PLANS = (
-    *(Plan(f"open{host[1]}", host, ((10 + int(host[1]), OPEN),)) for host in CARRIAGES),
-    *(
-        Plan(f"friend{host[1]}", host, ((20 + int(host[1]), SHUT),), tags=("friends",))
-        for host in CARRIAGES
-    ),
-    Plan("shut", "h1", ((30, SHUT),)),
-    Plan("edges", "h1", ((31, "edges"),)),
-    Plan("group", "h1", ((32, "friends"),)),
-    Plan("first-deny", "h1", ((33, "first-deny"),)),
-    Plan("two", "h1", ((34, OPEN), (35, SHUT))),
-    Plan("both", "h1", ((36, "interface"),), subnet="db"),
-    Plan("outward", "h1", ((37, "outward"),)),
-    Plan("wide", "h1", ((38, "wide"),)),
-    Plan("ports", "h1", ((39, "ports"),)),
-    Plan("but-ports", "h1", ((40, "but-ports"),)),
-)
-
-_source_ports = count(20000)
-
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with clouds.running_cloud() as made:
-        made.furnish(
-            ("/securityTags/friends", {"properties": {}}),
-            *LISTS,
-            virtual_network("red", {"db": "subnet"}),
-            plans=PLANS,
-        )
-        for nic in made.nics.values():
-            nic.use_addresses()
+def cloud() -> Iterator[RunningCloud]:
+    with ruled_cloud() as made:
         yield made
-
-
-each_carriage = pytest.mark.parametrize("host", CARRIAGES, ids=CARRIAGES.__getitem__)
-each_family = pytest.mark.parametrize("family", FAMILIES, ids="IPv{}".format)
-
-
-def udp(sender: Nic, receiver: Nic, family: int, port: int, *, which: int = 0) -> Frame:
-    ports = next(_source_ports), port
-    ends = sender.address(family), receiver.address(family, which)
-    return lambda mark: to(sender, receiver, packets.udp(*ends, ports, mark))
-
-
-def tcp(sender: Nic, receiver: Nic, family: int, port: int) -> Frame:
-    ports = next(_source_ports), port
-    ends = sender.address(family), receiver.address(family)
-    return lambda mark: to(sender, receiver, packets.tcp(*ends, ports, mark))
-
-
-def sctp(sender: Nic, receiver: Nic, family: int, port: int, *, source_port: int = 0) -> Frame:
-    ports = source_port or next(_source_ports), port
-    ends = sender.address(family), receiver.address(family)
-    return lambda mark: to(sender, receiver, packets.sctp_init(*ends, ports, mark))
-
-
-def protocol(sender: Nic, receiver: Nic, family: int, number: int) -> Frame:
-    ends = sender.address(family), receiver.address(family)
-    return lambda mark: to(sender, receiver, packets.ip(*ends, number, mark))
-
-
-def icmp(sender: Nic, receiver: Nic, family: int, kind: int, code: int = 0) -> Frame:
-    ends = sender.address(family), receiver.address(family)
-    head = struct.pack("!HH", next(_source_ports), 1)
-    # 16 bytes before the mark: a timestamp message has three times there (RFC 792).
-    return lambda mark: to(
-        sender, receiver, packets.icmp(*ends, kind, code, head + bytes(12) + mark)
-    )
-
-
-def everything(sender: Nic, receiver: Nic, family: int) -> dict[str, Frame]:
-    """A packet of every protocol, to the receiver's addresses and to all."""
-    everyone = (
-        {"255.255.255.255": frames.BROADCAST, "10.1.1.255": frames.BROADCAST} if family == 4 else {}
-    )
-    group = ("224.0.0.251", 0x01005E0000FB) if family == 4 else ("ff02::fb", 0x3333000000FB)
-    to_all = {**everyone, group[0]: Mac(group[1])}
-    own, ports = sender.address(family), (next(_source_ports), 7000)
-
-    def datagram(address: str, mac: Mac) -> Frame:
-        return lambda mark: packets.ethernet(
-            mac, sender.mac, packets.udp(own, address, ports, mark)
-        )
-
-    return {
-        "tcp": tcp(sender, receiver, family, 80),
-        "udp": udp(sender, receiver, family, 53),
-        "sctp": sctp(sender, receiver, family, 80),
-        "echo": icmp(sender, receiver, family, ICMP[family][1]),
-        "other icmp": icmp(sender, receiver, family, 13 if family == 4 else 127),
-        "a protocol nobody knows": protocol(sender, receiver, family, UNKNOWN),
-        "experimental": protocol(sender, receiver, family, EXPERIMENT),
-        "gre": protocol(sender, receiver, family, 47),
-        **{f"to {address}": datagram(address, mac) for address, mac in to_all.items()},
-    }
-
-
-# -- one packet each -------------------------------------------------------------------------------
 
 
 @each_family
 @each_carriage
-def test_who_denies_by_default_hears_only_answers(cloud: Cloud, host: str, family: int) -> None:
+def test_who_denies_by_default_hears_only_answers(
+    cloud: RunningCloud, host: str, family: int
+) -> None:
     sender, shut = cloud[f"open{host[1]}"], cloud["shut"]
-    asked = next(_source_ports), 9
+    asked = next(source_ports), 9
     question = packets.udp(shut.address(family), sender.address(family), asked, b"question")
     ends, ports = (sender.address(family), shut.address(family)), asked[::-1]
 
@@ -224,7 +71,7 @@ def test_who_denies_by_default_hears_only_answers(cloud: Cloud, host: str, famil
 @each_family
 @each_carriage
 def test_ports_protocols_and_icmp_types_are_told_apart(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, edges = cloud[f"open{host[1]}"], cloud["edges"]
     echo = ICMP[family][1]
@@ -249,9 +96,9 @@ def test_ports_protocols_and_icmp_types_are_told_apart(
 
 @each_family
 @each_carriage
-def test_sctp_is_allowed_by_port(cloud: Cloud, host: str, family: int) -> None:
+def test_sctp_is_allowed_by_port(cloud: RunningCloud, host: str, family: int) -> None:
     sender, edges = cloud[f"open{host[1]}"], cloud["edges"]
-    mine = next(_source_ports)
+    mine = next(source_ports)
     sent = {f"sctp {port}": sctp(sender, edges, family, port) for port in (4999, 5002, 80)}
     allowed = {
         f"sctp {port}": sctp(sender, edges, family, port, source_port=mine) for port in (5000, 5001)
@@ -266,7 +113,7 @@ def test_sctp_is_allowed_by_port(cloud: Cloud, host: str, family: int) -> None:
 
 @each_family
 @each_carriage
-def test_sctp_is_denied_by_port(cloud: Cloud, host: str, family: int) -> None:
+def test_sctp_is_denied_by_port(cloud: RunningCloud, host: str, family: int) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["wide"]
     sent = {str(port): sctp(sender, receiver, family, port) for port in (6000, 6001, 5999, 6002)}
     assert arrivals(sender, receiver, sent, ("5999", "6002")) == {"5999", "6002"}
@@ -275,7 +122,7 @@ def test_sctp_is_denied_by_port(cloud: Cloud, host: str, family: int) -> None:
 @each_family
 @each_carriage
 def test_any_protocol_with_ports_allows_tcp_and_udp_with_them_and_nothing_else(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, ports = cloud[f"open{host[1]}"], cloud["ports"]
     sent = {
@@ -296,7 +143,7 @@ def test_any_protocol_with_ports_allows_tcp_and_udp_with_them_and_nothing_else(
 @each_family
 @each_carriage
 def test_any_protocol_with_ports_denies_tcp_and_udp_with_them_and_nothing_else(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["but-ports"]
     sent = {
@@ -316,7 +163,7 @@ def test_any_protocol_with_ports_denies_tcp_and_udp_with_them_and_nothing_else(
 
 @each_family
 @each_carriage
-def test_a_group_is_heard_and_others_are_not(cloud: Cloud, host: str, family: int) -> None:
+def test_a_group_is_heard_and_others_are_not(cloud: RunningCloud, host: str, family: int) -> None:
     group = cloud["group"]
     friend, other = cloud[f"friend{host[1]}"], cloud[f"open{host[1]}"]
     of_friend = {
@@ -331,7 +178,7 @@ def test_a_group_is_heard_and_others_are_not(cloud: Cloud, host: str, family: in
 @each_family
 @each_carriage
 def test_a_list_on_one_address_holds_for_that_address_only(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, two = cloud[f"open{host[1]}"], cloud["two"]
     sent = {
@@ -344,7 +191,7 @@ def test_a_list_on_one_address_holds_for_that_address_only(
 @each_family
 @each_carriage
 def test_both_the_subnet_and_the_interface_must_let_it_pass(
-    cloud: Cloud, host: str, family: int
+    cloud: RunningCloud, host: str, family: int
 ) -> None:
     sender, both = cloud[f"open{host[1]}"], cloud["both"]
     ports = (9, 10, 19, 21, 25, 29, 31, 20, 30)
@@ -354,7 +201,7 @@ def test_both_the_subnet_and_the_interface_must_let_it_pass(
 
 @each_family
 @each_carriage
-def test_of_equal_priorities_deny_comes_first(cloud: Cloud, host: str, family: int) -> None:
+def test_of_equal_priorities_deny_comes_first(cloud: RunningCloud, host: str, family: int) -> None:
     sender, receiver = cloud[f"open{host[1]}"], cloud["first-deny"]
     ports = (299, 305, 309, 311, 300, 304, 306, 308, 310)
     sent = {str(port): udp(sender, receiver, family, port) for port in ports}
@@ -364,7 +211,7 @@ def test_of_equal_priorities_deny_comes_first(cloud: Cloud, host: str, family: i
 
 @each_family
 @each_carriage
-def test_outbound_rules_hold_at_the_sender(cloud: Cloud, host: str, family: int) -> None:
+def test_outbound_rules_hold_at_the_sender(cloud: RunningCloud, host: str, family: int) -> None:
     sender, other = cloud["outward"], cloud[f"open{host[1]}"]
     sent = {
         **everything(sender, other, family),
@@ -375,12 +222,12 @@ def test_outbound_rules_hold_at_the_sender(cloud: Cloud, host: str, family: int)
 
 
 @each_family
-def test_a_broadcast_is_judged_by_each_receiver(cloud: Cloud, family: int) -> None:
+def test_a_broadcast_is_judged_by_each_receiver(cloud: RunningCloud, family: int) -> None:
     """By the rules of each of them, wherever it comes from."""
     group = ("255.255.255.255", 0xFFFFFFFFFFFF) if family == 4 else ("ff02::1", 0x333300000001)
 
     def to_all(sender: Nic, port: int) -> Frame:
-        ends, ports = (sender.address(family), group[0]), (next(_source_ports), port)
+        ends, ports = (sender.address(family), group[0]), (next(source_ports), port)
         return lambda mark: packets.ethernet(
             Mac(group[1]), sender.mac, packets.udp(*ends, ports, mark)
         )
@@ -392,214 +239,3 @@ def test_a_broadcast_is_judged_by_each_receiver(cloud: Cloud, family: int) -> No
         expected = {"two": set(sent), "edges": {"1001"}, "first-deny": {"301"}}
         awaited = {cloud[name]: names for name, names in expected.items()}
         assert arrivals_at(awaited, sender.send, sent) == expected
-
-
-# -- by the guests' own stacks ---------------------------------------------------------------------
-
-
-@each_family
-@each_carriage
-def test_an_error_of_an_allowed_datagram_comes_back(cloud: Cloud, host: str, family: int) -> None:
-    """ICMP is allowed at neither end; the port is closed."""
-    sender, edges = cloud[f"friend{host[1]}"], cloud["edges"]
-    with datagrams(sender, family) as asking:
-        asking.settimeout(0.2)
-        asking.connect((edges.address(family), 1001))
-        until(lambda: refused(asking))
-
-
-def refused(asking: socket.socket) -> bool:
-    try:
-        asking.send(b"is anybody there?")
-        asking.recv(10)
-    except ConnectionRefusedError:
-        return True
-    except TimeoutError:
-        return False
-    raise AssertionError("nobody listens, and yet there is an answer")
-
-
-def datagrams(nic: Nic, family: int) -> socket.socket:
-    with entered(nic.guest.namespace):
-        kind = socket.AF_INET if family == 4 else socket.AF_INET6
-        return socket.socket(kind, socket.SOCK_DGRAM)
-
-
-@each_family
-@each_carriage
-def test_fragments_are_judged_as_the_datagram_that_they_are_of(
-    cloud: Cloud, host: str, family: int
-) -> None:
-    sender, edges = cloud[f"friend{host[1]}"], cloud["edges"]
-    address = edges.address(family)
-    forbidden, allowed = b"forbidden".ljust(10) * 400, b"permitted".ljust(10) * 400
-    with (
-        datagrams(sender, family) as asking,
-        datagrams(edges, family) as answering,
-        Capture(edges.guest.namespace, edges.guest.nic) as seen,
-    ):
-        answering.bind((address, 1002))
-        asking.settimeout(0.5)
-        answering.settimeout(0.5)
-        end = time.monotonic() + LONGEST_S
-        heard = b""
-        while heard != allowed and time.monotonic() < end:
-            for _ in range(2):
-                asking.sendto(forbidden, (address, 1004))
-                asking.sendto(allowed, (address, 1002))
-            try:
-                got, back = answering.recvfrom(5000)
-                assert got == allowed
-                answering.sendto(got, back)
-                heard = asking.recv(5000)
-            except TimeoutError:
-                continue
-        assert heard == allowed
-        until(lambda: len(seen.having(b"permitted")) >= 3)
-        assert seen.having(b"forbidden") == []
-
-
-def test_fragments_of_a_connection_stop_with_its_rule(cloud: Cloud) -> None:
-    """Of one that was answered: each packet of it is judged again, though only the first fragment
-    has ports."""
-    edges, reference = cloud["edges"], "/accessControlLists/edges"
-    body = dict(LISTS)[reference]["properties"]
-    without_udp = [one for one in body["aclRules"] if one["properties"]["protocol"] != "UDP"]
-    ends = list(product(FAMILIES, CARRIAGES))
-    marks = [b"isthmus-fragment-%d." % number for number in range(len(ends))]
-    with ExitStack() as stack:
-        seen = stack.enter_context(Capture(edges.guest.namespace, edges.guest.nic))
-        asking = []
-        for family in FAMILIES:
-            answering = stack.enter_context(datagrams(edges, family))
-            answering.bind((edges.address(family), 1003))
-            answering.settimeout(0.5)
-            for host in CARRIAGES:
-                one = stack.enter_context(datagrams(cloud[f"friend{host[1]}"], family))
-                one.connect((edges.address(family), 1003))
-                one.settimeout(0.5)
-                until(partial(are_answered, one, answering))
-                asking.append(one)
-
-        def send_all() -> None:
-            for one, mark in zip(asking, marks, strict=True):
-                one.send(mark * 200)
-
-        def all_arrived() -> bool:
-            send_all()
-            return all(len(seen.having(mark)) >= 3 for mark in marks)
-
-        until(all_arrived)
-        stack.callback(cloud.put, reference, {"properties": body})
-        cloud.put(reference, {"properties": {**body, "aclRules": without_udp}})
-
-        def all_stopped() -> bool:
-            before = len(seen.frames)
-            for _ in range(2):
-                send_all()
-            for family, host in ends:
-                until(partial(is_followed, seen, cloud[f"friend{host[1]}"], edges, family))
-            return not any(b"isthmus-fragment" in frame for frame in seen.frames[before:])
-
-        # The switch looks through what its data path has cached only after it has the flows.
-        until(all_stopped)
-        assert all_stopped()
-
-
-def is_followed(seen: Capture, sender: Nic, receiver: Nic, family: int) -> bool:
-    """Whether the capture has seen something allowed, and so what was sent before it."""
-    mark = b"isthmus-witness-%d." % next(_source_ports)
-    sender.send([bytes_of(tcp(sender, receiver, family, 100), mark)])
-    return seen.wait_for(partial(carries, mark), 1.0) is not None
-
-
-def bytes_of(frame: Frame, mark: bytes) -> bytes:
-    built = frame(mark)
-    assert isinstance(built, bytes)
-    return built
-
-
-def are_answered(asking: socket.socket, answering: socket.socket) -> bool:
-    try:
-        asking.send(b"is anybody there?")
-        answering.sendto(*answering.recvfrom(100))
-        return asking.recv(100) != b""
-    except TimeoutError:
-        return False
-
-
-# -- connections that go on, or do not -------------------------------------------------------------
-
-
-def leave_the_group(cloud: Cloud, *, back: bool) -> None:
-    cloud.north.put_all(
-        (f"/networkInterfaces/{plan.name}", clouds.interface(plan, tags=plan.tags if back else ()))
-        for plan in PLANS
-        if plan.tags
-    )
-
-
-def take_the_rule(cloud: Cloud, *, back: bool) -> None:
-    reference = "/accessControlLists/friends"
-    body = dict(LISTS)[reference]["properties"]
-    rules = body["aclRules"]
-    changed = {"properties": {**body, "aclRules": rules if back else rules[1:]}}
-    cloud.north.put(reference, changed)
-
-
-@pytest.mark.parametrize("take", [leave_the_group, take_the_rule])
-def test_what_a_rule_allowed_ends_with_it_and_nothing_else_does(
-    cloud: Cloud, take: Callable[..., None]
-) -> None:
-    """Connections from everywhere, in both families, with data in both directions."""
-    group = cloud["group"]
-    ends = [(int(host[1]), family) for host in CARRIAGES for family in FAMILIES]
-    mine = [Stream(cloud[f"friend{n}"], group, family, 7000 + n) for n, family in ends]
-    others = [Stream(cloud[f"open{n}"], group, family, 7200) for n, family in ends]
-    with Streams([*mine, *others]) as streams:
-        assert streams.moving([*mine, *others])
-        take(cloud, back=False)
-        taken_at = time.monotonic()
-        until(partial(quiet, mine, taken_at))
-        lasted_s = max(moment for stream in mine for moment in stream.last_arrival) - taken_at
-        # A second is what is promised of a machine that is not busy.
-        print(f"they lasted {lasted_s:.3f} s")
-        assert streams.moving(others)
-        take(cloud, back=True)
-        # What TCP sends again finds its connection as it was.
-        assert streams.moving([*mine, *others])
-
-
-def quiet(streams: list[Stream], since: float) -> bool:
-    """Whether nothing has arrived for a second, by which retransmissions would have come."""
-    last = max(since, *(moment for stream in streams for moment in stream.last_arrival))
-    return time.monotonic() > last + 1.0
-
-
-def test_connections_and_numbers_outlive_the_agent(cloud: Cloud) -> None:
-    group, host = cloud["group"], cloud.lab.host("h1")
-    ends = [(int(name[1]), family) for name in CARRIAGES for family in FAMILIES]
-    running = [Stream(cloud[f"friend{n}"], group, family, 7050 + n) for n, family in ends]
-    numbers = numbers_of(cloud)
-    assert set(numbers["h1"]) >= {"filter", "profile", "zone"}
-    with Streams(running) as streams:
-        assert streams.moving(running)
-        cloud.lab.agent(host).kill()
-        assert streams.moving(running)
-        cloud.lab.start_agent(host)
-        cloud.settle()
-        assert streams.moving(running)
-    assert numbers_of(cloud) == numbers
-    log = cloud.lab.agent(host).log.read_text()
-    resyncs = [line for line in log.splitlines() if "switch=resynced" in line]
-    assert " adds=0 deletes=0 " in resyncs[-1]
-
-
-def numbers_of(cloud: Cloud) -> Mapping[str, Mapping[str, object]]:
-    found = {}
-    for host in HOSTS:
-        switch = cloud.lab.host(host.name).switch
-        text = switch.vsctl("get", "bridge", "br-int", "external_ids:isthmus-numbers")
-        # ovs-vsctl prints a string as JSON does; the value is JSON again.
-        found[host.name] = json.loads(json.loads(text))
-    return found

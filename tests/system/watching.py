@@ -16,20 +16,20 @@ from isthmus_lab import packets, processes
 from isthmus_lab.daemon import start_process
 from isthmus_lab.northbound import Resource
 from tests.system import cloud as clouds
-from tests.system.cloud import Cloud, to, until
+from tests.system.cloud import RunningCloud, to, until
 
 OUTSIDE = {4: "192.0.2.1", 6: "2001:db8::1"}
 _numbers = count(1)
 
 
-def url_of(cloud: Cloud) -> str:
+def url_of(cloud: RunningCloud) -> str:
     return f"unix:{processes.rest_socket(cloud.lab.run_directory)}"
 
 
 class Watching:
     """`isthmus watch` as a process; what it has said so far."""
 
-    def __init__(self, cloud: Cloud, *arguments: str) -> None:
+    def __init__(self, cloud: RunningCloud, *arguments: str) -> None:
         self._file = cloud.lab.run_directory / f"watch-{next(_numbers)}.log"
         command = [*processes.ISTHMUS, "watch", *arguments, "--json", "--url", url_of(cloud)]
         self.process = start_process(
@@ -55,7 +55,7 @@ class Watching:
 
 
 @contextmanager
-def watching(cloud: Cloud, *arguments: str) -> Iterator[Watching]:
+def watching(cloud: RunningCloud, *arguments: str) -> Iterator[Watching]:
     made = Watching(cloud, *arguments)
     try:
         yield made
@@ -63,7 +63,7 @@ def watching(cloud: Cloud, *arguments: str) -> Iterator[Watching]:
         made.end(signal.SIGKILL)
 
 
-def sent_up(cloud: Cloud, host: str) -> list[str]:
+def sent_up(cloud: RunningCloud, host: str) -> list[str]:
     """The flows of a host that send packets to its agent, without what they have counted."""
     flows = cloud.lab.host(host).switch.ofctl("dump-flows", "br-int", "--no-stats").splitlines()
     return sorted(flow.strip() for flow in flows if "controller(" in flow)
@@ -72,14 +72,16 @@ def sent_up(cloud: Cloud, host: str) -> list[str]:
 Sent = Callable[[], None]
 
 
-def datagram(cloud: Cloud, sender: str, receiver: str, port: int, *, source: str = "") -> Sent:
+def datagram(
+    cloud: RunningCloud, sender: str, receiver: str, port: int, *, source: str = ""
+) -> Sent:
     ends = cloud[sender], cloud[receiver]
     addresses = source or ends[0].address(4), ends[1].address(4)
     packet = packets.udp(*addresses, (4000, port), b"isthmus-watched")
     return partial(ends[0].send, [to(*ends, packet)])
 
 
-def nowhere(cloud: Cloud, sender: str) -> Sent:
+def nowhere(cloud: RunningCloud, sender: str) -> Sent:
     nic = cloud[sender]
     packet = packets.udp(nic.address(4), OUTSIDE[4], (4000, 7), b"isthmus-watched")
     return partial(nic.send, [packets.ethernet(clouds.ROUTER, nic.mac, packet)])

@@ -9,6 +9,10 @@ from isthmus.wire import openflow as of
 from isthmus.wire import oxm
 
 
+def message(kind: of.Type, body: bytes, version: int = of.VERSION) -> of.Message:
+    return of.Message(version, kind, 1, body)
+
+
 def flow_stats_entry(flow: of.Flow) -> bytes:
     """As a switch sends it (OpenFlow 1.4 section 7.3.5.2)."""
     match = struct.pack(">HH", of.OXM_MATCH, 4 + len(flow.match)) + flow.match

@@ -13,13 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from isthmus.api.bodies import LEVELS_OF_A_BATCH
-from isthmus.api.doors import North
-from isthmus.api.exchange import Exchange
-from isthmus.api.replies import Reply, json_reply
+from msgspec.structs import replace
+
+from isthmus.api.http.bodies import LEVELS_OF_A_BATCH
+from isthmus.api.http.replies import Reply, json_reply
+from isthmus.api.http.request import HttpRequest
+from isthmus.api.interfaces import North
 from isthmus.api.retries import earlier_batch
+from isthmus.api.routes import VERSIONED, Call, Route, Services
+from isthmus.api.schemas import OF_A_BODY, TEXT, answer, object_of
 from isthmus.errors import Invalid, NotFound
-from isthmus.intent.model import Ids, Json, Places, Plan, Stored, View, written_by
+from isthmus.intent.model import Ids, Json, Plan, Stored, View, written_by
 from isthmus.intent.planning import Delete, Put, Request, plan_batch
 from isthmus.intent.render import etag_text
 from isthmus.intent.strict import check_strict, refuse_other_addresses
@@ -30,24 +34,22 @@ MOST_REQUESTS = 1000
 """It is one transaction, and others wait while it commits."""
 
 
-async def answer_batch(north: North, places: Places, exchange: Exchange, version: Version) -> Reply:
-    """Raises IsthmusError."""
+async def answer_batch(services: Services, call: Call) -> Reply:
+    north, places, version, sent = services.north, services.states, call.version, call.request
     requests = read_requests(
-        exchange.json(LEVELS_OF_A_BATCH), exchange.write_id(), exchange.operation_id
+        sent.json(LEVELS_OF_A_BATCH), sent.write_id(), sent.operation_id, sent.identity.name
     )
-    if exchange.is_strict:
+    if sent.is_strict:
         check_strict(requests, version)
 
     def plan(view: View, ids: Ids) -> Plan:
-        earlier = _earlier(exchange, view, north, requests)
+        earlier = _earlier(sent, view, north, requests)
         planned = earlier or plan_batch(view, ids, requests, version=version, places=places)
-        if exchange.is_strict:
+        if sent.is_strict:
             _refuse_other_addresses(planned, requests, version)
         return planned
 
-    done = await north.write(
-        plan, request_id=exchange.write_id(), operation_id=exchange.operation_id
-    )
+    done = await north.write(plan, request_id=sent.write_id(), operation_id=sent.operation_id)
     written = written_by(done)
     answers: list[Json] = [
         _brief(request, outcome.status, written.get(outcome.ref) or north.view.get(outcome.ref))
@@ -65,7 +67,9 @@ def _refuse_other_addresses(plan: Plan, requests: Sequence[Request], version: Ve
             raise inside(error, f"[{index}]") from error
 
 
-def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Request]:
+def read_requests(
+    body: Json, request_id: str = "", operation_id: str = "", author: str = ""
+) -> Sequence[Request]:
     """The requests of a batch's body. Raises Invalid."""
     entries = body.get("requests") if isinstance(body, Mapping) else None
     if not isinstance(entries, list):
@@ -79,10 +83,12 @@ def read_requests(body: Json, request_id: str, operation_id: str) -> Sequence[Re
             code="InvalidRequestFormat",
             target="requests",
         )
-    return [_request(index, entry, request_id, operation_id) for index, entry in enumerate(entries)]
+    found = [_request(index, entry) for index, entry in enumerate(entries)]
+    said = {"request_id": request_id, "operation_id": operation_id, "author": author}
+    return [replace(one, **said) if isinstance(one, Put) else one for one in found]
 
 
-def _request(index: int, entry: Json, request_id: str, operation_id: str) -> Request:
+def _request(index: int, entry: Json) -> Request:
     def text(name: str) -> str:
         value = entry.get(name) if isinstance(entry, Mapping) else None
         if value is None:
@@ -107,16 +113,14 @@ def _request(index: int, entry: Json, request_id: str, operation_id: str) -> Req
         body=entry["body"],
         create_only=text("ifNoneMatch") == "*",
         expected_etag=text("ifMatch") or None,
-        request_id=request_id,
-        operation_id=operation_id,
     )
 
 
 def _earlier(
-    exchange: Exchange, view: View, north: North, requests: Sequence[Request]
+    sent: HttpRequest, view: View, north: North, requests: Sequence[Request]
 ) -> Plan | None:
     try:
-        return earlier_batch(exchange, view, north, requests)
+        return earlier_batch(sent, view, north, requests)
     except NotFound:
         return None  # a path that leads nowhere: planning says which request has it
 
@@ -130,3 +134,57 @@ def _brief(request: Request, status: int, row: Stored | None) -> dict[str, Json]
         "instanceId": row.instance_id,
         "etag": etag_text(row.etag),
     }
+
+
+BATCH = object_of(
+    {
+        "requests": {
+            "type": "array",
+            "maxItems": MOST_REQUESTS,
+            "items": object_of(
+                {
+                    "method": {"type": "string", "enum": ["PUT", "DELETE"], "default": "PUT"},
+                    "resourceRef": TEXT,
+                    "body": {"type": "object", "description": "Of a PUT: the resource."},
+                    "ifMatch": TEXT,
+                    "ifNoneMatch": {"type": "string", "enum": ["*"]},
+                },
+                "resourceRef",
+            ),
+        }
+    },
+    "requests",
+)
+"""The schema of a batch's body."""
+ERRORS = (*OF_A_BODY, "404", "409", "412")
+"""What a batch may be answered."""
+_ANSWER = object_of(
+    {
+        "responses": {
+            "type": "array",
+            "items": object_of(
+                {
+                    "status": {"type": "integer"},
+                    "resourceRef": TEXT,
+                    "instanceId": TEXT,
+                    "etag": TEXT,
+                },
+                *("status", "resourceRef"),
+            ),
+        }
+    },
+    "responses",
+)
+
+ROUTES = (
+    Route(
+        method="POST",
+        path=f"{VERSIONED}/batch",
+        handler=answer_batch,
+        summary="Many writes as one transaction, each seeing those before it: all or nothing.",
+        body=BATCH,
+        answers=answer(_ANSWER),
+        errors=ERRORS,
+        offers=("batch",),
+    ),
+)

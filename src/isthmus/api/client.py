@@ -181,9 +181,20 @@ class Client:
         """What rules, stages and ports have counted, by host."""
         return self._ask("GET", f"{self._prefix}/isthmus/counters")
 
-    def events(self, after: str = "") -> Iterator[StreamedEvent]:
-        """What happens from now on, or since the event of that id; endless."""
-        query = urlencode({"after": after}) if after else ""
+    def events(
+        self,
+        after: str = "",
+        *,
+        event: str = "",
+        kind: str = "",
+        resource: str = "",
+        change: str = "",
+    ) -> Iterator[StreamedEvent]:
+        """What happens from now on, or since the event of that id; endless. All, or what the
+        others name only: docs/api.md has their values."""
+        given = {"after": after, "event": event, "kind": kind}
+        given |= {"resource": resource, "change": change}
+        query = urlencode({name: value for name, value in given.items() if value})
         return self._stream(f"{self._prefix}/isthmus/events?{query}")
 
     def drops(self, port: str = "", host: str = "", peer: str = "") -> Iterator[StreamedEvent]:
@@ -218,7 +229,7 @@ class Client:
             told = str(error) or type(error).__name__
             raise Unavailable(f"the stream from {self.url} was cut off: {told}") from error
 
-    # -- exchange ----------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _ask(
         self,

@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated
 
-from isthmus.api.doors import Check, Insight
-from isthmus.api.exchange import Exchange
-from isthmus.api.replies import Reply, json_reply
+from isthmus.api.http.replies import Reply, json_reply
+from isthmus.api.interfaces import Check
+from isthmus.api.routes import VERSIONED, Call, Route, Services
+from isthmus.api.schemas import (
+    COUNT,
+    FREE,
+    ID,
+    OF_A_BODY,
+    TEXT,
+    answer,
+    list_of,
+    object_of,
+)
 from isthmus.errors import Invalid, NotFound
 from isthmus.intent.address_values import IpAddress
 from isthmus.intent.fields import Field, Part, Rules, required
@@ -70,7 +79,6 @@ class ConnectivityCheck(Part, frozen=True, kw_only=True):
 
 
 _TYPE = Nested(ConnectivityCheck)
-CHECK_SCHEMA = _TYPE.schema()
 
 
 def read_check(body: Json) -> ConnectivityCheck:
@@ -128,38 +136,15 @@ def _check_networks(check: ConnectivityCheck) -> None:
         )
 
 
-async def answer(exchange: Exchange, insight: Insight, words: Sequence[str]) -> Reply:
-    """``diagnostics/...``; `words` are its parts in lower case. Raises IsthmusError."""
-    match words:
-        case ["connectivitycheck"]:
-            exchange.only("PUT")
-            return await _start(exchange, insight)
-        case ["connectivitycheckresults"]:
-            exchange.only("GET")
-            found = insight.check_results()
-            value: list[Json] = [_shown(name, found[name]) for name in sorted(found)]
-            return json_reply(200, {"value": value, "nextLink": ""})
-        case ["connectivitycheckresults", name]:
-            exchange.only("GET")
-            results = insight.check_results()
-            if name not in results:
-                raise NotFound(f"no check is called {name}", target=exchange.path)
-            return json_reply(200, _shown(name, results[name]))
-    raise NotFound(
-        f"there is nothing at {exchange.path}: below diagnostics/ are ConnectivityCheck and"
-        " ConnectivityCheckResults",
-        target=exchange.path,
-    )
-
-
-async def _start(exchange: Exchange, insight: Insight) -> Reply:
-    check = read_check(exchange.json())
+async def start(services: Services, call: Call) -> Reply:
+    """Begin a check; its result is at `RESULTS`, under the id in the answer."""
+    check = read_check(call.request.json())
     network = key_of(check.sender_virtual_network or "").rpartition("/")[2]
     config = check.icmp_protocol_config or IcmpConfig()
     asked = _TYPE.write(check)
     assert isinstance(asked, dict)
     asked["submitTime"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
-    operation_id = await insight.check_connectivity(
+    operation_id = await services.operations.check_connectivity(
         Check(
             network=network,
             sender=check.sender_ip_address,
@@ -187,6 +172,19 @@ async def _start(exchange: Exchange, insight: Insight) -> Reply:
     )
 
 
+async def list_results(services: Services, _call: Call) -> Reply:
+    found = services.operations.check_results()
+    value: list[Json] = [_shown(name, found[name]) for name in sorted(found)]
+    return json_reply(200, {"value": value, "nextLink": ""})
+
+
+async def get_result(services: Services, call: Call) -> Reply:
+    results, name = services.operations.check_results(), call.names["id"].lower()
+    if name not in results:
+        raise NotFound(f"no check is called {name}", target=call.request.path)
+    return json_reply(200, _shown(name, results[name]))
+
+
 def _shown(name: str, result: JsonObject) -> dict[str, Json]:
     asked = result.get("asked")
     shown = {key: value for key, value in result.items() if key not in ("atS", "asked")}
@@ -200,3 +198,60 @@ def _shown(name: str, result: JsonObject) -> dict[str, Json]:
             "result": {"roundTripTimeMSec": 0, "errorMessage": "", "nodeOutput": [], **shown},
         },
     }
+
+
+_CHECK = _TYPE.schema()
+_FIELDS = _CHECK["properties"]
+assert isinstance(_FIELDS, dict)
+_RESULT = object_of(
+    {
+        "resourceRef": TEXT,
+        "resourceId": TEXT,
+        "properties": object_of(
+            {
+                **_FIELDS,
+                "operationId": TEXT,
+                "submitTime": TEXT,
+                "result": object_of(
+                    {
+                        "status": {"type": "string", "enum": ["InProgress", "Success", "Failure"]},
+                        "roundTripTimeMSec": COUNT,
+                        "errorMessage": TEXT,
+                        "nodeOutput": list_of(FREE),
+                    },
+                    "status",
+                ),
+            },
+            "result",
+        ),
+    },
+    *("resourceRef", "properties"),
+)
+
+ROUTES = (
+    Route(
+        method="PUT",
+        path=f"{VERSIONED}/diagnostics/ConnectivityCheck",
+        handler=start,
+        summary="Begin to look whether one address of a virtual network reaches another.",
+        body=object_of({"properties": dict(_CHECK)}, "properties"),
+        answers=answer(),
+        errors=(*OF_A_BODY, "404"),
+        offers=("connectivityCheckPort",),
+    ),
+    Route(
+        method="GET",
+        path=f"{VERSIONED}{RESULTS}",
+        handler=list_results,
+        summary="What checks have found in the last hour.",
+        answers=answer(object_of({"value": list_of(_RESULT)}, "value")),
+    ),
+    Route(
+        method="GET",
+        path=f"{VERSIONED}{RESULTS}/{{id}}",
+        handler=get_result,
+        summary="What a check has found.",
+        parameters=(ID,),
+        answers=answer(_RESULT),
+    ),
+)

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from isthmus.api.http.replies import Reply, json_reply
+from isthmus.api.routes import VERSIONED, Call, Route, Services
+from isthmus.api.schemas import COUNT, FREE, TEXT, answer, list_of, object_of
 from isthmus.api.turns import in_turns
 from isthmus.intent.addressing import number_of, space
 from isthmus.intent.fields import decode
 from isthmus.intent.kinds.logical_subnets import IpPool, address_scope
 from isthmus.intent.kinds.mac_pools import SCOPE, MacPool
 from isthmus.intent.kinds.virtual_subnets import VirtualSubnet
-from isthmus.intent.model import Json, Stored, View
+from isthmus.intent.model import Json, JsonObject, Stored, View
 from isthmus.intent.render import States
 from isthmus.intent.versions import V2, V4, Version
 
@@ -28,6 +31,11 @@ NO_INSTANCE = "00000000-0000-0000-0000-000000000000"
 _WORD_OF_STATUS = {"Success": "healthy", "Warning": "warning", "Failure": "error"}
 """Of a configurationState; with any other the health cannot be assessed."""
 _WORST_FIRST = ("error", "warning", "healthy")
+
+
+async def answer_statistics(services: Services, call: Call) -> Reply:
+    found = await statistics(services.north.view, services.states, call.version)
+    return json_reply(200, found)
 
 
 async def statistics(view: View, states: States, version: Version) -> dict[str, Json]:
@@ -145,3 +153,54 @@ def _usage(view: View, scope: str, ranges: Iterable[tuple[int, int]]) -> tuple[i
             in_use += view.held(scope, first, last)
             free = last + 1
     return total, in_use
+
+
+_BY_HEALTH = (
+    "healthyResourceCount",
+    "errorResourceCount",
+    "warningResourceCount",
+    "healthUnknownCount",
+)
+
+
+def _counts(names: tuple[str, ...], *of: str) -> JsonObject:
+    """How many resources there are of some type, and how many of each kind of those."""
+    kind: Json = {"type": "string", "enum": [*of]}
+    counts: dict[str, Json] = dict.fromkeys(("totalResourceCount", *names), COUNT)
+    return object_of({"resourceType": kind, **counts}, "resourceType", *counts)
+
+
+_STATISTICS = object_of(
+    {
+        "resourceRef": TEXT,
+        "resourceId": TEXT,
+        "instanceId": TEXT,
+        "properties": object_of(
+            {
+                "provisioningState": TEXT,
+                "healthStatistics": list_of(
+                    _counts(_BY_HEALTH, "VirtualNetwork", "Gateway", "LoadBalancerMux")
+                ),
+                "usageStatistics": list_of(
+                    _counts(
+                        ("inUseResourceCount",),
+                        *("PublicIPUtilization", "BackendIPUtilization", "MacPoolUtilization"),
+                    )
+                ),
+                "counters": list_of(FREE),
+            },
+            *("healthStatistics", "usageStatistics"),
+        ),
+    },
+    *("resourceRef", "properties"),
+)
+
+ROUTES = (
+    Route(
+        method="GET",
+        path=f"{VERSIONED}{REF}",
+        handler=answer_statistics,
+        summary="How many networks are well, and how many addresses are in use.",
+        answers=answer(_STATISTICS),
+    ),
+)

@@ -20,11 +20,11 @@ from isthmus.cli.deleting import deleting
 from isthmus.cli.growing import growing
 from isthmus.cli.health import health
 from isthmus.cli.hosts import hosts
-from isthmus.cli.insight import insight
 from isthmus.cli.install import install
 from isthmus.cli.planning import planning
 from isthmus.cli.resources import resources
 from isthmus.cli.security import certs, users
+from isthmus.cli.status import overview
 from isthmus.cli.stores import store, stores
 from isthmus.cli.terminal import plain, prepare
 from isthmus.cli.topology import topology
@@ -45,7 +45,7 @@ for part in (
     resources,
     deleting,
     planning,
-    insight,
+    overview,
     topology,
     tracing,
     counting,

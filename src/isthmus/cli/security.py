@@ -282,7 +282,7 @@ UsersFile = Annotated[Path, typer.Option("--file", help="The file of users.")]
 @users.command("add")
 def users_add(name: Name, file: UsersFile = USERS_FILE) -> None:
     """Add a user, or change a password, which is asked for (or ISTHMUS_PASSWORD)."""
-    from isthmus.api.users import set_user
+    from isthmus.api.http.users import set_user
 
     set_user(file, name, _new_password(name))
     typer.echo(f"{name} may use the API by password ({file})")
@@ -291,7 +291,7 @@ def users_add(name: Name, file: UsersFile = USERS_FILE) -> None:
 @users.command("remove")
 def users_remove(name: Name, file: UsersFile = USERS_FILE) -> None:
     """Remove a user."""
-    from isthmus.api.users import remove_user
+    from isthmus.api.http.users import remove_user
 
     remove_user(file, name)
     typer.echo(f"{name} may no longer use the API by password")
@@ -300,7 +300,7 @@ def users_remove(name: Name, file: UsersFile = USERS_FILE) -> None:
 @users.command("list")
 def users_list(file: UsersFile = USERS_FILE) -> None:
     """Show the users' names."""
-    from isthmus.api.users import read_users
+    from isthmus.api.http.users import read_users
 
     for name in sorted(read_users(file)):
         typer.echo(name)

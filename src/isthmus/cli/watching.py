@@ -132,6 +132,18 @@ def _why_allowed(told: Told) -> str:
 @watching.command()
 def events(
     after: Annotated[str, typer.Option(help="Go on after the event of this id.")] = "",
+    event: Annotated[str, typer.Option(help="These only: resource, state or host.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="Of this kind only, as virtualNetworks/subnets; ports are"
+            " networkInterfaces, hosts servers."
+        ),
+    ] = "",
+    resource: Annotated[str, typer.Option(help="Of this resource and what is below it only.")] = "",
+    change: Annotated[
+        str, typer.Option(help="Of resources only that are created, updated or deleted.")
+    ] = "",
     count: Annotated[int, typer.Option(min=0, help="End after so many; 0 for never.")] = 0,
     as_json: AsJson = False,
     url: Url = "",
@@ -139,12 +151,13 @@ def events(
 ) -> None:
     """Resources that are written, what hosts say of ports, hosts that change."""
     with connect(url, user) as client:
-        for seen, event in enumerate(client.events(after), 1):
+        found = client.events(after, event=event, kind=kind, resource=resource, change=change)
+        for seen, one in enumerate(found, 1):
             if as_json:
-                told = {"id": event.identifier, "event": event.kind, **event.data}
+                told = {"id": one.identifier, "event": one.kind, **one.data}
                 say(json.dumps(told))
             else:
-                say(f"{event.identifier}  {_event(event)}")
+                say(f"{one.identifier}  {_event(one)}")
             if seen == count:
                 return
 
@@ -153,7 +166,7 @@ def _event(event: StreamedEvent) -> str:
     told = event.data
     match event.kind:
         case "resource":
-            return f"{told['action']} {told['resourceRef']}"
+            return f"{told.get('change') or told['action']} {told['resourceRef']}"
         case "state":
             state = told["configurationState"]
             server = told.get("server")

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
-from isthmus.api.doors import Check
+from isthmus.api.interfaces import Check
 from isthmus.controller.answers import Found, read_told
 from isthmus.controller.asking import Asking
 from isthmus.controller.tracing import Tracing, first_hop

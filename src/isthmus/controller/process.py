@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 from isthmus.api.app import create_app
 from isthmus.api.certificate_checks import trust
-from isthmus.api.listening import Listener
-from isthmus.api.server import ApiServer
-from isthmus.api.tls import TlsFiles
+from isthmus.api.http.listening import Listener
+from isthmus.api.http.server import ApiServer
+from isthmus.api.http.tls import TlsFiles
 from isthmus.controller.deriving import Deriving, faults
 from isthmus.controller.hearing import Hearing
-from isthmus.controller.insight import Insight, StoreHealth
 from isthmus.controller.listeners import Shown, ask, rest_listeners, store_listeners
+from isthmus.controller.operations import Operations, StoreHealth
 from isthmus.controller.picture import NAMED, Picture
 from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.errors import IsthmusError, Unavailable
@@ -184,7 +184,7 @@ class Controller:
             heartbeats=lambda: self.north.heartbeats,
             holder=self._holder,
         )
-        self.insight = Insight(
+        self.operations = Operations(
             version=settings.version,
             view=lambda: self.north.view,
             picture=self.picture,
@@ -198,7 +198,7 @@ class Controller:
             create_app(
                 self.north,
                 states=self.picture,
-                insight=self.insight,
+                operations=self.operations,
                 software_version=settings.version,
             ),
             _listeners(settings),
@@ -211,7 +211,7 @@ class Controller:
             await self.north.start()
             await self.south.start()
             await self._loaded()
-            keeping.append(asyncio.create_task(self.insight.run()))
+            keeping.append(asyncio.create_task(self.operations.run()))
             await self._api.start()
             await self.deriving.run()
         finally:
@@ -238,10 +238,9 @@ class Controller:
     # -- what changes ------------------------------------------------------------------------------
 
     def _north_changed(self, changes: Sequence[tuple[str, Stored | None, Stored | None]]) -> None:
+        self.operations.streams.north_changed(changes)
         for _, old, new in changes:
             row = new or old
-            if row is not None and row.parent is None:
-                self.insight.streams.happened.add("resource", row.key)
             if row is not None and row.kind in NAMED:
                 if old is not None and (new is None or new.instance_id != old.instance_id):
                     self.picture.name(old.instance_id, None)
@@ -256,10 +255,10 @@ class Controller:
             self.picture.change(row_or_none(old), row_or_none(new))
             happened = new if new is not None else old
             if isinstance(happened, PortStatus | Claim):
-                self.insight.streams.happened.add("state", happened.port)
+                self.operations.streams.happened.add("state", happened.port)
             elif isinstance(happened, HostStatus):
-                self.insight.streams.happened.add("host", happened.host)
-        self.insight.south_changed()
+                self.operations.streams.happened.add("host", happened.host)
+        self.operations.south_changed()
 
     def _south_connected(self, connected: bool) -> None:
         if connected:
@@ -273,7 +272,7 @@ class Controller:
         found = deriver_of(self.south)
         return "" if found is None else found[1].holder
 
-    # -- controller.insight.Vitals -----------------------------------------------------------------
+    # -- controller.operations.Vitals --------------------------------------------------------------
 
     def controllers(self) -> Iterable[JsonObject]:
         holder = self._holder()

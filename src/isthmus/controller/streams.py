@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from ipaddress import ip_network
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from uuid import uuid4
 
 import msgspec
 
-from isthmus.api.doors import Watched
-from isthmus.api.streams import Message
+from isthmus.api.http.streams import Message
+from isthmus.api.interfaces import Wanted, Watched
 from isthmus.controller.answers import Verdicts
 from isthmus.controller.asking import Asking
-from isthmus.controller.events import Event, Events
+from isthmus.controller.events import Event, Events, change_of
 from isthmus.controller.picture import Picture, host_shown
 from isthmus.errors import NotFound, Unavailable
-from isthmus.intent.model import Json, JsonObject, View
+from isthmus.intent.model import Json, JsonObject, Stored, View
 from isthmus.intent.render import etag_text
 
 WATCH_S = 30.0
@@ -57,9 +57,16 @@ class Streams:
         self._picture = picture
         self._asking = asking
 
-    async def events(self, after: str) -> AsyncIterator[Message]:
+    def north_changed(self, changes: Iterable[tuple[str, Stored | None, Stored | None]]) -> None:
+        """Resources by key, before and after."""
+        for key, old, new in changes:
+            change = change_of(old, new)
+            if change is not None:
+                self.happened.add("resource", key, change)
+
+    async def events(self, after: str, wanted: Wanted) -> AsyncIterator[Message]:
         """What happens, as it is when it is told."""
-        async with aclosing(self.happened.follow(after)) as following:
+        async with aclosing(self.happened.follow(after, wanted)) as following:
             async for event in following:
                 yield self._told(event)
 
@@ -67,7 +74,7 @@ class Streams:
         identifier = self.happened.identifier(event.number)
         match event.kind:
             case "alive":
-                return Message("", {})
+                return Message("", {}, identifier)
             case "reset":
                 return Message("reset", {"why": "events are missing: read anew"}, identifier)
             case "host":
@@ -75,7 +82,7 @@ class Streams:
                 shown = host_shown(view, self._picture.problems_of(view))
                 return Message("host", shown, identifier)
             case "resource":
-                return Message("resource", self._resource(event.key), identifier)
+                return Message("resource", self._resource(event), identifier)
         port = self._picture.ports.get(event.key)
         if port is None:
             ref = f"/networkInterfaces/{event.key}"
@@ -90,15 +97,19 @@ class Streams:
         }
         return Message("state", data, identifier)
 
-    def _resource(self, key: str) -> dict[str, Json]:
-        row = self._view().get(key)
+    def _resource(self, event: Event) -> dict[str, Json]:
+        """`action` is what the resource is now, `change` what has happened to it."""
+        row = self._view().get(event.key)
         if row is None:
-            return {"action": "deleted", "resourceRef": key}
+            return {"action": "deleted", "change": event.change, "resourceRef": event.key}
+        owner: dict[str, Json] = {"owner": row.owner} if row.owner else {}
         return {
             "action": "written",
+            "change": event.change,
             "resourceRef": row.ref,
             "instanceId": row.instance_id,
             "etag": etag_text(row.etag),
+            **owner,
         }
 
     async def counters(self) -> JsonObject:

@@ -60,6 +60,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     mentions: frozenset[str] = frozenset()
     """Keys that may vanish."""
     allocations: frozenset[Allocation] = frozenset()
+    owner: str = ""
+    """Who created it: a user or the common name of a certificate. Empty for whoever need not say
+    who they are, and for what an older version stored."""
     request_id: str = ""
     """x-ms-client-request-id of the last write, and below what it was answered."""
     operation_id: str = ""

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OpenAPI 3.1 document of the resources, from their declarations.
-
-Every kind gives its collection and its resource path under ``/networking/{version}``. What the
-server has beside resources (discovery, operations, batch) it adds itself.
-"""
+"""The schemas of the resources for the OpenAPI 3.1 document, from their declarations. The paths are
+the routes' of the API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from isthmus.intent.kind import Kind
 from isthmus.intent.model import Json, JsonObject
 from isthmus.intent.paths import RESOURCE_ID_LENGTH, RESOURCE_ID_PATTERN
 from isthmus.intent.registry import REGISTRY, Registry
 from isthmus.intent.specs import object_schema
-from isthmus.intent.versions import V1, VERSIONS, Version
+from isthmus.intent.versions import V1, Version
 
 _TEXT: Json = {"type": "string"}
-_ID: dict[str, Json] = {
+RESOURCE_ID: JsonObject = {
     "type": "string",
     "pattern": f"^{RESOURCE_ID_PATTERN}$",
     "maxLength": RESOURCE_ID_LENGTH,
@@ -61,61 +58,15 @@ _ERROR: Json = {
     },
 }
 
-_ERRORS = {
-    "400": "A field breaks a rule: nothing was changed.",
-    "401": "Nobody, or nobody whom this controller knows.",
-    "403": "Known, but not allowed.",
-    "404": "There is no such resource.",
-    "409": "It stands against what exists: in use, taken, exhausted.",
-    "412": "If-Match or If-None-Match did not hold.",
-    "413": "The body is longer than is read.",
-    "415": "The body is not JSON.",
-    "503": "The store does not answer; try again.",
-}
-EVERYWHERE = ("401", "403", "503")
-"""What every operation may be answered."""
-OF_A_BODY = ("400", "413", "415")
-"""What an operation with a body may be answered."""
 
-
-def document(
-    software_version: str,
-    *,
-    paths: Mapping[str, Json] | None = None,
-    schemas: Mapping[str, Json] | None = None,
-    registry: Registry = REGISTRY,
-) -> dict[str, Json]:
-    """The whole document; `paths` and `schemas` are the server's own."""
+def component_schemas(registry: Registry = REGISTRY) -> dict[str, Json]:
+    """The schemas of the document, by the names that its references have."""
     return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Isthmus",
-            "version": software_version,
-            "description": "Microsoft Network Controller northbound API (MS-NCNBI)."
-            f" Extensions: {', '.join(registry.capabilities)}.",
-        },
-        "paths": {**resource_paths(registry), **(paths or {})},
-        "components": {
-            "schemas": {
-                "Reference": _REFERENCE,
-                "ConfigurationState": _STATE,
-                "Error": _ERROR,
-                **{kind.model.__name__: resource_schema(kind) for kind in registry.kinds.values()},
-                **(schemas or {}),
-            }
-        },
+        "Reference": _REFERENCE,
+        "ConfigurationState": _STATE,
+        "Error": _ERROR,
+        **{kind.model.__name__: resource_schema(kind) for kind in registry.kinds.values()},
     }
-
-
-def resource_paths(registry: Registry = REGISTRY) -> dict[str, Json]:
-    """Path items of all kinds."""
-    items: dict[str, Json] = {}
-    for kind in registry.kinds.values():
-        path, names = _path(kind)
-        if not kind.singleton:
-            items[path.rpartition("/")[0]] = _collection_item(kind, names[:-1])
-        items[path] = _resource_item(kind, names)
-    return items
 
 
 def resource_schema(kind: Kind) -> dict[str, Json]:
@@ -136,7 +87,7 @@ def resource_schema(kind: Kind) -> dict[str, Json]:
         "required": [*needed, "properties"],
         "properties": {
             "resourceRef": {**_read_only(_TEXT), "description": "Where it is."},
-            "resourceId": {**_ID, "description": "Chosen by the client; never changes."},
+            "resourceId": {**RESOURCE_ID, "description": "Chosen by the client; never changes."},
             "instanceId": {"type": "string", "format": "uuid", "description": "Never changes."},
             "etag": {"type": "string", "description": "Changes with every write."},
             "tags": _FREE,
@@ -187,97 +138,3 @@ def _list_of(schema: Json) -> dict[str, Json]:
 
 def _references() -> dict[str, Json]:
     return _list_of({"$ref": "#/components/schemas/Reference"})
-
-
-def _path(kind: Kind) -> tuple[str, list[str]]:
-    """``/networking/{version}/virtualNetworks/{virtualNetworkId}``, and its parameters."""
-    path, names = "/networking/{version}", ["version"]
-    for collection in kind.name.split("/"):
-        if kind.singleton:
-            path += f"/{collection}/{kind.singleton}"
-        else:
-            names.append(f"{collection.removesuffix('s')}Id")
-            path += f"/{collection}/{{{names[-1]}}}"
-    return path, names
-
-
-def _parameters(names: list[str]) -> list[Json]:
-    versions: list[Json] = [str(version) for version in VERSIONS]
-    schemas: dict[str, Json] = {"version": {"type": "string", "enum": versions}}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": schemas.get(name, _ID)}
-        for name in names
-    ]
-
-
-def _header(name: str, description: str) -> Json:
-    return {"name": name, "in": "header", "schema": _TEXT, "description": description}
-
-
-def answers(successes: Mapping[str, Json], *errors: str) -> dict[str, Json]:
-    """Responses of an operation: `successes`, what every one may be answered, and `errors`."""
-    content: Json = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    codes = sorted({*errors, *EVERYWHERE})
-    return {**successes, **{e: {"description": _ERRORS[e], "content": content} for e in codes}}
-
-
-def _content(schema: Json) -> dict[str, Json]:
-    return {"application/json": {"schema": schema}}
-
-
-def _collection_item(kind: Kind, names: list[str]) -> Json:
-    one: Json = {"$ref": f"#/components/schemas/{kind.model.__name__}"}
-    listing: Json = {
-        "type": "object",
-        "required": ["value", "nextLink"],
-        "properties": {"value": _list_of(one), "nextLink": _TEXT},
-    }
-    success: Json = {"description": "All of them.", "content": _content(listing)}
-    return {
-        "parameters": _parameters(names),
-        "get": {
-            "summary": f"List {kind.name}",
-            "operationId": f"list_{kind.name.replace('/', '_')}",
-            "responses": answers({"200": success}, "404"),
-        },
-    }
-
-
-def _resource_item(kind: Kind, names: list[str]) -> Json:
-    identity = kind.name.replace("/", "_")
-    one = _content({"$ref": f"#/components/schemas/{kind.model.__name__}"})
-    found: Json = {"description": "The resource.", "content": one}
-    match = _header("If-Match", "An etag, or *: only if it exists and is this one.")
-    item: dict[str, Json] = {
-        "parameters": _parameters(names),
-        "get": {
-            "summary": f"Read one of {kind.name}",
-            "operationId": f"get_{identity}",
-            "responses": answers({"200": found}, "404"),
-        },
-        "put": {
-            "summary": f"Create or fully replace one of {kind.name}, all below it included",
-            "operationId": f"put_{identity}",
-            "parameters": [
-                match,
-                _header("If-None-Match", "*: only if it does not exist."),
-                _header("x-ms-client-request-id", "The same again is answered as the first."),
-            ],
-            "requestBody": {"required": True, "content": one},
-            "responses": answers(
-                {"200": found, "201": {"description": "Created.", "content": one}},
-                *(*OF_A_BODY, "404", "409", "412"),
-            ),
-        },
-    }
-    if not kind.singleton:
-        item["delete"] = {
-            "summary": f"Delete one of {kind.name}, with all below it",
-            "operationId": f"delete_{identity}",
-            "parameters": [match],
-            "responses": answers(
-                {"200": {"description": "Deleted."}, "204": {"description": "It was not there."}},
-                *("400", "404", "409", "412"),
-            ),
-        }
-    return item

@@ -49,6 +49,8 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     """If-Match: ``*`` or an etag with or without ``W/"..."``; None or empty for none."""
     request_id: str = ""
     operation_id: str = ""
+    author: str = ""
+    """Who sends it, and will own what it creates."""
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ def plan_put(
     expected_etag: str | None = None,
     request_id: str = "",
     operation_id: str = "",
+    author: str = "",
     version: Version = LATEST,
     body_etag_is_precondition: bool = True,
     registry: Registry = REGISTRY,
@@ -89,6 +92,7 @@ def plan_put(
         expected_etag=expected_etag or None,
         request_id=request_id,
         operation_id=operation_id,
+        author=author,
     )
     overlay = Overlay(view)
     outcome, code = _put(overlay, ids, request, version, body_etag_is_precondition, registry)
@@ -175,7 +179,10 @@ def _put(
     if tree:
         _clear(overlay, kind, tree, coming)
     status = 201 if old is None else 200
-    value = TreeWriter(overlay, ids, version, etag, tree, coming, unseen.values()).write(
+    writer = TreeWriter(
+        overlay, ids, version, etag, tree, coming, unseen.values(), author=request.author
+    )
+    value = writer.write(
         parsed,
         _spelled(ancestors, target, parsed),
         parent=target.parent,

@@ -84,6 +84,8 @@ class TreeWriter:
         tree: Mapping[str, Stored],
         coming: Collection[str],
         unseen: Iterable[Stored],
+        *,
+        author: str = "",
     ) -> None:
         self._overlay = overlay
         self._ids = ids
@@ -93,6 +95,8 @@ class TreeWriter:
         """The stored rows that this request writes anew, or takes away."""
         self._coming = coming
         """Keys of all that this request writes: siblings may refer to each other."""
+        self._author = author
+        """Owner of what is new."""
         self._unseen: defaultdict[str, list[Stored]] = defaultdict(list)
         """By parent: stored rows that its version does not have, and that stay as they are."""
         for row in unseen:
@@ -148,6 +152,7 @@ class TreeWriter:
             requires=frozenset(draft.requires),
             mentions=frozenset(draft.mentions),
             allocations=frozenset(draft.allocations),
+            owner=self._author if old is None else old.owner,
             request_id=request_id,
             operation_id=operation_id,
             status=status,

@@ -46,6 +46,7 @@ class Resource(NorthRow, frozen=True, kw_only=True):
     requires: frozenset[RowId] = frozenset()
     mentions: frozenset[RowId] = frozenset()
     allocations: frozenset[RowId] = frozenset()
+    owner: str = ""
     request_id: str = ""
     operation_id: str = ""
     status: int = 0

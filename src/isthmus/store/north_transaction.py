@@ -84,6 +84,7 @@ class Transaction:
             allocations=frozenset(
                 self._allocation(one) for one in stored.allocations if one.scope != INSTANCE
             ),
+            owner=stored.owner,
             request_id=stored.request_id,
             operation_id=stored.operation_id,
             status=stored.status,
@@ -144,6 +145,7 @@ def stored_of(
                 *(Allocation(one.scope, one.value) for one in held),
             )
         ),
+        owner=row.owner,
         request_id=row.request_id,
         operation_id=row.operation_id,
         status=row.status,

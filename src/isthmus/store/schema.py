@@ -17,7 +17,7 @@ from isthmus.store import north_rows
 from isthmus.wire.ovsdb import shapes
 
 NORTH, SOUTH = "Isthmus_North", "Isthmus_South"
-NORTH_VERSION = "1.1.0"
+NORTH_VERSION = "1.2.0"
 SOUTH_VERSION = "1.3.0"
 
 Schema = Mapping[str, object]

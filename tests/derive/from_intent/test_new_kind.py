@@ -13,6 +13,8 @@ from typing import Annotated, NamedTuple
 
 import pytest
 
+from isthmus.api.openapi import document
+from isthmus.api.resources import routes_of
 from isthmus.derive.engine import Engine, Item, Read, unit
 from isthmus.derive.from_intent.family import Family, reader
 from isthmus.derive.from_intent.interfaces import InterfaceFact
@@ -26,7 +28,6 @@ from isthmus.intent.drafts import Draft
 from isthmus.intent.fields import Field, Rules, decode, required
 from isthmus.intent.kind import Computed, Kind
 from isthmus.intent.model import Json, Stored, View
-from isthmus.intent.openapi import document
 from isthmus.intent.paths import resolve
 from isthmus.intent.planning import Put
 from isthmus.intent.references import Reference, key_of
@@ -150,7 +151,7 @@ def test_refusals_and_strict_requests_know_it(cloud: Cloud) -> None:
 def test_documents_name_it_and_its_capability() -> None:
     assert "serviceAddresses" in REGISTRY.capabilities
     assert "## serviceAddresses\n" in markdown(REGISTRY)
-    api = document("1", registry=REGISTRY)
+    api = document("1", routes_of(KIND, REGISTRY), REGISTRY)
     paths, components = api["paths"], api["components"]
     assert isinstance(paths, dict)
     assert isinstance(components, dict)
