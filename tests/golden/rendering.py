@@ -15,25 +15,14 @@ from typing import NamedTuple
 
 from isthmus.addresses import Mac, mac_text
 from isthmus.switches.ovs import pipeline
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.ground import NO_CONNECTIONS
-from isthmus.switches.ovs.pipeline import (
-    FILTER_BITS,
-    GROUPS,
-    RESOLVED_MAC,
-    SOME_RECEIVER,
-    TARGET6,
-    Flag,
-    FlowKey,
-    Out,
-    Programmed,
-    Register,
-    Stage,
-    flow,
-)
-from isthmus.wire.openflow_text import flow_text
+from isthmus.switches.ovs.pipeline import SOME_RECEIVER, FlowKey, Out, Programmed, Stage, flow
+from tests.flow_texts import named_flow
 
-WHOLE = 0xFFFFFFFF
 HALF = 0xFFFF
+
+_ENDS = frozenset(one.name for one in reg.ENDS)
 
 METERS = {
     pipeline.WATCH_METER: "of drops that are shown",
@@ -70,22 +59,21 @@ class Names(NamedTuple):
 
 
 def rendered(key: FlowKey, value: Programmed, names: Names) -> str:
-    """``JUDGE priority=100,ip,SENDER=+TURNED actions=goto_table:COMMIT``."""
+    """``JUDGE priority=100,ip,TURNED=0x1 actions=goto_table:COMMIT``."""
     stage = Stage(key.table)
-    _, _, text = flow_text(flow(key, value)).split(",", 2)
+    text = named_flow(flow(key, value)).partition(",")[2]
     match, _, actions = text.partition(" actions=")
     if match.startswith("actions="):
         match, actions = "", match.removeprefix("actions=")
     priority, *fields = match.split(",")
-    shown = ",".join([priority, *_Text(stage, names).match(fields)])
-    return f"{stage.name} {shown} actions={_Text(stage, names).actions(actions)}"
+    shown = ",".join([priority, *_Text(names).match(fields)])
+    return f"{stage.name} {shown} actions={_Text(names).actions(actions)}"
 
 
 class _Text:
     """Of one flow."""
 
-    def __init__(self, stage: Stage, names: Names) -> None:
-        self._stage = stage
+    def __init__(self, names: Names) -> None:
         self._names = names
 
     # -- what it matches ---------------------------------------------------------------------------
@@ -93,47 +81,20 @@ class _Text:
     def match(self, fields: list[str]) -> Iterator[str]:
         """Registers come last, by their names: where they are says nothing."""
         registers = []
-        words: dict[int, int] = {}
         for field in fields:
             name, _, value = field.partition("=")
-            if found := re.fullmatch(r"reg(\d+)", name):
-                register = int(found[1])
-                if self._is_address6(register):
-                    words[register] = int(value, 16)
-                else:
-                    registers.append(self._matched(register, *_masked(value, WHOLE)))
-            elif re.fullmatch(r"x+reg\d+", name):
-                raise AssertionError(f"a wide register is matched: {field}")
+            if name.isupper() or name.partition(".")[0].isupper():
+                registers.append(self._matched(name, *_masked(value, 0)))
             else:
                 yield self._field(name, value)
-        if words:
-            # Four registers, of which a match names those that it has bits of.
-            assert sorted(words) == list(range(GROUPS, GROUPS + 4)), fields
-            number = sum(word << 32 * (GROUPS + 3 - place) for place, word in words.items())
-            registers.append(f"TARGET6={IPv6Address(number)}")
         yield from sorted(registers)
 
-    def _is_address6(self, register: int) -> bool:
-        return register >= GROUPS and self._stage < Stage.PLAIN_SOURCE_GROUPS
-
-    def _matched(self, register: int, value: int, mask: int) -> str:
-        name = self._register(register)
+    def _matched(self, name: str, value: int, mask: int) -> str:
         if name == "GROUPS":
-            bit = self._bit(register, value.bit_length() - 1)
-            assert value == mask == 1 << value.bit_length() - 1
-            return f"GROUPS=+{bit}"
-        if name.endswith("_RULES") and mask != WHOLE:
-            level, shift = ("subnet", 0) if mask == HALF else ("interface", 16)
-            assert mask == HALF << shift
-            return f"{name}.{level}={self._profile(value >> shift)}"
-        if mask != WHOLE and name in ("SENDER", "RECEIVER", "INITIATOR", "RESPONDER"):
-            assert mask & HALF in (0, HALF)
-            flags = ((flag.name, value & flag) for flag in Flag if mask & flag)
-            words = "".join("+-"[not on] + flag for flag, on in flags)
-            if mask & HALF:
-                return f"{name}.filter={self._filter(value & HALF)}{words}"
-            return f"{name}={words}"
-        assert mask == WHOLE, (name, hex(value), hex(mask))
+            assert value == mask
+            bits = (bit for bit in range(value.bit_length()) if value >> bit & 1)
+            return ",".join(f"GROUPS=+{_named(self._names.groups, bit)}" for bit in bits)
+        assert not mask, (name, hex(value), hex(mask))
         return f"{name}={self._value(name, value)}"
 
     def _field(self, name: str, value: str) -> str:
@@ -157,18 +118,8 @@ class _Text:
 
     def actions(self, text: str) -> str:
         text = re.sub(
-            r"load:(0x[0-9a-f]+)->(NXM_NX_REG|OXM_OF_PKT_REG|NXM_NX_XXREG)(\d+)\[([0-9.]*)\]",
-            lambda found: self._loaded(int(found[1], 16), found[2], int(found[3]), found[4]),
-            text,
-        )
-        text = re.sub(
-            r"(NXM_NX_REG|OXM_OF_PKT_REG|NXM_NX_XXREG)(\d+)(\[[0-9.]*\])",
-            lambda found: f"{self._place(found[1], int(found[2]))}{found[3]}",
-            text,
-        )
-        text = re.sub(
-            r"(goto_table:|table=|resubmit\(,)(\d+)",
-            lambda found: f"{found[1]}{Stage(int(found[2])).name}",
+            r"load:(0x[0-9a-f]+)->([A-Z0-9_.a-z]+)(?:\[(\d+)\.\.(\d+)\])?(?=[,)]|$)",
+            lambda found: self._loaded(int(found[1], 16), found[2], found[3], found[4]),
             text,
         )
         text = re.sub(
@@ -191,18 +142,12 @@ class _Text:
             text,
         )
 
-    def _loaded(self, value: int, kind: str, number: int, bits: str) -> str:
-        name = self._place(kind, number)
-        first = int(bits.partition("..")[0] or 0)
-        is_part = bits not in ("", "0..31", "0..47", "0..63")
-        if name == "GROUPS" and is_part:
-            return f"load:{value:#x}->GROUPS[{self._bit(number, first)}]"
-        if is_part and name in ("SENDER", "RECEIVER", "INITIATOR", "RESPONDER"):
-            assert first >= FILTER_BITS and ".." not in bits
-            return f"load:{value:#x}->{name}[{Flag(1 << first).name}]"
-        if is_part:
-            return f"load:{value:#x}->{name}[{bits}]"
-        return f"load:{self._value(name, value)}->{name}[]"
+    def _loaded(self, value: int, name: str, first: str | None, last: str | None) -> str:
+        if name == "GROUPS" and first is not None and first == last:
+            return f"load:{value:#x}->GROUPS[{_named(self._names.groups, int(first))}]"
+        if first is not None:
+            return f"load:{value:#x}->{name}[{first}..{last}]"
+        return f"load:{self._value(name, value)}->{name}"
 
     def _meter(self, number: int) -> str:
         if number in METERS:
@@ -219,45 +164,30 @@ class _Text:
 
     # -- registers ---------------------------------------------------------------------------------
 
-    def _place(self, kind: str, number: int) -> str:
-        if kind == "NXM_NX_XXREG":
-            assert number == TARGET6
-            return "TARGET6" if self._stage < Stage.PLAIN_SOURCE_GROUPS else "SPARE6"
-        if kind == "OXM_OF_PKT_REG":
-            if number == RESOLVED_MAC:
-                return "RESOLVED_MAC"
-            assert number in (GROUPS // 2, GROUPS // 2 + 1)
-            return ("GROUPS.low", "GROUPS.high")[number - GROUPS // 2]
-        return self._register(number)
-
-    def _register(self, number: int) -> str:
-        """Its name, where it serves twice by the stage."""
-        if number >= GROUPS:
-            return "GROUPS"
-        if number in (Register.TARGET, Register.SOURCE_VSID):
-            if self._stage >= Stage.ANSWER:
-                return "SPARE" if number == Register.TARGET else "SPARE_PORT"
-            if self._stage >= Stage.PLAIN_SOURCE_GROUPS:
-                return "OUT_RULES" if number == Register.TARGET else "IN_RULES"
-        return Register(number).name
-
-    def _bit(self, register: int, bit: int) -> str:
-        return _named(self._names.groups, 32 * (register - GROUPS) + bit)
-
     def _value(self, name: str, value: int) -> str:
-        """Of a whole register."""
+        """Of a register, or a part of one."""
         names = self._names
         if name == "RESOLVED_MAC":
             return mac_text(Mac(value))
         if name == "TARGET":
             return str(IPv4Address(value))
+        if name == "TARGET6":
+            return str(IPv6Address(value))
         if name == "OUT" and value in set(Out):
             return Out(value).name
-        if name.endswith("_RULES") and value:
+        if name.endswith("_LISTS") and value:
             return f"{self._profile(value >> 16)}|{self._profile(value & HALF)}"
-        if name in ("SENDER", "RECEIVER", "INITIATOR", "RESPONDER"):
-            flags = "".join(f"+{flag.name}" for flag in Flag if value & flag)
-            return f"{self._filter(value & HALF)}{flags}"
+        if "_LISTS." in name:
+            return self._profile(value)
+        if name.endswith(".filter"):
+            return self._filter(value)
+        if name in _ENDS:
+            first, words = reg.SENDER[reg.FILTER].bits, []
+            for part, bits in reg.SENDER.parts[1:]:
+                if value >> first & 1:
+                    words.append(f"+{part}")
+                first += bits
+            return f"{self._filter(value & HALF)}{''.join(words)}"
         known = {
             "OUT": names.ports,
             "PEER": names.hosts,

@@ -115,6 +115,14 @@ def outcome(folder: Path) -> dict[str, str]:
     return texts
 
 
+def programs(folder: Path) -> Iterator[Engine]:
+    """What each host of a scenario is programmed from."""
+    scenario = msgspec.yaml.decode((folder / "scenario.yaml").read_bytes(), type=Scenario)
+    policy = _policy(scenario)
+    for host in sorted(scenario.hosts):
+        yield _program(scenario, host, policy)[0]
+
+
 def _trace_text(world: World, asked: Traced) -> str:
     """As `isthmus trace` shows it."""
     source_port = 49152 if asked.protocol else 0

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, product
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Register, Stage
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import oxm
 from tests.proof.connections import ICMP_REPLY_OF
 from tests.proof.interpreter import PORTS
@@ -303,7 +304,7 @@ def possible(outcomes: Outcomes, packets: PacketSet) -> Iterator[PacketSet]:
 
 _STATE = whole(
     *(oxm.CT_STATE, oxm.CT_NW_PROTO, oxm.CT_TP_SRC, oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST),
-    *(oxm.IN_PORT, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN))),
+    *(oxm.IN_PORT, *(one.field for one in (reg.OUT, reg.ZONE, reg.ORIGIN))),
 )
 """What `possible` looks at."""
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import FILTER_BITS, Flag, FlowKey, Register, Stage
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -125,31 +126,33 @@ def _number_changed(key: FlowKey, flows: Flows, used: Used, random: Random) -> t
         return ()
     chosen = random.choice(loads)
     packed, header, value = struct.unpack(">HIQ", actions[chosen][10:])
-    bits = [bit for bit in range((packed & 63) + 1) if header not in _ENDS or _matters(value, bit)]
+    is_end = (header, packed) in _ENDS
+    bits = [bit for bit in range((packed & 63) + 1) if not is_end or _matters(value, bit)]
     other = value ^ 1 << random.choice(bits)
     actions[chosen] = actions[chosen][:10] + struct.pack(">HIQ", packed, header, other)
     return _redone(key, actions, _goto(flows[key]))
 
 
 _ENDS = {
-    oxm.REG[one].nicira
-    for one in (Register.SENDER, Register.RECEIVER, Register.INITIATOR, Register.RESPONDER)
+    (one.field.nicira, one.first_bit << 6 | one.bits - 1)
+    for one in (reg.SENDER, reg.RECEIVER, reg.INITIATOR, reg.RESPONDER)
 }
 
 
 def _matters(end: int, bit: int) -> bool:
     """Of the register of an end: the number of its filter, and the flags of a filter."""
-    is_number = bit < FILTER_BITS
-    is_filter = bool(end & (1 << FILTER_BITS) - 1)
-    return is_number or bool(end >> bit & 1) or (is_filter and 1 << bit == Flag.ASTRAY)
+    number = reg.RECEIVER[reg.FILTER]
+    is_number, is_filter = bit < number.bits, bool(end & number.ones)
+    return is_number or bool(end >> bit & 1) or (is_filter and 1 << bit == reg.IS_MISDIRECTED)
 
 
 def _zone_lost(key: FlowKey, flows: Flows, used: Used, random: Random) -> tuple[Edit, ...]:
     zones = [one for one in used if one.table == Stage.CLASSIFY and flows[one]]
     chosen = random.choice(zones)
-    zone = oxm.REG[Register.ZONE].nicira.to_bytes(4, "big")
+    place = reg.ZONE.first_bit << 6 | reg.ZONE.bits - 1
+    zone = struct.pack(">HI", place, reg.ZONE.field.nicira)
     actions = _actions(flows[chosen])
-    kept = [one for one in actions if _subtype(one) != act.Nicira.LOAD or zone != one[12:16]]
+    kept = [one for one in actions if _subtype(one) != act.Nicira.LOAD or zone != one[10:16]]
     if len(kept) == len(actions):
         return ()
     return _redone(chosen, kept, _goto(flows[chosen]))

@@ -11,15 +11,17 @@ from typing import NamedTuple
 from isthmus.derive.engine import Change, Engine
 from isthmus.host.facts import THIS, LocalPort, ThisHost
 from isthmus.policy.rows import Port, Row
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.declared import broken
 from isthmus.switches.ovs.facts import Ground, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
-from isthmus.switches.ovs.pipeline import KEPT, FlowKey, NotFollowed, Programmed, Register
+from isthmus.switches.ovs.pipeline import KEPT, FlowKey, NotFollowed, Programmed
 from isthmus.wire import oxm
 from tests.proof.connections import Connections, Tuple
 from tests.proof.frames import Frame, frame_of
 from tests.proof.interpreter import Run, Sent, Watch
 from tests.proof.program import Program, decoded
-from tests.proof.slots import OF_TUPLE
+from tests.proof.slots import OF_TUPLE, compared, conditions
 from tests.switches.policy_rows import new_engine, put
 
 _LONGEST_WAY = 8
@@ -82,17 +84,15 @@ class Host:
             key, new = change.key, change.new
             assert isinstance(key, FlowKey)
             assert new is None or isinstance(new, Programmed)
+            assert new is None or not broken(key, new.instructions)
             is_over = new is not None and new.lasts_s and not self._is_begun(key)
             present = None if new is None or is_over else decoded(key, new.instructions)
             self.program.put(key, present)
         return changes
 
     def _is_begun(self, window: FlowKey) -> bool:
-        ofports = {
-            entry.value
-            for entry in oxm.entries(window.match)
-            if entry.field in (oxm.IN_PORT, oxm.REG[Register.OUT])
-        }
+        ofports = {entry.value for entry in oxm.entries(window.match) if entry.field is oxm.IN_PORT}
+        ofports.add(compared(conditions(window.match), reg.OUT) or 0)
         return any(self.port_of.get(ofport) in self._begun for ofport in ofports)
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Register, Stage
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.placing import Register
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.lookups import Found, Lookups, Taken
@@ -268,7 +270,7 @@ class Outcomes:
             yield self._numbered.of(("tracked", zone, seen(packets), *each))
         else:
             yield from each[:1]
-        to_itself = register_of(packets, Register.OUT) == _came_by(packets)
+        to_itself = register_of(packets, reg.OUT) == _came_by(packets)
         if one.commit and not to_itself and self.is_answered(packets):
             marks = one.marks if self.reads_marks(packets) else None
             is_known = packets.values & packets.known & _ESTABLISHED
@@ -331,9 +333,9 @@ def source_of(packets: PacketSet) -> Address:
 def _end(packets: PacketSet, fields: Mapping[int, oxm.Field]) -> Address:
     family = 4 if is_family(packets, 4) else 6
     first, ones = OFFSET[SLOT[fields[family]]], fields[family].ones
-    zone = register_of(packets, Register.ZONE) & 0xFFFF
+    zone = register_of(packets, reg.ZONE)
     values, known = (number >> first & ones for number in packets[:2])
-    from_tunnel = bool(register_of(packets, Register.ORIGIN))
+    from_tunnel = bool(register_of(packets, reg.ORIGIN))
     return Address(zone, family, from_tunnel, _came_by(packets), values, known)
 
 
@@ -343,7 +345,7 @@ def _came_by(packets: PacketSet) -> int:
 
 def register_of(packets: PacketSet, register: Register) -> int:
     """What is in it, as far as it is known."""
-    return packets.values >> OFFSET[register] & 0xFFFFFFFF
+    return packets.values >> OFFSET[register.number] + register.first_bit & register.ones
 
 
 def _bits(packets: PacketSet, bits: int) -> tuple[int, int]:
@@ -397,7 +399,7 @@ def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
 _ALL = sum(WHOLE)
 _END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT)
-_TO_TRACK = whole(*_END, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN)))
+_TO_TRACK = whole(*_END, *(one.field for one in (reg.OUT, reg.ZONE, reg.ORIGIN)))
 """What `for_askers` and `reads_marks` look at, and who gets the packet."""
 
 

@@ -9,8 +9,10 @@ as the switch would.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from isthmus.switches.ovs.placing import Place
 from isthmus.wire import oxm
 
 N_REGISTERS = 16
@@ -76,6 +78,21 @@ def conditions(match: bytes) -> tuple[Condition, ...]:
             if part:
                 found.append(Condition(slot, value >> position * bits & part, part))
     return tuple(sorted(found))
+
+
+def compared(found: Iterable[Condition], place: Place) -> int | None:
+    """What conditions compare bits of a register with; None if not all of them."""
+    bits = {
+        (slot, bit): value >> bit & 1
+        for slot, value, mask in found
+        if slot < N_REGISTERS
+        for bit in range(mask.bit_length())
+        if mask >> bit & 1
+    }
+    its = list(place.places())
+    if not bits.keys() >= set(its):
+        return None
+    return sum(bits[one] << position for position, one in enumerate(its))
 
 
 def _check(entry: oxm.Entry, exact: dict[oxm.Field, int], entries: list[oxm.Entry]) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from isthmus.policy.rows import Rule, RuleSet
 from isthmus.policy.values import Action
-from isthmus.switches.ovs.begun import LOOKED_AT
-from isthmus.switches.ovs.pipeline import FlowKey, Register, Stage
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Unknown
+from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.switches.ovs.resync import added
 from tests.proof.checker import Checker
 from tests.proof.clouds import ROUTER_MAC, Deployment, allow, cloud, port
@@ -142,11 +143,11 @@ def test_who_has_not_just_begun_or_has_not_the_address_gets_no_answer() -> None:
     ends = [
         (key, condition)
         for key in sorted(flows)
-        if (key.table, key.priority) == (Stage.UNKNOWN, LOOKED_AT)
+        if (key.table, key.priority) == (Stage.UNKNOWN, Unknown.LOOKED_AT_AS_ANSWER)
         for condition in flows[key].conditions
         if condition.slot < N_REGISTERS
     ]
-    assert {condition.slot for _, condition in ends} == {Register.SENDER, Register.RECEIVER}
+    assert {condition.slot for _, condition in ends} == {reg.SENDER.number, reg.RECEIVER.number}
     for key, condition in ends:
         wider = tuple(one for one in flows[key].conditions if one != condition)
         changed = flows[key]._replace(conditions=wider)

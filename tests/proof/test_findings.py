@@ -48,6 +48,20 @@ def test_a_rule_may_name_groups_at_both_ends() -> None:
     assert _checker(found).compare(_between(here, there)) is None
 
 
+@pytest.mark.parametrize("hosts", ["h1", "h1 h2"])
+def test_an_address_that_is_looked_for_makes_nobody_a_member_of_a_group(hosts: str) -> None:
+    """Both were once in the same register, and stateless rules looked at groups in it when a packet
+    had been routed."""
+    every_bit = "fd00::2:ffff:ffff:ffff:ffff"
+    here, there = port("red/a", 4), port("red/b", 7, every_bit, rule_sets=("interface * s",))
+    member = port("red/a", 5, groups=("g",))
+    rules = _closed("s"), allow("s", "in", 100, source_groups=("g",), stateless=True)
+    checker = _checker(cloud((here, there, member), rules, hosts.split()))
+    for sender in (here, member):
+        for frame in between(sender, there, _HTTP, ROUTER_MAC):
+            assert checker.compare(Probe(frame, port=sender.id)) is None
+
+
 def _compared(rules: tuple[RuleSet | Rule, ...], *ports: Port, hosts: str) -> Disagreement | None:
     found = cloud(ports, rules, hosts.split())
     return _checker(found).compare(_between(*ports))

@@ -12,7 +12,8 @@ from random import Random
 import pytest
 
 from isthmus.derive.engine import Change
-from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Register, Stage
+from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
+from isthmus.switches.ovs.registers import VSID
 from isthmus.wire import oxm
 from tests.proof.checker import Checker
 from tests.proof.chosen import Chosen
@@ -23,7 +24,7 @@ from tests.proof.mutations import KINDS, Edit, Flows, is_relevant
 from tests.proof.network import Host, Network
 from tests.proof.one_change import Measured, measured
 from tests.proof.program import decoded
-from tests.proof.slots import Refused
+from tests.proof.slots import Refused, compared, conditions
 
 _KINDS = [name for name, _, _ in changes(large_cloud(2, 4))]
 _ByHost = Mapping[str, list[Change]]
@@ -174,7 +175,7 @@ def test_a_flow_that_is_taken_from_a_port_that_should_not_have_changed_is_missed
         key
         for key in host.program.flows
         if (key.table, _compares(key, oxm.ETH_DST, mac)) == (Stage.FORWARD, True)
-        and _compares(key, oxm.REG[Register.VSID], 10000)
+        and compared(conditions(key.match), VSID) == 10000
     )
     value = host.engine.rows(Programmed)[key]
     _put(host, key, None)
@@ -191,7 +192,7 @@ def test_a_change_that_reaches_further_than_it_should_is_looked_at_where_it_does
     host = network.hosts[network.place_of["t1/a-12"][0]]
     new = [key for key, _, value in flows[host.name] if value is not None]
     keys = [key for key in new if isinstance(key, FlowKey) and key.table == Stage.FORWARD]
-    wrong = _replaced(host, keys, oxm.REG[Register.VSID])
+    wrong = _replaced(host, keys, VSID.field)
     found = _checked(network, before, after, {**flows, host.name: [*flows[host.name], *wrong]})
     assert found.ports is None
     assert {one.probe.port[:2] for one in found.disagreements} >= {"t0", "t2"}

@@ -30,7 +30,7 @@ from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, Stage, flow
 from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 
 ROUTER_MAC = "12:34:56:78:9a:bc"
 BOTH, NVGRE = ENCAPSULATIONS, (Encapsulation.NVGRE,)
@@ -126,12 +126,11 @@ def compiled(host: str, rows: Iterable[Row | LocalPort], numbers: Numbers | None
 
 
 def flow_texts(engine: Engine) -> list[str]:
-    """The flows as ovs-ofctl shows them, without cookies, sorted."""
+    """The flows as ovs-ofctl shows them, but for cookies and with names, sorted."""
     rows = engine.rows(Programmed)
-    texts = [flow_text(flow(key, value)) for key, value in rows.items()]  # type: ignore[arg-type]
-    return sorted(text.split(",", 1)[1] for text in texts)
+    return sorted(named_flow(flow(key, value)) for key, value in rows.items())  # type: ignore[arg-type]
 
 
 def at(stage: Stage) -> str:
     """How a flow of that stage begins in `flow_texts`."""
-    return f"table={stage.value},"
+    return f"table={stage.name},"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from isthmus.switches.ovs import traced
+from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.registers import VSID
 from isthmus_lab.switch import Switch
+from tests.flow_texts import stage_name
 from tests.system.cloud import (
     CARRIAGES,
     ROUTER,
@@ -46,7 +50,24 @@ class Recorded(msgspec.Struct, frozen=True):
     command: str
     arguments: list[str]
     said: list[str]
-    """Its lines."""
+    """Its lines; tables of stages by name, in braces."""
+
+
+_TABLE = re.compile(r"(^ *|goto_table:|resubmit\(,|\btable=|resumed at )(\d+)(?=[,).]|$)")
+
+
+def with_names(line: str) -> str:
+    """Stages by name, so that recordings stay true where tables get other numbers."""
+    return _TABLE.sub(lambda found: f"{found[1]}{{{stage_name(int(found[2]))}}}", line)
+
+
+def with_numbers(line: str) -> str:
+    """What the switch said."""
+    return re.sub(r"\{(\w+)\}", lambda found: str(_number(found[1])), line)
+
+
+def _number(name: str) -> int:
+    return int(name) if name.isdigit() else Stage[name].value
 
 
 class Asked(NamedTuple):
@@ -126,7 +147,9 @@ def record(switch: Switch, name: str, fields: dict[str, str]) -> traced.Traced:
         text = switch.appctl(command, *arguments)
         found = traced.read(text, fields["in_port"])
         suffix = "" if number == 1 else f"-{number}"
-        told = Recorded(fields["in_port"], command, [*arguments], text.splitlines())
+        lines = [with_names(line) for line in text.splitlines()]
+        named = [with_names(argument) for argument in arguments]
+        told = Recorded(fields["in_port"], command, named, lines)
         path = HERE / f"{name}{suffix}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
         print(path.name, found.outcome, found.port, found.peer, found.entries[-1].stage)
@@ -154,7 +177,7 @@ def main() -> None:
         for name, host in (("vxlan", "h2"), ("nvgre", "h3")):
             fields = arrived[f"to-{name}"].fields
             switch = cloud.lab.host(host).switch
-            vsid = int(fields["reg5"], 16)
+            vsid = traced.register(fields, VSID)
             tunnel = {
                 "tun_id": hex(vsid << 8 if name == "nvgre" else vsid),
                 "tun_src": PROVIDER["h1"],

@@ -23,7 +23,7 @@ from isthmus.switches.ovs.pipeline import (
     Stage,
     flow,
 )
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 from tests.switches.policy_rows import (
     at,
     claim,
@@ -76,7 +76,7 @@ def texts(engine: Engine) -> list[str]:
     found = []
     for key, value in engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
-        found.append(_COOKIE.sub("", flow_text(flow(key, value))))
+        found.append(_COOKIE.sub("", named_flow(flow(key, value))))
     return sorted(found)
 
 
@@ -100,11 +100,11 @@ def test_nothing_is_shown_or_noted_while_nobody_watches_and_all_is_then_as_befor
 
 def test_who_watches_changes_nothing_but_notes_and_copies() -> None:
     without, watching = texts(compiled("h1", ROWS)), texts(watched(EVERYTHING))
-    again = f"resubmit(,{Stage.COMMIT.value})"
+    again = "resubmit(,COMMIT)"
     added = [text for text in watching if again in text]
     assert len(added) >= len(copies(watched(EVERYTHING))) > 0
     assert all(at(Stage.COMMIT) in text for text in added)
-    assert all(text.endswith(f"load:0x1->NXM_NX_REG7[24],{again}") for text in added)
+    assert all(text.endswith(f"load:0x1->SHOWN,{again}") for text in added)
     rest = [_NOTE.sub("", text) for text in watching if text not in added]
     assert sorted(rest) == without
     assert rest != [text for text in watching if text not in added]
@@ -126,21 +126,21 @@ def test_a_copy_is_of_what_opens_a_connection_or_of_a_packet_that_nobody_follows
 @pytest.mark.parametrize(
     ("interests", "expected"),
     [
-        ((Interest(WEB.id, ""),), {"in_port=3", "reg0=0x3"}),
+        ((Interest(WEB.id, ""),), {"in_port=3", "OUT=0x3"}),
         ((Interest("nobody", ""),), set()),
         ((Interest("", "10.0.2.9/32"),), {"nw_src=10.0.2.9", "nw_dst=10.0.2.9"}),
         ((Interest("", "fd00::/64"),), {"ipv6_src=fd00::/64", "ipv6_dst=fd00::/64"}),
         (
             (Interest(WEB.id, "10.0.2.9/32"),),
-            {"in_port=3,nw_dst=10.0.2.9", "nw_src=10.0.2.9,reg0=0x3"},
+            {"in_port=3,nw_dst=10.0.2.9", "OUT=0x3,nw_src=10.0.2.9"},
         ),
-        ((Interest(WEB.id, ""), EVERYTHING), {"", "in_port=3", "reg0=0x3"}),
+        ((Interest(WEB.id, ""), EVERYTHING), {"", "in_port=3", "OUT=0x3"}),
     ],
 )
 def test_the_switch_copies_only_what_somebody_looks_at(
     interests: tuple[Interest, ...], expected: set[str]
 ) -> None:
-    ends = re.compile(r"in_port=\d+|reg0=0x\w+|(?:nw|ipv6)_(?:src|dst)=[^, ]+")
+    ends = re.compile(r"in_port=\d+|OUT=0x\w+|(?:nw|ipv6)_(?:src|dst)=[^, ]+")
     found = {
         ",".join(sorted(ends.findall(text.partition("actions")[0])))
         for text in copies(watched(*interests))

@@ -10,6 +10,7 @@ import msgspec
 from isthmus.derive.engine import Engine
 from isthmus.policy.rows import Port, RuleSet
 from isthmus.policy.values import Action
+from isthmus.switches.ovs.bands import Track
 from isthmus.switches.ovs.facts import Limits, Meter
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
@@ -21,15 +22,15 @@ from isthmus.switches.ovs.pipeline import (
 )
 from isthmus.switches.ovs.pipeline import flow as openflow
 from isthmus.wire.openflow import Flow
-from isthmus.wire.openflow_text import flow_text
 from tests.agent.ovs.hosts import host, learn, plug
+from tests.flow_texts import named_flow
 from tests.switches import test_opening
 from tests.switches.policy_rows import ROUTER_MAC, claim, network_rows, port
 from tests.texts import applied
 
 _MARKS = r"(,exec\([^()]*\))?"
 _IN_CLONE = re.compile(r"clone\(ct\(commit,zone=[^(),]*" + _MARKS + r"\)\)")
-_LAST = re.compile(rf"ct\((commit,)?table={Stage.TRACKED.value},zone=[^(),]*{_MARKS}\)$")
+_LAST = re.compile(rf"ct\((commit,)?table=TRACKED,zone=[^(),]*{_MARKS}\)$")
 
 
 PORTS = [
@@ -48,7 +49,7 @@ def flows_of_two_tenants() -> list[Flow]:
 
 
 def test_nothing_but_the_check_of_fragments_follows_connection_tracking() -> None:
-    tracking = [text for text in map(flow_text, flows_of_two_tenants()) if "ct(" in text]
+    tracking = [text for text in map(named_flow, flows_of_two_tenants()) if "ct(" in text]
     assert len(tracking) > 20
     for text in tracking:
         followed = _IN_CLONE.sub("", text.partition(" actions=")[2])
@@ -60,23 +61,23 @@ def test_a_fragment_goes_on_in_the_zone_that_it_was_tracked_in() -> None:
     found = passed(Stage.TRACKED)
     assert len(found) == 4  # for both tenants and families
     for match in found:
-        zone = re.search(r"reg11=(0x[0-9a-f]+),ct_state=\+trk,ct_zone=(0x[0-9a-f]+)$", match)
+        zone = re.search(r"ZONE=(0x[0-9a-f]+),ct_state=\+trk,ct_zone=(0x[0-9a-f]+)$", match)
         assert zone is not None, match
         assert zone[1] == zone[2]
 
 
 def test_a_fragment_goes_on_to_the_port_that_it_is_for() -> None:
     assert set(passed(Stage.FRAGMENT)) == {
-        "reg0=0x0",
-        "eth_dst=01:00:00:00:00:00/01:00:00:00:00:00,reg0=0xffffff00",
-        *(f"eth_dst={ROUTER_MAC},reg0=0xffffff01,reg6={domain:#x}" for domain in (1, 2)),
-        *(f"eth_dst={one.mac},reg0={ofport:#x}" for ofport, one in enumerate(PORTS, 1)),
+        "OUT=0x0",
+        "eth_dst=01:00:00:00:00:00/01:00:00:00:00:00,OUT=0xff00",
+        *(f"eth_dst={ROUTER_MAC},DOMAIN={domain:#x},OUT=0xff01" for domain in (1, 2)),
+        *(f"eth_dst={one.mac},OUT={ofport:#x}" for ofport, one in enumerate(PORTS, 1)),
     }
 
 
 def passed(stage: Stage) -> list[str]:
     """Matches of what goes on as a fragment from there."""
-    texts = [flow_text(one) for one in flows_of_two_tenants() if one.table == stage]
+    texts = [named_flow(one) for one in flows_of_two_tenants() if one.table == stage]
     found = [re.search(r"priority=100,(\S+) ", text) for text in texts]
     return [one[1] for one in found if one is not None]
 
@@ -97,10 +98,10 @@ def metered(of: Engine) -> dict[int, list[str]]:
     for key, value in of.rows(Programmed).items():
         assert isinstance(key, FlowKey)
         assert isinstance(value, Programmed)
-        if key.table == Stage.TRACK and key.priority == 105:
-            match, _, actions = flow_text(openflow(key, value)).partition(" actions=")
+        if key.table == Stage.TRACK and key.priority == Track.FRAGMENT:
+            match, _, actions = named_flow(openflow(key, value)).partition(" actions=")
             meter, _, rest = actions.partition(",")
-            assert re.fullmatch(rf"ct\(table={Stage.TRACKED.value},zone=[^(),]*\)", rest)
+            assert re.fullmatch(r"ct\(table=TRACKED,zone=[^(),]*\)", rest)
             found.setdefault(int(meter.removeprefix("meter:")), []).append(match)
     return found
 
@@ -116,8 +117,8 @@ def test_fragments_wait_through_the_meter_of_their_port_or_network() -> None:
     (zone,) = (meter - ALL_METERS for meter in found if meter >= ALL_METERS)
     expected = {
         4 + FRAGMENT_METERS: ("in_port=4",),
-        4 + ARRIVING_METERS: ("reg0=0x4", "reg1=0x1"),
-        zone + ALL_METERS: ("reg0=0xffffff00", "reg1=0x1", f"reg11={hex(zone)}"),
+        4 + ARRIVING_METERS: ("OUT=0x4", "ORIGIN=0x1"),
+        zone + ALL_METERS: ("OUT=0xff00", "ORIGIN=0x1", f"ZONE={hex(zone)}"),
     }
     assert found.keys() == expected.keys()
     for meter, words in expected.items():

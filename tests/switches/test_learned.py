@@ -20,7 +20,7 @@ from isthmus.policy.addresses import allows
 from isthmus.policy.rows import Claim, LearnedAddress, Port, Row
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 from tests.switches.policy_rows import (
     claim,
     compiled,
@@ -129,7 +129,7 @@ def flows_of(engine: Engine, stage: Stage) -> Iterator[str]:
     for key, value in engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
         if (key.table, key.priority) == (stage, 90):
-            yield flow_text(flow(key, value))
+            yield named_flow(flow(key, value))
 
 
 VSIDS = {"red/a": 5001, "red/b": 5002}
@@ -143,11 +143,11 @@ def test_an_address_leads_to_the_one_that_has_it_and_to_nobody_without_one(found
     assert len(neighbours) == len(winners(found))
     for (segment, address), row in winners(found).items():
         number = int(ip_address(address))
-        its = f"reg3={number:#x}," if "." in address else f"reg15={number & 0xFFFFFFFF:#x},"
+        its = f"{'TARGET' if '.' in address else 'TARGET6'}={number:#x},"
         mine = [
             text
             for text in neighbours
-            if f"reg5={VSIDS[segment]:#x}" in text and its in text.replace(" ", ",")
+            if f"VSID={VSIDS[segment]:#x}" in text and its in text.replace(" ", ",")
         ]
         assert len(mine) == 1, (neighbours, its)
         assert f"load:{parse_mac(row.mac):#x}->" in mine[0]
@@ -164,15 +164,15 @@ def test_frames_for_its_mac_address_go_where_its_port_is(found: Drawn) -> None:
     for row in winners(found).values():
         if row.mac != by_id[row.port].mac:
             place = (
-                f"load:{own[row.port]:#x}->NXM_NX_REG0[]"
+                f"load:{own[row.port]:#x}->OUT,"
                 if at[row.port] == "h1"
-                else f"load:{int(ip_address(provider_address(row.host))):#x}->NXM_NX_REG2[]"
+                else f"load:{int(ip_address(provider_address(row.host))):#x}->PEER,"
             )
             ends.setdefault((row.segment, row.mac), set()).add(place)
     forwarding = sorted(flows_of(engine, Stage.FORWARD))
     seen = set()
     for (segment, mac), places in ends.items():
-        mine = [t for t in forwarding if f"reg5={VSIDS[segment]:#x}" in t and f"eth_dst={mac}" in t]
+        mine = [t for t in forwarding if f"VSID={VSIDS[segment]:#x}" in t and f"eth_dst={mac}" in t]
         assert mine
         # One MAC address for two addresses of two ports: one of both has it.
         assert all(any(place in text for place in places) for text in mine), (mine, places)

@@ -277,14 +277,14 @@ def lets_pass(engine: Engine) -> bool:
     into = [
         text for text in flow_texts(engine) if at(Stage.ADMISSION) in text and "in_port=3" in text
     ]
-    out = [text for text in flow_texts(engine) if at(Stage.RECEIVER) in text and "reg0=0x3" in text]
+    out = [text for text in flow_texts(engine) if at(Stage.RECEIVER) in text and "OUT=0x3" in text]
     return any("goto_table" in text for text in (*into, *out) if "arp" not in text)
 
 
 def into(engine: Engine) -> list[str]:
     """What lets something through RECEIVER to the port."""
     texts = (text for text in flow_texts(engine) if at(Stage.RECEIVER) in text)
-    return [text for text in texts if "reg0=0x3" in text and "goto" in text]
+    return [text for text in texts if "OUT=0x3" in text and "goto" in text]
 
 
 def test_with_room_the_port_works() -> None:

@@ -13,7 +13,7 @@ from isthmus.switches.ovs.facts import Limits, Meter, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import OPENED_METERS, OPENING_METERS, FlowKey, Programmed, Stage
 from isthmus.switches.ovs.pipeline import flow as openflow
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 from tests.switches.policy_rows import claim, host_rows, local, network_rows, port, put, this_bridge
 from tests.switches.policy_rows import new_engine as engine_of
 from tests.texts import applied
@@ -43,7 +43,7 @@ def openings(of: Engine) -> dict[str, str]:
         assert isinstance(key, FlowKey)
         assert isinstance(value, Programmed)
         if key.table == Stage.OPENING and key.priority == 100:
-            text = flow_text(openflow(key, value)).partition("priority=100,")[2]
+            text = named_flow(openflow(key, value)).partition("priority=100,")[2]
             match, _, actions = text.partition(" actions=")
             found[match] = actions
     return found
@@ -67,8 +67,8 @@ def test_a_port_opens_through_its_meter_and_is_opened_to_from_other_hosts_throug
     assert set(by_meter) == {str(4 + OPENING_METERS), str(4 + OPENED_METERS)}
     assert "in_port=4" in by_meter[str(4 + OPENING_METERS)]
     from_afar = by_meter[str(4 + OPENED_METERS)]
-    assert "reg0=0x4" in from_afar
-    assert "reg1=0x1" in from_afar
+    assert "OUT=0x4" in from_afar
+    assert "ORIGIN=0x1" in from_afar
     assert limited(made) == {
         kind + 4: Meter(kind + 4, 70, 700) for kind in (OPENING_METERS, OPENED_METERS)
     }
@@ -78,7 +78,7 @@ def test_only_what_opens_a_connection_of_two_passes_a_meter_and_goes_on_to_be_ke
     for match, actions in openings(engine(WEB, BARE)).items():
         assert NEW in match
         assert TO_ONE in match
-        assert actions.endswith(f"goto_table:{Stage.COMMIT.value}")
+        assert actions.endswith("goto_table:COMMIT")
 
 
 def test_a_port_without_rules_has_one_meter_and_each_further_port_as_many_flows() -> None:
@@ -103,7 +103,7 @@ def test_whatever_is_kept_carries_the_mark_of_what_is_kept() -> None:
     for key, value in engine(WEB).rows(Programmed).items():
         assert isinstance(key, FlowKey)
         assert isinstance(value, Programmed)
-        text = flow_text(openflow(key, value))
+        text = named_flow(openflow(key, value))
         if "ct(commit" in text and "+new-est" in text:
             kept.append(text)
     assert kept

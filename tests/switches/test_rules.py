@@ -277,7 +277,11 @@ def test_a_refused_list_closes_and_opens_again() -> None:
     assert problems(engine) == {
         "the switch refuses a flow: X; until then no inbound connection under web passes"
     }
-    mine = [t for t in texts_of(engine, Stage.IN_INTERFACE) if "reg4=0x10000/" in t]
+    mine = [
+        t
+        for t in texts_of(engine, Stage.IN_INTERFACE)
+        if "IN_LISTS.interface=0x1 " in t.replace(",", " ")
+    ]
     assert [("drop" in text) for text in mine] == [True]
     engine.put(Refused, put_key, None)
     engine.settle()

@@ -9,26 +9,28 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from isthmus.switches.ovs.pipeline import DROPS, Stage
-from isthmus.switches.ovs.traced import Traced, first_question, read, second_question
-from tests.switches.record_traces import HERE, PROVIDER, Recorded
+from isthmus.switches.ovs.pipeline import DROPS, SHOWN_DROPS, Stage
+from isthmus.switches.ovs.registers import OUT, PEER, VSID
+from isthmus.switches.ovs.traced import Traced, first_question, read, register, second_question
+from tests.switches.record_traces import HERE, PROVIDER, Recorded, with_numbers
 
 FLOW = "tcp,in_port=3,dl_src=02:00:00:00:00:01,nw_src=10.0.1.4,nw_dst=10.0.2.4,tp_src=1,tp_dst=80"
+IN_VSID = f"{VSID.field.text}=0x1389"
 TRACKED = f"""Flow: {FLOW}
 
 bridge("br-int")
 ----------------
  0. in_port=3, priority 100, cookie 0x1a2b3c
-    load:0x1389->NXM_NX_REG5[]
-    goto_table:10
-10. ip,in_port=3,nw_src=10.0.1.4, priority 100
-    goto_table:51
-51. ip, priority 100, cookie 0x5
-    ct(table=55,zone=NXM_NX_REG11[0..15])
+    load:0x1389->{VSID.field.name}[]
+    goto_table:{Stage.ADMISSION:d}
+{Stage.ADMISSION:d}. ip,in_port=3,nw_src=10.0.1.4, priority 100
+    goto_table:{Stage.TRACK:d}
+{Stage.TRACK:d}. ip, priority 100, cookie 0x5
+    ct(table={Stage.TRACKED:d},zone=5)
     drop
-     -> A clone of the packet is forked to recirculate. The forked pipeline will be resumed at 55.
+     -> A clone of the packet is forked. The pipeline is resumed at {Stage.TRACKED:d}.
 
-Final flow: {FLOW},reg5=0x1389
+Final flow: {FLOW},{IN_VSID}
 Megaflow: recirc_id=0,eth,tcp,in_port=3
 Datapath actions: ct(zone=1),recirc(0x1)
 
@@ -40,7 +42,7 @@ Flow: recirc_id=0x1,ct_state=new|trk,{FLOW}
 
 bridge("br-int")
 ----------------
-55. No match.
+{Stage.TRACKED:d}. No match.
     drop
 
 Final flow: unchanged
@@ -60,14 +62,16 @@ def test_a_packet_that_goes_through_tracking_is_to_be_asked_on_with_its_register
         ("ADMISSION", 100, 0),
         ("TRACK", 100, 5),
     ]
-    assert found.fields["reg5"] == "0x1389"
+    assert register(found.fields, VSID) == 0x1389
     assert found.fields["tcp"] == ""
 
 
 def test_an_output_is_a_port() -> None:
-    by_number = _ending("80. priority 50", "    output:4")
+    by_number = _ending(f"{Stage.DELIVER:d}. priority 50", "    output:4")
     by_register = _ending(
-        "80. priority 50", "    output:NXM_NX_REG0[0..15]", "     -> output port is 4"
+        f"{Stage.DELIVER:d}. priority 50",
+        f"    output:{OUT.field.name}[0..15]",
+        "     -> output port is 4",
     )
     for text in (by_number, by_register):
         found = read(text, "3")
@@ -77,7 +81,7 @@ def test_an_output_is_a_port() -> None:
 
 def test_a_tunnel_is_known_by_its_peer_and_the_underlay_s_bridge_is_none_of_ours() -> None:
     text = _ending(
-        "85. reg2=0xc0000202, priority 100, cookie 0x9",
+        f"{Stage.TUNNEL:d}. {PEER.field.text}=0xc0000202, priority 100, cookie 0x9",
         "    set_field:192.0.2.2->tun_dst",
         "    set_field:0x1389->tun_id",
         "    output:101",
@@ -94,32 +98,37 @@ def test_a_tunnel_is_known_by_its_peer_and_the_underlay_s_bridge_is_none_of_ours
 
 
 def test_what_comes_back_is_answered_and_what_the_agent_answers_goes_up() -> None:
-    assert read(_ending("80. icmp, priority 120", "    IN_PORT"), "3").outcome == "answered"
-    up = _ending("20. udp, priority 200", "    controller(userdata=01)")
+    assert (
+        read(_ending(f"{Stage.DELIVER:d}. icmp, priority 120", "    IN_PORT"), "3").outcome
+        == "answered"
+    )
+    up = _ending(f"{Stage.DISPATCH:d}. udp, priority 200", "    controller(userdata=01)")
     assert read(up, "3").outcome == "controller"
     # What is dropped while somebody watches, and what is heard on its way, is not answered.
     for userdata, after, outcome in (
         ("04", "    drop", "dropped"),
         ("03", "    output:4", "port"),
-        ("02", "    goto_table:10", "dropped"),
+        ("02", f"    goto_table:{Stage.ADMISSION:d}", "dropped"),
     ):
-        heard = _ending("10. priority 1", f"    controller(userdata={userdata})", after)
+        heard = _ending(
+            f"{Stage.ADMISSION:d}. priority 1", f"    controller(userdata={userdata})", after
+        )
         assert read(heard, "3").outcome == outcome
 
 
 def test_a_drop_is_where_the_last_flow_was_or_none() -> None:
-    dropped = read(_ending("67. reg4=0x10000, priority 1, cookie 0x7", "    drop"), "3")
+    dropped = read(_ending(f"{Stage.IN_INTERFACE:d}. ip, priority 1, cookie 0x7", "    drop"), "3")
     assert (dropped.outcome, dropped.entries[-1].stage) == ("dropped", "IN_INTERFACE")
     # Nor is the table that shows drops of watched ports where it was dropped.
-    for shows in ("90. reg0=0x4, priority 1, cookie 0x8", "90. No match."):
+    for shows in (f"{SHOWN_DROPS}. ip, priority 1, cookie 0x8", f"{SHOWN_DROPS}. No match."):
         lines = (
-            "67. priority 1, cookie 0x7",
-            "    resubmit(,90)",
+            f"{Stage.IN_INTERFACE:d}. priority 1, cookie 0x7",
+            f"    resubmit(,{SHOWN_DROPS})",
             f"    {shows}",
             "            drop",
         )
         assert read(_ending(*lines), "3").entries[-1].stage == "IN_INTERFACE"
-    missed = read(_ending("30. No match.", "            drop"), "3")
+    missed = read(_ending(f"{Stage.ROUTE:d}. No match.", "            drop"), "3")
     assert (missed.outcome, missed.entries[-1].priority) == ("dropped", -1)
     assert read(_ending("99. priority 3", "    drop"), "3").entries[-1].stage == "99"
     assert read("", "3").outcome == "dropped"
@@ -134,7 +143,7 @@ def test_the_second_question_begins_at_judge_as_a_new_connection() -> None:
     parts = text.split(",")
     for part in ("ct_state=new|trk", "ct_nw_src=10.0.1.4", "ct_nw_dst=10.0.2.4", "ct_nw_proto=6"):
         assert part in parts
-    assert {"ct_tp_src=1", "ct_tp_dst=80", "tcp", "reg5=0x1389"} <= set(parts)
+    assert {"ct_tp_src=1", "ct_tp_dst=80", "tcp", IN_VSID} <= set(parts)
     assert not [part for part in parts if part.startswith(("tun_", "vlan_"))]
 
 
@@ -210,7 +219,12 @@ RECORDED = {
 
 
 def recorded(name: str) -> Recorded:
-    return msgspec.json.decode((HERE / f"{name}.json").read_bytes(), type=Recorded)
+    found = msgspec.json.decode((HERE / f"{name}.json").read_bytes(), type=Recorded)
+    return msgspec.structs.replace(
+        found,
+        arguments=[with_numbers(argument) for argument in found.arguments],
+        said=[with_numbers(line) for line in found.said],
+    )
 
 
 def told(name: str) -> Traced:

@@ -14,13 +14,11 @@ from isthmus.switches.ovs.facts import Meter, Watching
 from isthmus.switches.ovs.pipeline import (
     SHOWN_DROPS,
     WATCH_METER,
-    Flag,
     FlowKey,
     Programmed,
-    Stage,
     flow,
 )
-from isthmus.wire.openflow_text import flow_text
+from tests.flow_texts import named_flow
 from tests.switches.policy_rows import (
     claim,
     compiled,
@@ -54,7 +52,7 @@ def texts(engine: Engine) -> list[str]:
     found = []
     for key, value in engine.rows(Programmed).items():
         assert isinstance(key, FlowKey)
-        found.append(flow_text(flow(key, value)))
+        found.append(named_flow(flow(key, value)))
     return sorted(found)
 
 
@@ -87,8 +85,8 @@ def test_the_meter_of_what_is_shown_ends_no_packet(ports: tuple[str, ...]) -> No
 
 def test_what_is_no_answer_either_is_shown_where_its_way_ends() -> None:
     """Told as dropped is what may open nothing only then (`agent.ovs.watching`)."""
-    turned = f"reg7={Flag.TURNED:#x}/{Flag.TURNED:#x}"
-    ending = [text for text in copies(watched()) if f"table={Stage.JUDGE.value}," in text]
+    turned = "TURNED=0x1"
+    ending = [text for text in copies(watched()) if "table=JUDGE," in text]
     assert sum(turned in text for text in ending) == 2  # of either family
 
 
@@ -97,7 +95,7 @@ def test_of_watched_ports_alone_something_is_shown() -> None:
     assert len(shown) == 2
     assert all(f"table={SHOWN_DROPS}," in text for text in shown)
     assert "in_port=3 " in shown[0] + shown[1]
-    assert "reg0=0x3 " in shown[0] + shown[1]
+    assert "OUT=0x3 " in shown[0] + shown[1]
     asked = [text for text in texts(watched(WEB.id)) if f"resubmit(,{SHOWN_DROPS})" in text]
     assert len(asked) == len(copies(watched()))
 

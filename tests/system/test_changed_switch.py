@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from isthmus.switches.ovs.pipeline import Stage
 from tests.system import cloud as clouds
 from tests.system.cloud import (
     Plan,
@@ -74,9 +75,9 @@ def held(cloud: RunningCloud) -> tuple[set[str], set[str]]:
     "command",
     [
         ("del-flows", "br-int"),
-        ("del-flows", "br-int", "table=52"),
+        ("del-flows", "br-int", f"table={Stage.JUDGE}"),
         ("-O", "OpenFlow14", "del-meters", "br-int"),
-        ("add-flow", "br-int", "table=52,priority=65000,actions=drop"),
+        ("add-flow", "br-int", f"table={Stage.JUDGE},priority=65000,actions=drop"),
     ],
     ids=["all flows", "one table", "meters", "a flow of somebody else"],
 )

@@ -87,3 +87,14 @@ def test_fields_that_we_do_not_know_are_passed_over() -> None:
 def test_entries_that_are_cut_short_are_malformed(data: str) -> None:
     with pytest.raises(Malformed):
         list(oxm.entries(bytes.fromhex(data)))
+
+
+def test_entries_that_compare_other_bits_of_one_field_become_one() -> None:
+    low, high = oxm.reg(3, 5, 0xF), oxm.reg(3, 9 << 28, 0xF << 28)
+    both = oxm.reg(3, 9 << 28 | 5, 0xF << 28 | 0xF)
+    assert oxm.match(high, oxm.in_port(1), low) == oxm.match(oxm.in_port(1), both)
+    assert oxm.match(b"", low, b"", low) == low
+    whole = oxm.reg(3, 0x12345678, 0xFFFF0000), oxm.reg(3, 0x12345678, 0xFFFF)
+    assert oxm.match(*whole) == oxm.reg(3, 0x12345678)
+    with pytest.raises(ValueError, match="no packet has both"):
+        oxm.match(low, oxm.reg(3, 4, 0xF))

@@ -257,18 +257,19 @@ def ct(
     commit: bool = False,
     force: bool = False,
     zone: int | Field = 0,
+    zone_bit: int = 0,
     table: int | None = None,
     actions: Iterable[bytes] = (),
 ) -> bytes:
-    """Send the packet through connection tracking in `zone`, a number or the low 16 bits of a
-    field.
+    """Send the packet through connection tracking in `zone`, a number or 16 bits of a field, from
+    `zone_bit` on.
 
     With `table` a copy goes on there with its ct_state, from the registers as they are; without,
     nothing sees it. `actions` (load or set_field of ct_mark, ct_label) act on the entry that is
     committed.
     """
     nested = b"".join(actions)
-    source, place = (0, zone) if isinstance(zone, int) else (zone.nicira, 15)
+    source, place = (0, zone) if isinstance(zone, int) else (zone.nicira, zone_bit << 6 | 15)
     flags = (CtFlag.COMMIT if commit else 0) | (CtFlag.FORCE if force else 0)
     recirculate = NO_RECIRCULATION if table is None else table
     return (

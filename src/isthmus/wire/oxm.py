@@ -9,7 +9,7 @@ writes them: two matches are the same if their bytes are, and what a switch give
 was sent. This holds for all fields but those that the switch keeps under another name (`xreg`,
 `xxreg`).
 
-The caller names each field once, and with it its prerequisites (OpenFlow 1.4 section 7.2.2.6:
+The caller names with each field its prerequisites (OpenFlow 1.4 section 7.2.2.6:
 eth_type with ipv4_src, ip_proto with udp_src; ct_nw_* needs eth_type and a ct_state of +trk-inv): a
 switch refuses a match that breaks this.
 
@@ -21,7 +21,7 @@ mask of ones an entry without mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol
 
@@ -47,10 +47,31 @@ VLAN_PRESENT = 0x1000
 
 def match(*entries: bytes) -> bytes:
     """A match of all `entries`; without any, it matches every packet. Entries may come in any
-    order.
+    order; those of one field, which compare other bits of it, become one. Raises ValueError where
+    two want another value of the same bit.
     """
-    in_order: list[bytes] = sorted(entries, key=_rank)
-    return b"".join(in_order)
+    by_rank = {_RANK[entry[:4]]: entry for entry in entries}
+    if len(by_rank) < len(entries):
+        by_rank = _merged(entries)
+    return b"".join([by_rank[rank] for rank in sorted(by_rank)])
+
+
+def _merged(repeated: Iterable[bytes]) -> dict[int, bytes]:
+    """OpenFlow 1.5.1 section 7.2.3.6: "an OXM TLV of a given type may not be repeated"."""
+    found: dict[int, bytes] = {}
+    for one in filter(None, repeated):
+        rank = _RANK[one[:4]]
+        found[rank] = _both(found[rank], one) if rank in found else one
+    return found
+
+
+def _both(one: bytes, other: bytes) -> bytes:
+    (field, value, mask), (_, its_value, its_mask) = next(entries(one)), next(entries(other))
+    mask = field.ones if mask is None else mask
+    its_mask = field.ones if its_mask is None else its_mask
+    if (value ^ its_value) & mask & its_mask:
+        raise ValueError(f"no packet has both {value:#x} and {its_value:#x} in {field.text}")
+    return masked(field, value | its_value, mask | its_mask)
 
 
 def exact(field: Field, value: int) -> bytes:
@@ -258,7 +279,3 @@ _RANK = {
     head[:4]: rank for rank, field in enumerate(FIELDS) for head in (field.exact, field.masked)
 }
 _RANK[b""] = -1  # an entry with a mask of zeros
-
-
-def _rank(entry: bytes) -> int:
-    return _RANK[entry[:4]]

@@ -91,9 +91,13 @@ def test_flows_of_a_table_that_are_gone_and_those_of_others_are_counted() -> Non
 
 def test_a_flow_that_the_switch_refused_is_not_missed_nor_is_its_predecessor_too_much() -> None:
     state = programmed()
-    key = next(k for k in state.engine.rows(Programmed) if isinstance(k, FlowKey) and k.table == 52)
+    key = next(
+        k
+        for k in state.engine.rows(Programmed)
+        if isinstance(k, FlowKey) and k.table == Stage.JUDGE
+    )
     tables = by_table(state)
-    without = {**tables, 52: tables[52] - 1}
+    without = {**tables, Stage.JUDGE: tables[Stage.JUDGE] - 1}
     assert compared(state, without) == Difference(flows=1)
     assert compared(state, without, (key,)) == NONE
     assert compared(state, tables, (key,)) == NONE

@@ -20,9 +20,11 @@ from isthmus.errors import Invalid
 from isthmus.policy.answers import ProbeAnswer
 from isthmus.policy.questions import SendProbe
 from isthmus.policy.rows import Port, Segment
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.apply import apply
+from isthmus.switches.ovs.bands import Deliver
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import PROBED, Register, Stage
+from isthmus.switches.ovs.pipeline import PROBED, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm, probes
 from isthmus.wire.openflow import Flow
@@ -33,9 +35,6 @@ WAIT_S, ATTEMPTS = 0.4, 4
 may go to the guest alone before the flow that shows it to us holds. So each silence is followed
 by another packet.
 """
-
-PRIORITY = 200
-"""Above the ordinary flow of DELIVER."""
 
 
 DEFAULT = Segment(id="", physical_network="")
@@ -130,7 +129,7 @@ def _listening(ofport: int, target: Address) -> Flow:
         source = (oxm.eth_type(0x86DD), oxm.ipv6_src(target))
     actions = (
         act.controller(PROBED, max_len=128),
-        act.output_reg(oxm.REG[Register.OUT], 0, 16),
+        reg.OUT.output(),
     )
-    match = oxm.match(oxm.reg(Register.OUT, ofport), *source)
-    return Flow(Stage.DELIVER, PRIORITY, match, act.instructions(apply=actions), 0)
+    match = oxm.match(reg.OUT.match(ofport), *source)
+    return Flow(Stage.DELIVER, Deliver.PROBED, match, act.instructions(apply=actions), 0)

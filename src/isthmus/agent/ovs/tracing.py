@@ -15,7 +15,7 @@ from isthmus.policy.questions import TracePacket
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import control, traced
 from isthmus.switches.ovs.facts import ThisBridge
-from isthmus.switches.ovs.pipeline import Register
+from isthmus.switches.ovs.registers import VSID
 from isthmus.wire.header_fields import fields_of, headers_of
 from isthmus.wire.headers import Headers
 
@@ -44,7 +44,7 @@ async def trace(
         decision=decision.text if decision else "",
         port=_port_name(found.port, state),
         peer=found.peer,
-        vsid=int(found.fields.get(f"reg{Register.VSID.value}", "0"), 16),
+        vsid=traced.register(found.fields, VSID),
         places=tuple(entry.stage for entry in entries),
         packet=_leaving(found.fields),
         fields=dict(found.fields),

@@ -26,14 +26,13 @@ from isthmus.policy.questions import Watch
 from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
 from isthmus.policy.topology import is_peer
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.facts import Ground, Interest, Watching, WatchingAllowed
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED_METER,
     SHOWN_DROPS,
     WATCH_METER,
-    Flag,
-    Register,
 )
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation, conversation
@@ -175,12 +174,11 @@ class Watches:
         if packet.table == SHOWN_DROPS:
             whose = packet.fields.get(oxm.METADATA, 0)
             packet = packet._replace(table=whose & 0xFF, cookie=whose)
-        sender = packet.reg(Register.SENDER)
-        if sender & Flag.TURNED:
+        if reg.carried(reg.TURNED, packet):
             asked = self._asked.pop(_either_way(packet), None)
             if asked is not None and at_us < asked[1] + ASKED_US:
                 self._tell(*asked)
-        elif sender & Flag.ASKED and not is_allowed(packet):
+        elif reg.carried(reg.ASKED, packet) and not is_allowed(packet):
             if len(self._asked) >= MOST_HELD:
                 self._asked.clear()
             self._asked[_either_way(packet)] = packet, at_us
@@ -191,10 +189,10 @@ class Watches:
         """Keep it for the watches that it concerns."""
         ends, passed = conversation(packet.packet), is_allowed(packet)
         sender = self._state.port_behind(packet.in_port)
-        ports = sender, self._state.port_behind(packet.reg(Register.OUT))
+        ports = sender, self._state.port_behind(reg.carried(reg.OUT, packet))
         verdict = "allowed" if passed else "dropped"
-        seen = _Shown(verdict, ends, *ports, packet.reg(Register.DOMAIN))
-        what = packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), ends
+        seen = _Shown(verdict, ends, *ports, reg.carried(reg.DOMAIN, packet))
+        what = packet.in_port, reg.carried(reg.OUT, packet), reg.carried(reg.VSID, packet), ends
         found = None
         for watch in self._watches.values():
             if not self._is_for(watch, seen) or (passed and watch.was_told(what, at_us)):
@@ -296,7 +294,7 @@ def _either_way(packet: PacketIn) -> tuple[object, ...]:
         pairs = (ends.source, ends.source_port), (ends.destination, ends.destination_port)
         # ICMP's type changes with that, its identifier does not.
         both = frozenset(pairs), ends.protocol, ends.detail[2:]
-    return packet.in_port, packet.reg(Register.OUT), packet.reg(Register.VSID), both
+    return packet.in_port, reg.carried(reg.OUT, packet), reg.carried(reg.VSID, packet), both
 
 
 def _is_in(networks: Iterable[Network], address: object) -> bool:

@@ -25,6 +25,8 @@ from isthmus.host.facts import THIS, Plugged
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Rule
 from isthmus.policy.values import Direction, RuleLevel
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Commit
 from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
@@ -32,8 +34,6 @@ from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED,
     PASSED_METER,
-    Flag,
-    Register,
     Stage,
 )
 from isthmus.wire import openflow_actions as act
@@ -89,7 +89,7 @@ def allowed_flows(watching: WatchingAllowed, read: Read) -> Iterator[Item]:
         yield Item(Meter, meter, Meter(meter, rate, rate))
     flows = Flows("allowed_flows", THIS)
     on = (
-        act.load(1, oxm.REG[Register.SENDER], Flag.SHOWN.bit_length() - 1, 1),
+        reg.SHOWN.load(1),
         act.resubmit_table(Stage.COMMIT),
     )
     begins = act.controller(ALLOWED, max_len=_SHOWN_BYTES, meter=ALLOWED_METER)
@@ -104,18 +104,19 @@ def allowed_flows(watching: WatchingAllowed, read: Read) -> Iterator[Item]:
             oxm.eth_dst(0, MULTICAST_BIT),
             oxm.ip_frag(0, oxm.FRAGMENT_LATER),
             # Packets whose ends are exchanged began earlier.
-            oxm.reg(Register.SENDER, 0, Flag.SHOWN | Flag.TURNED),
+            reg.SHOWN.match(0),
+            reg.TURNED.match(0),
         )
         for priority, its, copy in (
-            (193, (new, *ends), begins),
-            (192, (unfollowed, tcp, oxm.tcp_flags(_SYN, _SYN_ACK), *ends), begins),
-            (190, (unfollowed, *ends), passes),
+            (Commit.SHOWN + 3, (new, *ends), begins),
+            (Commit.SHOWN + 2, (unfollowed, tcp, oxm.tcp_flags(_SYN, _SYN_ACK), *ends), begins),
+            (Commit.SHOWN, (unfollowed, *ends), passes),
         ):
             whole = oxm.match(*packet, *its)
             yield flows.add(Stage.COMMIT, priority, whole, apply=(copy, *on))
         of_tcp.add(oxm.match(*packet, unfollowed, tcp))
     for match in sorted(of_tcp):
-        yield flows.add(Stage.COMMIT, 191, match, apply=on)
+        yield flows.add(Stage.COMMIT, Commit.SHOWN + 1, match, apply=on)
 
 
 def _looked_at(
@@ -129,7 +130,7 @@ def _looked_at(
             if plugged is None:
                 continue
             sent = oxm.in_port(plugged.ofport)
-            received = oxm.reg(Register.OUT, plugged.ofport)
+            received = reg.OUT.match(plugged.ofport)
         network = ip_network(interest.network) if interest.network else None
         for family, (ethernet, source, destination) in _FIELDS.items():
             if network is None:

@@ -28,10 +28,13 @@ from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.policy.addresses import leading
 from isthmus.policy.rows import Port
+from isthmus.switches.ovs import bands
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Answer, Begun, Commit, Judge, Return, Unknown
 from isthmus.switches.ovs.facts import Ground, PeerZone, ThisBridge
 from isthmus.switches.ovs.filters import end, unfollowed_version
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import FILTER_BITS, TARGET6, Flag, FlowKey, Register, Stage
+from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 from isthmus.wire.openflow import Flow
@@ -44,9 +47,6 @@ TCP_WINDOW_S = 600
 """The same for TCP, whose connections are silent for longer: what keeps them open (keepalives,
 heartbeats) speaks every few minutes at least, or the address translators on its way forget it. A
 segment that answers nothing is refused by every host that gets it."""
-
-LOOKED_AT = 20
-"""Priority of the flows of UNKNOWN that look at a packet as an answer."""
 
 _IP = (0x0800, 0x86DD)
 _TCP, _UDP, _SCTP = 6, 17, 132
@@ -114,14 +114,14 @@ def followed(port: Port, versions: Iterable[tuple[int, str, str | None]]) -> Ite
             own = ip_address(address)
             ends = _ends(family, int(own), 0)
             in_pair = any(own in pair.network for pair in pairs)
-            yield Followed(20, _ethernet(family), *ends, version, in_pair)
+            yield Followed(Begun.OWN, _ethernet(family), *ends, version, in_pair)
     for pair in pairs:
         family, network = pair.network.version, pair.network
         version = found.get((family, leading(port, family)))
         if version is not None:
             wild = network.max_prefixlen - network.prefixlen
             ends = _ends(family, int(network.network_address), wild)
-            yield Followed(10, _ethernet(family), *ends, version)
+            yield Followed(Begun.PAIR, _ethernet(family), *ends, version)
 
 
 def _ethernet(family: int) -> int:
@@ -148,7 +148,7 @@ def port_windows(flows: Flows, ofport: int, ends: Iterable[Followed]) -> Iterato
         yield flows.add(Stage.FOLLOWED, one.priority, marker.match, version=one.version)
         for stage, here, its in (
             (Stage.BEGUN_SENDER, oxm.in_port(ofport), one.sources),
-            (Stage.BEGUN_RECEIVER, oxm.reg(Register.OUT, ofport), one.destinations),
+            (Stage.BEGUN_RECEIVER, reg.OUT.match(ofport), one.destinations),
         ):
             match = (here, kind, its)
             if one.in_pair:
@@ -187,13 +187,13 @@ def zone_windows(zone: PeerZone, read: Read) -> Iterator[Item]:
     anything known in a zone that is new."""
     flows, this = Flows("zone_windows", str(zone.number)), read.get(ThisBridge, THIS)
     version = this.forwarding if this is not None else ""
-    match = oxm.reg(Register.ZONE, zone.number)
-    marker = FlowKey(Stage.FOLLOWED, 30, oxm.match(match))
-    yield flows.add(Stage.FOLLOWED, 30, marker.match, version=version)
+    match = reg.ZONE.match(zone.number)
+    marker = FlowKey(Stage.FOLLOWED, bands.Followed.ZONE, oxm.match(match))
+    yield flows.add(Stage.FOLLOWED, bands.Followed.ZONE, marker.match, version=version)
     for stage in _FOLLOWING:
         for ethernet in _IP:
             both = (match, oxm.eth_type(ethernet))
-            yield from _windows(flows, stage, 30, both, (marker,), version)
+            yield from _windows(flows, stage, Begun.ZONE, both, (marker,), version)
 
 
 def _windows(
@@ -205,8 +205,8 @@ def _windows(
     version: str,
 ) -> Iterator[Item]:
     """What says of one end that its connections began to be followed a moment ago."""
-    register = Register.SENDER if stage is Stage.BEGUN_SENDER else Register.RECEIVER
-    begun = (act.load(1, oxm.REG[register], Flag.BEGUN.bit_length() - 1, 1),)
+    register = reg.SENDER if stage is Stage.BEGUN_SENDER else reg.RECEIVER
+    begun = (register[reg.BEGUN].load(1),)
     for further, packet, lasts_s in (
         (1, b"", WINDOW_S),
         (2, oxm.ip_proto(_TCP), TCP_WINDOW_S),
@@ -253,77 +253,70 @@ def in_order(adds: Iterable[Flow]) -> tuple[Flow, ...]:
 # -- what is the same on every host ----------------------------------------------------------------
 
 
-_SENDER, _RECEIVER = oxm.REG[Register.SENDER], oxm.REG[Register.RECEIVER]
-_INITIATOR, _RESPONDER = oxm.REG[Register.INITIATOR], oxm.REG[Register.RESPONDER]
-_SPARE, _SPARE_PORT = oxm.REG[Register.OUT_RULES], oxm.REG[Register.IN_RULES]
-_SPARE6 = oxm.XXREG[TARGET6]
-_NO_GROUPS = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
-QUESTION = act.move(_SENDER, 0, _INITIATOR, 0, 32), act.move(_RECEIVER, 0, _RESPONDER, 0, 32)
-ANSWER = act.move(_RECEIVER, 0, _INITIATOR, 0, 32), act.move(_SENDER, 0, _RESPONDER, 0, 32)
+QUESTION = reg.SENDER.copy_to(reg.INITIATOR), reg.RECEIVER.copy_to(reg.RESPONDER)
+ANSWER = reg.RECEIVER.copy_to(reg.INITIATOR), reg.SENDER.copy_to(reg.RESPONDER)
 _TRACKED = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV)
 _STATE = oxm.CT_TRK | oxm.CT_NEW | oxm.CT_RPL | oxm.CT_INV
 _NEW = oxm.ct_state(oxm.CT_TRK | oxm.CT_NEW, _STATE)
 _INVALID = oxm.ct_state(oxm.CT_TRK | oxm.CT_INV, oxm.CT_TRK | oxm.CT_INV)
 
 
-def _flag(flag: Flag, value: int) -> bytes:
-    """Sets a flag of SENDER."""
-    return act.load(value, _SENDER, flag.bit_length() - 1, 1)
-
-
-def _has(flag: Flag) -> bytes:
-    return oxm.reg(Register.SENDER, flag, flag)
-
-
 def unknown_flows(flows: Flows, read: Read) -> Iterator[Item]:
     """JUDGE to RETURN, of packets of connections that nobody knows."""
     for stage, following in _FOLLOWING.items():
-        yield flows.add(stage, 1, oxm.match(), goto=following)
+        yield flows.add(stage, Begun.LONG_AGO, oxm.match(), goto=following)
     for ethernet in _IP:
         kind = oxm.eth_type(ethernet)
         yield from _judge(flows, ethernet)
-        yield flows.add(Stage.UNKNOWN, 1, oxm.match(kind, _TRACKED), goto=Stage.SOURCE_GROUPS)
+        yield flows.add(
+            Stage.UNKNOWN, Unknown.QUESTION, oxm.match(kind, _TRACKED), goto=Stage.SOURCE_GROUPS
+        )
         yield from _ask(flows, kind)
         for packet, turned_packet, there, back in _turns(ethernet):
-            turned = (_flag(Flag.ASKED, 0), _flag(Flag.TURNED, 1), *ANSWER, *_NO_GROUPS)
+            turned = (reg.ASKED.load(0), reg.TURNED.load(1), *ANSWER, *reg.SWAP.clear())
             yield flows.add(
-                *(Stage.ANSWER, 10 + len(packet), oxm.match(kind, *packet)),
-                apply=(*there, *turned, act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED)),
+                *(Stage.ANSWER, Answer.TURN + len(packet), oxm.match(kind, *packet)),
+                apply=(*there, *turned, reg.tracked(table=Stage.TRACKED)),
             )
             yield flows.add(
-                *(Stage.RETURN, 10 + len(packet)),
-                oxm.match(kind, *turned_packet, _has(Flag.TURNED)),
-                apply=(*back, _flag(Flag.TURNED, 0)),
+                *(Stage.RETURN, Return.TURN_BACK + len(packet)),
+                oxm.match(kind, *turned_packet, reg.TURNED.match(1)),
+                apply=(*back, reg.TURNED.load(0)),
                 goto=Stage.DELIVER,
             )
         # As a question of the other end: nobody knows it either, or it is none.
-        turned_round = _has(Flag.TURNED)
+        turned_round = reg.TURNED.match(1)
         yield flows.add(
-            *(Stage.JUDGE, 121, oxm.match(kind, _NEW, turned_round)), goto=Stage.SOURCE_GROUPS
+            *(Stage.JUDGE, Judge.TURNED_QUESTION, oxm.match(kind, _NEW, turned_round)),
+            goto=Stage.SOURCE_GROUPS,
         )
-        yield flows.drop(Stage.JUDGE, 120, oxm.match(kind, turned_round), read)
+        yield flows.drop(Stage.JUDGE, Judge.TURNED, oxm.match(kind, turned_round), read)
         # TCP is kept as soon as the other end acknowledges: a connection is not followed from two
         # segments of the wrong order. Of fragments, see `tracking`.
         yield flows.add(
-            *(Stage.COMMIT, 104, oxm.match(kind, oxm.ip_proto(_TCP), _has(Flag.TURNED))),
+            *(
+                Stage.COMMIT,
+                Commit.TURNED_TCP,
+                oxm.match(kind, oxm.ip_proto(_TCP), reg.TURNED.match(1)),
+            ),
             goto=Stage.RETURN,
         )
     yield flows.add(
-        *(Stage.ANSWER, 100, oxm.match(_has(Flag.ALLOWED))),
-        apply=(_flag(Flag.ASKED, 0), _flag(Flag.ALLOWED, 0)),
+        *(Stage.ANSWER, Answer.ALLOWED, oxm.match(reg.ALLOWED.match(1))),
+        apply=(reg.ASKED.load(0), reg.ALLOWED.load(0)),
         goto=Stage.COMMIT,
     )
     yield flows.add(
-        *(Stage.COMMIT, 200, oxm.match(_has(Flag.ASKED))), apply=(_flag(Flag.ALLOWED, 1),)
+        *(Stage.COMMIT, Commit.ASKED, oxm.match(reg.ASKED.match(1))), apply=(reg.ALLOWED.load(1),)
     )
-    yield flows.add(Stage.RETURN, 1, oxm.match(), goto=Stage.DELIVER)
+    yield flows.add(Stage.RETURN, Return.AS_IT_IS, oxm.match(), goto=Stage.DELIVER)
 
 
 def _judge(flows: Flows, ethernet: int) -> Iterator[Item]:
     kind, to_one = oxm.eth_type(ethernet), oxm.eth_dst(0, MULTICAST_BIT)
-    questions = (*QUESTION, *_NO_GROUPS)
+    questions = (*QUESTION, *reg.NO_GROUPS)
     yield flows.add(
-        *(Stage.JUDGE, 101, oxm.match(kind, _NEW, to_one)),
+        *(Stage.JUDGE, Judge.UNKNOWN, oxm.match(kind, _NEW, to_one)),
         apply=questions,
         goto=Stage.BEGUN_SENDER,
     )
@@ -334,14 +327,14 @@ def _judge(flows: Flows, ethernet: int) -> Iterator[Item]:
         (oxm.ip_proto(protocol),),
     ):
         yield flows.add(
-            *(Stage.JUDGE, 103, oxm.match(kind, _NEW, *packet)),
+            *(Stage.JUDGE, Judge.QUESTION, oxm.match(kind, _NEW, *packet)),
             apply=questions,
             goto=Stage.SOURCE_GROUPS,
         )
     for answer, _ in answers:
         packet = (oxm.ip_proto(protocol), icmp_type(answer))
         yield flows.add(
-            *(Stage.JUDGE, 101, oxm.match(kind, _INVALID, to_one, *packet)),
+            *(Stage.JUDGE, Judge.UNKNOWN, oxm.match(kind, _INVALID, to_one, *packet)),
             goto=Stage.BEGUN_SENDER,
         )
 
@@ -349,19 +342,19 @@ def _judge(flows: Flows, ethernet: int) -> Iterator[Item]:
 def _ask(flows: Flows, kind: bytes) -> Iterator[Item]:
     """Where all ends under rules have begun a moment ago, what may not open a connection is looked
     at as an answer. Of an address that the receiver has not, it is none."""
-    begun, none = Flag.BEGUN, (1 << FILTER_BITS) - 1
-    own = oxm.reg(Register.RECEIVER, begun, begun | Flag.ASTRAY)
+    own = oxm.match(reg.RECEIVER[reg.BEGUN].match(1), reg.RECEIVER[reg.MISDIRECTED].match(0))
     whole = oxm.ip_frag(0, oxm.FRAGMENT_ANY)
-    sender = _has(begun)
-    no_sender, no_receiver = end(Register.SENDER, 0), oxm.reg(Register.RECEIVER, 0, none)
+    sender = reg.SENDER[reg.BEGUN].match(1)
+    no_sender, no_receiver = end(reg.SENDER, 0), end(reg.RECEIVER, 0)
     for ends in ((sender, own), (sender, no_receiver), (no_sender, own)):
         yield flows.add(
-            *(Stage.UNKNOWN, LOOKED_AT, oxm.match(kind, _NEW, whole, *ends)),
-            apply=(_flag(Flag.ASKED, 1), act.resubmit_table(Stage.SOURCE_GROUPS)),
+            *(Stage.UNKNOWN, Unknown.LOOKED_AT_AS_ANSWER, oxm.match(kind, _NEW, whole, *ends)),
+            apply=(reg.ASKED.load(1), act.resubmit_table(Stage.SOURCE_GROUPS)),
             goto=Stage.ANSWER,
         )
         yield flows.add(
-            *(Stage.UNKNOWN, LOOKED_AT, oxm.match(kind, _INVALID, whole, *ends)), goto=Stage.ANSWER
+            *(Stage.UNKNOWN, Unknown.LOOKED_AT_AS_ANSWER, oxm.match(kind, _INVALID, whole, *ends)),
+            goto=Stage.ANSWER,
         )
 
 
@@ -374,12 +367,12 @@ def _turns(ethernet: int) -> Iterator[tuple[_Entries, _Entries, _Actions, _Actio
     back."""
     four = ethernet == _IP[0]
     addresses = (
-        _exchange(oxm.IPV4_SRC, oxm.IPV4_DST, _SPARE)
+        reg.exchange(oxm.IPV4_SRC, oxm.IPV4_DST)
         if four
-        else _exchange(oxm.IPV6_SRC, oxm.IPV6_DST, _SPARE6)
+        else reg.exchange(oxm.IPV6_SRC, oxm.IPV6_DST)
     )
     for protocol, (source, destination) in _PORTS.items():
-        both = (*addresses, *_exchange(source, destination, _SPARE_PORT))
+        both = (*addresses, *reg.exchange(source, destination))
         packet: _Entries = (oxm.ip_proto(protocol),)
         yield packet, packet, both, both
     protocol, icmp_type, answers = _ICMP[ethernet]
@@ -389,12 +382,3 @@ def _turns(ethernet: int) -> Iterator[tuple[_Entries, _Entries, _Actions, _Actio
         there = (*addresses, act.set_field(icmp_type(question)))
         yield packet, asked, there, (*addresses, act.set_field(icmp_type(answer)))
     yield (), (), addresses, addresses
-
-
-def _exchange(one: oxm.Field, other: oxm.Field, spare: oxm.Field) -> _Actions:
-    width = one.bits
-    return (
-        act.move(one, 0, spare, 0, width),
-        act.move(other, 0, one, 0, width),
-        act.move(spare, 0, other, 0, width),
-    )

@@ -11,34 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.derive.engine import Item
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Commit, Deliver
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import LATER_FRAGMENTS
-from isthmus.switches.ovs.pipeline import TARGET6, Out, Register, Stage
+from isthmus.switches.ovs.pipeline import Out, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
 
 def echo_flows(flows: Flows) -> Iterator[Item]:
     """What is led to `Out.GATEWAY` was asked of the router (`ground.leg_flows`)."""
-    asked = oxm.reg(Register.OUT, Out.GATEWAY)
-    hardware = oxm.XREG[Register.INITIATOR // 2]
-    spare, wide = oxm.REG[Register.TARGET], oxm.XXREG[TARGET6]
-    to_sender = (
-        act.move(oxm.ETH_SRC, 0, hardware, 0, 48),
-        act.move(oxm.ETH_DST, 0, oxm.ETH_SRC, 0, 48),
-        act.move(hardware, 0, oxm.ETH_DST, 0, 48),
-        act.set_field(oxm.ip_ttl(64)),
-    )
-    turned4 = (
-        act.move(oxm.IPV4_SRC, 0, spare, 0, 32),
-        act.move(oxm.IPV4_DST, 0, oxm.IPV4_SRC, 0, 32),
-        act.move(spare, 0, oxm.IPV4_DST, 0, 32),
-    )
-    turned6 = (
-        act.move(oxm.IPV6_SRC, 0, wide, 0, 128),
-        act.move(oxm.IPV6_DST, 0, oxm.IPV6_SRC, 0, 128),
-        act.move(wide, 0, oxm.IPV6_DST, 0, 128),
-    )
+    asked = reg.OUT.match(Out.GATEWAY)
+    to_sender = (*reg.exchange(oxm.ETH_SRC, oxm.ETH_DST), act.set_field(oxm.ip_ttl(64)))
+    turned4 = reg.exchange(oxm.IPV4_SRC, oxm.IPV4_DST)
+    turned6 = reg.exchange(oxm.IPV6_SRC, oxm.IPV6_DST)
     for ethernet, request, turned, reply in (
         (0x0800, (oxm.ip_proto(1), oxm.icmp_type(8)), turned4, oxm.icmp_type(0)),
         (0x86DD, (oxm.ip_proto(58), oxm.icmpv6_type(128)), turned6, oxm.icmpv6_type(129)),
@@ -47,7 +34,7 @@ def echo_flows(flows: Flows) -> Iterator[Item]:
         for what, answer in parts:
             yield flows.add(
                 Stage.DELIVER,
-                120,
+                Deliver.GATEWAY_ECHO,
                 oxm.match(asked, oxm.eth_type(ethernet), *what),
                 apply=(*to_sender, *turned, *answer, act.in_port()),
             )
@@ -56,7 +43,7 @@ def echo_flows(flows: Flows) -> Iterator[Item]:
         # nobody but who has sent them, whatever became of the first.
         fragment = oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY)
         yield flows.add(
-            *(Stage.COMMIT, 125),
+            *(Stage.COMMIT, Commit.GATEWAY_FRAGMENT),
             oxm.match(asked, oxm.eth_type(ethernet), fragment),
             goto=Stage.DELIVER,
         )

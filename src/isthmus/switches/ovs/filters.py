@@ -28,17 +28,14 @@ from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Rule, RuleSet
 from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.policy.values import Action, Direction, RuleLevel
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import LEVELS
+from isthmus.switches.ovs.bands import Filters
 from isthmus.switches.ovs.facts import Assigned, Ground, Refused, Wanted, Whole
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.pipeline import (
-    FILTER_BITS,
-    MOST_GROUPS,
-    PLAIN_END,
-    Register,
-    Stage,
-)
-from isthmus.wire import openflow_actions as act
+from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
+from isthmus.switches.ovs.placing import Register
+from isthmus.switches.ovs.rule_stages import FIRST_PLAIN
 from isthmus.wire import oxm
 
 PROFILE_NUMBERS = "profile"
@@ -343,27 +340,35 @@ def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:
     yield Item(FilterNumber, wanted, FilterNumber(assigned.number, stateless))
     out_interface, out_subnet, in_subnet, in_interface = numbers
     flows = Flows("filter_flows", wanted.text)
-    outward = act.load(out_interface << 16 | out_subnet, oxm.REG[Register.OUT_RULES])
-    inward = act.load(in_interface << 16 | in_subnet, oxm.REG[Register.IN_RULES])
-    for stage, register, load, following in (
-        (Stage.INITIATOR, Register.INITIATOR, outward, Stage.OUT_INTERFACE),
-        (Stage.RESPONDER, Register.RESPONDER, inward, Stage.IN_SUBNET),
+    outward = out_interface << 16 | out_subnet
+    inward = in_interface << 16 | in_subnet
+    for stage, register, lists, numbered, following in (
+        (Stage.INITIATOR, reg.INITIATOR, reg.OUT_LISTS, outward, Stage.OUT_INTERFACE),
+        (Stage.RESPONDER, reg.RESPONDER, reg.IN_LISTS, inward, Stage.IN_SUBNET),
     ):
         here = oxm.match(end(register, assigned.number))
-        yield flows.add(stage, 100, here, apply=(load,), goto=following)
+        load = lists.load(numbered)
+        yield flows.add(stage, Filters.FILTER, here, apply=(load,), goto=following)
     if not is_plain:
         return
-    for stage, load, following in (
-        (Stage.PLAIN_SENDER, outward, Stage.PLAIN_OUT_INTERFACE),
-        (Stage.PLAIN_RECEIVER, inward, Stage.PLAIN_IN_SUBNET),
+    for stage, lists, numbered, first in (
+        (
+            Stage.PLAIN_SENDER,
+            reg.PLAIN_OUT_LISTS,
+            outward,
+            FIRST_PLAIN[Direction.OUT],
+        ),
+        (
+            Stage.PLAIN_RECEIVER,
+            reg.PLAIN_IN_LISTS,
+            inward,
+            FIRST_PLAIN[Direction.IN],
+        ),
     ):
-        register, allowed = PLAIN_END[following]
-        alone = (
-            act.move(oxm.REG[register], 0, oxm.REG[allowed], 0, 32),
-            act.load(1, oxm.REG[allowed], FILTER_BITS, 1),
-        )
-        here = oxm.match(end(register, assigned.number))
-        yield flows.add(stage, 100, here, apply=(load, *alone), goto=following)
+        alone = first.end.copy_to(first.allowed), first.allowed[reg.ALONE].load(1)
+        here = oxm.match(end(first.end, assigned.number))
+        apply = (lists.load(numbered), *alone)
+        yield flows.add(stage, Filters.FILTER, here, apply=apply, goto=first.stage)
 
 
 def _to_last_stateless(found: Compiled | None) -> Sequence[Rule]:
@@ -375,7 +380,7 @@ def _to_last_stateless(found: Compiled | None) -> Sequence[Rule]:
 
 def end(register: Register, number: int) -> bytes:
     """Matches an end that is under this filter."""
-    return oxm.reg(register, number, (1 << FILTER_BITS) - 1)
+    return register[reg.FILTER].match(number)
 
 
 def filter_problems(found: PortFilter, read: Read) -> Iterator[Item]:

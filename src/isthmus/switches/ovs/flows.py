@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS, Plugged
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.declared import broken
 from isthmus.switches.ovs.facts import Watching
 from isthmus.switches.ovs.pipeline import (
     DROPPED,
@@ -14,7 +16,6 @@ from isthmus.switches.ovs.pipeline import (
     WATCH_METER,
     FlowKey,
     Programmed,
-    Register,
     Stage,
     dropped_by,
     programmed,
@@ -23,16 +24,20 @@ from isthmus.switches.ovs.pipeline import (
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
+_HELD: set[tuple[str, Stage, int, int, int]] = set()
+"""Units, places and lengths of flows that were held to the declaration: those that a unit gives
+for one stage in one length differ in numbers alone. (Tests hold every flow to it.)"""
+
 SHOW = act.controller(DROPPED, max_len=128, meter=WATCH_METER)
 
 
 class Flows:
     """The flows of one unit call; they share the upper part of their cookies."""
 
-    __slots__ = ("_cookie",)
+    __slots__ = ("_cookie", "_unit")
 
     def __init__(self, unit: str, key: str) -> None:
-        self._cookie = unit_cookie(unit, key)
+        self._unit, self._cookie = unit, unit_cookie(unit, key)
 
     def add(
         self,
@@ -48,9 +53,15 @@ class Flows:
         since: tuple[FlowKey, ...] = (),
     ) -> Item:
         """A flow. One that drops is given by `drop`. `version`: as in `pipeline.programmed`;
-        `lasts_s` and `since`: as in `Programmed`."""
+        `lasts_s` and `since`: as in `Programmed`. Raises AssertionError if the first one of its
+        shape does what its stage is not declared for (`declared`).
+        """
         key = FlowKey(stage, priority, match)
         instructions = act.instructions(meter=meter, apply=apply, goto=goto)
+        shape = self._unit, stage, priority, len(match), len(instructions)
+        if shape not in _HELD:
+            assert not (fault := broken(key, instructions)), f"{self._unit}: {fault}"
+            _HELD.add(shape)
         value = programmed(self._cookie, key, instructions, version)
         return Item(Programmed, key, value._replace(lasts_s=lasts_s, since=since))
 
@@ -77,6 +88,6 @@ def watched_drops(watching: Watching, read: Read) -> Iterator[Item]:
         plugged = read.get(Plugged, port)
         if plugged is None:
             continue
-        for its in (oxm.in_port(plugged.ofport), oxm.reg(Register.OUT, plugged.ofport)):
+        for its in (oxm.in_port(plugged.ofport), reg.OUT.match(plugged.ofport)):
             key = FlowKey(SHOWN_DROPS, 1, oxm.match(its))
             yield Item(Programmed, key, programmed(cookie, key, act.instructions(apply=(SHOW,))))

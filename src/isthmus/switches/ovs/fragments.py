@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
 from isthmus.host.facts import THIS
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Commit, Fragment, Judge, Track, Tracked
 from isthmus.switches.ovs.facts import Assigned, Limits, Meter, ThisBridge, Wanted
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import ZONES
@@ -32,9 +34,7 @@ from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
     ARRIVING_METERS,
     FRAGMENT_METERS,
-    Flag,
     Out,
-    Register,
     Stage,
 )
 from isthmus.wire import openflow_actions as act
@@ -45,7 +45,7 @@ _FRAGMENT = oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY)
 _WHOLE = oxm.ip_frag(0, oxm.FRAGMENT_ANY)
 _TRACKED = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK)
 _VALID = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV)
-_JUDGED = oxm.reg(Register.SENDER, Flag.JUDGED, Flag.JUDGED)
+_JUDGED = reg.JUDGED.match(1)
 _AGAIN = 1
 """In pkt_mark, which belongs to the packet and not to its pipeline: the packet passes connection
 tracking for the second time."""
@@ -54,28 +54,32 @@ tracking for the second time."""
 def fragment_flows(flows: Flows, read: Read) -> Iterator[Item]:
     """What is the same on every host."""
     again = oxm.pkt_mark(_AGAIN)
-    yield flows.add(Stage.TRACKED, 1, oxm.match(), goto=Stage.JUDGE)
+    yield flows.add(Stage.TRACKED, Tracked.WHOLE, oxm.match(), goto=Stage.JUDGE)
     for ethernet in _IP:
         kind = oxm.eth_type(ethernet)
-        yield flows.drop(Stage.TRACKED, 50, oxm.match(kind, _FRAGMENT), read)
+        yield flows.drop(Stage.TRACKED, Tracked.FRAGMENT, oxm.match(kind, _FRAGMENT), read)
         # Marks of whole packets are the host's own.
-        yield flows.drop(Stage.JUDGE, 200, oxm.match(kind, _FRAGMENT, again), read)
+        yield flows.drop(Stage.JUDGE, Judge.JUDGED_WRONGLY, oxm.match(kind, _FRAGMENT, again), read)
         # Fragments leave connection tracking all together or not at all: once more, and those whose
         # first one was refused expire there.
         yield flows.add(
-            *(Stage.COMMIT, 90, oxm.match(kind, _TRACKED, _FRAGMENT)),
-            apply=_waiting(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED)),
+            *(Stage.COMMIT, Commit.FRAGMENT, oxm.match(kind, _TRACKED, _FRAGMENT)),
+            apply=_waiting(reg.tracked(table=Stage.TRACKED)),
         )
     group = Mac(MULTICAST_BIT)
     for receiver in (
-        (oxm.reg(Register.OUT, 0),),
-        (oxm.reg(Register.OUT, Out.FLOOD), oxm.eth_dst(group, group)),
+        (reg.OUT.match(0),),
+        (reg.OUT.match(Out.FLOOD), oxm.eth_dst(group, group)),
     ):
-        yield flows.add(Stage.FRAGMENT, 100, oxm.match(*receiver), goto=Stage.JUDGE)
-    yield flows.add(Stage.JUDGE, 210, oxm.match(_JUDGED, again, _VALID), goto=Stage.COMMIT)
-    yield flows.drop(Stage.JUDGE, 200, oxm.match(_JUDGED), read)
+        yield flows.add(
+            Stage.FRAGMENT, Fragment.TO_RECEIVER, oxm.match(*receiver), goto=Stage.JUDGE
+        )
+    yield flows.add(Stage.JUDGE, Judge.JUDGED, oxm.match(_JUDGED, again, _VALID), goto=Stage.COMMIT)
+    yield flows.drop(Stage.JUDGE, Judge.JUDGED_WRONGLY, oxm.match(_JUDGED), read)
     end = (act.load(0, oxm.PKT_MARK),)
-    yield flows.add(Stage.COMMIT, 210, oxm.match(_JUDGED), apply=end, goto=Stage.DELIVER)
+    yield flows.add(
+        Stage.COMMIT, Commit.JUDGED_FRAGMENT, oxm.match(_JUDGED), apply=end, goto=Stage.DELIVER
+    )
 
 
 def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
@@ -85,15 +89,15 @@ def zone_flows(wanted: Wanted, read: Read) -> Iterator[Item]:
     if wanted.kind != ZONES or assigned is None or assigned.number is None:
         return
     flows = Flows("zone_flows", str(assigned.number))
-    zone = oxm.reg(Register.ZONE, assigned.number), oxm.ct_zone(assigned.number)
+    zone = reg.ZONE.match(assigned.number), oxm.ct_zone(assigned.number)
     for ethernet in _IP:
         yield flows.add(
-            *(Stage.TRACKED, 100),
+            *(Stage.TRACKED, Tracked.OWN_ZONE),
             oxm.match(oxm.eth_type(ethernet), _TRACKED, _FRAGMENT, *zone),
             goto=Stage.FRAGMENT,
         )
     if this is not None:
-        to_all = oxm.reg(Register.OUT, Out.FLOOD), oxm.reg(Register.ORIGIN, 1), zone[0]
+        to_all = reg.OUT.match(Out.FLOOD), reg.ORIGIN.match(1), zone[0]
         yield from _metered(flows, assigned.number + ALL_METERS, to_all, this.limits)
 
 
@@ -102,7 +106,7 @@ def port_fragments(flows: Flows, ofport: int, limits: Limits, *, filtered: bool)
     where its neighbours have some; those that come to it from other hosts do not."""
     yield from _metered(flows, ofport + FRAGMENT_METERS, (oxm.in_port(ofport),), limits)
     if filtered:
-        to_it = oxm.reg(Register.OUT, ofport), oxm.reg(Register.ORIGIN, 1)
+        to_it = reg.OUT.match(ofport), reg.ORIGIN.match(1)
         yield from _metered(flows, ofport + ARRIVING_METERS, to_it, limits)
 
 
@@ -113,16 +117,21 @@ def _metered(flows: Flows, meter: int, whose: tuple[bytes, ...], limits: Limits)
     yield Item(Meter, meter, Meter(meter, limits.fragments_pps, limits.fragments_burst))
     for ethernet in _IP:
         yield flows.add(
-            *(Stage.TRACK, 105, oxm.match(oxm.eth_type(ethernet), *whose, _FRAGMENT)),
+            *(Stage.TRACK, Track.FRAGMENT, oxm.match(oxm.eth_type(ethernet), *whose, _FRAGMENT)),
             meter=meter,
-            apply=(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED),),
+            apply=(reg.tracked(table=Stage.TRACKED),),
         )
 
 
 def to_port(flows: Flows, ofport: int, mac: Mac) -> Item:
     """A fragment goes on to this port if it is sent to it."""
-    receiver = oxm.reg(Register.OUT, ofport)
-    return flows.add(Stage.FRAGMENT, 100, oxm.match(receiver, oxm.eth_dst(mac)), goto=Stage.JUDGE)
+    receiver = reg.OUT.match(ofport)
+    return flows.add(
+        Stage.FRAGMENT,
+        Fragment.TO_RECEIVER,
+        oxm.match(receiver, oxm.eth_dst(mac)),
+        goto=Stage.JUDGE,
+    )
 
 
 def keep(
@@ -130,17 +139,16 @@ def keep(
 ) -> Iterator[Item]:
     """At COMMIT: the connection of IP packets that match is kept, with those marks, and they go on
     at `goto`. Fragments wait for each other there, and come back as judged."""
-    commit = act.ct(commit=True, zone=oxm.REG[Register.ZONE], actions=marks)
+    commit = reg.tracked(commit=True, actions=marks)
     yield flows.add(
         *(Stage.COMMIT, priority, oxm.match(*match, _WHOLE)), apply=(act.clone(commit),), goto=goto
     )
-    zone = oxm.REG[Register.ZONE]
     yield flows.add(
         *(Stage.COMMIT, priority, oxm.match(*match, _FRAGMENT)),
-        apply=_waiting(act.ct(commit=True, zone=zone, table=Stage.TRACKED, actions=marks)),
+        apply=_waiting(reg.tracked(commit=True, table=Stage.TRACKED, actions=marks)),
     )
 
 
 def _waiting(ct: bytes) -> tuple[bytes, ...]:
-    judged = act.load(1, oxm.REG[Register.SENDER], Flag.JUDGED.bit_length() - 1, 1)
+    judged = reg.JUDGED.load(1)
     return judged, act.load(_AGAIN, oxm.PKT_MARK), ct

@@ -18,6 +18,17 @@ from isthmus.host.indexes import LEGS_BY_SEGMENT
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Router, RouterPort, Segment
 from isthmus.policy.topology import is_peer, router_of
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import (
+    Classify,
+    Dispatch,
+    Flood,
+    Forward,
+    Fragment,
+    Neighbour,
+    Route,
+    SourceMac,
+)
 from isthmus.switches.ovs.facts import (
     Assigned,
     Ground,
@@ -32,11 +43,8 @@ from isthmus.switches.ovs.facts import (
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
     ISOLATED,
-    RESOLVED_MAC,
     SOME_RECEIVER,
-    TARGET6,
     Out,
-    Register,
     Stage,
 )
 from isthmus.wire import openflow_actions as act
@@ -85,14 +93,14 @@ in the place of the protocol."""
 
 def target6(address: int) -> tuple[bytes, ...]:
     """Matches an IPv6 address that is looked for: as four registers, which a switch reads back."""
-    return tuple(oxm.reg(4 * TARGET6 + n, address >> (96 - 32 * n) & 0xFFFFFFFF) for n in range(4))
+    return reg.TARGET6.entries(address)
 
 
 def looked_for(address: str) -> tuple[bytes, ...]:
     """Matches an address that is looked for at NEIGHBOUR."""
     if ":" in address:
         return target6(int(IPv6Address(address)))
-    return (oxm.reg(Register.TARGET, ipv4_number(address)),)
+    return (reg.TARGET.match(ipv4_number(address)),)
 
 
 def ground(segment: Segment, read: Read) -> Iterator[Item]:
@@ -150,22 +158,22 @@ def segment_flows(ground: Ground, read: Read) -> Iterator[Item]:
         )
         yield flows.add(
             Stage.CLASSIFY,
-            100,
+            Classify.ENTRY,
             oxm.match(oxm.in_port(ofport), tunnel),
             apply=(
-                act.load(1, oxm.REG[Register.ORIGIN]),
-                act.load(ground.vsid, oxm.REG[Register.VSID]),
-                act.load(ground.domain, oxm.REG[Register.DOMAIN]),
-                act.load(ground.zone, oxm.REG[Register.ZONE]),
+                reg.ORIGIN.load(1),
+                reg.VSID.load(ground.vsid),
+                reg.DOMAIN.load(ground.domain),
+                reg.ZONE.load(ground.zone),
             ),
             goto=Stage.SOURCE,
         )
     yield flows.add(
         Stage.SOURCE_MAC,
-        100,
+        SourceMac.SAME_SEGMENT,
         oxm.match(
-            oxm.reg(Register.SOURCE_VSID, ground.vsid),
-            oxm.reg(Register.VSID, ground.vsid),
+            reg.SOURCE_VSID.match(ground.vsid),
+            reg.VSID.match(ground.vsid),
         ),
         goto=Stage.FORWARD,
     )
@@ -187,8 +195,8 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
         action
         for ofport in sorted(member.ofport for member in members)
         for action in (
-            act.load(ofport, oxm.REG[Register.OUT]),
-            act.load(0, oxm.REG[Register.RECEIVER]),
+            reg.OUT.load(ofport),
+            reg.RECEIVER.load(0),
             act.resubmit_table(Stage.RECEIVER),
         )
     )
@@ -201,25 +209,25 @@ def _broadcast(flows: Flows, ground: Ground, read: Read) -> Iterator[Item]:
         action
         for address in sorted(peers)
         for action in (
-            act.load(address, oxm.REG[Register.PEER]),
+            reg.PEER.load(address),
             act.resubmit_table(Stage.TUNNEL),
         )
     )
     receiver = SOME_RECEIVER if any(member.filtered for member in members) else 0
-    vsid = oxm.reg(Register.VSID, ground.vsid)
+    vsid = reg.VSID.match(ground.vsid)
     yield flows.add(
         Stage.FORWARD,
-        100,
+        Forward.OWN,
         oxm.match(oxm.eth_dst(Mac(MULTICAST_BIT), Mac(MULTICAST_BIT)), vsid),
         apply=(
-            act.load(Out.FLOOD, oxm.REG[Register.OUT]),
-            act.load(receiver, oxm.REG[Register.RECEIVER]),
+            reg.OUT.load(Out.FLOOD),
+            reg.RECEIVER.load(receiver),
         ),
         goto=Stage.PLAIN_SOURCE_GROUPS,
     )
     for origin, actions in ((0, to_members + replicas), (1, to_members)):
         yield flows.add(
-            Stage.FLOOD, 100, oxm.match(oxm.reg(Register.ORIGIN, origin), vsid), apply=actions
+            Stage.FLOOD, Flood.SEGMENT, oxm.match(reg.ORIGIN.match(origin), vsid), apply=actions
         )
 
 
@@ -242,21 +250,23 @@ def router_flows(router: Router, read: Read) -> Iterator[Item]:
     """
     flows = Flows("router_flows", router.id)
     mac = parse_mac(router.mac)
-    domain = oxm.reg(Register.DOMAIN, router.rdid)
+    domain = reg.DOMAIN.match(router.rdid)
     for ethernet in (0x0800, 0x86DD):
         yield flows.add(
             Stage.DISPATCH,
-            100,
+            Dispatch.ROUTED,
             oxm.match(oxm.eth_dst(mac), oxm.eth_type(ethernet), domain),
             goto=Stage.ROUTE,
         )
     # A fragment that comes back from connection tracking is answered if it is the router's
     # (`fragments`).
-    asked = oxm.reg(Register.OUT, Out.GATEWAY), oxm.eth_dst(mac)
-    yield flows.add(Stage.FRAGMENT, 100, oxm.match(*asked, domain), goto=Stage.JUDGE)
+    asked = reg.OUT.match(Out.GATEWAY), oxm.eth_dst(mac)
+    yield flows.add(
+        Stage.FRAGMENT, Fragment.TO_RECEIVER, oxm.match(*asked, domain), goto=Stage.JUDGE
+    )
     yield flows.add(
         Stage.SOURCE_MAC,
-        50,
+        SourceMac.ROUTED,
         oxm.match(domain),
         apply=(act.set_field(oxm.eth_src(mac)),),
         goto=Stage.FORWARD,
@@ -273,11 +283,11 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
         return
     flows = Flows("leg_flows", joined(leg.router, leg.segment))
     mac = parse_mac(router.mac)
-    domain = oxm.reg(Register.DOMAIN, router.rdid)
+    domain = reg.DOMAIN.match(router.rdid)
     routed: tuple[bytes, ...] = (
         act.dec_ttl(),
         act.set_field(oxm.eth_src(mac)),
-        act.load(ground.vsid, oxm.REG[Register.VSID]),
+        reg.VSID.load(ground.vsid),
     )
     if is_peer(leg):
         zone = yield from peer_zone(router.rdid, ground.domain, read)
@@ -288,7 +298,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
                 yield Item(NoPeerZone, (router.rdid, ground.domain), no_zone)
             return
         yield Item(PeerZone, zone, PeerZone(zone))
-        routed = (*routed, act.load(zone, oxm.REG[Register.ZONE]))
+        routed = (*routed, reg.ZONE.load(zone))
     asked: tuple[bytes, ...]
     for text in leg.addresses:
         interface = ip_interface(text)
@@ -298,19 +308,19 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             inside = oxm.ipv4_dst_prefix(int(network.network_address), network.prefixlen)
             to_gateway = oxm.ipv4_dst(gateway)
             echo = (oxm.ip_proto(1), oxm.icmp_type(8), oxm.icmp_code(0))
-            look_up = act.move(oxm.IPV4_DST, 0, oxm.REG[Register.TARGET], 0, 32)
-            asked = (oxm.eth_type(0x0806), oxm.reg(Register.TARGET, gateway))
+            look_up = reg.TARGET.take(oxm.IPV4_DST)
+            asked = (oxm.eth_type(0x0806), reg.TARGET.match(gateway))
         else:
             ethernet = 0x86DD
             inside = oxm.ipv6_dst_prefix(int(network.network_address), network.prefixlen)
             to_gateway = oxm.ipv6_dst(gateway)
             echo = (oxm.ip_proto(58), oxm.icmpv6_type(128), oxm.icmpv6_code(0))
-            look_up = act.move(oxm.IPV6_DST, 0, oxm.XXREG[TARGET6], 0, 128)
+            look_up = reg.TARGET6.take(oxm.IPV6_DST)
             asked = (*SOLICITATION, *target6(gateway))
         kind = oxm.eth_type(ethernet)
         yield flows.add(
             Stage.ROUTE,
-            100 + network.prefixlen,
+            Route.SUBNET + network.prefixlen,
             oxm.match(kind, inside, domain),
             apply=(*routed, look_up),
             goto=Stage.NEIGHBOUR,
@@ -319,9 +329,9 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
             continue
         yield flows.add(
             Stage.NEIGHBOUR,
-            100,
-            oxm.match(*asked, oxm.reg(Register.VSID, ground.vsid)),
-            apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
+            Neighbour.OWN,
+            oxm.match(*asked, reg.VSID.match(ground.vsid)),
+            apply=(reg.RESOLVED_MAC.load(mac),),
             goto=Stage.RESOLVED,
         )
         # Only the first fragment shows what a message asks. The others go back to who has sent
@@ -329,10 +339,10 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
         for what in (echo, LATER_FRAGMENTS[ethernet]):
             yield flows.add(
                 Stage.ROUTE,
-                300,
+                Route.GATEWAY_ECHO,
                 oxm.match(kind, *what, to_gateway, domain),
-                apply=(act.load(Out.GATEWAY, oxm.REG[Register.OUT]),),
+                apply=(reg.OUT.load(Out.GATEWAY),),
                 goto=Stage.PLAIN_SOURCE_GROUPS,
             )
         # Nothing else listens at a gateway address.
-        yield flows.add(Stage.ROUTE, 290, oxm.match(kind, to_gateway, domain))
+        yield flows.add(Stage.ROUTE, Route.GATEWAY, oxm.match(kind, to_gateway, domain))

@@ -17,12 +17,13 @@ from isthmus.host.indexes import LEARNED_BY_ADDRESS
 from isthmus.policy.addresses import allows
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Forward, Neighbour
 from isthmus.switches.ovs.facts import Ground
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import to_port
 from isthmus.switches.ovs.ground import looked_for
-from isthmus.switches.ovs.pipeline import RESOLVED_MAC, Register, Stage
-from isthmus.wire import openflow_actions as act
+from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import oxm
 
 
@@ -36,12 +37,12 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
     if ground is None or this is None or port is None or location is None:
         return
     flows = Flows("learned_flows", joined(learned.segment, learned.address))
-    mac, vsid = parse_mac(learned.mac), oxm.reg(Register.VSID, ground.vsid)
+    mac, vsid = parse_mac(learned.mac), reg.VSID.match(ground.vsid)
     yield flows.add(
         Stage.NEIGHBOUR,
-        90,
+        Neighbour.PAIR,
         oxm.match(*looked_for(learned.address), vsid),
-        apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
+        apply=(reg.RESOLVED_MAC.load(mac),),
         goto=Stage.RESOLVED,
     )
     if learned.mac == port.mac:
@@ -50,18 +51,18 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
     if local is not None and location.host == this.host:
         yield flows.add(
             Stage.FORWARD,
-            90,
+            Forward.PAIR,
             oxm.match(oxm.eth_dst(mac), vsid),
-            apply=(act.load(local.ofport, oxm.REG[Register.OUT]),),
+            apply=(reg.OUT.load(local.ofport),),
             goto=Stage.RECEIVER,
         )
         yield to_port(flows, local.ofport, mac)
     else:
         yield flows.add(
             Stage.FORWARD,
-            90,
-            oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 0), vsid),
-            apply=(act.load(location.provider_address, oxm.REG[Register.PEER]),),
+            Forward.PAIR,
+            oxm.match(oxm.eth_dst(mac), reg.ORIGIN.match(0), vsid),
+            apply=(reg.PEER.load(location.provider_address),),
             goto=Stage.PLAIN_SOURCE_GROUPS,
         )
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Opening
 from isthmus.switches.ovs.facts import Limits, Meter
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import NO_CONNECTIONS
@@ -24,8 +26,6 @@ from isthmus.switches.ovs.pipeline import (
     KEPT,
     OPENED_METERS,
     OPENING_METERS,
-    Flag,
-    Register,
     Stage,
 )
 from isthmus.wire import oxm
@@ -44,15 +44,15 @@ _OPENS = (
 
 def opening_flows(flows: Flows) -> Iterator[Item]:
     """What is the same on every host."""
-    yield flows.add(Stage.OPENING, 1, oxm.match(), goto=Stage.COMMIT)
-    turned = oxm.reg(Register.SENDER, Flag.TURNED, Flag.TURNED)
+    yield flows.add(Stage.OPENING, Opening.KNOWN, oxm.match(), goto=Stage.COMMIT)
+    turned = reg.TURNED.match(1)
     for ethernet in _IP:
         # COMMIT makes no entry of these (`begun`).
         match = oxm.match(oxm.eth_type(ethernet), oxm.ip_proto(_TCP), turned)
-        yield flows.add(Stage.OPENING, 110, match, goto=Stage.COMMIT)
+        yield flows.add(Stage.OPENING, Opening.NO_ENTRY, match, goto=Stage.COMMIT)
         # Nor of these (`unfitting`).
         match = oxm.match(oxm.eth_type(ethernet), _FITTING, oxm.ct_zone(NO_CONNECTIONS))
-        yield flows.add(Stage.OPENING, 110, match, goto=Stage.COMMIT)
+        yield flows.add(Stage.OPENING, Opening.NO_ENTRY, match, goto=Stage.COMMIT)
 
 
 def port_openings(flows: Flows, ofport: int, limits: Limits, *, filtered: bool) -> Iterator[Item]:
@@ -62,8 +62,8 @@ def port_openings(flows: Flows, ofport: int, limits: Limits, *, filtered: bool) 
         return
     sent, received = ofport + OPENING_METERS, ofport + OPENED_METERS
     own = (sent, (oxm.in_port(ofport),))
-    from_afar = (received, (oxm.reg(Register.OUT, ofport), oxm.reg(Register.ORIGIN, 1)))
+    from_afar = (received, (reg.OUT.match(ofport), reg.ORIGIN.match(1)))
     for meter, whose in (own, from_afar) if filtered else (own,):
         yield Item(Meter, meter, Meter(meter, limits.opened_pps, limits.opened_burst))
         match = oxm.match(*whose, *_OPENS)
-        yield flows.add(Stage.OPENING, 100, match, meter=meter, goto=Stage.COMMIT)
+        yield flows.add(Stage.OPENING, Opening.METERED, match, meter=meter, goto=Stage.COMMIT)

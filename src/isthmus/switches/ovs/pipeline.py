@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of the integration bridge: tables, registers, priorities, cookies.
+"""The stages of the integration bridge: tables, where they lead, and the cookies of flows.
 
 A packet from a local port goes CLASSIFY → ADMISSION → DISPATCH → (ROUTE →) (NEIGHBOUR → RESOLVED →)
 FORWARD, where it is known to whom it goes. One to a local port passes RECEIVER. What stateless
@@ -18,6 +18,9 @@ and is never sent into a tunnel again (but for a port that has just moved away).
 Because every packet of a connection is judged again, taking a rule or a member of a group away ends
 what it had allowed, and nothing else, and there is nothing to flush.
 
+What packets carry is declared in `registers`, priorities in `bands`, and what the flows of a stage
+may look at and write in `declared`.
+
 Every table ends in a flow of priority 0 that drops, so that what is dropped is counted by reason;
 `DROPS` says what a packet that ends there has done.
 """
@@ -33,7 +36,7 @@ from isthmus.wire.openflow import Flow
 
 
 class Stage(IntEnum):
-    """Table numbers. Gaps leave room for features; goto_table goes forward only."""
+    """Table numbers. Gaps leave room for features (`ROOM`); goto_table goes forward only."""
 
     CLASSIFY = 0
     ADMISSION = 10
@@ -44,9 +47,6 @@ class Stage(IntEnum):
     NEIGHBOUR = 35
     RESOLVED = 36
     ADVERTISE = 37
-    TRACKED = 38
-    """Here packets come back from connection tracking, and go on at JUDGE."""
-    FRAGMENT = 39
     FORWARD = 40
     RECEIVER = 42
     PLAIN_SOURCE_GROUPS = 43
@@ -58,12 +58,15 @@ class Stage(IntEnum):
     PLAIN_IN_SUBNET = 49
     PLAIN_IN_INTERFACE = 50
     TRACK = 51
-    JUDGE = 52
-    BEGUN_SENDER = 53
-    BEGUN_RECEIVER = 54
-    UNKNOWN = 55
-    SOURCE_GROUPS = 56
-    TARGET_GROUPS = 57
+    TRACKED = 52
+    """Here packets come back from connection tracking."""
+    FRAGMENT = 53
+    JUDGE = 54
+    BEGUN_SENDER = 55
+    BEGUN_RECEIVER = 56
+    UNKNOWN = 57
+    SOURCE_GROUPS = 58
+    TARGET_GROUPS = 59
     INITIATOR = 60
     OUT_INTERFACE = 61
     OUT_SUBNET = 62
@@ -80,78 +83,85 @@ class Stage(IntEnum):
     TUNNEL = 85
 
 
+ROOM = {
+    range(11, 15): "mirrors of what ports send; marks and limits of it (QoS)",
+    range(17, 20): "NAT of what comes from outside: a public address becomes a port's",
+    range(21, 30): "load balancing: a virtual address becomes a member's, before it is routed",
+    range(31, 35): "routes by source, and to gateways",
+    range(73, 75): "NAT of what goes outside: a port's address becomes a public one",
+    range(81, 85): "queues (QoS), and mirrors of what ports receive",
+}
+"""Table numbers that are kept free for what is to come."""
+
+FOLLOWING: dict[Stage, tuple[Stage, ...]] = {
+    Stage.CLASSIFY: (Stage.ADMISSION, Stage.SOURCE),
+    Stage.ADMISSION: (Stage.DISPATCH, Stage.FORWARD),
+    Stage.SOURCE: (Stage.SOURCE_MAC, Stage.FORWARD),
+    Stage.SOURCE_MAC: (Stage.FORWARD,),
+    Stage.DISPATCH: (Stage.ROUTE, Stage.NEIGHBOUR, Stage.FORWARD),
+    Stage.ROUTE: (Stage.NEIGHBOUR, Stage.PLAIN_SOURCE_GROUPS),
+    Stage.NEIGHBOUR: (Stage.RESOLVED,),
+    Stage.RESOLVED: (Stage.ADVERTISE, Stage.FORWARD),
+    Stage.ADVERTISE: (),
+    Stage.FORWARD: (Stage.RECEIVER, Stage.PLAIN_SOURCE_GROUPS, Stage.TUNNEL),
+    Stage.RECEIVER: (Stage.PLAIN_SOURCE_GROUPS,),
+    Stage.PLAIN_SOURCE_GROUPS: (Stage.PLAIN_TARGET_GROUPS,),
+    Stage.PLAIN_TARGET_GROUPS: (Stage.PLAIN_SENDER,),
+    Stage.PLAIN_SENDER: (Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_RECEIVER),
+    Stage.PLAIN_OUT_INTERFACE: (Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_RECEIVER),
+    Stage.PLAIN_OUT_SUBNET: (Stage.PLAIN_RECEIVER,),
+    Stage.PLAIN_RECEIVER: (Stage.PLAIN_IN_SUBNET, Stage.TRACK),
+    Stage.PLAIN_IN_SUBNET: (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
+    Stage.PLAIN_IN_INTERFACE: (Stage.TRACK,),
+    Stage.TRACK: (Stage.TRACKED, Stage.RESPONDER, Stage.COMMIT),
+    Stage.TRACKED: (Stage.FRAGMENT, Stage.JUDGE),
+    Stage.FRAGMENT: (Stage.JUDGE,),
+    Stage.JUDGE: (Stage.TRACKED, Stage.BEGUN_SENDER, Stage.SOURCE_GROUPS, Stage.COMMIT),
+    Stage.BEGUN_SENDER: (Stage.BEGUN_RECEIVER,),
+    Stage.BEGUN_RECEIVER: (Stage.UNKNOWN,),
+    Stage.UNKNOWN: (Stage.SOURCE_GROUPS, Stage.ANSWER),
+    Stage.SOURCE_GROUPS: (Stage.TARGET_GROUPS,),
+    Stage.TARGET_GROUPS: (Stage.INITIATOR,),
+    Stage.INITIATOR: (Stage.OUT_INTERFACE,),
+    Stage.OUT_INTERFACE: (Stage.OUT_SUBNET,),
+    Stage.OUT_SUBNET: (Stage.RESPONDER,),
+    Stage.RESPONDER: (Stage.IN_SUBNET, Stage.COMMIT),
+    Stage.IN_SUBNET: (Stage.IN_INTERFACE,),
+    Stage.IN_INTERFACE: (Stage.OPENING,),
+    Stage.ANSWER: (Stage.TRACKED, Stage.COMMIT),
+    Stage.OPENING: (Stage.COMMIT,),
+    Stage.COMMIT: (Stage.TRACKED, Stage.COMMIT, Stage.RETURN, Stage.FLOOD, Stage.DELIVER),
+    Stage.RETURN: (Stage.DELIVER,),
+    Stage.FOLLOWED: (),
+    Stage.FLOOD: (Stage.RECEIVER, Stage.TUNNEL),
+    Stage.DELIVER: (Stage.TUNNEL,),
+    Stage.TUNNEL: (),
+}
+"""Where packets may go on: by goto_table, by resubmit, or out of connection tracking."""
+
+
+def reached() -> dict[Stage, frozenset[Stage]]:
+    """All stages that packets of a stage may come to."""
+    found = {stage: frozenset(following) for stage, following in FOLLOWING.items()}
+    while True:
+        further = {stage: its.union(*(found[one] for one in its)) for stage, its in found.items()}
+        if further == found:
+            return found
+        found = further
+
+
 SHOWN_DROPS = 90
 """No stage: while only some ports are watched, flows that drop leave it to this table whether what
 they drop is shown. METADATA says whose it is (`dropped_by`)."""
 
 
-class Register(IntEnum):
-    """What each 32-bit register holds from CLASSIFY on; some serve twice, before and after
-    FORWARD."""
-
-    OUT = 0
-    """OpenFlow port to deliver to, or one of `Out`; 0 for another host."""
-    ORIGIN = 1
-    """0: a local port; 1: a tunnel."""
-    PEER = 2
-    """IPv4 provider address to tunnel to."""
-    TARGET = 3
-    """IPv4 address that is looked for: an ARP question's or a routed packet's."""
-    OUT_RULES = 3
-    """From INITIATOR on: the numbers of its rules, the interface's in the upper half."""
-    SOURCE_VSID = 4
-    """The segment of the port that claims the inner source of a tunnel packet."""
-    IN_RULES = 4
-    """From RESPONDER on: likewise."""
-    VSID = 5
-    """The segment that the packet is in."""
-    DOMAIN = 6
-    """The routing domain of its segment; 2^31 | VSID for a segment without a router."""
-    SENDER = 7
-    """Number of the filter of the local port that it comes from, and `Flag`s of it; 0 for none."""
-    INITIATOR = 8
-    """From JUDGE on: the filter of the local port that opened the connection. In the PLAIN stages:
-    what SENDER becomes when its last level allows."""
-    RESPONDER = 9
-    """From JUDGE on: the filter of the other one. In the PLAIN stages: likewise, of RECEIVER."""
-    RECEIVER = 10
-    """Number of the filter of the local port that it goes to, and `Flag`s of it; 0 for none."""
-    ZONE = 11
-    """Connection tracking zone of its routing domain."""
-
-
 class Out(IntEnum):
-    """What OUT may hold beside the number of a port."""
+    """What OUT may hold beside the number of a port, which is below 0xFF00 (ovs-vswitchd(8))."""
 
-    FLOOD = 0xFFFFFF00
+    FLOOD = 0xFF00
     """All members of the segment."""
-    GATEWAY = 0xFFFFFF01
+    GATEWAY = 0xFF01
     """The router's own address, which answers echo requests."""
-
-
-FILTER_BITS = 16
-"""Of the four registers of ends, the lowest, which hold the number of a filter."""
-
-
-class Flag(IntEnum):
-    """What else the register of an end says."""
-
-    ALONE = 1 << FILTER_BITS
-    """Its rules allow the packet, taken for itself."""
-    ASTRAY = 2 << FILTER_BITS
-    """The packet's destination is no address of the port that it goes to."""
-    BEGUN = 4 << FILTER_BITS
-    """The connections of this end began to be followed a moment ago (`begun`)."""
-    ASKED = 8 << FILTER_BITS
-    """In SENDER: the rules are only asked whether the packet may open a connection,"""
-    ALLOWED = 64 << FILTER_BITS
-    """and have said yes."""
-    TURNED = 32 << FILTER_BITS
-    """In SENDER: the packet's two ends are exchanged in its headers, as in what it may answer."""
-    JUDGED = 128 << FILTER_BITS
-    """In SENDER: a fragment that may pass, and has waited for the others of its packet."""
-    SHOWN = 256 << FILTER_BITS
-    """In SENDER: the packet has been shown to who watches what is allowed (`allowed`)."""
 
 
 class NotFollowed(IntEnum):
@@ -166,29 +176,8 @@ KEPT = 4
 """Another bit of ct_mark, of all connections that COMMIT has kept."""
 
 
-PLAIN_END = {
-    Stage.PLAIN_OUT_INTERFACE: (Register.SENDER, Register.INITIATOR),
-    Stage.PLAIN_OUT_SUBNET: (Register.SENDER, Register.INITIATOR),
-    Stage.PLAIN_IN_SUBNET: (Register.RECEIVER, Register.RESPONDER),
-    Stage.PLAIN_IN_INTERFACE: (Register.RECEIVER, Register.RESPONDER),
-}
-"""Of whose rules they are, and what that register becomes when all levels allow."""
-
-PLAIN_LAST = frozenset((Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_IN_INTERFACE))
-"""The second level of either end."""
-
 SOME_RECEIVER = 0xFFFF
 """In RECEIVER: of a broadcast that goes to a port with rules, each port is looked at in FLOOD."""
-
-RESOLVED_MAC = 4
-"""The 64-bit register (of registers 8 and 9) whose low 48 bits hold the MAC address of TARGET."""
-
-TARGET6 = 3
-"""The 128-bit register (12 to 15) that holds the IPv6 address that is looked for."""
-
-GROUPS = 12
-"""The first of the four registers whose bits are, from JUDGE on, the groups that the ends of the
-original tuple are members of."""
 
 MOST_GROUPS = 128
 
@@ -333,29 +322,3 @@ def dropped_by(unit: int, stage: Stage) -> int:
 def unit_of_cookie(cookie: int) -> int:
     """What `unit_cookie` gave for the unit call that a flow comes from."""
     return cookie >> 24
-
-
-def markdown() -> str:
-    """Stages and registers, for docs/pipeline.md."""
-    lines = [
-        "# The data plane's stages and registers",
-        "",
-        "Written from `src/isthmus/switches/ovs/pipeline.py` by `make docs`.",
-        "",
-        "| table | stage | a packet that ends here was |",
-        "|---|---|---|",
-        *(f"| {stage.value} | {stage.name} | {DROPS[stage]} |" for stage in Stage),
-        "",
-        "| register | name |",
-        "|---|---|",
-        *(
-            f"| {register.value} | {name} |"
-            for name, register in sorted(Register.__members__.items(), key=lambda e: e[1].value)
-        ),
-        f"| xreg{RESOLVED_MAC} | the MAC address of TARGET |",
-        f"| xxreg{TARGET6} | the IPv6 address that is looked for; later, bits of groups |",
-        "| metadata | while somebody watches what is allowed: which rules let the packet pass; of"
-        " ports what is dropped: which flow has dropped it |",
-        "",
-    ]
-    return "\n".join(lines)

@@ -22,6 +22,8 @@ from isthmus.policy.placement import may_have
 from isthmus.policy.rows import Port, Router, Subnet
 from isthmus.policy.topology import peer_legs
 from isthmus.policy.values import PortGuard
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Admission, Classify, Forward, Neighbour, Receiver, Source
 from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.facts import (
     Ground,
@@ -43,10 +45,7 @@ from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
     PAIR_METERS,
-    RESOLVED_MAC,
     STORM_METERS,
-    Flag,
-    Register,
     Stage,
 )
 from isthmus.switches.ovs.rules import ETHERNET, PACKET
@@ -85,7 +84,9 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     refused = read.get(Refused, Whole("port", port.id))
     if refused is not None:
         yield _problem(port, "PortBlocked", f"{refused.detail}; until then nothing passes")
-        yield flows.drop(Stage.RECEIVER, 200, oxm.match(oxm.reg(Register.OUT, local.ofport)), read)
+        yield flows.drop(
+            Stage.RECEIVER, Receiver.CLOSED, oxm.match(reg.OUT.match(local.ofport)), read
+        )
         return
     numbers = tuple(
         (family, address, filter_number(port, address, family, read))
@@ -105,7 +106,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     yield from _classify(flows, port, local, ground, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.
-    yield flows.drop(Stage.ADMISSION, 1, oxm.match(oxm.in_port(local.ofport)), read)
+    yield flows.drop(Stage.ADMISSION, Admission.BLOCKED, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
         yield from _receive(flows, port, local.ofport, numbers)
         for address in port.addresses:
@@ -130,16 +131,16 @@ def _classify(
     flows: Flows, port: Port, local: Plugged, ground: Ground, read: Read
 ) -> Iterator[Item]:
     actions: tuple[bytes, ...] = (
-        act.load(ground.vsid, oxm.REG[Register.VSID]),
-        act.load(ground.domain, oxm.REG[Register.DOMAIN]),
-        act.load(ground.zone, oxm.REG[Register.ZONE]),
+        reg.VSID.load(ground.vsid),
+        reg.DOMAIN.load(ground.domain),
+        reg.ZONE.load(ground.zone),
     )
     if stands_by(port, read):
         # Another host has the port: the guest's first frame here shows that it has arrived.
         actions = (act.controller(FIRST_FRAME, max_len=64), *actions)
     yield flows.add(
         Stage.CLASSIFY,
-        100,
+        Classify.ENTRY,
         oxm.match(oxm.in_port(local.ofport)),
         apply=actions,
         goto=Stage.ADMISSION,
@@ -150,7 +151,7 @@ def _classify(
         group = Mac(MULTICAST_BIT)
         yield flows.add(
             Stage.CLASSIFY,
-            110,
+            Classify.BROADCAST,
             oxm.match(oxm.in_port(local.ofport), oxm.eth_dst(group, group)),
             meter=meter,
             apply=actions,
@@ -170,20 +171,20 @@ def _receive(
     for family, address, number in numbers:
         if family not in leading:
             leading[family] = number
-            entries.append((100, family, b"", number and number | Flag.ASTRAY))
+            entries.append((Receiver.LEADING, family, b"", number and number | reg.IS_MISDIRECTED))
         if address:
             destination = oxm.exact(PACKET.destination[family], int(ip_address(address)))
-            entries.append((120, family, destination, number))
+            entries.append((Receiver.OWN, family, destination, number))
     for pair in map(Pair._make, port.pairs):
         family = pair.network.version
         destination = pair.prefix(PACKET.destination[family])
-        entries.append((110, family, destination, leading[family]))
+        entries.append((Receiver.PAIR, family, destination, leading[family]))
     for priority, family, destination, number in entries:
         yield flows.add(
             Stage.RECEIVER,
             priority,
-            oxm.match(oxm.reg(Register.OUT, ofport), oxm.eth_type(ETHERNET[family]), destination),
-            apply=None if number is None else (act.load(number, oxm.REG[Register.RECEIVER]),),
+            oxm.match(reg.OUT.match(ofport), oxm.eth_type(ETHERNET[family]), destination),
+            apply=None if number is None else (reg.RECEIVER.load(number),),
             goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
 
@@ -197,13 +198,13 @@ def place(port: Port, read: Read) -> Iterator[Item]:
     if ground is None or this is None:
         return
     flows = Flows("place", port.id)
-    mac, vsid = parse_mac(port.mac), oxm.reg(Register.VSID, ground.vsid)
+    mac, vsid = parse_mac(port.mac), reg.VSID.match(ground.vsid)
     for text in port.addresses:
         yield flows.add(
             Stage.NEIGHBOUR,
-            100,
+            Neighbour.OWN,
             oxm.match(*looked_for(text), vsid),
-            apply=(act.load(mac, oxm.XREG[RESOLVED_MAC], 0, 48),),
+            apply=(reg.RESOLVED_MAC.load(mac),),
             goto=Stage.RESOLVED,
         )
     local = read.get(Plugged, port.id)
@@ -221,7 +222,7 @@ def place(port: Port, read: Read) -> Iterator[Item]:
             RemoteMember(port.segment, provider_address, ground.domain),
         )
         for text in port.addresses:
-            known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
+            known = (reg.SOURCE_VSID.load(ground.vsid),)
             yield _source(flows, ground.domain, mac, text, provider_address, known)
         yield from _peer_sources(flows, ground, port, provider_address, read)
         yield from _further_sources(flows, ground, port, provider_address)
@@ -232,9 +233,9 @@ def _deliver(
 ) -> Iterator[Item]:
     yield flows.add(
         Stage.FORWARD,
-        100,
+        Forward.OWN,
         oxm.match(oxm.eth_dst(mac), vsid),
-        apply=(act.load(ofport, oxm.REG[Register.OUT]),),
+        apply=(reg.OUT.load(ofport),),
         goto=Stage.RECEIVER,
     )
     yield to_port(flows, ofport, mac)
@@ -243,18 +244,18 @@ def _deliver(
         # own source check has passed it, and only for frames to this port is it believed.
         yield flows.add(
             Stage.SOURCE,
-            50,
+            Source.FORWARDED,
             oxm.match(oxm.eth_dst(mac), vsid, oxm.tun_src(loser)),
             goto=Stage.FORWARD,
         )
 
 
 def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -> Iterator[Item]:
-    to_peer = act.load(location.provider_address, oxm.REG[Register.PEER])
+    to_peer = reg.PEER.load(location.provider_address)
     yield flows.add(
         Stage.FORWARD,
-        100,
-        oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 0), vsid),
+        Forward.OWN,
+        oxm.match(oxm.eth_dst(mac), reg.ORIGIN.match(0), vsid),
         apply=(to_peer,),
         goto=Stage.PLAIN_SOURCE_GROUPS,
     )
@@ -263,8 +264,8 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
         # lets the packet leave by the tunnel interface that it came from.
         yield flows.add(
             Stage.FORWARD,
-            100,
-            oxm.match(oxm.eth_dst(mac), oxm.reg(Register.ORIGIN, 1), vsid),
+            Forward.OWN,
+            oxm.match(oxm.eth_dst(mac), reg.ORIGIN.match(1), vsid),
             apply=(act.load(0, oxm.IN_PORT_NXM), to_peer),
             goto=Stage.TUNNEL,
         )
@@ -283,8 +284,8 @@ def _peer_sources(
         if zone is None:
             continue
         known = (
-            act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),
-            act.load(zone, oxm.REG[Register.ZONE]),
+            reg.SOURCE_VSID.load(ground.vsid),
+            reg.ZONE.load(zone),
         )
         for text in port.addresses:
             yield _source(flows, router.rdid, parse_mac(port.mac), text, provider_address, known)
@@ -309,10 +310,10 @@ def _source(
         source = (oxm.eth_type(0x0800), oxm.ipv4_src(ipv4_number(address)))
     return flows.add(
         Stage.SOURCE,
-        100,
+        Source.CLAIMED,
         oxm.match(
             *source,
-            oxm.reg(Register.DOMAIN, domain),
+            reg.DOMAIN.match(domain),
             oxm.tun_src(provider_address),
         ),
         apply=(act.set_field(oxm.eth_src(mac)), *known),
@@ -325,18 +326,22 @@ def _further_sources(
 ) -> Iterator[Item]:
     """What a port may send beside its own addresses, from the host that claims it: its address
     pairs, and router advertisements."""
-    domain = oxm.reg(Register.DOMAIN, ground.domain)
-    own = oxm.reg(Register.VSID, ground.vsid)
-    known = (act.load(ground.vsid, oxm.REG[Register.SOURCE_VSID]),)
+    domain = reg.DOMAIN.match(ground.domain)
+    own = reg.VSID.match(ground.vsid)
+    known = (reg.SOURCE_VSID.load(ground.vsid),)
     for pair in map(Pair._make, port.pairs):
         # Pairs of several segments may overlap: one's MAC address speaks in its segment alone, and
         # of what has the router's it need not be known whose it was.
-        entries = [(90, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
+        entries = [(Source.PAIR, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
         if ground.router_mac is not None:
-            routed = (act.load(0, oxm.REG[Register.SOURCE_VSID]),)
-            entries.append((80, oxm.eth_src(ground.router_mac), pair.sources, routed))
+            routed = (reg.SOURCE_VSID.load(0),)
+            entries.append(
+                (Source.ROUTED_PAIR, oxm.eth_src(ground.router_mac), pair.sources, routed)
+            )
         if pair.is_address:
-            entries.append((210, oxm.eth_src(pair.mac), (own, *pair.announcement), known))
+            entries.append(
+                (Source.ANNOUNCEMENT, oxm.eth_src(pair.mac), (own, *pair.announcement), known)
+            )
         for priority, sender, entry, source in entries:
             yield flows.add(
                 Stage.SOURCE,
@@ -348,7 +353,7 @@ def _further_sources(
     if PortGuard.ROUTER_ADVERTISEMENTS in port.guards:
         yield flows.add(
             Stage.SOURCE,
-            210,
+            Source.ANNOUNCEMENT,
             oxm.match(
                 *(oxm.eth_src(parse_mac(port.mac)), *ROUTER_ADVERTISEMENT, oxm.ip_ttl(255)),
                 oxm.ipv6_src_prefix(LINK_LOCAL, 10),

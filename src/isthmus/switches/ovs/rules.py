@@ -24,8 +24,10 @@ from isthmus.policy.joined import joined
 from isthmus.policy.rows import Port, Router, Rule
 from isthmus.policy.rules import Network, networks, protocols, span
 from isthmus.policy.topology import gateways
-from isthmus.policy.values import Action, Direction, PortRange, RuleLevel
+from isthmus.policy.values import Action, PortRange, RuleLevel
+from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import noted
+from isthmus.switches.ovs.bands import Groups, Rules
 from isthmus.switches.ovs.facts import Assigned, Ground
 from isthmus.switches.ovs.filters import (
     ENDS,
@@ -39,43 +41,14 @@ from isthmus.switches.ovs.filters import (
 )
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import legs_of
-from isthmus.switches.ovs.pipeline import (
-    GROUPS,
-    PLAIN_END,
-    PLAIN_LAST,
-    Flag,
-    Register,
-    Stage,
-)
-from isthmus.wire import openflow_actions as act
+from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.rule_stages import PLAIN_STAGES, STAGES
 from isthmus.wire import oxm
 
 ETHERNET = {4: 0x0800, 6: 0x86DD}
 
 FOLLOWED = oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV)
 """Open vSwitch wants it in every match on the original tuple."""
-
-TOP, BOTTOM = 60000, 2
-"""Priorities of the first rule and of the last that there is room for; 1 is the default's."""
-
-STAGES = {
-    (Direction.OUT, RuleLevel.INTERFACE): (Stage.OUT_INTERFACE, Stage.OUT_SUBNET),
-    (Direction.OUT, RuleLevel.SUBNET): (Stage.OUT_SUBNET, Stage.RESPONDER),
-    (Direction.IN, RuleLevel.SUBNET): (Stage.IN_SUBNET, Stage.IN_INTERFACE),
-    (Direction.IN, RuleLevel.INTERFACE): (Stage.IN_INTERFACE, Stage.OPENING),
-}
-"""Where the rules of a direction and level are, and where goes what they let pass."""
-
-PLAIN_STAGES = {
-    (Direction.OUT, RuleLevel.INTERFACE): (Stage.PLAIN_OUT_INTERFACE, Stage.PLAIN_OUT_SUBNET),
-    (Direction.OUT, RuleLevel.SUBNET): (Stage.PLAIN_OUT_SUBNET, Stage.PLAIN_RECEIVER),
-    (Direction.IN, RuleLevel.SUBNET): (Stage.PLAIN_IN_SUBNET, Stage.PLAIN_IN_INTERFACE),
-    (Direction.IN, RuleLevel.INTERFACE): (Stage.PLAIN_IN_INTERFACE, Stage.TRACK),
-}
-"""Likewise, on the packet itself."""
-
-PLAIN_MISS = {Direction.OUT: Stage.PLAIN_RECEIVER, Direction.IN: Stage.TRACK}
-_REGISTER = {Direction.OUT: Register.OUT_RULES, Direction.IN: Register.IN_RULES}
 
 
 class Fields(NamedTuple):
@@ -86,13 +59,6 @@ class Fields(NamedTuple):
     destination: Mapping[int, oxm.Field]
     ports: Mapping[int, tuple[oxm.Field, oxm.Field]]
     plain: bool
-
-
-class GroupBit(NamedTuple):
-    """Of a group, in one of its registers."""
-
-    register: int
-    value: int
 
 
 TCP, UDP, SCTP = 6, 17, 132
@@ -138,15 +104,17 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
         return
     compiled = compiled._replace(level=enforced(compiled, read))
     for level in RuleLevel:
-        stage, following = STAGES[profile.direction, level]
-        mine = _number(profile.direction, level, number)
+        stage, its_number, following = STAGES[profile.direction, level]
+        mine = its_number.match(number)
         default = Flows("rule_flows", flows_name(profile, level))
         place = profile.direction, level
         if compiled.level.allow_by_default:
             note = noted(*place, profile.sets, None, read)
-            yield default.add(stage, 1, oxm.match(mine), apply=note or None, goto=following)
+            yield default.add(
+                stage, Rules.DEFAULT, oxm.match(mine), apply=note or None, goto=following
+            )
         else:
-            yield default.drop(stage, 1, oxm.match(mine), read)
+            yield default.drop(stage, Rules.DEFAULT, oxm.match(mine), read)
         if profile.plain:
             yield from _plain_flows(compiled, level, read)
         for priority, rule in _by_priority(compiled.level.rules):
@@ -154,7 +122,7 @@ def rule_flows(compiled: Compiled, read: Read) -> Iterator[Item]:
             note = noted(*place, profile.sets, rule, read)
             for followed, fields, passes in _verdicts(rule):
                 for match in matches(profile, rule, fields, read):
-                    whole = oxm.match(mine, followed, *match)
+                    whole = oxm.match(mine, *followed, *match)
                     if passes:
                         yield flows.add(stage, priority, whole, apply=note or None, goto=following)
                     else:
@@ -169,23 +137,22 @@ def flows_name(profile: Profile, level: RuleLevel, rule: Rule | None = None) -> 
 
 def _by_priority(rules: Iterable[Rule]) -> Iterator[tuple[int, Rule]]:
     for rank, rule in enumerate(rules):
-        yield max(TOP - rank, BOTTOM), rule
+        yield max(Rules.RULE.last - rank, Rules.RULE), rule
 
 
-def _verdicts(rule: Rule) -> tuple[tuple[bytes, Fields, bool], ...]:
+def _verdicts(rule: Rule) -> tuple[tuple[tuple[bytes, ...], Fields, bool], ...]:
     """Of which packets of a connection a rule speaks, where its tuple is in them, and whether it
     lets them pass."""
     allows = rule.action is Action.ALLOW
     if rule.stateless and allows:
-        turned = NO_REPLY + oxm.reg(Register.SENDER, Flag.TURNED, Flag.TURNED)
         return (
-            (NO_REPLY + oxm.reg(Register.SENDER, 0, Flag.TURNED), QUESTION, True),
-            (turned, QUESTION, False),
-            (REPLY, ANSWER, False),
+            ((NO_REPLY, reg.TURNED.match(0)), QUESTION, True),
+            ((NO_REPLY, reg.TURNED.match(1)), QUESTION, False),
+            ((REPLY,), ANSWER, False),
         )
     if rule.protocol == SCTP and _looks_inside(rule):
-        return (NO_REPLY, QUESTION, allows), (REPLY, ANSWER, allows)
-    return ((FOLLOWED, ORIGINAL, allows),)
+        return ((NO_REPLY,), QUESTION, allows), ((REPLY,), ANSWER, allows)
+    return (((FOLLOWED,), ORIGINAL, allows),)
 
 
 def _looks_inside(rule: Rule) -> bool:
@@ -204,19 +171,17 @@ def _plain_flows(compiled: Compiled, level: RuleLevel, read: Read) -> Iterator[I
     """
     profile, number = compiled.profile, compiled.number
     assert number, "who calls it has a number"
-    stage, following = PLAIN_STAGES[profile.direction, level]
-    mine, denied = _number(profile.direction, level, number), PLAIN_MISS[profile.direction]
-    register, allowed = (oxm.REG[one] for one in PLAIN_END[stage])
-    is_last = stage in PLAIN_LAST
-    stateful = (following, (act.move(allowed, 0, register, 0, 32),) if is_last else None)
-    stateless = (following, (act.load(0, register if is_last else allowed),))
-    by_default = stateful if compiled.level.allow_by_default else (denied, None)
+    here = PLAIN_STAGES[profile.direction, level]
+    stage, mine = here.stage, here.number.match(number)
+    stateful = (here.following, (here.allowed.copy_to(here.end),) if here.is_last else None)
+    stateless = (here.following, ((here.end if here.is_last else here.allowed).load(0),))
+    by_default = stateful if compiled.level.allow_by_default else (here.denied, None)
     flows = Flows("rule_flows", f"{profile.key.text} {level} plain")
     place = profile.direction, level
     allows = compiled.level.allow_by_default
     note = noted(*place, profile.sets, None, read) if allows else ()
     default = _with(note, by_default)
-    yield flows.add(stage, 1, oxm.match(mine), apply=default[1], goto=default[0])
+    yield flows.add(stage, Rules.DEFAULT, oxm.match(mine), apply=default[1], goto=default[0])
     for priority, rule in _by_priority(compiled.level.rules):
         allowing = stateless if rule.stateless else stateful
         allows = rule.action is Action.ALLOW
@@ -224,7 +189,7 @@ def _plain_flows(compiled: Compiled, level: RuleLevel, read: Read) -> Iterator[I
         is_counted = allows and rule.stateless
         its = Flows("rule_flows", flows_name(profile, level, rule)) if is_counted else flows
         note = noted(*place, profile.sets, rule, read) if allows else ()
-        goto, apply = _with(note, allowing if allows else (denied, None))
+        goto, apply = _with(note, allowing if allows else (here.denied, None))
         for match in matches(profile, rule, PACKET, read):
             yield its.add(stage, priority, oxm.match(mine, *match), apply=apply, goto=goto)
 
@@ -232,13 +197,6 @@ def _plain_flows(compiled: Compiled, level: RuleLevel, read: Read) -> Iterator[I
 def _with(note: tuple[bytes, ...], verdict: _Verdict) -> _Verdict:
     goto, apply = verdict
     return goto, (*note, *(apply or ())) or None
-
-
-def _number(direction: Direction, level: RuleLevel, number: int) -> bytes:
-    register = _REGISTER[direction]
-    if level is RuleLevel.INTERFACE:
-        return oxm.reg(register, number << 16, 0xFFFF0000)
-    return oxm.reg(register, number, 0xFFFF)
 
 
 def matches(
@@ -266,7 +224,7 @@ def _matches(
         source, destination = (_end(profile, rule, end, family, fields, read) for end in ENDS)
         from_ports, to_ports = _port_matches(rule, fields)
         for ours, theirs, *choice in product(source, destination, from_ports, to_ports):
-            yield (*fixed, *_ends(ours, theirs), *filter(None, choice))
+            yield (*fixed, *filter(None, (ours, theirs, *choice)))
 
 
 def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]:
@@ -280,28 +238,15 @@ def _port_matches(rule: Rule, fields: Fields) -> tuple[list[bytes], list[bytes]]
     return from_ports, to_ports
 
 
-def _ends(*ends: bytes | GroupBit) -> Iterator[bytes]:
-    """The bits of both ends may be in one register, and a match names a field once (OpenFlow 1.5.1
-    section 7.2.3.6: "an OXM TLV of a given type may not be repeated")."""
-    registers: dict[int, int] = {}
-    for one in ends:
-        if isinstance(one, GroupBit):
-            registers[one.register] = registers.get(one.register, 0) | one.value
-        elif one:
-            yield one
-    for register, value in registers.items():
-        yield oxm.reg(register, value, value)
-
-
 def _end(
     profile: Profile, rule: Rule, end: GroupEnd, family: int, fields: Fields, read: Read
-) -> Sequence[bytes | GroupBit]:
+) -> Sequence[bytes]:
     is_source = end is GroupEnd.SOURCE
     groups = rule.source_groups if is_source else rule.destination_groups
     if groups:
         seen = PLAIN_ENDS[end] if fields.plain else end
         bits = (_bit(GroupUse(profile.domain, seen, group), read) for group in groups)
-        return [GroupBit(GROUPS + bit // 32, 1 << bit % 32) for bit in bits if bit is not None]
+        return [reg.GROUP_BITS[bit].match(1) for bit in bits if bit is not None]
     text = rule.source if is_source else rule.destination
     field = (fields.source if is_source else fields.destination)[family]
     router = read.get(Router, profile.router)
@@ -368,11 +313,10 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
             assert isinstance(use, GroupUse), "it is its own key"
             bit = _bit(use, read)
             if bit is not None:
-                load = act.load(1, oxm.REG[GROUPS + bit // 32], bit % 32, 1)
-                loads.setdefault(use.end, []).append(load)
+                loads.setdefault(use.end, []).append(reg.GROUP_BITS[bit].load(1))
     if not loads:
         return
-    flows, domain = Flows("membership", port.id), oxm.reg(Register.DOMAIN, ground.domain)
+    flows, domain = Flows("membership", port.id), reg.DOMAIN.match(ground.domain)
     for end, bits in loads.items():
         stage, following, fields, followed = _MEMBERS[end]
         for text in port.addresses:
@@ -382,4 +326,4 @@ def membership(port: Port, read: Read) -> Iterator[Item]:
                 family, number = 4, ipv4_number(text)
             member = oxm.exact(fields[family], number)
             here = oxm.match(domain, followed, oxm.eth_type(ETHERNET[family]), member)
-            yield flows.add(stage, 100, here, apply=tuple(bits), goto=following)
+            yield flows.add(stage, Groups.MEMBER, here, apply=tuple(bits), goto=following)

@@ -17,9 +17,11 @@ from isthmus.derive.engine import Item
 from isthmus.policy.dhcp import CLIENT_PORT, LIMITED_BROADCAST, SERVER_PORT
 from isthmus.policy.rows import Port
 from isthmus.policy.values import PortGuard
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Admission, Dispatch
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
-from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_METERS, PAIR_SEEN, Register, Stage
+from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_METERS, PAIR_SEEN, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -51,7 +53,7 @@ def admission(
         # answered here, and go nowhere else.
         for asking in (oxm.ipv6_src(0), oxm.ipv6_src_prefix(LINK_LOCAL, 10)):
             yield flows.add(
-                *(Stage.ADMISSION, 200),
+                *(Stage.ADMISSION, Admission.OWN),
                 oxm.match(here, source, *SOLICITATION, asking),
                 goto=Stage.DISPATCH,
             )
@@ -63,7 +65,7 @@ def admission(
 
 
 def _sender(number: int) -> tuple[bytes, ...] | None:
-    return (act.load(number, oxm.REG[Register.SENDER]),) if number else None
+    return (reg.SENDER.load(number),) if number else None
 
 
 def _ipv4(
@@ -71,18 +73,20 @@ def _ipv4(
 ) -> Iterator[Item]:
     # RFC 5227 section 2.1.1: a probe for the port's own address must find it free; the
     # announcement of it (section 2.3) needs no answer.
-    yield flows.add(Stage.ADMISSION, 300, oxm.match(here, ARP, oxm.arp_tpa(address)))
+    yield flows.add(
+        Stage.ADMISSION, Admission.OWN_ADDRESS_ASKED, oxm.match(here, ARP, oxm.arp_tpa(address))
+    )
     sender = oxm.arp_sha(mac) if source else b""
     yield flows.add(
         Stage.ADMISSION,
-        200,
+        Admission.OWN,
         oxm.match(here, source, ARP, oxm.arp_spa(address), sender),
         goto=Stage.DISPATCH,
     )
     if number is not None:
         yield flows.add(
             Stage.ADMISSION,
-            200,
+            Admission.OWN,
             oxm.match(here, source, IPV4, oxm.ipv4_src(address)),
             apply=_sender(number),
             goto=Stage.DISPATCH,
@@ -95,13 +99,13 @@ def _ipv6(
     # RFC 4862 section 5.4: the guest looks whether its own address is free.
     yield flows.add(
         Stage.ADMISSION,
-        300,
+        Admission.OWN_ADDRESS_ASKED,
         oxm.match(here, *SOLICITATION, oxm.ipv6_src(0), oxm.nd_target(address)),
     )
     if number is not None:
         yield flows.add(
             Stage.ADMISSION,
-            200,
+            Admission.OWN,
             oxm.match(here, source, IPV6, oxm.ipv6_src(address)),
             apply=_sender(number),
             goto=Stage.DISPATCH,
@@ -112,7 +116,7 @@ def _arp_without_address(flows: Flows, here: bytes, source: bytes, mac: Mac) -> 
     sender = oxm.arp_sha(mac) if source else b""
     yield flows.add(
         Stage.ADMISSION,
-        200,
+        Admission.OWN,
         oxm.match(here, source, ARP, oxm.arp_spa(0), sender),
         goto=Stage.DISPATCH,
     )
@@ -129,7 +133,7 @@ def _pairs(
         if number is not None:
             yield flows.add(
                 Stage.ADMISSION,
-                190,
+                Admission.PAIR,
                 oxm.match(*source, *pair.sources),
                 apply=_sender(number),
                 goto=Stage.DISPATCH,
@@ -148,10 +152,14 @@ def _own_in_pairs(flows: Flows, here: bytes, port: Port, numbers: Numbers) -> It
             own = (IPV4, oxm.ipv4_src(address)) if family == 4 else (IPV6, oxm.ipv6_src(address))
             match = oxm.match(here, oxm.eth_src(mac), *own)
             if number is None:
-                yield flows.add(Stage.ADMISSION, 192, match)
+                yield flows.add(Stage.ADMISSION, Admission.OWN_IN_PAIR, match)
             else:
                 yield flows.add(
-                    Stage.ADMISSION, 192, match, apply=_sender(number), goto=Stage.DISPATCH
+                    Stage.ADMISSION,
+                    Admission.OWN_IN_PAIR,
+                    match,
+                    apply=_sender(number),
+                    goto=Stage.DISPATCH,
                 )
 
 
@@ -160,7 +168,7 @@ def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) 
     if pair.network.version == 4:
         yield flows.add(
             Stage.ADMISSION,
-            190,
+            Admission.PAIR,
             oxm.match(*source, *pair.claim),
             meter=meter,
             apply=heard,
@@ -169,7 +177,7 @@ def _announced(flows: Flows, source: tuple[bytes, ...], pair: Pair, meter: int) 
     if pair.is_address:
         yield flows.add(
             Stage.ADMISSION,
-            195,
+            Admission.ANNOUNCEMENT,
             oxm.match(*source, *pair.announcement),
             meter=meter,
             apply=heard,
@@ -223,7 +231,7 @@ def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address)
     for to in (LIMITED_BROADCAST, server):
         yield flows.add(
             Stage.ADMISSION,
-            205,
+            Admission.DHCP,
             oxm.match(here, oxm.eth_src(mac), *client, whole, oxm.ipv4_dst(int(to))),
             meter=ofport,
             apply=(act.controller(DHCP_QUESTION, max_len=0xFFFF),),
@@ -231,7 +239,10 @@ def _dhcp(flows: Flows, here: bytes, mac: Mac, ofport: int, server: IPv4Address)
     # Before that it looks for its server, from the same address; the answer is for it alone.
     looking = (ARP, oxm.arp_op(1), oxm.arp_sha(mac), oxm.arp_tpa(str(server)))
     yield flows.add(
-        Stage.ADMISSION, 185, oxm.match(here, oxm.eth_src(mac), *looking), goto=Stage.DISPATCH
+        Stage.ADMISSION,
+        Admission.DHCP_SERVER_ASKED,
+        oxm.match(here, oxm.eth_src(mac), *looking),
+        goto=Stage.DISPATCH,
     )
 
 
@@ -240,20 +251,28 @@ def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[It
         for ethernet, server in ((IPV4, 67), (IPV6, 547)):
             yield flows.add(
                 Stage.ADMISSION,
-                310,
+                Admission.GUARD,
                 oxm.match(here, ethernet, oxm.ip_proto(17), oxm.udp_src(server)),
             )
         # A first fragment that ends before its ports (RFC 7112) could be one of an answer.
         first = oxm.ip_frag(oxm.FRAGMENT_ANY, oxm.FRAGMENT_ANY | oxm.FRAGMENT_LATER)
         yield flows.add(
             Stage.ADMISSION,
-            310,
+            Admission.GUARD,
             oxm.match(here, IPV6, oxm.ip_proto(17), oxm.udp_src(0), first),
         )
     if PortGuard.ROUTER_ADVERTISEMENTS in port.guards:
         # RFC 4861 section 6.1.2: they come from a link-local address, with a hop limit of 255.
         advertised = (*ROUTER_ADVERTISEMENT, oxm.ip_ttl(255), oxm.ipv6_src_prefix(LINK_LOCAL, 10))
         yield flows.add(
-            Stage.ADMISSION, 210, oxm.match(here, source, *advertised), goto=Stage.DISPATCH
+            Stage.ADMISSION,
+            Admission.ROUTER_ADVERTISEMENT,
+            oxm.match(here, source, *advertised),
+            goto=Stage.DISPATCH,
         )
-        yield flows.add(Stage.DISPATCH, 195, oxm.match(here, *advertised), goto=Stage.FORWARD)
+        yield flows.add(
+            Stage.DISPATCH,
+            Dispatch.ROUTER_ADVERTISEMENT,
+            oxm.match(here, *advertised),
+            goto=Stage.FORWARD,
+        )

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.switches.ovs.pipeline import DHCP_QUESTION, SHOWN_DROPS, Stage
+from isthmus.switches.ovs.placing import Register
+from isthmus.wire import oxm
 
 _ENTRY = re.compile(r"^\s*(\d+)\. (.*?)priority (\d+)(?:, cookie (0x[0-9a-f]+))?\s*$")
 _NO_MATCH = re.compile(r"^\s*(\d+)\. No match")
@@ -102,6 +104,12 @@ def read(text: str, in_port: str) -> Traced:
     if peer and outcome == "port":
         outcome = "tunnel"
     return Traced(outcome, entries, port, peer, fields)
+
+
+def register(fields: Mapping[str, str], register: Register) -> int:
+    """What a packet has in a register, by its fields as the switch writes them."""
+    found = {one: int(fields.get(one.text, "0"), 0) for one in oxm.REG}
+    return register.of(found)
 
 
 def _entries(text: str) -> tuple[Entry, ...]:

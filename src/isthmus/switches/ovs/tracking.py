@@ -13,22 +13,24 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
 from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import (
+    Commit,
+    Deliver,
+    Filters,
+    Groups,
+    Judge,
+    Receiver,
+    Rules,
+    Track,
+)
 from isthmus.switches.ovs.begun import ANSWER, QUESTION, unknown_flows
 from isthmus.switches.ovs.filters import end
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import fragment_flows, keep
 from isthmus.switches.ovs.opening import opening_flows
-from isthmus.switches.ovs.pipeline import (
-    KEPT,
-    PLAIN_END,
-    PLAIN_LAST,
-    TARGET6,
-    Flag,
-    NotFollowed,
-    Out,
-    Register,
-    Stage,
-)
+from isthmus.switches.ovs.pipeline import KEPT, NotFollowed, Out, Stage
+from isthmus.switches.ovs.rule_stages import PLAIN_STAGES, STAGES
 from isthmus.switches.ovs.unfitting import unfitting_flows
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
@@ -44,8 +46,8 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
     yield from _judge(flows, read)
     yield from unfitting_flows(flows, read)
     yield from unknown_flows(flows, read)
-    yield flows.add(Stage.SOURCE_GROUPS, 1, oxm.match(), goto=Stage.TARGET_GROUPS)
-    yield flows.add(Stage.TARGET_GROUPS, 1, oxm.match(), goto=Stage.INITIATOR)
+    yield flows.add(Stage.SOURCE_GROUPS, Groups.NO_MEMBER, oxm.match(), goto=Stage.TARGET_GROUPS)
+    yield flows.add(Stage.TARGET_GROUPS, Groups.NO_MEMBER, oxm.match(), goto=Stage.INITIATOR)
     yield from _rules(flows)
     yield from opening_flows(flows)
     yield from _commit(flows)
@@ -54,36 +56,32 @@ def tracking_flows(flows: Flows, read: Read) -> Iterator[Item]:
 
 def _plain(flows: Flows) -> Iterator[Item]:
     """The way past the stages of stateless rules."""
-    for stage, following in (
-        (Stage.RECEIVER, Stage.PLAIN_SOURCE_GROUPS),
-        (Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
-        (Stage.PLAIN_TARGET_GROUPS, Stage.PLAIN_SENDER),
-        (Stage.PLAIN_SENDER, Stage.PLAIN_RECEIVER),
-        (Stage.PLAIN_RECEIVER, Stage.TRACK),
+    for stage, priority, following in (
+        (Stage.RECEIVER, Receiver.NO_RULES, Stage.PLAIN_SOURCE_GROUPS),
+        (Stage.PLAIN_SOURCE_GROUPS, Groups.NO_MEMBER, Stage.PLAIN_TARGET_GROUPS),
+        (Stage.PLAIN_TARGET_GROUPS, Groups.NO_MEMBER, Stage.PLAIN_SENDER),
+        (Stage.PLAIN_SENDER, Filters.NO_FILTER, Stage.PLAIN_RECEIVER),
+        (Stage.PLAIN_RECEIVER, Filters.NO_FILTER, Stage.TRACK),
     ):
-        yield flows.add(stage, 1, oxm.match(), goto=following)
-    for stage, register, mask, following in (
-        (Stage.PLAIN_OUT_INTERFACE, Register.OUT_RULES, 0xFFFF0000, Stage.PLAIN_OUT_SUBNET),
-        (Stage.PLAIN_OUT_SUBNET, Register.OUT_RULES, 0xFFFF, Stage.PLAIN_RECEIVER),
-        (Stage.PLAIN_IN_SUBNET, Register.IN_RULES, 0xFFFF, Stage.PLAIN_IN_INTERFACE),
-        (Stage.PLAIN_IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.TRACK),
-    ):
-        its, allowed = (oxm.REG[one] for one in PLAIN_END[stage])
-        both_allow = (act.move(allowed, 0, its, 0, 32),) if stage in PLAIN_LAST else None
-        none_here = oxm.match(oxm.reg(register, 0, mask))
-        yield flows.add(stage, 2, none_here, apply=both_allow, goto=following)
+        yield flows.add(stage, priority, oxm.match(), goto=following)
+    for one in PLAIN_STAGES.values():
+        both_allow = (one.allowed.copy_to(one.end),) if one.is_last else None
+        none_here = oxm.match(one.number.match(0))
+        yield flows.add(one.stage, Rules.DEFAULT, none_here, apply=both_allow, goto=one.following)
 
 
 def _track(flows: Flows) -> Iterator[Item]:
-    sender, receiver = oxm.reg(Register.SENDER, 0), oxm.reg(Register.RECEIVER, 0)
-    yield flows.add(Stage.TRACK, 110, oxm.match(sender, receiver), goto=Stage.COMMIT)
+    sender, receiver = reg.SENDER.match(0), reg.RECEIVER.match(0)
+    yield flows.add(Stage.TRACK, Track.NO_RULES, oxm.match(sender, receiver), goto=Stage.COMMIT)
     # What port security lets pass of ARP and neighbour discovery: announcements of address pairs,
     # and router advertisements. No rule speaks of these, and they are no connections.
-    yield flows.add(Stage.TRACK, 130, oxm.match(oxm.eth_type(0x0806)), goto=Stage.COMMIT)
+    yield flows.add(
+        Stage.TRACK, Track.NO_CONNECTION, oxm.match(oxm.eth_type(0x0806)), goto=Stage.COMMIT
+    )
     for kind in (134, 136):
         yield flows.add(
             Stage.TRACK,
-            130,
+            Track.NO_CONNECTION,
             oxm.match(
                 *(oxm.eth_type(0x86DD), oxm.ip_ttl(255)),
                 *(oxm.ip_proto(58), oxm.icmpv6_type(kind), oxm.icmpv6_code(0)),
@@ -93,22 +91,18 @@ def _track(flows: Flows) -> Iterator[Item]:
     for ethernet in _IP:
         yield flows.add(
             Stage.TRACK,
-            100,
+            Track.TRACKED,
             oxm.match(oxm.eth_type(ethernet)),
-            apply=(act.ct(zone=oxm.REG[Register.ZONE], table=Stage.TRACKED),),
+            apply=(reg.tracked(table=Stage.TRACKED),),
         )
         # It comes from FLOOD, judged for its sender: now for one of its receivers.
         yield flows.add(
             Stage.TRACK,
-            120,
+            Track.RECEIVER_OF_BROADCAST,
             oxm.match(oxm.eth_type(ethernet), oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK)),
-            apply=(act.move(oxm.REG[Register.RECEIVER], 0, oxm.REG[Register.RESPONDER], 0, 32),),
+            apply=(reg.RECEIVER.copy_to(reg.RESPONDER),),
             goto=Stage.RESPONDER,
         )
-
-
-_INITIATOR, _RESPONDER = oxm.REG[Register.INITIATOR], oxm.REG[Register.RESPONDER]
-_NO_GROUPS = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
 
 
 def _judge(flows: Flows, read: Read) -> Iterator[Item]:
@@ -118,9 +112,9 @@ def _judge(flows: Flows, read: Read) -> Iterator[Item]:
         for reply, ends in ((0, QUESTION), (oxm.CT_RPL, ANSWER)):
             yield flows.add(
                 Stage.JUDGE,
-                100,
+                Judge.KNOWN,
                 oxm.match(kind, oxm.ct_state(oxm.CT_TRK | reply, state)),
-                apply=(*ends, *_NO_GROUPS),
+                apply=(*ends, *reg.NO_GROUPS),
                 goto=Stage.SOURCE_GROUPS,
             )
         yield from _answers(flows, ethernet, read)
@@ -129,7 +123,7 @@ def _judge(flows: Flows, read: Read) -> Iterator[Item]:
         # COMMIT. Not so those of broadcasts, of which every copy would wait under the same name.
         yield flows.add(
             Stage.JUDGE,
-            110,
+            Judge.LATER_FRAGMENT,
             oxm.match(
                 *(kind, oxm.eth_dst(0, MULTICAST_BIT)),
                 oxm.ct_state(oxm.CT_TRK, oxm.CT_TRK | oxm.CT_INV),
@@ -138,10 +132,6 @@ def _judge(flows: Flows, read: Read) -> Iterator[Item]:
             apply=QUESTION,
             goto=Stage.COMMIT,
         )
-
-
-def _flagged(register: Register, flag: Flag) -> bytes:
-    return oxm.reg(register, flag, flag)
 
 
 _BOTH = NotFollowed.INITIATOR | NotFollowed.RESPONDER
@@ -158,24 +148,24 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
     """
     reply = oxm.CT_TRK | oxm.CT_RPL
     answer = (oxm.eth_type(ethernet), oxm.ct_state(reply, reply | oxm.CT_INV))
-    astray = _flagged(Register.RECEIVER, Flag.ASTRAY)
+    astray = reg.RECEIVER[reg.MISDIRECTED].match(1)
     to_all = oxm.eth_dst(MULTICAST_BIT, MULTICAST_BIT)
     for elsewhere in (astray, to_all):
-        yield flows.drop(Stage.JUDGE, 109, oxm.match(*answer, elsewhere), read)
-    by_receiver = _flagged(Register.RECEIVER, Flag.ALONE)
-    by_sender = _flagged(Register.SENDER, Flag.ALONE)
-    initiator, responder = act.load(0, _INITIATOR), act.load(0, _RESPONDER)
+        yield flows.drop(Stage.JUDGE, Judge.MISDIRECTED_ANSWER, oxm.match(*answer, elsewhere), read)
+    by_receiver = reg.RECEIVER[reg.ALONE].match(1)
+    by_sender = reg.SENDER[reg.ALONE].match(1)
+    initiator, responder = reg.INITIATOR.load(0), reg.RESPONDER.load(0)
     for priority, ends, not_followed, skipped in (
-        (104, (by_receiver, by_sender), _BOTH, (initiator, responder)),
-        (102, (by_receiver,), NotFollowed.INITIATOR, (initiator,)),
-        (102, (by_sender,), NotFollowed.RESPONDER, (responder,)),
+        (Judge.UNFOLLOWED_BY_BOTH, (by_receiver, by_sender), _BOTH, (initiator, responder)),
+        (Judge.UNFOLLOWED_BY_ONE, (by_receiver,), NotFollowed.INITIATOR, (initiator,)),
+        (Judge.UNFOLLOWED_BY_ONE, (by_sender,), NotFollowed.RESPONDER, (responder,)),
     ):
         alone = (*answer, *ends, oxm.ct_mark(not_followed, not_followed))
         yield flows.add(
             Stage.JUDGE,
             priority,
             oxm.match(*alone),
-            apply=(*ANSWER, *skipped, *_NO_GROUPS),
+            apply=(*ANSWER, *skipped, *reg.NO_GROUPS),
             goto=Stage.SOURCE_GROUPS,
         )
         # These could open none.
@@ -185,9 +175,9 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
         ):
             yield flows.add(
                 Stage.JUDGE,
-                106,
+                Judge.NO_OPENING,
                 oxm.match(*alone, *what),
-                apply=(*ANSWER, *_NO_GROUPS),
+                apply=(*ANSWER, *reg.NO_GROUPS),
                 goto=Stage.SOURCE_GROUPS,
             )
 
@@ -195,42 +185,40 @@ def _answers(flows: Flows, ethernet: int, read: Read) -> Iterator[Item]:
 def _rules(flows: Flows) -> Iterator[Item]:
     """No filter, no rules; no rules, on to the next."""
     for stage, register, loaded, following in (
-        (Stage.INITIATOR, Register.INITIATOR, Register.OUT_RULES, Stage.OUT_INTERFACE),
-        (Stage.RESPONDER, Register.RESPONDER, Register.IN_RULES, Stage.IN_SUBNET),
+        (Stage.INITIATOR, reg.INITIATOR, reg.OUT_LISTS, Stage.OUT_INTERFACE),
+        (Stage.RESPONDER, reg.RESPONDER, reg.IN_LISTS, Stage.IN_SUBNET),
     ):
         yield flows.add(
             stage,
-            100,
+            Filters.FILTER,
             oxm.match(end(register, 0)),
-            apply=(act.load(0, oxm.REG[loaded]),),
+            apply=(loaded.load(0),),
             goto=following,
         )
     # A broadcast: its receivers come later, one by one.
     yield flows.add(
         Stage.RESPONDER,
-        200,
-        oxm.match(oxm.reg(Register.OUT, Out.FLOOD)),
+        Filters.BROADCAST,
+        oxm.match(reg.OUT.match(Out.FLOOD)),
         goto=Stage.COMMIT,
     )
-    for stage, register, mask, following in (
-        (Stage.OUT_INTERFACE, Register.OUT_RULES, 0xFFFF0000, Stage.OUT_SUBNET),
-        (Stage.OUT_SUBNET, Register.OUT_RULES, 0xFFFF, Stage.RESPONDER),
-        (Stage.IN_SUBNET, Register.IN_RULES, 0xFFFF, Stage.IN_INTERFACE),
-        (Stage.IN_INTERFACE, Register.IN_RULES, 0xFFFF0000, Stage.OPENING),
-    ):
-        yield flows.add(stage, 1, oxm.match(oxm.reg(register, 0, mask)), goto=following)
+    for one in STAGES.values():
+        none_here = oxm.match(one.number.match(0))
+        yield flows.add(one.stage, Rules.DEFAULT, none_here, goto=one.following)
 
 
 def _commit(flows: Flows) -> Iterator[Item]:
     yield flows.add(
-        Stage.COMMIT, 120, oxm.match(oxm.reg(Register.OUT, Out.FLOOD)), goto=Stage.FLOOD
+        Stage.COMMIT, Commit.BROADCAST, oxm.match(reg.OUT.match(Out.FLOOD)), goto=Stage.FLOOD
     )
     # A broadcast is no connection: answers to it have another source.
     group = Mac(MULTICAST_BIT)
-    yield flows.add(Stage.COMMIT, 110, oxm.match(oxm.eth_dst(group, group)), goto=Stage.DELIVER)
+    yield flows.add(
+        Stage.COMMIT, Commit.MULTICAST, oxm.match(oxm.eth_dst(group, group)), goto=Stage.DELIVER
+    )
     for ethernet in _IP:
         yield from _keep(flows, oxm.eth_type(ethernet))
-    yield flows.add(Stage.COMMIT, 1, oxm.match(), goto=Stage.DELIVER)
+    yield flows.add(Stage.COMMIT, Commit.KNOWN, oxm.match(), goto=Stage.DELIVER)
 
 
 def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
@@ -239,20 +227,20 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
     state = oxm.CT_TRK | oxm.CT_NEW | oxm.CT_EST
     new = (kind, oxm.ct_state(oxm.CT_TRK | oxm.CT_NEW, state))
     for priority, absent, not_followed in (
-        (102, end(Register.INITIATOR, 0), NotFollowed.INITIATOR),
-        (101, end(Register.RESPONDER, 0), NotFollowed.RESPONDER),
-        (100, b"", 0),
+        (Commit.NEW_TO_RESPONDER, end(reg.INITIATOR, 0), NotFollowed.INITIATOR),
+        (Commit.NEW_TO_INITIATOR, end(reg.RESPONDER, 0), NotFollowed.RESPONDER),
+        (Commit.NEW, b"", 0),
     ):
         marks = (act.load(KEPT | not_followed, oxm.CT_MARK),)
         yield from keep(flows, priority, (*new, absent), marks, Stage.RETURN)
     known = oxm.CT_TRK | oxm.CT_EST
     question = (kind, oxm.ct_state(known, known | oxm.CT_RPL | oxm.CT_REL | oxm.CT_INV))
-    by_initiator = _flagged(Register.INITIATOR, Flag.ALONE)
-    by_responder = _flagged(Register.RESPONDER, Flag.ALONE)
+    by_initiator = reg.INITIATOR[reg.ALONE].match(1)
+    by_responder = reg.RESPONDER[reg.ALONE].match(1)
     for priority, ends, followed, bits in (
-        (96, (by_initiator, by_responder), _BOTH, (0, 2)),
-        (95, (by_initiator,), NotFollowed.INITIATOR, (0, 1)),
-        (95, (by_responder,), NotFollowed.RESPONDER, (1, 1)),
+        (Commit.FOLLOWED_BY_BOTH, (by_initiator, by_responder), _BOTH, (0, 2)),
+        (Commit.FOLLOWED_BY_ONE, (by_initiator,), NotFollowed.INITIATOR, (0, 1)),
+        (Commit.FOLLOWED_BY_ONE, (by_responder,), NotFollowed.RESPONDER, (1, 1)),
     ):
         match = (*question, *ends, oxm.ct_mark(followed, followed))
         marks = (act.load(0, oxm.CT_MARK, *bits),)
@@ -260,10 +248,12 @@ def _keep(flows: Flows, kind: bytes) -> Iterator[Item]:
 
 
 def _deliver(flows: Flows) -> Iterator[Item]:
-    yield flows.add(Stage.DELIVER, 100, oxm.match(oxm.reg(Register.OUT, 0)), goto=Stage.TUNNEL)
+    yield flows.add(
+        Stage.DELIVER, Deliver.ELSEWHERE, oxm.match(reg.OUT.match(0)), goto=Stage.TUNNEL
+    )
     yield flows.add(
         Stage.DELIVER,
-        50,
+        Deliver.HERE,
         oxm.match(),
-        apply=(act.output_reg(oxm.REG[Register.OUT], 0, 16),),
+        apply=(reg.OUT.output(),),
     )

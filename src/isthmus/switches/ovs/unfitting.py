@@ -21,10 +21,12 @@ from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item, Read
+from isthmus.switches.ovs import registers as reg
+from isthmus.switches.ovs.bands import Commit, Judge
 from isthmus.switches.ovs.begun import QUESTION
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import NO_CONNECTIONS
-from isthmus.switches.ovs.pipeline import TARGET6, Stage
+from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
@@ -33,7 +35,6 @@ _TCP = 6
 _STATE = oxm.CT_TRK | oxm.CT_INV
 _INVALID, _VALID = oxm.ct_state(_STATE, _STATE), oxm.ct_state(oxm.CT_TRK, _STATE)
 _WHOLE = oxm.ip_frag(0, oxm.FRAGMENT_ANY)
-_NO_GROUPS = (act.load(0, oxm.XREG[2 * TARGET6]), act.load(0, oxm.XREG[2 * TARGET6 + 1]))
 
 
 def unfitting_flows(flows: Flows, read: Read) -> Iterator[Item]:
@@ -43,13 +44,15 @@ def unfitting_flows(flows: Flows, read: Read) -> Iterator[Item]:
         kind = oxm.eth_type(ethernet)
         segment = (kind, oxm.eth_dst(0, MULTICAST_BIT), oxm.ip_proto(_TCP), _WHOLE)
         yield flows.add(
-            *(Stage.JUDGE, 90, oxm.match(*segment, _INVALID)),
+            *(Stage.JUDGE, Judge.INVALID_TCP, oxm.match(*segment, _INVALID)),
             apply=(act.ct(zone=NO_CONNECTIONS, table=Stage.TRACKED),),
         )
         yield flows.add(
-            *(Stage.JUDGE, 115, oxm.match(kind, _VALID, as_new)),
-            apply=(*QUESTION, *_NO_GROUPS),
+            *(Stage.JUDGE, Judge.UNFITTING, oxm.match(kind, _VALID, as_new)),
+            apply=(*QUESTION, *reg.NO_GROUPS),
             goto=Stage.SOURCE_GROUPS,
         )
-        yield flows.drop(Stage.JUDGE, 115, oxm.match(kind, _INVALID, as_new), read)
-        yield flows.add(Stage.COMMIT, 115, oxm.match(kind, _VALID, as_new), goto=Stage.DELIVER)
+        yield flows.drop(Stage.JUDGE, Judge.UNFITTING, oxm.match(kind, _INVALID, as_new), read)
+        yield flows.add(
+            Stage.COMMIT, Commit.NO_ENTRY, oxm.match(kind, _VALID, as_new), goto=Stage.DELIVER
+        )
