@@ -100,7 +100,7 @@ def test_small_mistakes_in_the_flows_of_a_host_are_noticed(name: str) -> None:
 @pytest.mark.parametrize("name", ["groups", "pairs"])
 def test_what_probes_catch_is_never_proved_equivalent(name: str) -> None:
     """The proof is a program, too: it must not excuse what matters."""
-    assert _never_excused(name, 15) == 15
+    assert _never_excused(name, 5) == 5
 
 
 def _never_excused(name: str, count: int) -> int:

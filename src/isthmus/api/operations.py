@@ -51,6 +51,7 @@ ROUTES = (
         summary="How the write ended whose answer had this x-ms-request-id.",
         parameters=(ID,),
         answers=answer(object_of({"status": TEXT}, "status")),
+        told="an operation, by its x-ms-request-id",
     ),
     Route(
         method="GET",
@@ -63,5 +64,6 @@ ROUTES = (
             "201": _AS_WRITTEN,
             "204": {"description": "It was a deletion."},
         },
+        told="the result of an operation, by its x-ms-request-id",
     ),
 )

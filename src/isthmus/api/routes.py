@@ -91,6 +91,8 @@ class Route:
     """Other templates of the same parameters that lead here too, and are not documented."""
     offers: tuple[str, ...] = ()
     """Capabilities beyond MS-NCNBI that discovery lists because of it."""
+    told: str = ""
+    """What is at the path, for who has asked for a thing beside it; empty: the end of `path`."""
     ways: frozenset[How] = EVERY_WAY
     """By which the sender may be known; without any, everybody is answered."""
 
@@ -199,8 +201,8 @@ class Table:
     def places(self, word: str) -> Collection[str]:
         """What there is below ``/networking/<version>/<word>``, for who has found nothing."""
         start = f"{VERSIONED}/{word}/".lower()
-        found = [r.path[len(start) :] for r in self.routes if r.path.lower().startswith(start)]
-        return [*dict.fromkeys(_shown(path) for path in found)]
+        found = [route for route in self.routes if route.path.lower().startswith(start)]
+        return [*dict.fromkeys(one.told or _shown(one.path[len(start) :]) for one in found)]
 
 
 def _parts(path: str) -> list[str]:
