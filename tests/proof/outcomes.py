@@ -261,15 +261,13 @@ class Outcomes:
 
     def _tracked(self, one: op.Ct, packets: PacketSet, each: list[Outcome]) -> Iterator[Outcome]:
         """What tracking says matters only where it makes a difference; what it keeps, only if
-        somebody can answer. What a guest sends to its own MAC address comes back to nobody; that it
-        makes a connection known is no more than if it had been sent to the other end."""
+        somebody can answer."""
         zone = one.zone if isinstance(one.zone, int) else _bits(packets, span_of(one.zone))
         if len(set(each)) > 1:
             yield self._numbered.of(("tracked", zone, seen(packets), *each))
         else:
             yield from each[:1]
-        to_itself = register_of(packets, Register.OUT) == _came_by(packets)
-        if one.commit and not to_itself and self.is_answered(packets):
+        if one.commit and self.is_answered(packets):
             marks = one.marks if self.reads_marks(packets) else None
             is_known = packets.values & packets.known & _ESTABLISHED
             if marks or not is_known:
