@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from isthmus.switches.ovs.pipeline import Register, Stage
+from isthmus.switches.ovs.pipeline import KEPT, Register, Stage
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.lookups import Found, Lookups, Taken
@@ -261,7 +261,7 @@ class Outcomes:
 
     def _tracked(self, one: op.Ct, packets: PacketSet, each: list[Outcome]) -> Iterator[Outcome]:
         """What tracking says matters only where it makes a difference; what it keeps, only if
-        somebody can answer."""
+        somebody can answer, and of what it has kept before, the marks alone."""
         zone = one.zone if isinstance(one.zone, int) else _bits(packets, span_of(one.zone))
         if len(set(each)) > 1:
             yield self._numbered.of(("tracked", zone, seen(packets), *each))
@@ -269,7 +269,7 @@ class Outcomes:
             yield from each[:1]
         if one.commit and self.is_answered(packets):
             marks = one.marks if self.reads_marks(packets) else None
-            is_known = packets.values & packets.known & _ESTABLISHED
+            is_known = packets.values & packets.known & (_ESTABLISHED | _KEPT)
             if marks or not is_known:
                 yield self._numbered.of(("kept", zone, marks, seen(packets)))
 
@@ -301,6 +301,7 @@ class Outcomes:
 
 
 _ESTABLISHED, _REPLY = (bit << OFFSET[SLOT[oxm.CT_STATE]] for bit in (oxm.CT_EST, oxm.CT_RPL))
+_KEPT = KEPT << OFFSET[SLOT[oxm.CT_MARK]]
 _SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
 _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
 
@@ -394,9 +395,9 @@ def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
 
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
 _ALL = sum(WHOLE)
-_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT)
+_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT, oxm.CT_MARK)
 _TO_TRACK = whole(*_END, *(oxm.REG[one] for one in (Register.OUT, Register.ZONE, Register.ORIGIN)))
-"""What `for_askers` and `reads_marks` look at, and who gets the packet."""
+"""What `for_askers` and `reads_marks` look at, who gets the packet, and whether it is known."""
 
 
 def _zone(one: op.Ct) -> int:
