@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from isthmus.switches.ovs import registers as reg
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.pipeline import KEPT, Stage
 from isthmus.switches.ovs.placing import Register
 from isthmus.wire import oxm
 from tests.proof import operations as op
@@ -263,17 +263,15 @@ class Outcomes:
 
     def _tracked(self, one: op.Ct, packets: PacketSet, each: list[Outcome]) -> Iterator[Outcome]:
         """What tracking says matters only where it makes a difference; what it keeps, only if
-        somebody can answer. What a guest sends to its own MAC address comes back to nobody; that it
-        makes a connection known is no more than if it had been sent to the other end."""
+        somebody can answer, and of what it has kept before, the marks alone."""
         zone = one.zone if isinstance(one.zone, int) else _bits(packets, span_of(one.zone))
         if len(set(each)) > 1:
             yield self._numbered.of(("tracked", zone, seen(packets), *each))
         else:
             yield from each[:1]
-        to_itself = register_of(packets, reg.OUT) == _came_by(packets)
-        if one.commit and not to_itself and self.is_answered(packets):
+        if one.commit and self.is_answered(packets):
             marks = one.marks if self.reads_marks(packets) else None
-            is_known = packets.values & packets.known & _ESTABLISHED
+            is_known = packets.values & packets.known & (_ESTABLISHED | _KEPT)
             if marks or not is_known:
                 yield self._numbered.of(("kept", zone, marks, seen(packets)))
 
@@ -305,6 +303,7 @@ class Outcomes:
 
 
 _ESTABLISHED, _REPLY = (bit << OFFSET[SLOT[oxm.CT_STATE]] for bit in (oxm.CT_EST, oxm.CT_RPL))
+_KEPT = KEPT << OFFSET[SLOT[oxm.CT_MARK]]
 _SOURCES = {4: oxm.IPV4_SRC, 6: oxm.IPV6_SRC}
 _DESTINATIONS = {4: oxm.IPV4_DST, 6: oxm.IPV6_DST}
 
@@ -398,9 +397,9 @@ def _unknown(packets: PacketSet, slots: Iterable[int]) -> Iterator[object]:
 
 _WIDTHS = {slot: (1 << 8 * field.n_bytes) - 1 for field, slot in SLOT.items()}
 _ALL = sum(WHOLE)
-_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT)
+_END = (oxm.ETH_TYPE, oxm.IPV4_DST, oxm.IPV6_DST, oxm.IP_PROTO, oxm.IN_PORT, oxm.CT_MARK)
 _TO_TRACK = whole(*_END, *(one.field for one in (reg.OUT, reg.ZONE, reg.ORIGIN)))
-"""What `for_askers` and `reads_marks` look at, and who gets the packet."""
+"""What `for_askers` and `reads_marks` look at, who gets the packet, and whether it is known."""
 
 
 def _zone(one: op.Ct) -> int:

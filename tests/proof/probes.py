@@ -170,6 +170,7 @@ def lies(source: Port, target: Port, honest: Frame) -> Iterator[Frame]:
     yield honest._replace(tuple=its._replace(source=its.source + 77))
     yield honest._replace(tuple=its._replace(destination=its.destination + 77))
     yield honest._replace(eth_dst=mac_number(target.mac))
+    yield honest._replace(eth_dst=mac_number(source.mac))
     yield honest._replace(eth_dst=mac_number(ROUTER_MAC))
     yield honest._replace(eth_dst=mac_number(ROUTER_MAC), ttl=1)
     yield honest._replace(eth_dst=0x02FFFFFFFFFF)

@@ -26,7 +26,7 @@ from tests.proof.connections import Tuple
 from tests.proof.frames import Frame
 from tests.proof.layout import Layout, Way
 from tests.proof.network import Delivered
-from tests.proof.verdicts import Domain, Rules, Verdict, holds, mac_number, numbered
+from tests.proof.verdicts import Domain, Rules, Verdict, numbered
 
 
 class Reference:
@@ -167,15 +167,12 @@ class Reference:
         return False
 
     def leads_nowhere(self, name: str, frame: Frame) -> bool:
-        """Whether a frame goes to nobody, whatever the rules are; not even back to its sender."""
+        """Whether a frame goes to nobody, whatever the rules are."""
         sender = self.ports[name]
-        may_send = self.layout.may_send(sender, frame)
-        its = frame.tuple
-        is_own = holds(sender, its.family, its.destination)
-        is_returned = is_own or frame.eth_dst == mac_number(sender.mac)
-        if may_send and (is_returned or self.layout.asks_router(sender, frame)):
-            return False
-        return not may_send or not any(self.layout.ways(sender, frame))
+        if not self.layout.may_send(sender, frame):
+            return True
+        is_answered = self.layout.asks_router(sender, frame)
+        return not is_answered and not any(self.layout.ways(sender, frame))
 
     def _received(
         self, ways: Iterable[Way], frame: Frame, other_host: bool = True

@@ -96,6 +96,16 @@ def groups() -> Deployment:
         deny("db", "in", 90, protocol=6, source_groups=("office",), family=6),
         allow("db", "out", 110, protocol=17, destination_groups=("office",)),
         allow("db", "out", 120, protocol=47, destination_groups=("office", "web")),
+        # Of the two ports of h3 one may open this to the other, and not the other to it: what both
+        # may open passes either way, whether the host keeps connections or not.
+        allow(
+            "db",
+            "out",
+            130,
+            protocol=6,
+            destination_ports="5433-5433",
+            destination_groups=("office",),
+        ),
         RuleSet(id="client", in_default=Action.DENY, out_default=Action.DENY),
         allow("client", "out", 100, destination_groups=("db", "web"), protocol=6),
         allow("client", "out", 105, destination_groups=("db",), protocol=132),

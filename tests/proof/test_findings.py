@@ -149,6 +149,24 @@ def test_an_answer_that_is_led_to_another_port_is_judged_by_that_port_s_inbound_
     assert checker.step("answer", led) is None
 
 
+def test_what_a_guest_sends_to_itself_is_no_connection() -> None:
+    """To its own MAC address, and for a neighbour on its host: the neighbour has not asked, and is
+    not heard; what it sends by itself is a first packet, and passes by its outbound rules."""
+    victim, neighbour = _port(4, "interface * shut"), _port(5, "interface * some")
+    rules = (
+        RuleSet(id="shut", in_default=Action.DENY),
+        *(RuleSet(id="some"), deny("some", "out", 100, protocol=132)),
+    )
+    checker = _checker(cloud((victim, neighbour), rules, ("h1",)))
+    question = _between(victim, neighbour)
+    back = answer(question.frame, parse_mac(neighbour.mac))
+    assert back is not None
+    to_itself = Probe(back._replace(eth_dst=parse_mac(neighbour.mac)), port=neighbour.id)
+    assert checker.step("to itself", to_itself) is None
+    assert checker.step("question", question) is None
+    assert checker.exchange[-1][1]
+
+
 @pytest.mark.xfail(strict=True, reason="ports that share an address pair are one to whom asks")
 def test_an_answer_for_an_address_that_ports_share_is_for_the_one_that_has_asked() -> None:
     """Both hold it, and its own inbound rules would stop it at the other."""

@@ -19,8 +19,9 @@ from tests.proof.probes import PLAIN_SERVICES, STRANGER, Probe, as_pair, between
 from tests.switches.policy_rows import SPEAKS, provider_address
 
 _BITS = {4: 32, 6: 128}
-_TIMESTAMP = (1, 13, 0)
-"""Another question of ICMP (RFC 792)."""
+_FURTHER = {4: ((1, 13, 0), (1, 3, 1)), 6: ((58, 1, 0),)}
+"""Of ICMP, by family: another question, and an error, which is of no connection (RFC 792, RFC
+4443)."""
 
 
 def every(cloud: Deployment, random: Random) -> list[Probe]:
@@ -52,7 +53,7 @@ def _spoken(cloud: Deployment, random: Random) -> Iterator[Probe]:
         rules = [rule for name in sorted(names) for rule in by_set.get(name, ())]
         for family in (4, 6):
             spoken = services(rules if _near(source, target) else (), family)
-            spoken += [_TIMESTAMP] if family == 4 else []
+            spoken += _FURTHER[family]
             honest = [
                 frame
                 for service in spoken

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from isthmus.policy.rows import Port
 from isthmus.wire import oxm
+from tests.proof.connections import ICMP_REPLY_OF
 from tests.proof.frames import PORTS_OF, frame_of
 from tests.proof.network import Host
 from tests.proof.packet_sets import HEADER, OFFSET, SENT, PacketSet
@@ -106,6 +107,8 @@ def witnesses(
         its, its_masks = dict(known), dict(masks)
         if is_tracked:
             _as_tracked(packets, its, its_masks, random, turned=bool(state & oxm.CT_RPL))
+        if state & oxm.CT_INV:
+            _as_invalid(its, its_masks, kind[0], random)
         probe = _probe(host, pool.filled(its, its_masks, kind, random))
         if probe is not None:
             yield Witness(probe, answered_by(probe, pool.ports) if state & oxm.CT_RPL else None)
@@ -132,6 +135,19 @@ def _as_tracked(
         new = _slot(packets.known, one) & field.ones & ~masks[field]
         known[field] |= _slot(packets.values, one) & new
         masks[field] |= new
+
+
+def _as_invalid(known: _Values, masks: _Values, family: int, random: Random) -> None:
+    """It is ICMP, of a type with which no connection begins."""
+    protocol, field = (1, oxm.ICMP_TYPE) if family == 4 else (58, oxm.ICMPV6_TYPE)
+    may_be = [
+        kind
+        for kind in range(0x100)
+        if (protocol, kind) not in ICMP_REPLY_OF and not (kind ^ known[field]) & masks[field]
+    ]
+    if may_be and not (protocol ^ known[oxm.IP_PROTO]) & masks[oxm.IP_PROTO]:
+        known[oxm.IP_PROTO], known[field] = protocol, random.choice(may_be)
+        masks[oxm.IP_PROTO] = masks[field] = 0xFF
 
 
 def _slot(number: int, field: oxm.Field) -> int:

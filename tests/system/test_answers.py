@@ -226,3 +226,25 @@ def test_an_answer_that_is_led_to_all_comes_to_nobody(
         victim.plan.name: {"a question"},
         accomplice.plan.name: {"to who asked"},
     }
+
+
+@each_family
+def test_what_a_guest_sends_to_itself_makes_no_answer_of_what_it_is_asked(
+    cloud: RunningCloud, family: int
+) -> None:
+    """It goes to nobody, so that the neighbour that it is addressed to may still ask."""
+    guest, victim, free = cloud["watched"], cloud["shut"], cloud["free1"]
+    ports = next(_source_ports), 5353
+    ends = guest.address(family), victim.address(family)
+
+    def to_itself(mark: bytes) -> bytes:
+        packet = packets.udp(*ends, ports[::-1], mark)
+        return to(guest, victim, packet, destination=guest.mac)
+
+    sent = {
+        "to itself": to_itself,
+        "after it": asked(guest, free, family, (next(_source_ports), 9)),
+    }
+    assert arrivals(guest, free, sent, ("after it",)) == {"after it"}
+    question = {"question": asked(victim, guest, family, ports)}
+    assert arrivals(victim, guest, question, ("question",)) == {"question"}

@@ -104,6 +104,7 @@ class Forward(Band):
 
 class Receiver(Band):
     CLOSED = 200
+    RETURNED = 130
     OWN = 120
     PAIR = 110
     LEADING = 100

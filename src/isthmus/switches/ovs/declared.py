@@ -93,7 +93,9 @@ STAGES: dict[Stage, Declared] = {
     Stage.FORWARD: _declared(
         (oxm.ETH_DST, reg.VSID, reg.ORIGIN), (reg.OUT, reg.PEER, reg.RECEIVER, oxm.IN_PORT_NXM)
     ),
-    Stage.RECEIVER: _declared((reg.OUT, oxm.ETH_TYPE, *_DESTINATIONS), (reg.RECEIVER,)),
+    Stage.RECEIVER: _declared(
+        (oxm.IN_PORT, reg.OUT, oxm.ETH_TYPE, *_DESTINATIONS), (reg.RECEIVER,)
+    ),
     Stage.PLAIN_SOURCE_GROUPS: _declared((*_PACKET, reg.DOMAIN), (reg.GROUPS,)),
     Stage.PLAIN_TARGET_GROUPS: _declared((*_PACKET, reg.DOMAIN), (reg.GROUPS,)),
     Stage.PLAIN_SENDER: _declared((reg.SENDER,), (reg.PLAIN_OUT_LISTS, reg.PLAIN_SENDER)),

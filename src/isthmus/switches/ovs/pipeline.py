@@ -196,7 +196,8 @@ DROPS: dict[Stage, str] = {
     Stage.TRACKED: "a fragment that has waited in vain for the others of its packet",
     Stage.FRAGMENT: "a fragment to another port, among whose packets Open vSwitch has put it",
     Stage.FORWARD: "no port has that destination MAC on the segment",
-    Stage.RECEIVER: "not reached",
+    Stage.RECEIVER: "to a port whose policy the switch refuses or does not have yet, or to the port"
+    " that it comes from",
     Stage.PLAIN_SOURCE_GROUPS: "not reached",
     Stage.PLAIN_TARGET_GROUPS: "not reached",
     Stage.PLAIN_SENDER: "not reached",

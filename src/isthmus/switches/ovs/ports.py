@@ -2,7 +2,7 @@
 """Ports in the data plane: the ones on this host, and their peers on others.
 
 A local port with one IPv4 address costs 15 flows, a peer 3: two keys (its MAC for forwarding, its
-address for ARP and routing) and one source check; with rules a local port costs 7 more, and for a
+address for ARP and routing) and one source check; with rules a local port costs 8 more, and for a
 time 4 beside these (`begun`). Each further address costs 4 on its own host and 2 elsewhere.
 """
 
@@ -109,6 +109,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     yield flows.drop(Stage.ADMISSION, Admission.BLOCKED, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
         yield from _receive(flows, port, local.ofport, numbers)
+        yield from _returned(flows, local.ofport, read)
         for address in port.addresses:
             tracked = TrackedAddress(ground.zone, address, port.id)
             yield Item(TrackedAddress, tracked, tracked)
@@ -187,6 +188,14 @@ def _receive(
             apply=None if number is None else (reg.RECEIVER.load(number),),
             goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
+
+
+def _returned(flows: Flows, ofport: int, read: Read) -> Iterator[Item]:
+    """What would go back to the port that has sent it, as to its own MAC address. The switch would
+    not send it there, and COMMIT would keep a connection with an end that has heard nothing: what
+    that end then sends by itself would be judged as an answer, by its inbound rules."""
+    match = oxm.match(oxm.in_port(ofport), reg.OUT.match(ofport))
+    yield flows.drop(Stage.RECEIVER, Receiver.RETURNED, match, read)
 
 
 def place(port: Port, read: Read) -> Iterator[Item]:
