@@ -37,10 +37,11 @@ from isthmus.reach.world import World
 from isthmus.store.south_rows import shown as shown_row
 from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import ThisBridge
-from isthmus.switches.ovs.filters import FILTER_NUMBERS, PROFILE_NUMBERS
+from isthmus.switches.ovs.filters import FILTER_NUMBERS
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import ISOLATED, FlowKey, Programmed
+from isthmus.switches.ovs.profiles import PROFILE_NUMBERS
 from isthmus.wire.encapsulations import Encapsulation
 from tests.golden.rendering import Names, rendered
 from tests.intent.cloud import Cloud

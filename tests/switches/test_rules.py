@@ -16,10 +16,10 @@ from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
 from isthmus.policy.values import Action, Direction, LegKind, PortRange
 from isthmus.switches.ovs.facts import Refused, Whole
-from isthmus.switches.ovs.filters import ProfileKey
+from isthmus.switches.ovs.matches import masks
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
-from isthmus.switches.ovs.rules import masks
+from isthmus.switches.ovs.profiles import ProfileKey
 from tests.switches.policy_rows import (
     at,
     claim,

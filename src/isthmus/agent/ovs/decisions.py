@@ -12,19 +12,9 @@ from isthmus.policy.addresses import ruled_as
 from isthmus.policy.rows import Port, RuleSet
 from isthmus.policy.values import Action, Direction, RuleLevel
 from isthmus.switches.ovs.allowed import LEVELS, note, notes
-from isthmus.switches.ovs.filters import (
-    Compiled,
-    Filter,
-    PortFilter,
-    ProfileKey,
-    port_filter_key,
-)
-from isthmus.switches.ovs.pipeline import (
-    DROPS,
-    Stage,
-    unit_cookie,
-    unit_of_cookie,
-)
+from isthmus.switches.ovs.filters import Filter, PortFilter, port_filter_key
+from isthmus.switches.ovs.pipeline import DROPS, Stage, unit_cookie, unit_of_cookie
+from isthmus.switches.ovs.profiles import Compiled, ProfileKey
 from isthmus.switches.ovs.rules import flows_name
 from isthmus.wire import oxm
 from isthmus.wire.conversation import Conversation

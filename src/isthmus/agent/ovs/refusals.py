@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from isthmus.derive.engine import Engine, Key, Table
 from isthmus.policy.rows import Port, Router, RouterPort, Rule, RuleSet, Segment
 from isthmus.switches.ovs.facts import Refused, Whole
-from isthmus.switches.ovs.filters import Compiled, Profile
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
+from isthmus.switches.ovs.profiles import Compiled, Profile
 from isthmus.wire.openflow import Flow
 
 _OF_PORTS = frozenset(("local_flows", "place", "membership"))

@@ -41,22 +41,14 @@ from isthmus.switches.ovs.facts import (
     WatchingAllowed,
 )
 from isthmus.switches.ovs.filters import (
-    RULES_BY_SET,
-    USES_BY_GROUP,
-    Compiled,
     Filter,
     FilterNumber,
-    GroupUse,
-    Inexpressible,
     PortFilter,
-    Profile,
-    StatelessSet,
-    compile_profile,
     filter_flows,
     filter_problems,
     port_filters,
-    stateless_set,
 )
+from isthmus.switches.ovs.fixed import fixed_flows
 from isthmus.switches.ovs.flows import watched_drops
 from isthmus.switches.ovs.fragments import zone_flows
 from isthmus.switches.ovs.ground import (
@@ -68,11 +60,23 @@ from isthmus.switches.ovs.ground import (
     router_flows,
     segment_flows,
 )
+from isthmus.switches.ovs.groups import USES_BY_GROUP, GroupUse, membership
 from isthmus.switches.ovs.learned import learned_flows
 from isthmus.switches.ovs.pipeline import Programmed
-from isthmus.switches.ovs.ports import local_flows, mismatch, place, unpeered
-from isthmus.switches.ovs.rules import membership, rule_flows
-from isthmus.switches.ovs.tunnels import fixed_flows, probe_flows, tunnel
+from isthmus.switches.ovs.places import place
+from isthmus.switches.ovs.ports import local_flows
+from isthmus.switches.ovs.profiles import (
+    RULES_BY_SET,
+    Compiled,
+    Inexpressible,
+    Profile,
+    StatelessSet,
+    compile_profile,
+    stateless_set,
+)
+from isthmus.switches.ovs.rules import rule_flows
+from isthmus.switches.ovs.tunnels import probe_flows, tunnel
+from isthmus.switches.ovs.unreached import mismatch, unpeered
 
 UNITS = (
     unit(ThisHost, fixed_flows),
