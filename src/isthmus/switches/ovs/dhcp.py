@@ -18,11 +18,13 @@ from isthmus.policy.dhcp import (
 )
 from isthmus.policy.rows import Port, Subnet
 from isthmus.switches.ovs.bands import Admission
+from isthmus.switches.ovs.feature import Feature, Hands
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.packet_kinds import ARP, IPV4
 from isthmus.switches.ovs.pipeline import DHCP_QUESTION, Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
+from isthmus.wire.openflow_packets import PacketIn
 
 
 def dhcp_server(port: Port, read: Read) -> IPv4Address | None:
@@ -57,3 +59,15 @@ def dhcp_flows(
         oxm.match(here, oxm.eth_src(mac), *looking),
         goto=Stage.DISPATCH,
     )
+
+
+def answer(packet: PacketIn, hands: Hands) -> bool:
+    """Answers a guest's message where it has come from. Without a switch, the client asks again."""
+    frame = hands.guests.asked_dhcp(packet.in_port, packet.packet)
+    if frame is not None and hands.send(frame, packet.in_port):
+        hands.guests.counters.dhcp_answered += 1
+    return False
+
+
+FEATURE = Feature("dhcp", packets={DHCP_QUESTION: answer})
+"""Its flows are among those of ports (`spoofing.admission`)."""

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
-from isthmus.derive.engine import Item, Read
-from isthmus.host.facts import THIS, ThisHost
+from isthmus.derive.engine import Item, Read, unit
+from isthmus.host.facts import THIS, Problem, ThisHost
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import END, Admission, Classify, Dispatch, Source
 from isthmus.switches.ovs.echo import echo_flows
-from isthmus.switches.ovs.facts import Meter, Watching
+from isthmus.switches.ovs.facts import Assigned, Meter, Refused, ThisBridge, Wanted, Watching
+from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.neighbours import neighbour_flows
-from isthmus.switches.ovs.pipeline import WATCH_METER, Stage
+from isthmus.switches.ovs.pipeline import WATCH_METER, Programmed, Stage, unit_cookie
 from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import oxm
 
@@ -76,3 +77,13 @@ def _malformed(flows: Flows, read: Read) -> Iterator[Item]:
     ):
         for what in ((oxm.ip_proto(0),), (oxm.ip_proto(58), oxm.icmpv6_type(0))):
             yield flows.drop(stage, priority, oxm.match(oxm.eth_type(0x86DD), *what), read)
+
+
+TABLE_ENDS = unit_cookie("fixed_flows", "")
+"""Of the flows that end each table, and count what was dropped there."""
+
+FEATURE = Feature(
+    "pipeline",
+    units=(unit(ThisHost, fixed_flows),),
+    tables=(*(ThisBridge, Wanted, Assigned, Refused), *(Meter, Problem, Programmed)),
+)

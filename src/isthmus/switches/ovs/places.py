@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ports are: how their MAC addresses and their addresses are found, wherever they are.
-
-A port on another host costs 3 flows: two keys (its MAC for forwarding, its address for ARP and
-routing) and one source check (`sources`). Each further address costs 2.
+"""Where ports are: how their MAC addresses and their addresses are found, on this host and on
+others, and from which hosts they may speak (`sources`). `ports` says what a port costs.
 """
 
 from __future__ import annotations

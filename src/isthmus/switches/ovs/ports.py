@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports on this host: what they may send and receive, and where they enter the pipeline.
 
-A local port with one IPv4 address costs 15 flows, with rules 7 more, and for a time 4 beside these
-(`begun`). Each further address costs 4.
+Where ports are found, on this host and on others, is in `places`. A local port with one IPv4
+address costs 15 flows, a peer 3: two keys (its MAC for forwarding, its address for ARP and routing)
+and one source check; with rules a local port costs 7 more, and for a time 4 beside these (`begun`).
+Each further address costs 4 on its own host and 2 elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS, Plugged, Problem, ThisHost
 from isthmus.policy import closed
 from isthmus.policy.addresses import of_family
@@ -32,18 +34,20 @@ from isthmus.switches.ovs.facts import (
     TrackedAddress,
     Whole,
 )
+from isthmus.switches.ovs.feature import Feature, Hands, closes_port
 from isthmus.switches.ovs.filters import filter_number
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import port_fragments
 from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import FIRST_FRAME, PAIR_METERS, STORM_METERS, Stage
+from isthmus.switches.ovs.places import place
 from isthmus.switches.ovs.spoofing import admission
 from isthmus.switches.ovs.tuple_fields import ETHERNET, PACKET
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
+from isthmus.wire.openflow_packets import PacketIn
 
 SPOKEN_PPS = 10
-
 SPOKEN_BURST = 20
 """Of what comes up to the agent, of DHCP and of address pairs: more than any guest needs; keeps one
 from starving the others' answers."""
@@ -165,3 +169,20 @@ def _receive(
             apply=None if number is None else (reg.RECEIVER.load(number),),
             goto=None if number is None else Stage.PLAIN_SOURCE_GROUPS,
         )
+
+
+def spoke(packet: PacketIn, hands: Hands) -> bool:
+    """The guest behind a standby claim has sent its first frame."""
+    hands.guests.spoke(packet.in_port)
+    return True
+
+
+FEATURE = Feature(
+    "ports",
+    units=(unit(Plugged, local_flows), unit(Port, place)),
+    tables=(LocalMember, TrackedAddress),
+    packets={FIRST_FRAME: spoke},
+    closes={"local_flows": closes_port},
+    port_units=frozenset(("local_flows", "place")),
+    shown_units=("local_flows", "place"),
+)

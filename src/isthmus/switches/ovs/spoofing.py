@@ -18,6 +18,7 @@ from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs.address_pairs import Numbers, own_in_pairs, pair_flows, sender_load
 from isthmus.switches.ovs.bands import Admission, Dispatch
 from isthmus.switches.ovs.dhcp import dhcp_flows
+from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.packet_kinds import ARP, IPV4, IPV6, LINK_LOCAL, ROUTER_ADVERTISEMENT
@@ -139,3 +140,7 @@ def _guards(flows: Flows, here: bytes, source: bytes, port: Port) -> Iterator[It
             oxm.match(here, *advertised),
             goto=Stage.FORWARD,
         )
+
+
+FEATURE = Feature("port security", blocks_at={Stage.ADMISSION: Admission.BLOCKED})
+"""Its flows are among those of ports (`ports.local_flows`)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS, Reach, ThisHost
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Classify, Tunnel
 from isthmus.switches.ovs.facts import Meter, ThisBridge
+from isthmus.switches.ovs.feature import Feature, given_to
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import TUNNEL_ANSWER, TUNNEL_METER, Stage
 from isthmus.wire import openflow_actions as act
@@ -98,3 +99,12 @@ def probe_flows(this: ThisHost, read: Read) -> Iterator[Item]:
             meter=TUNNEL_METER,
             apply=(act.controller(TUNNEL_ANSWER, max_len=128),),
         )
+
+
+TUNNELS = "tunnels"
+
+FEATURE = Feature(
+    TUNNELS,
+    units=(unit(ThisHost, probe_flows), unit(Reach, tunnel)),
+    packets={TUNNEL_ANSWER: given_to(TUNNELS)},
+)

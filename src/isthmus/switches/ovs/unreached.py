@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import Problem, Reach
 from isthmus.policy import closed
 from isthmus.switches.ovs.facts import LocalMember, NoPeerZone, RemoteMember
+from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN
 
 
@@ -37,3 +38,9 @@ def unpeered(no_zone: NoPeerZone, read: Read) -> Iterator[Item]:
         if local is not None:
             problem = Problem(local.port, "PolicyConfigurationFailure", detail, word)
             yield Item(Problem, problem, problem)
+
+
+FEATURE = Feature(
+    "unreached peers",
+    units=(unit(RemoteMember, mismatch), unit(NoPeerZone, unpeered)),
+)
