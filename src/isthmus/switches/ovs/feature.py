@@ -80,7 +80,7 @@ def _nothing(_engine: Engine) -> Iterator[Decided]:
     yield from ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Feature:
     """`units` follow each other, and those of features before them, as their rows do: what gives a
     row stands before what reads it. Units are named by their functions."""
