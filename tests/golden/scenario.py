@@ -19,7 +19,7 @@ from isthmus.derive.engine import Engine
 from isthmus.derive.from_intent.program import new_engine, put
 from isthmus.derive.from_intent.underlay import Underlay
 from isthmus.host.facts import THIS, LocalPort, Problem, ThisHost
-from isthmus.host.program import Program, engine_of
+from isthmus.host.program import engine_of
 from isthmus.policy.rows import (
     DESIRED,
     Claim,
@@ -35,12 +35,13 @@ from isthmus.policy.values import Preference
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
 from isthmus.store.south_rows import shown as shown_row
-from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import ThisBridge
-from isthmus.switches.ovs.filters import FILTER_NUMBERS, PROFILE_NUMBERS
+from isthmus.switches.ovs.filters import FILTER_NUMBERS
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import ISOLATED, FlowKey, Programmed
+from isthmus.switches.ovs.profiles import PROFILE_NUMBERS
+from isthmus.switches.ovs.program import program_of
 from isthmus.wire.encapsulations import Encapsulation
 from tests.golden.rendering import Names, rendered
 from tests.intent.cloud import Cloud
@@ -159,7 +160,7 @@ def fixed() -> list[str]:
 
 def _program(scenario: Scenario, host: str, policy: list[Row]) -> tuple[Engine, Numbers]:
     spec = scenario.hosts[host]
-    engine = engine_of(Program(program.UNITS, program.INDEXES, program.TABLES))
+    engine = engine_of(program_of())
     tunnels = tuple(sorted((name, TUNNEL_PORTS[name]) for name in spec.speaks))
     this = ThisHost(host, int(IPv4Address(spec.address)), spec.speaks)
     engine.put(ThisHost, THIS, this)

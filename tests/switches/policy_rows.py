@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import THIS, LocalPort, ThisHost
-from isthmus.host.program import Program, engine_of
+from isthmus.host.program import engine_of
 from isthmus.policy.rows import (
     Claim,
     Host,
@@ -25,10 +25,10 @@ from isthmus.policy.rows import (
     Subnet,
 )
 from isthmus.policy.values import ClaimState, Preference
-from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import Programmed, Stage, flow
+from isthmus.switches.ovs.program import program_of
 from isthmus.wire.encapsulations import ENCAPSULATIONS, Encapsulation
 from tests.flow_texts import named_flow
 
@@ -103,7 +103,7 @@ def local(of: Port, ofport: int) -> LocalPort:
 
 
 def new_engine(host: str = "h1") -> Engine:
-    engine = engine_of(Program(program.UNITS, program.INDEXES, program.TABLES))
+    engine = engine_of(program_of())
     engine.put(ThisHost, THIS, this_host(host))
     engine.put(ThisBridge, THIS, this_bridge(host))
     return engine

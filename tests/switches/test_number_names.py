@@ -9,17 +9,11 @@ from hypothesis import strategies as st
 
 from isthmus.policy.values import Direction
 from isthmus.switches.ovs.facts import Wanted
-from isthmus.switches.ovs.filters import (
-    FILTER_NUMBERS,
-    GROUPS,
-    PROFILE_NUMBERS,
-    Filter,
-    GroupEnd,
-    GroupUse,
-    ProfileKey,
-)
+from isthmus.switches.ovs.filters import FILTER_NUMBERS, Filter
 from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.groups import GROUPS, GroupEnd, GroupUse
 from isthmus.switches.ovs.number_names import text_of, wanted_of
+from isthmus.switches.ovs.profiles import PROFILE_NUMBERS, ProfileKey
 from tests.names import NAMES
 
 _domains = st.integers(0, (1 << 32) - 1)

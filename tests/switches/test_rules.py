@@ -8,18 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from isthmus.derive.engine import Engine
 from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import Port, Router, RouterPort, Row, Rule, RuleSet, Segment, Subnet
-from isthmus.policy.values import Action, Direction, LegKind, PortRange
+from isthmus.policy.values import Action, Direction, LegKind
 from isthmus.switches.ovs.facts import Refused, Whole
-from isthmus.switches.ovs.filters import ProfileKey
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
-from isthmus.switches.ovs.rules import masks
+from isthmus.switches.ovs.profiles import ProfileKey
 from tests.switches.policy_rows import (
     at,
     claim,
@@ -43,34 +40,6 @@ GROUP_STAGES = (
     *(Stage.PLAIN_SOURCE_GROUPS, Stage.PLAIN_TARGET_GROUPS),
 )
 WEB = msgspec.structs.replace(port("red", "a", 4), rule_sets=applied("interface * web"))
-_numbers = st.integers(0, 0xFFFF)
-
-
-@given(_numbers, _numbers, st.lists(_numbers, max_size=30))
-def test_masks_cover_a_range_and_nothing_else(one: int, other: int, drawn: list[int]) -> None:
-    first, last = sorted((one, other))
-    found = list(masks(PortRange(first, last)))
-    for number in {*drawn, first - 1, first, (first + last) // 2, last, last + 1} - {-1, 0x10000}:
-        covering = [pair for pair in found if number & pair[1] == pair[0]]
-        assert len(covering) == (first <= number <= last)
-    assert len(found) <= 30  # 2 * 16 - 2
-    assert sum(0x10000 - mask for _, mask in found) == last - first + 1
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("", [(0, 0)]),
-        ("0-65535", [(0, 0)]),
-        ("443-443", [(443, 0xFFFF)]),
-        ("0-0", [(0, 0xFFFF)]),
-        ("65535-65535", [(65535, 0xFFFF)]),
-        ("1024-65535", [(1024 << n, 0x10000 - (1024 << n)) for n in range(6)]),
-        ("1-2", [(1, 0xFFFF), (2, 0xFFFF)]),
-    ],
-)
-def test_masks_are_as_few_as_there_can_be(text: str, found: list[tuple[int, int]]) -> None:
-    assert list(masks(ports(text))) == found
 
 
 def rule(name: str = "r", *, direction: str = "in", protocol: int = 6, **columns: object) -> Rule:

@@ -57,13 +57,18 @@ def read(file: Path) -> Told:
 
 def rows_of(told: Told) -> Iterator[Any]:
     """The rows of the south store that a bundle holds."""
-    import msgspec
-
     from isthmus.policy.rows import TABLES
+    from isthmus.store import south_rows
 
     for table in TABLES:
         for row in told["south"].get(table.TABLE, ()):
-            yield msgspec.convert(row, table)
+            # JSON has no tuples; a bundle of another version may have further columns.
+            columns = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in row.items()
+                if name in table.__struct_fields__
+            }
+            yield south_rows.read(table, columns)
 
 
 def traced_offline(file: Path, source: str, destination: str, how: Mapping[str, Any]) -> Told:

@@ -90,7 +90,7 @@ class PairAsking:
 
 def candidates(port: Port, in_use: set[str]) -> list[Address]:
     """Addresses that a port may have by its pairs: those that are one address, and those of
-    `in_use` that a pair covers. Of IPv6 only the former can be announced (`spoofing`)."""
+    `in_use` that a pair covers. Of IPv6 only the former can be announced (`address_pairs`)."""
     found: set[Address] = set()
     for pair in port.pairs:
         if pair.network.num_addresses == 1:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from isthmus.agent.ovs.decisions import RULE_STAGES, counted, decision_of, decisions
+from isthmus.agent.ovs.decisions import counted, decision_of, decisions
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.host.facts import Problem
 from isthmus.host.ours import SouthChange
 from isthmus.host.reports import heartbeat
 from isthmus.policy.rows import Port, Router, Row, Rule, RuleSet
 from isthmus.policy.values import Action, Direction
+from isthmus.switches.ovs.access_control import RULE_STAGES
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage, flow, unit_of_cookie
 from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from isthmus.addresses import Mac
-from isthmus.agent.ovs.decisions import CHANGED, Decision, Noted, decisions
+from isthmus.agent.ovs.decisions import decisions
 from isthmus.agent.ovs.host import OvsHost
+from isthmus.agent.ovs.noted import CHANGED, Noted
 from isthmus.agent.ovs.watching import (
     MOST_HELD,
     RATE_PPS,
@@ -28,6 +29,7 @@ from isthmus.policy.values import Action, Direction
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import note
 from isthmus.switches.ovs.facts import Interest, Watching, WatchingAllowed
+from isthmus.switches.ovs.feature import Decision
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,
     ALLOWED_METER,

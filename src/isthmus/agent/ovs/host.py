@@ -15,20 +15,18 @@ from isthmus.agent.ovs.refusals import MAY_MEND, Refusals
 from isthmus.derive.engine import Change
 from isthmus.host.facts import THIS, Identity, LocalPort, Problem
 from isthmus.host.ours import SouthChange
-from isthmus.host.program import Program
 from isthmus.host.state import HostState
 from isthmus.policy.rows import Port
-from isthmus.switches.ovs import program
 from isthmus.switches.ovs.facts import Ground, Limits, Meter, ThisBridge, TrackedAddress
+from isthmus.switches.ovs.feature import Feature
+from isthmus.switches.ovs.features import FEATURES
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
+from isthmus.switches.ovs.program import program_of
 from isthmus.switches.ovs.resync import added, openflow_meter
 from isthmus.wire import openflow as of
 from isthmus.wire.openflow import Flow
-
-PROGRAM = Program(program.UNITS, program.INDEXES, program.TABLES)
-
 
 DEFAULT_LIMITS = Limits()
 
@@ -45,12 +43,19 @@ class Changes(NamedTuple):
 class OvsHost(HostState):
     """`limits`: how many connections and fragments the host follows."""
 
-    def __init__(self, identity: Identity, limits: Limits = DEFAULT_LIMITS) -> None:
-        super().__init__(identity, PROGRAM)
+    def __init__(
+        self,
+        identity: Identity,
+        limits: Limits = DEFAULT_LIMITS,
+        features: Sequence[Feature] = FEATURES,
+    ) -> None:
+        super().__init__(identity, program_of(features))
+        self.features = tuple(features)
+        """What its program, its packets, its refusals and its decisions are made of."""
         self.limits = limits
         self.numbers = Numbers()
         """What this host has numbered; kept on the bridge."""
-        self.refusals = Refusals(self.engine)
+        self.refusals = Refusals(self.engine, features)
         self.tally = Tally()
         self.forgetting = Forgetting()
 

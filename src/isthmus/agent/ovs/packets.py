@@ -1,78 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the switch sends up: guests' DHCP messages, the first frame behind a standby claim, and the
-announcements of address pairs."""
+"""What the switch sends up, each packet to the feature that has asked for it by its userdata."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from isthmus.agent.ovs.host import OvsHost
-from isthmus.agent.ovs.probing import Probing
-from isthmus.agent.ovs.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.host.guests import Guests
-from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import (
-    ALLOWED,
-    DHCP_QUESTION,
-    DROPPED,
-    FIRST_FRAME,
-    PAIR_SEEN,
-    PASSED,
-    PROBED,
-    TUNNEL_ANSWER,
-)
+from isthmus.switches.ovs.feature import PacketHandler
 from isthmus.wire import openflow_actions as act
 from isthmus.wire.malformed import Malformed
 from isthmus.wire.openflow_packets import PacketIn
 
 
-class PacketAnswers:
-    """Deals with packet-ins. Guests are hostile: whatever comes is answered or counted."""
+class PacketOut(Protocol):
+    """What sends packets out of the switch (`switches.ovs.connection`)."""
 
-    def __init__(self, state: OvsHost, tunnel_answer: Callable[[PacketIn], None]) -> None:
-        """`tunnel_answer` takes what peers answer through tunnels, and raises Malformed."""
+    def send_packet_out(self, packet: bytes, actions: Iterable[bytes]) -> None:
+        """Raises Unavailable while the switch is away."""
+
+
+class PacketAnswers:
+    """Deals with packet-ins, and is the `Hands` of those that do. Guests are hostile: whatever
+    comes is answered or counted."""
+
+    def __init__(
+        self,
+        state: OvsHost,
+        connection: PacketOut,
+        halves: Mapping[str, Callable[[PacketIn], None]],
+    ) -> None:
+        """`halves`: what takes the packets of features that have a half in the agent, by name."""
+        self.engine = state.engine
         self.guests = Guests(state)
         self.counters = self.guests.counters
-        self.watches = Watches(state)
-        self.probing = Probing(state)
-        self._tunnel_answer = tunnel_answer
+        self._connection = connection
+        self._halves = halves
+        self._handlers: dict[bytes, PacketHandler] = {}
+        for feature in state.features:
+            assert not self._handlers.keys() & feature.packets.keys(), feature.name
+            self._handlers.update(feature.packets)
 
-    def take(self, packet: PacketIn, connection: Connection) -> bool:
-        """Answer one; True if a claim may have to change."""
-        if packet.userdata == FIRST_FRAME:
-            self.guests.spoke(packet.in_port)
-            return True
-        if packet.userdata == DROPPED:
-            # What guests answer to us goes nowhere else, and nobody misses it.
-            if not self.guests.asking.is_answered_by(packet.in_port, packet.packet):
-                self.watches.take(packet, time.time_ns() // 1000)
+    def take(self, packet: PacketIn) -> bool:
+        """Deal with one; True if a claim may have to change."""
+        handler = self._handlers.get(packet.userdata)
+        if handler is None:
             return False
-        if packet.userdata in (ALLOWED, PASSED):
-            self.watches.take(packet, time.time_ns() // 1000)
-            return False
-        if packet.userdata == PROBED:
-            self.probing.take(packet)
-            return False
-        if packet.userdata == TUNNEL_ANSWER:
-            try:
-                self._tunnel_answer(packet)
-            except Malformed:
-                self.counters.malformed += 1
-            return False
-        if packet.userdata == PAIR_SEEN:
-            return self.guests.announced(packet.in_port, packet.packet)
-        if packet.userdata == DHCP_QUESTION:
-            self._answer_dhcp(packet, connection)
-        return False
-
-    def _answer_dhcp(self, packet: PacketIn, connection: Connection) -> None:
-        frame = self.guests.asked_dhcp(packet.in_port, packet.packet)
-        if frame is None:
-            return
         try:
-            connection.send_packet_out(frame, [act.output(packet.in_port)])
+            return handler(packet, self)
+        except Malformed:
+            self.counters.malformed += 1
+            return False
+
+    def send(self, frame: bytes, ofport: int) -> bool:
+        """As `feature.Hands` has it."""
+        try:
+            self._connection.send_packet_out(frame, [act.output(ofport)])
         except Unavailable:
-            return  # the client asks again
-        self.counters.dhcp_answered += 1
+            return False
+        return True
+
+    def give(self, feature: str, packet: PacketIn) -> None:
+        """As `feature.Hands` has it."""
+        self._halves[feature](packet)

@@ -20,14 +20,11 @@ from isthmus.errors import Invalid
 from isthmus.policy.answers import ProbeAnswer
 from isthmus.policy.questions import SendProbe
 from isthmus.policy.rows import Port, Segment
-from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.apply import apply
-from isthmus.switches.ovs.bands import Deliver
 from isthmus.switches.ovs.connection import Connection
-from isthmus.switches.ovs.pipeline import PROBED, Stage
+from isthmus.switches.ovs.probed import shown_answers
 from isthmus.wire import openflow_actions as act
-from isthmus.wire import oxm, probes
-from isthmus.wire.openflow import Flow
+from isthmus.wire import probes
 from isthmus.wire.openflow_packets import PacketIn
 
 WAIT_S, ATTEMPTS = 0.4, 4
@@ -71,7 +68,7 @@ class Probing:
         # What DHCP tells the guest: what is longer leaves it in fragments.
         mtu_bytes = (segment or DEFAULT).mtu_bytes
         ends = probes.Ends(parse_mac(port.mac), next_hop_mac, source, target)
-        place, listening = (local.ofport, target), _listening(local.ofport, target)
+        place, listening = (local.ofport, target), shown_answers(local.ofport, target)
         answered: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
         sent: dict[int, float] = {}
         self._listening[place] += 1
@@ -119,17 +116,3 @@ def _source(port: Port, wanted: str, target: Address) -> Address:
     first = next((a for a in matching if str(a) == preferred), matching[0])
     assert isinstance(first, IPv4Address | IPv6Address)
     return first
-
-
-def _listening(ofport: int, target: Address) -> Flow:
-    """What comes back from the target goes to the guest, and is shown to us."""
-    if isinstance(target, IPv4Address):
-        source = (oxm.eth_type(0x0800), oxm.ipv4_src(target))
-    else:
-        source = (oxm.eth_type(0x86DD), oxm.ipv6_src(target))
-    actions = (
-        act.controller(PROBED, max_len=128),
-        reg.OUT.output(),
-    )
-    match = oxm.match(reg.OUT.match(ofport), *source)
-    return Flow(Stage.DELIVER, Deliver.PROBED, match, act.instructions(apply=actions), 0)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from isthmus.agent.answering import refusal
 from isthmus.agent.ovs.connection_limits import FRAGMENTS, OPENINGS, dropped_by_port
-from isthmus.agent.ovs.decisions import RULE_STAGES, Counted, counted
+from isthmus.agent.ovs.decisions import Counted, counted, counting_stages
 from isthmus.agent.ovs.health import health
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.probing import Probing
@@ -32,6 +32,7 @@ from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.questions import AnyQuestion
 from isthmus.policy.rows import Answer, Port, Query
 from isthmus.switches.ovs.connection import Connection
+from isthmus.switches.ovs.fixed import TABLE_ENDS
 from isthmus.switches.ovs.pipeline import (
     FlowKey,
     Programmed,
@@ -44,7 +45,6 @@ from isthmus.wire.openflow import Flow
 from isthmus.wire.openflow_replies import InstalledFlow
 from isthmus.wire.openflow_text import flow_text
 
-_PORT_UNITS = ("local_flows", "place")
 _UNIT_MASK = 0xFFFFFFFFFF000000
 
 
@@ -104,9 +104,8 @@ async def _answer(question: AnyQuestion, state: OvsHost, switch: Switch) -> Told
 
 async def count(state: OvsHost, connection: Connection) -> Counted:
     """What the switch has counted. Raises Unavailable."""
-    fixed = unit_cookie("fixed_flows", "") << 24
-    flows = await connection.dump_flows(cookie=fixed, mask=_UNIT_MASK)
-    for stage in (*RULE_STAGES, Stage.ADMISSION):
+    flows = await connection.dump_flows(cookie=TABLE_ENDS << 24, mask=_UNIT_MASK)
+    for stage in counting_stages(state):
         flows += await connection.dump_flows(table=stage)
     found = counted(flows, state)
     stats = await connection.dump_meter_stats()
@@ -137,7 +136,7 @@ async def _port(port_id: str, state: OvsHost, switch: Switch) -> PortAnswer:
         raise Invalid(f"{state.identity.host} knows no port {port_id}")
     installed = [
         found
-        for unit in _PORT_UNITS
+        for unit in _port_units(state)
         for found in await switch.connection.dump_flows(
             cookie=unit_cookie(unit, port_id) << 24, mask=_UNIT_MASK
         )
@@ -156,6 +155,11 @@ async def _port(port_id: str, state: OvsHost, switch: Switch) -> PortAnswer:
     )
 
 
+def _port_units(state: OvsHost) -> Iterator[str]:
+    for feature in state.features:
+        yield from feature.shown_units
+
+
 def _told(found: InstalledFlow) -> InstalledRule:
     return InstalledRule(
         place=_stage(found.table),
@@ -169,7 +173,7 @@ def missing_flows(port_id: str, state: OvsHost, installed: Sequence[InstalledFlo
     """Flows of the program that the switch does not have, but for those that it ends by itself."""
     have = {(f.table, f.priority, f.match, f.cookie) for f in installed}
     lacking = []
-    for unit in _PORT_UNITS:
+    for unit in _port_units(state):
         for item in state.engine.given(unit, port_id):
             if isinstance(item.key, FlowKey) and isinstance(item.value, Programmed):
                 wanted = flow(item.key, item.value)

@@ -2,24 +2,22 @@
 """What a switch cannot have as policy says, and what follows for its ports: pure.
 
 Flows that the switch did not take, and rows of the program that two parts of the policy say
-differently. The port shows it. Where it is of rules, or of what a port may send and receive,
-nothing passes until policy changes: the list of rules or the port is *closed* (a `Refused` row,
-from which the program follows).
+differently. The port shows it. What a feature says is not whole without such a flow (a list of
+rules, or a port) is *closed*, and nothing passes until policy changes: a `Refused` row, from which
+the program follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from isthmus.derive.engine import Engine, Key, Table
 from isthmus.policy.rows import Port, Router, RouterPort, Rule, RuleSet, Segment
 from isthmus.switches.ovs.facts import Refused, Whole
-from isthmus.switches.ovs.filters import Compiled, Profile
+from isthmus.switches.ovs.feature import Feature
+from isthmus.switches.ovs.features import FEATURES
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, Stage
 from isthmus.wire.openflow import Flow
-
-_OF_PORTS = frozenset(("local_flows", "place", "membership"))
-"""Units whose calls are those of ports."""
 
 MAY_MEND = (Port, Router, RouterPort, Rule, RuleSet, Segment)
 """Rows with whose change something else may follow than what could not be had."""
@@ -31,8 +29,13 @@ MOST_TOLD = 10
 class Refusals:
     """What one host's switch cannot have of the engine's program."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, features: Sequence[Feature] = FEATURES) -> None:
         self._engine = engine
+        self._closes_by_unit = {unit: its for one in features for unit, its in one.closes.items()}
+        self._disputed = {
+            table: its for one in features for table, its in one.closes_disputed.items()
+        }
+        self._of_ports = frozenset(unit for one in features for unit in one.port_units)
         self.errors: dict[FlowKey, str] = {}
         """Flows that the switch did not take, and its words."""
         self.told: tuple[str, ...] = ()
@@ -53,7 +56,7 @@ class Refusals:
             closed |= self._close(
                 self._broken_by(unit, name), f"the switch refuses a flow: {error}"
             )
-            if unit in _OF_PORTS:
+            if unit in self._of_ports:
                 ports.add(str(name))
         return closed, ports
 
@@ -70,9 +73,10 @@ class Refusals:
                 continue
             calls = " and ".join(dict.fromkeys(f"{unit} of {name}" for unit, name, _ in givers))
             told.append(f"{_row_text(table, key)} is not the same by {calls}")
-            broken = [Whole("list", key)] if table is Profile else []
+            disputed = self._disputed.get(table)
+            broken = [] if disputed is None else [*disputed(key, self._engine)]
             if table is Programmed:
-                broken = [one for unit, name, _ in givers for one in self._broken_by(unit, name)]
+                broken += [one for unit, name, _ in givers for one in self._broken_by(unit, name)]
             closed |= self._close(broken, f"policy contradicts itself: {told[-1]}")
         self.told = tuple(told[:MOST_TOLD])
         return closed
@@ -99,20 +103,13 @@ class Refusals:
         """The switch's words about each flow of a port that it did not take."""
         for key, error in self.errors.items():
             giver = self._engine.giver(Programmed, key)
-            if giver is not None and giver[0] in _OF_PORTS and giver[1] == port_id:
+            if giver is not None and giver[0] in self._of_ports and giver[1] == port_id:
                 yield error
 
     def _broken_by(self, unit: str, name: Key) -> list[Whole]:
-        """The lists of rules, or the port, that are not whole without a flow of that call."""
-        if unit == "local_flows":
-            return [Whole("port", name)]
-        if unit == "rule_flows":
-            return [Whole("list", name)]
-        if unit != "membership":
-            return []
-        # A member that is not known could be one whom a rule denies.
-        compiled = self._engine.rows(Compiled).values()
-        return [Whole("list", one.profile.key) for one in compiled if one.speaks_of_groups]
+        """What is not whole without a flow of that call."""
+        closes = self._closes_by_unit.get(unit)
+        return [] if closes is None else [*closes(name, self._engine)]
 
 
 def _is_contradiction(givers: Iterable[tuple[str, Key, object]]) -> bool:

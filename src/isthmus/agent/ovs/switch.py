@@ -18,10 +18,12 @@ from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.metrics import HostMetrics
 from isthmus.agent.ovs.packets import PacketAnswers
 from isthmus.agent.ovs.priming import Primer
+from isthmus.agent.ovs.probing import Probing
 from isthmus.agent.ovs.programming import Programmer
 from isthmus.agent.ovs.settings import OvsSettings
 from isthmus.agent.ovs.tunnel_probing import ANSWERS
 from isthmus.agent.ovs.vitals import Vitals
+from isthmus.agent.ovs.watching import Watches
 from isthmus.errors import Unavailable
 from isthmus.host.facts import LocalPort, Reach
 from isthmus.host.switch import HostAgent, SwitchStatus
@@ -30,7 +32,11 @@ from isthmus.policy.rows import Answer, Query
 from isthmus.store import connection as ovsdb
 from isthmus.switches.ovs import connection as openflow
 from isthmus.switches.ovs import control
+from isthmus.switches.ovs.allowed import WATCHING_ALLOWED
 from isthmus.switches.ovs.pipeline import Programmed
+from isthmus.switches.ovs.probed import PROBING
+from isthmus.switches.ovs.shown_drops import WATCHING_DROPS
+from isthmus.switches.ovs.tunnels import TUNNELS
 from isthmus.tending import Tending
 from isthmus.wire.openflow_packets import PacketIn
 
@@ -45,7 +51,6 @@ class OvsSwitch:
 
     def __init__(self, state: OvsHost, settings: OvsSettings, tending: Tending) -> None:
         self._state, self._settings, self._tending = state, settings, tending
-        self._packets = PacketAnswers(state, self._tunnel_answer)
         self._primer = Primer(settings.datapath_type)
         self._openflow = openflow.Connection(
             settings.switch_run_directory / f"{settings.bridge}.mgmt",
@@ -75,6 +80,16 @@ class OvsSwitch:
             at_rest=lambda: self._is_at_rest,
             compare=self._programmer.compare,
             on_reports=self._changed,
+        )
+        self._watches, self._probing = Watches(state), Probing(state)
+        self._packets = PacketAnswers(
+            state,
+            self._openflow,
+            {
+                **dict.fromkeys((WATCHING_DROPS, WATCHING_ALLOWED), self._watched_packet),
+                PROBING: self._probing.take,
+                TUNNELS: self._vitals.tunnels.take,
+            },
         )
         self._agent: HostAgent | None = None
         """None until it is known what is plugged."""
@@ -149,12 +164,12 @@ class OvsSwitch:
         self._vitals.look_again()
         self._changed()
 
-    def _tunnel_answer(self, packet: PacketIn) -> None:
-        self._vitals.tunnels.take(packet)
+    def _watched_packet(self, packet: PacketIn) -> None:
+        self._watches.take(packet, time.time_ns() // 1000)
 
     def _packet_in(self, packet: PacketIn) -> None:
         try:
-            is_news = self._packets.take(packet, self._openflow)
+            is_news = self._packets.take(packet)
         except Exception as error:  # one packet of one guest must not end the connection of all
             self._tending.failed("take_packet", error)
             return
@@ -216,13 +231,13 @@ class OvsSwitch:
 
     async def answer(self, query: Query) -> Answer:
         """As `host.switch.Switch` has it."""
-        settings, watches = self._settings, self._packets.watches
+        settings, watches = self._settings, self._watches
         hands = questions.Switch(
             self._openflow,
             settings.switch_run_directory,
             settings.bridge,
             watches,
-            self._packets.probing,
+            self._probing,
             self._vitals.tunnels,
             settings.certificate,
             settings.authorities,
@@ -241,7 +256,7 @@ class OvsSwitch:
         """While somebody watches, tell what is seen; then have the flows as before."""
         self._watched.set()
         await asyncio.sleep(WATCH_S)
-        watches, now_s = self._packets.watches, time.monotonic()
+        watches, now_s = self._watches, time.monotonic()
         with contextlib.suppress(Unavailable):
             found = await self._openflow.dump_meter_stats()
             watches.note_metered({one.id: one.n_dropped for one in found})

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import msgspec
 
-from isthmus.agent.ovs.decisions import Decision
 from isthmus.policy.answers import DecisionTold, Verdict
 from isthmus.policy.rows import Port
+from isthmus.switches.ovs.feature import Decision
 from isthmus.switches.ovs.pipeline import ALLOWED, DROPS, PASSED, Stage
 from isthmus.wire.conversation import Conversation
 from isthmus.wire.openflow_packets import PacketIn

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from isthmus.agent.ovs.decisions import Noted, decision_of
+from isthmus.agent.ovs.decisions import decision_of
 from isthmus.agent.ovs.host import OvsHost
+from isthmus.agent.ovs.noted import Noted
 from isthmus.agent.ovs.verdicts import is_allowed, told, undecided
 from isthmus.errors import Invalid
 from isthmus.host.facts import THIS

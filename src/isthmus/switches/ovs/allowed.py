@@ -20,7 +20,7 @@ from ipaddress import ip_network
 from zlib import crc32
 
 from isthmus.addresses import MULTICAST_BIT
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS, Plugged
 from isthmus.policy.joined import joined
 from isthmus.policy.rows import Rule
@@ -28,6 +28,7 @@ from isthmus.policy.values import Direction, RuleLevel
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Commit
 from isthmus.switches.ovs.facts import Interest, Meter, WatchingAllowed
+from isthmus.switches.ovs.feature import Feature, given_to
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import (
     ALLOWED,
@@ -143,3 +144,12 @@ def _looked_at(
 
 def _end(field: oxm.Field, address: int, length: int) -> bytes:
     return oxm.prefix(field, address, length) if length else b""
+
+
+WATCHING_ALLOWED = "watching what is allowed"
+
+FEATURE = Feature(
+    WATCHING_ALLOWED,
+    units=(unit(WatchingAllowed, allowed_flows),),
+    packets=dict.fromkeys((ALLOWED, PASSED), given_to(WATCHING_ALLOWED)),
+)

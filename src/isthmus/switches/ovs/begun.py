@@ -24,7 +24,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from isthmus.addresses import MULTICAST_BIT
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.policy.addresses import leading
 from isthmus.policy.rows import Port
@@ -32,6 +32,7 @@ from isthmus.switches.ovs import bands
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Answer, Begun, Commit, Judge, Return, Unknown
 from isthmus.switches.ovs.facts import Ground, PeerZone, ThisBridge
+from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.filters import end, unfollowed_version
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
@@ -382,3 +383,6 @@ def _turns(ethernet: int) -> Iterator[tuple[_Entries, _Entries, _Actions, _Actio
         there = (*addresses, act.set_field(icmp_type(question)))
         yield packet, asked, there, (*addresses, act.set_field(icmp_type(answer)))
     yield (), (), addresses, addresses
+
+
+FEATURE = Feature("connections begun earlier", units=(unit(PeerZone, zone_windows),))

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from isthmus.derive.engine import Item, Read
-from isthmus.host.facts import THIS, Plugged
-from isthmus.switches.ovs import registers as reg
+from isthmus.host.facts import THIS
 from isthmus.switches.ovs.declared import broken
 from isthmus.switches.ovs.facts import Watching
 from isthmus.switches.ovs.pipeline import (
@@ -78,16 +75,3 @@ class Flows:
             return self.add(stage, priority, match, apply=(SHOW,))
         whose = act.load(dropped_by(self._cookie, stage), oxm.METADATA)
         return self.add(stage, priority, match, apply=(whose, act.resubmit_table(SHOWN_DROPS)))
-
-
-def watched_drops(watching: Watching, read: Read) -> Iterator[Item]:
-    """Over Watching: what of the drops of watched ports is shown. What others have dropped takes
-    nothing of the rate."""
-    cookie = unit_cookie("watched_drops", THIS)
-    for port in watching.ports:
-        plugged = read.get(Plugged, port)
-        if plugged is None:
-            continue
-        for its in (oxm.in_port(plugged.ofport), reg.OUT.match(plugged.ofport)):
-            key = FlowKey(SHOWN_DROPS, 1, oxm.match(its))
-            yield Item(Programmed, key, programmed(cookie, key, act.instructions(apply=(SHOW,))))

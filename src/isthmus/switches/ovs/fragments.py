@@ -23,11 +23,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.addresses import MULTICAST_BIT, Mac
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Commit, Fragment, Judge, Track, Tracked
 from isthmus.switches.ovs.facts import Assigned, Limits, Meter, ThisBridge, Wanted
+from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.pipeline import (
@@ -152,3 +153,6 @@ def keep(
 def _waiting(ct: bytes) -> tuple[bytes, ...]:
     judged = reg.JUDGED.load(1)
     return judged, act.load(_AGAIN, oxm.PKT_MARK), ct
+
+
+FEATURE = Feature("fragments", units=(unit(Wanted, zone_flows),))

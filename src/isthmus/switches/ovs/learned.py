@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isthmus.addresses import parse_mac
-from isthmus.derive.engine import Item, Read
+from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.host.indexes import LEARNED_BY_ADDRESS
 from isthmus.policy.addresses import allows
@@ -20,11 +20,13 @@ from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Forward, Neighbour
 from isthmus.switches.ovs.facts import Ground
+from isthmus.switches.ovs.feature import Feature, Hands
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import to_port
 from isthmus.switches.ovs.ground import looked_for
-from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.pipeline import PAIR_SEEN, Stage
 from isthmus.wire import oxm
+from isthmus.wire.openflow_packets import PacketIn
 
 
 def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
@@ -86,3 +88,15 @@ def _wins(learned: LearnedAddress, read: Read) -> bool:
         if (-other.sequence, other.port) < (-learned.sequence, learned.port):
             return False
     return True
+
+
+def announced(packet: PacketIn, hands: Hands) -> bool:
+    """A guest says that it uses an address pair of its port."""
+    return hands.guests.announced(packet.in_port, packet.packet)
+
+
+FEATURE = Feature(
+    "address pairs",
+    units=(unit(LearnedAddress, learned_flows),),
+    packets={PAIR_SEEN: announced},
+)

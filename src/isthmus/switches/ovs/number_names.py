@@ -16,15 +16,10 @@ from __future__ import annotations
 from isthmus.policy.joined import joined, parted
 from isthmus.policy.values import Direction
 from isthmus.switches.ovs.facts import Wanted
-from isthmus.switches.ovs.filters import (
-    FILTER_NUMBERS,
-    PROFILE_NUMBERS,
-    Filter,
-    GroupEnd,
-    GroupUse,
-    ProfileKey,
-)
+from isthmus.switches.ovs.filters import FILTER_NUMBERS, Filter
 from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.groups import GroupEnd, GroupUse
+from isthmus.switches.ovs.profiles import PROFILE_NUMBERS, ProfileKey
 
 
 def text_of(wanted: Wanted) -> tuple[str, str]:
