@@ -47,7 +47,7 @@ def test_who_has_an_address_is_a_port_or_the_router_or_nobody() -> None:
 def test_a_segment_of_no_router_is_a_domain_of_its_own() -> None:
     found = world(Segment(id="lone", physical_network="underlay"))
     assert (found.domain_of("red/a"), found.domain_of("lone")) == ("red", "segment lone")
-    assert found.router_of("lone") is None
+    assert found.routers_of("lone") == []
     assert found.segment_of("red", ip_address("10.0.2.77")) == "red/b"
     assert found.segment_of("red", ip_address("10.0.3.77")) is None
 

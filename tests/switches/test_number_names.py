@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.policy.values import Direction
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Wanted
 from isthmus.switches.ovs.filters import (
     FILTER_NUMBERS,
@@ -18,7 +19,6 @@ from isthmus.switches.ovs.filters import (
     GroupUse,
     ProfileKey,
 )
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.number_names import text_of, wanted_of
 from tests.names import NAMES
 

@@ -2,7 +2,9 @@
 """What a host reads of the south store: what its own ports need, and nothing else.
 
 In scope are the segments of the local ports, every segment that a router joins to one of them, and
-the rule sets that local ports are under.
+the rule sets that local ports are under. What routing domain a segment is in follows from all its
+routers: where several have legs in one segment, further ones are read with their legs, and not what
+else is in the segments of these.
 The scope grows with what has been read: a port names its segment, the segment's leg its router, the
 router's other legs further segments. It is derived by units like everything else, so following it
 costs O(change).
@@ -35,7 +37,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.topology import is_peer
+from isthmus.policy.topology import is_peer, routers_of
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -66,6 +68,18 @@ class PeerRouter(NamedTuple):
     """The router of a peered network: it is read, and not followed further."""
 
     router: str
+
+
+class DomainRouter(NamedTuple):
+    """A router of a routing domain with several."""
+
+    router: str
+
+
+class LegsInScope(NamedTuple):
+    """A segment of such a router, of which legs are read."""
+
+    segment: str
 
 
 class RulesInScope(NamedTuple):
@@ -109,13 +123,38 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
                     yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 
-UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
+def follow(segment: InScope | LegsInScope, read: Read) -> Iterator[Item]:
+    """Over InScope and LegsInScope: its routers, if there are several."""
+    legs = (read.get(RouterPort, key) for key in read.find(LEGS_BY_SEGMENT, segment.segment))
+    routers = routers_of(leg for leg in legs if leg is not None)
+    for name in routers if len(routers) > 1 else ():
+        yield Item(DomainRouter, name, DomainRouter(name))
+
+
+def follow_router(router: DomainRouter, read: Read) -> Iterator[Item]:
+    """Over DomainRouter: the segments that it has legs in."""
+    for key in read.find(LEGS_BY_ROUTER, router.router):
+        leg = read.get(RouterPort, key)
+        if leg is not None and not is_peer(leg):
+            yield Item(LegsInScope, leg.segment, LegsInScope(leg.segment))
+
+
+UNITS = (
+    unit(LocalPort, resolve),
+    unit(LocalSegment, join),
+    unit(RouterInScope, widen),
+    unit(InScope, follow),
+    unit(LegsInScope, follow),
+    unit(DomainRouter, follow_router),
+)
 TABLES: tuple[type, ...] = (
     Unresolved,
     LocalSegment,
     InScope,
     RouterInScope,
     PeerRouter,
+    DomainRouter,
+    LegsInScope,
     RulesInScope,
 )
 
@@ -126,14 +165,19 @@ def conditions(engine: Engine, host: str, second_name: str) -> Conditions:
     segments = sorted(row.segment for row in engine.rows(InScope).values())
     routers = sorted(row.router for row in engine.rows(RouterInScope).values())
     peers = {row.router for row in engine.rows(PeerRouter).values()}
+    others = {row.router for row in engine.rows(DomainRouter).values()}
+    legs = {row.segment for row in engine.rows(LegsInScope).values()}
     rule_sets = sorted(row.rule_set for row in engine.rows(RulesInScope).values())
     names = sorted(row.iface_id for row in engine.rows(Unresolved).values())
     of_segment: tuple[Clause, ...] = tuple(("segment", "==", name) for name in segments)
     return {
         Segment: tuple(("id", "==", name) for name in segments),
         Subnet: of_segment,
-        Router: tuple(("id", "==", name) for name in sorted({*routers, *peers})),
-        RouterPort: (*of_segment, *(("router", "==", name) for name in routers)),
+        Router: tuple(("id", "==", name) for name in sorted({*routers, *peers, *others})),
+        RouterPort: (
+            *(("segment", "==", name) for name in sorted({*segments, *legs})),
+            *(("router", "==", name) for name in sorted({*routers, *others})),
+        ),
         Port: (
             *of_segment,
             *((column, "==", name) for name in names for column in ("id", "profile_id")),

@@ -28,7 +28,16 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.topology import gateways, router_of
+from isthmus.policy.topology import domain_of as routers_joined
+from isthmus.policy.topology import (
+    gateways,
+    in_order,
+    is_peer,
+    next_hop,
+    own_legs,
+    routers_of,
+    routing,
+)
 from isthmus.policy.values import PortState
 from isthmus.reach.indexes import Grouped, Layer, Names
 
@@ -72,6 +81,8 @@ class World:
 
         self.legs_by_segment: Grouped[str, RouterPort] = Grouped(attrgetter("router"))
         self.legs_by_router: Grouped[str, RouterPort] = Grouped(attrgetter("segment"))
+        self.junctions: Names[str] = Names()
+        """By router: the segments in which others have legs too."""
         self.subnets_by_segment: Grouped[str, Subnet] = Grouped(attrgetter("prefix"))
         self.rules_by_set: Grouped[str, Rule] = Grouped(attrgetter("id"))
         self.rules_by_group: Grouped[str, Rule] = Grouped(attrgetter("rule_set", "id"))
@@ -142,6 +153,7 @@ class World:
             case RouterPort():
                 self.legs_by_segment.add(row.segment, row)
                 self.legs_by_router.add(row.router, row)
+                self._join(row)
             case Subnet():
                 self.subnets_by_segment.add(row.segment, row)
             case Rule():
@@ -175,6 +187,7 @@ class World:
             case RouterPort():
                 self.legs_by_segment.remove(row.segment, row.router)
                 self.legs_by_router.remove(row.router, row.segment)
+                self._join(row)
             case Subnet():
                 self.subnets_by_segment.remove(row.segment, row.prefix)
             case Rule():
@@ -183,6 +196,16 @@ class World:
                     self.rules_by_group.remove(group, (row.rule_set, row.id))
             case _ if (name := _PLAIN.get(type(row))) is not None:
                 getattr(self, name).pop(row.key, None)
+
+    def _join(self, changed: RouterPort) -> None:
+        """Note anew the segment of a changed leg, if several routers have legs in it."""
+        self.junctions.remove(changed.router, changed.segment)
+        names = routers_of(self.legs_by_segment.get(changed.segment))
+        for name in names:
+            if len(names) > 1:
+                self.junctions.add(name, changed.segment)
+            else:
+                self.junctions.remove(name, changed.segment)
 
     def _learn_port(self, port: Port) -> None:
         self.ports[port.id] = port
@@ -209,22 +232,60 @@ class World:
     # -- topology ----------------------------------------------------------------------------------
 
     def domain_of(self, segment: str) -> str:
-        """The routing domain of a segment: its router, or itself where it has none."""
+        """The routing domain of a segment: the first of its routers, or itself where it has none.
+        O(segments in which several of these have legs)."""
+        name = next((leg.router for leg in self._known_legs(segment)), None)
+        return f"{_LONE}{segment}" if name is None else self.routers_in(name)[0].id
+
+    def domain_of_router(self, router: str) -> str:
+        """The routing domain that a router is in, or its own name where it is not known."""
+        return self.routers_in(router)[0].id if router in self.routers else router
+
+    def routers_in(self, domain: str) -> list[Router]:
+        """The routers of a routing domain, in order; any of them may name it. None of a segment's
+        that has none."""
+        if domain not in self.routers:
+            return []
+        if domain not in self.junctions:
+            return [self.routers[domain]]
+        return in_order(self.routers[name] for name in routers_joined(domain, self._neighbours))
+
+    def _neighbours(self, router: str) -> Iterator[str]:
+        for segment in self.junctions.get(router):
+            yield from (leg.router for leg in self._known_legs(segment))
+
+    def _known_legs(self, segment: str) -> list[RouterPort]:
         legs = self.legs_by_segment.get(segment)
-        known = router_of(leg for leg in legs if leg.router in self.routers)
-        return f"{_LONE}{segment}" if known is None else known
+        return own_legs(leg for leg in legs if leg.router in self.routers)
 
     def segments_of(self, domain: str) -> Iterator[str]:
-        """The segments of a routing domain."""
-        if domain not in self.routers:
+        """The segments of a routing domain, each once."""
+        routers = self.routers_in(domain)
+        if not routers:
             yield domain.removeprefix(_LONE)
-            return
-        for leg in self.legs_by_router.get(domain):
-            if self.domain_of(leg.segment) == domain:
-                yield leg.segment
+        elif len(routers) == 1:
+            yield from (leg.segment for leg in own_legs(self.legs_by_router.get(domain)))
+        else:
+            legs = (leg for one in routers for leg in self.legs_by_router.get(one.id))
+            yield from dict.fromkeys(leg.segment for leg in own_legs(legs))
 
-    def router_of(self, segment: str) -> Router | None:
-        return self.routers.get(self.domain_of(segment))
+    def routers_of(self, segment: str) -> list[Router]:
+        """The routers that route in a segment, the first one first."""
+        found, _ = routing(self.legs_by_segment.get(segment), self.routers)
+        return [self.routers[leg.router] for leg in found]
+
+    def router_for(self, segment: str, source: Address, destination: Address) -> Router | None:
+        """The router by which what a guest sends from an address leaves its segment: the only one,
+        or of several the one that it is told, or the first."""
+        found = self.routers_of(segment)
+        if len(found) < 2:
+            return found[0] if found else None
+        hop = next_hop(self.subnets_by_segment.get(segment), source, destination)
+        for router in found:
+            leg = self.legs_by_router.one(router.id, segment)
+            if leg is not None and str(hop) in gateways([leg]):
+                return router
+        return found[0]
 
     def subnet_of(self, segment: str, address: Address) -> Subnet | None:
         """The subnet of the segment that the address is in."""
@@ -235,19 +296,37 @@ class World:
         )
         return min(inside, key=lambda subnet: subnet.prefix, default=None)
 
-    def segment_of(self, domain: str, address: Address) -> str | None:
-        """The segment of a routing domain that the address is in."""
+    def segment_of(self, router: str, address: Address) -> str | None:
+        """The segment that a router routes to for an address."""
         inside = (
             leg.segment
-            for leg in self.legs_by_router.get(domain)
+            for leg in self.legs_by_router.get(router)
             for text in leg.addresses
-            if address in ip_interface(text).network
+            if address in ip_interface(text).network and self._routes_by(leg)
         )
         return min(inside, default=None)
 
+    def _routes_by(self, leg: RouterPort) -> bool:
+        """Whether a router routes by one of its legs."""
+        if is_peer(leg) or leg.router not in self.junctions:
+            return True
+        return any(router.id == leg.router for router in self.routers_of(leg.segment))
+
     def gateways(self, domain: str) -> list[str]:
-        """The router's addresses."""
-        return gateways(self.legs_by_router.get(domain))
+        """The addresses of the routers of a routing domain."""
+        return gateways(
+            leg for one in self.routers_in(domain) for leg in self.legs_by_router.get(one.id)
+        )
+
+    def gateways_of(self, router: str) -> list[str]:
+        """The addresses at which one router answers."""
+        legs = self.legs_by_router.get(router)
+        return gateways(leg for leg in legs if not is_peer(leg) and self._routes_by(leg))
+
+    def prefixes(self, domain: str) -> tuple[str, ...]:
+        """The address space of a routing domain."""
+        routers = self.routers_in(domain)
+        return tuple(dict.fromkeys(prefix for one in routers for prefix in one.prefixes))
 
     # -- ports and addresses -----------------------------------------------------------------------
 

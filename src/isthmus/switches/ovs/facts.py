@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from isthmus.addresses import Mac
 from isthmus.derive.tables import Key
 
 
@@ -40,20 +39,51 @@ class ThisBridge(NamedTuple):
     limits: Limits = Limits()
 
 
-class Ground(NamedTuple):
-    """A segment as the data plane knows it. `router` and `router_mac` are None where none is
-    attached."""
+class SegmentFacts(NamedTuple):
+    """A segment as the data plane knows it. It is known once its routing domain is."""
 
     segment: str
     vsid: int
     domain: int
+
+
+class DomainFacts(NamedTuple):
+    """A routing domain, in which addresses are unique and whose connections have one zone. Key: its
+    number. `routers` are its routers in order; none of a segment that has none."""
+
+    domain: int
     zone: int
-    router_mac: Mac | None
-    router: str | None
+    routers: tuple[str, ...]
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a packet in it must say by which router it goes."""
+        return len(self.routers) > 1
+
+
+class Adjacent(NamedTuple):
+    """Routers that have legs in one segment with a router. Key: that router and the segment."""
+
+    router: str
+    others: tuple[str, ...]
+
+
+class RouterDomain(NamedTuple):
+    """The routing domain that a router is in. Key: the router."""
+
+    domain: int
+    routers: tuple[str, ...]
+
+
+class NotRouting(NamedTuple):
+    """That a router does not route in a segment, because of another. Key: segment and router."""
+
+    segment: str
+    detail: str
 
 
 class NoZone(NamedTuple):
-    """That this host has no connection tracking zone left for a segment, whose ground is missing
+    """That this host has no connection tracking zone left for a segment, whose facts are missing
     for that."""
 
     segment: str

@@ -31,7 +31,8 @@ from isthmus.policy.values import Action, Direction, RuleLevel
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import LEVELS
 from isthmus.switches.ovs.bands import Filters
-from isthmus.switches.ovs.facts import Assigned, Ground, Refused, Wanted, Whole
+from isthmus.switches.ovs.domains import called
+from isthmus.switches.ovs.facts import Assigned, DomainFacts, Refused, SegmentFacts, Wanted, Whole
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
 from isthmus.switches.ovs.placing import Register
@@ -85,11 +86,11 @@ class ProfileKey(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A list of rule sets, and the router of its domain, which has the addresses that rules call by
-    words."""
+    """A list of rule sets, and the routers of its domain, which have the addresses that rules call
+    by words."""
 
     key: ProfileKey
-    router: str
+    routers: tuple[str, ...]
 
     @property
     def domain(self) -> int:
@@ -219,15 +220,16 @@ def stateless_set(found: RuleSet, read: Read) -> Iterator[Item]:
 def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: the filters of a local port's addresses, and the profiles that they need."""
     port = read.get(Port, plugged.port)
-    ground = read.get(Ground, port.segment) if port is not None else None
-    if port is None or ground is None:
+    facts = read.get(SegmentFacts, port.segment) if port is not None else None
+    domain = read.get(DomainFacts, facts.domain) if facts is not None else None
+    if port is None or domain is None:
         return
     for family in (4, 6):
         for position, address in enumerate(of_family(port, family) or ("",)):
-            found = Filter(*_profiles(port, ground, address, read))
+            found = Filter(*_profiles(port, domain, address, read))
             for key in found:
                 if key is not None:
-                    yield Item(Profile, key, Profile(key, ground.router or ""))
+                    yield Item(Profile, key, Profile(key, domain.routers))
             if found != NO_FILTER:
                 yield Item(Filter, found, found)
             value = PortFilter(port.id, address, family, position == 0, found)
@@ -240,7 +242,9 @@ def port_filter_key(port: Port, address: str, family: int) -> Key:
     return port.id, family, address
 
 
-def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[ProfileKey | None]:
+def _profiles(
+    port: Port, domain: DomainFacts, address: str, read: Read
+) -> Iterator[ProfileKey | None]:
     sets: dict[RuleLevel, list[str]] = {level: [] for level in RuleLevel}
     for one in port.rule_sets:
         if one.holds_for(address):
@@ -249,7 +253,7 @@ def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[
     plain = any(read.get(StatelessSet, name) is not None for name in used)
     for direction, level in LEVELS:
         names = tuple(sorted(set(sets[level])))
-        yield ProfileKey(ground.domain, direction, names, plain) if names else None
+        yield ProfileKey(domain.domain, direction, names, plain) if names else None
 
 
 def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
@@ -295,8 +299,9 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
             yield _inexpressible(
                 profile,
                 f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of"
-                f" {profile.router or 'its segment'} that rules on one host can speak of, each once"
-                " as a source and once as a destination, and once more for stateless rules: let"
+                f" {called(profile.routers, 'its segment')} that rules on one host can speak of,"
+                " each once as a source and once as a destination, and once more for stateless"
+                " rules: let"
                 " rules name fewer groups, or prefixes, or move ports to other hosts",
             )
     yield Item(Compiled, profile.key, Compiled(profile, level, number, tuple(unknown)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from isthmus.policy.joined import joined, parted
 from isthmus.policy.values import Direction
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Wanted
 from isthmus.switches.ovs.filters import (
     FILTER_NUMBERS,
@@ -24,7 +25,6 @@ from isthmus.switches.ovs.filters import (
     GroupUse,
     ProfileKey,
 )
-from isthmus.switches.ovs.ground import ZONES
 
 
 def text_of(wanted: Wanted) -> tuple[str, str]:

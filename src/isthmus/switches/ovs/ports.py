@@ -8,7 +8,7 @@ time 4 beside these (`begun`). Each further address costs 4 on its own host and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, ip_address
 
 from isthmus.addresses import MULTICAST_BIT, Mac, ipv4_number, parse_mac
@@ -19,20 +19,23 @@ from isthmus.policy import closed
 from isthmus.policy.addresses import of_family
 from isthmus.policy.dhcp import server_address, subnet_of
 from isthmus.policy.placement import may_have
-from isthmus.policy.rows import Port, Router, Subnet
+from isthmus.policy.rows import Port, Subnet
 from isthmus.policy.topology import peer_legs
 from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Admission, Classify, Forward, Neighbour, Receiver, Source
 from isthmus.switches.ovs.begun import port_begins, stands_by
+from isthmus.switches.ovs.domains import legs_of, peer_zone, routing_in
 from isthmus.switches.ovs.facts import (
-    Ground,
+    DomainFacts,
     LocalMember,
     Meter,
     NoPeerZone,
     NoZone,
     Refused,
     RemoteMember,
+    RouterDomain,
+    SegmentFacts,
     ThisBridge,
     TrackedAddress,
     Whole,
@@ -40,7 +43,6 @@ from isthmus.switches.ovs.facts import (
 from isthmus.switches.ovs.filters import filter_number
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import port_fragments, to_port
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN, legs_of, looked_for, peer_zone
 from isthmus.switches.ovs.opening import port_openings
 from isthmus.switches.ovs.pipeline import (
     FIRST_FRAME,
@@ -48,7 +50,9 @@ from isthmus.switches.ovs.pipeline import (
     STORM_METERS,
     Stage,
 )
+from isthmus.switches.ovs.routing import looked_for
 from isthmus.switches.ovs.rules import ETHERNET, PACKET
+from isthmus.switches.ovs.segments import LOCAL_BY_DOMAIN
 from isthmus.switches.ovs.spoofing import (
     LINK_LOCAL,
     ROUTER_ADVERTISEMENT,
@@ -72,8 +76,9 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         return
     if not may_have(port, this.host):
         return  # told by `host.location`
-    ground = read.get(Ground, port.segment)
-    if ground is None:
+    facts = read.get(SegmentFacts, port.segment)
+    domain = None if facts is None else read.get(DomainFacts, facts.domain)
+    if facts is None or domain is None:
         no_zone = read.get(NoZone, port.segment)
         detail = f"segment {port.segment} is not known here"
         if no_zone is not None:
@@ -97,22 +102,22 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     yield Item(
         LocalMember,
         (port.segment, port.id),
-        LocalMember(port.segment, port.id, local.ofport, ground.domain, filtered),
+        LocalMember(port.segment, port.id, local.ofport, facts.domain, filtered),
     )
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from port_openings(flows, local.ofport, bridge.limits, filtered=filtered)
     yield from port_fragments(flows, local.ofport, bridge.limits, filtered=filtered)
-    yield from _classify(flows, port, local, ground, read)
+    yield from _classify(flows, port, local, facts, domain.zone, read)
     yield from admission(flows, port, local.ofport, numbers, _dhcp_server(port, read))
     # What port security drops, counted by port.
     yield flows.drop(Stage.ADMISSION, Admission.BLOCKED, oxm.match(oxm.in_port(local.ofport)), read)
     if filtered:
         yield from _receive(flows, port, local.ofport, numbers)
         for address in port.addresses:
-            tracked = TrackedAddress(ground.zone, address, port.id)
+            tracked = TrackedAddress(domain.zone, address, port.id)
             yield Item(TrackedAddress, tracked, tracked)
-        yield from port_begins(flows, port, local, ground, numbers, read)
+        yield from port_begins(flows, port, local, domain.zone, numbers, read)
 
 
 def _dhcp_server(port: Port, read: Read) -> IPv4Address | None:
@@ -128,12 +133,12 @@ def _problem(port: Port, code: str, detail: str) -> Item:
 
 
 def _classify(
-    flows: Flows, port: Port, local: Plugged, ground: Ground, read: Read
+    flows: Flows, port: Port, local: Plugged, facts: SegmentFacts, zone: int, read: Read
 ) -> Iterator[Item]:
     actions: tuple[bytes, ...] = (
-        reg.VSID.load(ground.vsid),
-        reg.DOMAIN.load(ground.domain),
-        reg.ZONE.load(ground.zone),
+        reg.VSID.load(facts.vsid),
+        reg.DOMAIN.load(facts.domain),
+        reg.ZONE.load(zone),
     )
     if stands_by(port, read):
         # Another host has the port: the guest's first frame here shows that it has arrived.
@@ -194,11 +199,11 @@ def place(port: Port, read: Read) -> Iterator[Item]:
     location = read.get(Location, port.id)
     if location is None:
         return
-    ground, this = read.get(Ground, port.segment), read.get(ThisHost, THIS)
-    if ground is None or this is None:
+    facts, this = read.get(SegmentFacts, port.segment), read.get(ThisHost, THIS)
+    if facts is None or this is None:
         return
     flows = Flows("place", port.id)
-    mac, vsid = parse_mac(port.mac), reg.VSID.match(ground.vsid)
+    mac, vsid = parse_mac(port.mac), reg.VSID.match(facts.vsid)
     for text in port.addresses:
         yield flows.add(
             Stage.NEIGHBOUR,
@@ -212,6 +217,10 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield from _deliver(flows, location, mac, vsid, local.ofport)
     else:
         yield from _send(flows, port, location, mac, vsid)
+    routers: tuple[Mac, ...] = ()
+    if port.pairs:
+        its = routing_in(port.segment, read)[0]
+        routers = tuple(parse_mac(router.mac) for _, router in its)
     foreign = location.others
     if location.host != this.host:
         foreign = (location.provider_address, *foreign)
@@ -219,13 +228,13 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield Item(
             RemoteMember,
             (port.segment, provider_address),
-            RemoteMember(port.segment, provider_address, ground.domain),
+            RemoteMember(port.segment, provider_address, facts.domain),
         )
         for text in port.addresses:
-            known = (reg.SOURCE_VSID.load(ground.vsid),)
-            yield _source(flows, ground.domain, mac, text, provider_address, known)
-        yield from _peer_sources(flows, ground, port, provider_address, read)
-        yield from _further_sources(flows, ground, port, provider_address)
+            known = (reg.SOURCE_VSID.load(facts.vsid),)
+            yield _source(flows, facts.domain, mac, text, provider_address, known)
+        yield from _peer_sources(flows, facts, port, provider_address, read)
+        yield from _further_sources(flows, facts, port, provider_address, routers)
 
 
 def _deliver(
@@ -272,23 +281,23 @@ def _send(flows: Flows, port: Port, location: Location, mac: Mac, vsid: bytes) -
 
 
 def _peer_sources(
-    flows: Flows, ground: Ground, port: Port, provider_address: int, read: Read
+    flows: Flows, facts: SegmentFacts, port: Port, provider_address: int, read: Read
 ) -> Iterator[Item]:
     """Into the routing domains of peered networks too, whose connections have a zone of their
     own."""
-    for leg in peer_legs(legs_of(LEGS_BY_SEGMENT, port.segment, read)):
-        router = read.get(Router, leg.router)
-        if router is None:
-            continue
-        zone = yield from peer_zone(router.rdid, ground.domain, read)
+    peers = peer_legs(legs_of(LEGS_BY_SEGMENT, port.segment, read))
+    found = (read.get(RouterDomain, leg.router) for leg in peers)
+    domains = {its.domain for its in found if its is not None} - {facts.domain}
+    for domain in sorted(domains):
+        zone = yield from peer_zone(domain, facts.domain, read)
         if zone is None:
             continue
         known = (
-            reg.SOURCE_VSID.load(ground.vsid),
+            reg.SOURCE_VSID.load(facts.vsid),
             reg.ZONE.load(zone),
         )
         for text in port.addresses:
-            yield _source(flows, router.rdid, parse_mac(port.mac), text, provider_address, known)
+            yield _source(flows, domain, parse_mac(port.mac), text, provider_address, known)
 
 
 def _source(
@@ -322,22 +331,24 @@ def _source(
 
 
 def _further_sources(
-    flows: Flows, ground: Ground, port: Port, provider_address: int
+    flows: Flows,
+    facts: SegmentFacts,
+    port: Port,
+    provider_address: int,
+    routers: Iterable[Mac],
 ) -> Iterator[Item]:
     """What a port may send beside its own addresses, from the host that claims it: its address
     pairs, and router advertisements."""
-    domain = reg.DOMAIN.match(ground.domain)
-    own = reg.VSID.match(ground.vsid)
-    known = (reg.SOURCE_VSID.load(ground.vsid),)
+    domain = reg.DOMAIN.match(facts.domain)
+    own = reg.VSID.match(facts.vsid)
+    known = (reg.SOURCE_VSID.load(facts.vsid),)
     for pair in map(Pair._make, port.pairs):
         # Pairs of several segments may overlap: one's MAC address speaks in its segment alone, and
         # of what has the router's it need not be known whose it was.
         entries = [(Source.PAIR, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
-        if ground.router_mac is not None:
-            routed = (reg.SOURCE_VSID.load(0),)
-            entries.append(
-                (Source.ROUTED_PAIR, oxm.eth_src(ground.router_mac), pair.sources, routed)
-            )
+        routed = (reg.SOURCE_VSID.load(0),)
+        for router in routers:
+            entries.append((Source.ROUTED_PAIR, oxm.eth_src(router), pair.sources, routed))
         if pair.is_address:
             entries.append(
                 (Source.ANNOUNCEMENT, oxm.eth_src(pair.mac), (own, *pair.announcement), known)

@@ -24,16 +24,26 @@ from isthmus.policy.rows import (
 )
 from isthmus.switches.ovs.allowed import allowed_flows
 from isthmus.switches.ovs.begun import zone_windows
+from isthmus.switches.ovs.domains import (
+    ADJACENT_BY_ROUTER,
+    adjacent,
+    router_domain,
+    segment_facts,
+)
 from isthmus.switches.ovs.facts import (
+    Adjacent,
     Assigned,
-    Ground,
+    DomainFacts,
     LocalMember,
     Meter,
     NoPeerZone,
+    NotRouting,
     NoZone,
     PeerZone,
     Refused,
     RemoteMember,
+    RouterDomain,
+    SegmentFacts,
     ThisBridge,
     TrackedAddress,
     Wanted,
@@ -59,25 +69,25 @@ from isthmus.switches.ovs.filters import (
 )
 from isthmus.switches.ovs.flows import watched_drops
 from isthmus.switches.ovs.fragments import zone_flows
-from isthmus.switches.ovs.ground import (
-    LOCAL_BY_DOMAIN,
-    LOCAL_MEMBERS,
-    REMOTE_MEMBERS,
-    ground,
-    leg_flows,
-    router_flows,
-    segment_flows,
-)
 from isthmus.switches.ovs.learned import learned_flows
 from isthmus.switches.ovs.pipeline import Programmed
 from isthmus.switches.ovs.ports import local_flows, mismatch, place, unpeered
+from isthmus.switches.ovs.routing import leg_flows, not_routing, router_flows
 from isthmus.switches.ovs.rules import membership, rule_flows
+from isthmus.switches.ovs.segments import (
+    LOCAL_BY_DOMAIN,
+    LOCAL_MEMBERS,
+    REMOTE_MEMBERS,
+    segment_flows,
+)
 from isthmus.switches.ovs.tunnels import fixed_flows, probe_flows, tunnel
 
 UNITS = (
     unit(ThisHost, fixed_flows),
     unit(ThisHost, probe_flows),
-    unit(Segment, ground),
+    unit(RouterPort, adjacent),
+    unit(Router, router_domain),
+    unit(Segment, segment_facts),
     unit(Reach, tunnel),
     unit(Router, router_flows),
     unit(RouterPort, leg_flows),
@@ -94,17 +104,39 @@ UNITS = (
     unit(LearnedAddress, learned_flows),
     unit(RemoteMember, mismatch),
     unit(NoPeerZone, unpeered),
-    unit(Ground, segment_flows),
+    unit(NotRouting, not_routing),
+    unit(SegmentFacts, segment_flows),
     unit(Wanted, zone_flows),
     unit(Watching, watched_drops),
     unit(WatchingAllowed, allowed_flows),
 )
 
-INDEXES = (*(LOCAL_BY_DOMAIN, LOCAL_MEMBERS, REMOTE_MEMBERS, RULES_BY_SET, USES_BY_GROUP),)
+INDEXES = (
+    *(
+        ADJACENT_BY_ROUTER,
+        LOCAL_BY_DOMAIN,
+        LOCAL_MEMBERS,
+        REMOTE_MEMBERS,
+        RULES_BY_SET,
+        USES_BY_GROUP,
+    ),
+)
 
 TABLES: tuple[type, ...] = (
     *(Subnet, RuleSet, Rule, ThisBridge, Assigned),
-    *(Ground, NoZone, LocalMember, Wanted, Meter, Problem, Programmed),
+    *(
+        Adjacent,
+        RouterDomain,
+        DomainFacts,
+        SegmentFacts,
+        NotRouting,
+        NoZone,
+        LocalMember,
+        Wanted,
+        Meter,
+        Problem,
+        Programmed,
+    ),
     *(FilterNumber, GroupUse, Inexpressible, TrackedAddress, Refused, Watching, StatelessSet),
     PeerZone,
 )

@@ -28,7 +28,8 @@ from isthmus.policy.values import Action, PortRange, RuleLevel
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import noted
 from isthmus.switches.ovs.bands import Groups, Rules
-from isthmus.switches.ovs.facts import Assigned, Ground
+from isthmus.switches.ovs.domains import legs_of
+from isthmus.switches.ovs.facts import Assigned, SegmentFacts
 from isthmus.switches.ovs.filters import (
     ENDS,
     PLAIN_ENDS,
@@ -40,7 +41,6 @@ from isthmus.switches.ovs.filters import (
     enforced,
 )
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import legs_of
 from isthmus.switches.ovs.pipeline import Stage
 from isthmus.switches.ovs.rule_stages import PLAIN_STAGES, STAGES
 from isthmus.wire import oxm
@@ -249,10 +249,15 @@ def _end(
         return [reg.GROUP_BITS[bit].match(1) for bit in bits if bit is not None]
     text = rule.source if is_source else rule.destination
     field = (fields.source if is_source else fields.destination)[family]
-    router = read.get(Router, profile.router)
-    space = router.prefixes if router is not None else ()
-    routers = gateways(legs_of(LEGS_BY_ROUTER, profile.router, read)) if text.isalpha() else ()
-    return [_prefix(field, one) for one in networks(text, family, space, routers)]
+    known = [row for name in profile.routers if (row := read.get(Router, name)) is not None]
+    space = [prefix for router in known for prefix in router.prefixes]
+    routers = [
+        address
+        for name in (profile.routers if text.isalpha() else ())
+        for address in gateways(legs_of(LEGS_BY_ROUTER, name, read))
+    ]
+    found = networks(text, family, list(dict.fromkeys(space)), list(dict.fromkeys(routers)))
+    return [_prefix(field, one) for one in found]
 
 
 def _prefix(field: oxm.Field, one: Network) -> bytes:
@@ -304,19 +309,19 @@ _MEMBERS = {
 def membership(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: the bits of the groups that its addresses are in, for each end that rules on this
     host look at."""
-    ground = read.get(Ground, port.segment) if port.groups else None
-    if ground is None:
+    facts = read.get(SegmentFacts, port.segment) if port.groups else None
+    if facts is None:
         return
     loads: dict[GroupEnd, list[bytes]] = {}
     for group in port.groups:
-        for use in read.find(USES_BY_GROUP, (ground.domain, group)):
+        for use in read.find(USES_BY_GROUP, (facts.domain, group)):
             assert isinstance(use, GroupUse), "it is its own key"
             bit = _bit(use, read)
             if bit is not None:
                 loads.setdefault(use.end, []).append(reg.GROUP_BITS[bit].load(1))
     if not loads:
         return
-    flows, domain = Flows("membership", port.id), reg.DOMAIN.match(ground.domain)
+    flows, domain = Flows("membership", port.id), reg.DOMAIN.match(facts.domain)
     for end, bits in loads.items():
         stage, following, fields, followed = _MEMBERS[end]
         for text in port.addresses:

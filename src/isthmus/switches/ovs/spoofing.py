@@ -20,8 +20,8 @@ from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Admission, Dispatch
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import DHCP_QUESTION, PAIR_METERS, PAIR_SEEN, Stage
+from isthmus.switches.ovs.routing import SOLICITATION
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 

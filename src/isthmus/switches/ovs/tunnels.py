@@ -23,13 +23,13 @@ from isthmus.switches.ovs.bands import (
 from isthmus.switches.ovs.echo import echo_flows
 from isthmus.switches.ovs.facts import Meter, ThisBridge, Watching
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import (
     TUNNEL_ANSWER,
     TUNNEL_METER,
     WATCH_METER,
     Stage,
 )
+from isthmus.switches.ovs.routing import SOLICITATION
 from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm, tunnel_probes
