@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Item, Read, unit
-from isthmus.host.facts import LocalPort
+from isthmus.host.domains import adjacent, routers_joined_to
+from isthmus.host.facts import Adjacent, LocalPort
 from isthmus.host.indexes import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
 from isthmus.host.interfaces import port_read
 from isthmus.policy.rows import (
@@ -37,7 +38,7 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.topology import is_peer, routers_of
+from isthmus.policy.topology import is_peer
 
 Clause = tuple[str, str, str]
 """An OVSDB condition (RFC 7047 section 5.1): column, function, value. Several are joined by OR."""
@@ -123,29 +124,24 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
                     yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 
-def follow(segment: InScope | LegsInScope, read: Read) -> Iterator[Item]:
-    """Over InScope and LegsInScope: its routers, if there are several."""
-    legs = (read.get(RouterPort, key) for key in read.find(LEGS_BY_SEGMENT, segment.segment))
-    routers = routers_of(leg for leg in legs if leg is not None)
-    for name in routers if len(routers) > 1 else ():
+def follow(joined: RouterInScope, read: Read) -> Iterator[Item]:
+    """Over RouterInScope: the routers of its routing domain, where there are several, and all
+    segments that these have legs in. Cost: their legs."""
+    routers = routers_joined_to(joined.router, read)
+    for name in sorted(routers) if len(routers) > 1 else ():
         yield Item(DomainRouter, name, DomainRouter(name))
-
-
-def follow_router(router: DomainRouter, read: Read) -> Iterator[Item]:
-    """Over DomainRouter: the segments that it has legs in."""
-    for key in read.find(LEGS_BY_ROUTER, router.router):
-        leg = read.get(RouterPort, key)
-        if leg is not None and not is_peer(leg):
-            yield Item(LegsInScope, leg.segment, LegsInScope(leg.segment))
+        for key in read.find(LEGS_BY_ROUTER, name):
+            leg = read.get(RouterPort, key)
+            if leg is not None and not is_peer(leg):
+                yield Item(LegsInScope, leg.segment, LegsInScope(leg.segment))
 
 
 UNITS = (
     unit(LocalPort, resolve),
     unit(LocalSegment, join),
     unit(RouterInScope, widen),
-    unit(InScope, follow),
-    unit(LegsInScope, follow),
-    unit(DomainRouter, follow_router),
+    unit(RouterPort, adjacent),
+    unit(RouterInScope, follow),
 )
 TABLES: tuple[type, ...] = (
     Unresolved,
@@ -153,6 +149,7 @@ TABLES: tuple[type, ...] = (
     InScope,
     RouterInScope,
     PeerRouter,
+    Adjacent,
     DomainRouter,
     LegsInScope,
     RulesInScope,

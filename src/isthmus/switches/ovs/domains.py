@@ -11,14 +11,14 @@ from segments that several have legs in, so that a leg costs what is in its segm
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 
-from isthmus.derive.engine import Index, Item, Key, Read
+from isthmus.derive.engine import Index, Item, Read
+from isthmus.host.domains import routers_joined_to
 from isthmus.host.indexes import LEGS_BY_SEGMENT
 from isthmus.policy.rows import Router, RouterPort, Segment
-from isthmus.policy.topology import Clash, domain_of, in_order, is_peer, routers_of, routing
+from isthmus.policy.topology import Clash, in_order, routers_of, routing
 from isthmus.switches.ovs.facts import (
-    Adjacent,
     Assigned,
     DomainFacts,
     NoZone,
@@ -39,34 +39,11 @@ HIGHEST_ZONE = NO_CONNECTIONS - 1
 """The field has 16 bits (Linux: ``struct nf_conntrack_zone.id``); zone 0 is everybody's."""
 
 
-def _router_of(_key: Key, row: object) -> Iterable[Key]:
-    assert isinstance(row, Adjacent)
-    return (row.router,)
-
-
-ADJACENT_BY_ROUTER = Index(Adjacent, "router", _router_of)
-
-
-def adjacent(leg: RouterPort, read: Read) -> Iterator[Item]:
-    """Over RouterPort: the other routers in its segment."""
-    if is_peer(leg):
-        return
-    names = routers_of(legs_of(LEGS_BY_SEGMENT, leg.segment, read))
-    others = tuple(name for name in names if name != leg.router)
-    if others:
-        yield Item(Adjacent, (leg.router, leg.segment), Adjacent(leg.router, others))
-
-
 def router_domain(router: Router, read: Read) -> Iterator[Item]:
     """Over Router: the routing domain that it is in, once all routers of it are known; and what is
     known of that domain, from the first of its routers."""
 
-    def neighbours(name: str) -> Iterator[str]:
-        for key in read.find(ADJACENT_BY_ROUTER, name):
-            row = read.get(Adjacent, key)
-            yield from row.others if row is not None else ()
-
-    names = domain_of(router.id, neighbours)
+    names = routers_joined_to(router.id, read)
     known = [row for name in names if (row := read.get(Router, name)) is not None]
     if len(known) < len(names):
         return

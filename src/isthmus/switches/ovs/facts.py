@@ -61,13 +61,6 @@ class DomainFacts(NamedTuple):
         return len(self.routers) > 1
 
 
-class Adjacent(NamedTuple):
-    """Routers that have legs in one segment with a router. Key: that router and the segment."""
-
-    router: str
-    others: tuple[str, ...]
-
-
 class RouterDomain(NamedTuple):
     """The routing domain that a router is in. Key: the router."""
 

@@ -25,13 +25,10 @@ from isthmus.policy.rows import (
 from isthmus.switches.ovs.allowed import allowed_flows
 from isthmus.switches.ovs.begun import zone_windows
 from isthmus.switches.ovs.domains import (
-    ADJACENT_BY_ROUTER,
-    adjacent,
     router_domain,
     segment_facts,
 )
 from isthmus.switches.ovs.facts import (
-    Adjacent,
     Assigned,
     DomainFacts,
     LocalMember,
@@ -85,7 +82,6 @@ from isthmus.switches.ovs.tunnels import fixed_flows, probe_flows, tunnel
 UNITS = (
     unit(ThisHost, fixed_flows),
     unit(ThisHost, probe_flows),
-    unit(RouterPort, adjacent),
     unit(Router, router_domain),
     unit(Segment, segment_facts),
     unit(Reach, tunnel),
@@ -113,7 +109,6 @@ UNITS = (
 
 INDEXES = (
     *(
-        ADJACENT_BY_ROUTER,
         LOCAL_BY_DOMAIN,
         LOCAL_MEMBERS,
         REMOTE_MEMBERS,
@@ -125,7 +120,6 @@ INDEXES = (
 TABLES: tuple[type, ...] = (
     *(Subnet, RuleSet, Rule, ThisBridge, Assigned),
     *(
-        Adjacent,
         RouterDomain,
         DomainFacts,
         SegmentFacts,
