@@ -13,7 +13,6 @@ from isthmus.policy.answers import Outcome, Reply, TraceAnswer
 from isthmus.policy.dhcp import LIMITED_BROADCAST
 from isthmus.policy.placement import encapsulation
 from isthmus.policy.questions import TracePacket
-from isthmus.policy.topology import gateways
 from isthmus.reach.rulings import ICMP, ICMPV6
 from isthmus.reach.trace import DELIVERED, DROPPED, Question, Step, Trace, trace
 from isthmus.reach.world import World
@@ -144,16 +143,14 @@ def first_hop(world: World, found: Trace) -> str:
     packet, sender = found.packet, world.ports[found.sender]
     if packet.destination == LIMITED_BROADCAST:
         return mac_text(BROADCAST)
+    asked = world.router_asked(sender.segment, packet.source, packet.destination)
+    if asked is not None:
+        return asked.mac
     router = world.router_for(sender.segment, packet.source, packet.destination)
-    for one in world.routers_of(sender.segment):
-        leg = world.legs_by_router.one(one.id, sender.segment)
-        if leg is not None and str(packet.destination) in gateways([leg]):
-            return one.mac
     on_link = world.subnet_of(sender.segment, packet.destination) is not None
-    is_gateway = router is not None and str(packet.destination) in world.gateways_of(router.id)
     neighbour = world.holder(sender.segment, packet.destination)
     target = neighbour.mac if neighbour is not None else NOBODY
-    return router.mac if (not on_link or is_gateway) and router is not None else target
+    return router.mac if not on_link and router is not None else target
 
 
 def _onward(world: World, passage: Passage) -> Asked | None:

@@ -26,7 +26,6 @@ from isthmus.policy.host_kinds import plugging
 from isthmus.policy.placement import encapsulation
 from isthmus.policy.rows import Claim, Port, Router
 from isthmus.policy.rules import default_of
-from isthmus.policy.topology import gateways
 from isthmus.policy.values import Action, Direction, PortState, Preference
 from isthmus.reach.rulings import (
     ICMP,
@@ -170,18 +169,16 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield trouble, "", ""
         if not trouble.passes:
             return
-    router = world.router_for(sender.segment, packet.source, packet.destination)
-    asked = _asked(world, sender, router, packet)
+    asked = world.router_asked(sender.segment, packet.source, packet.destination)
     if asked is not None:
         yield from _to_gateway(world, sender, asked, packet)
         return
-    found = _find(world, sender, router, packet)
+    found = _find(world, sender, packet)
     yield found, "", ""
     if not found.passes:
         return
-    receiver = world.holder(
-        _segment_of(world, sender, router, packet) or sender.segment, packet.destination
-    )
+    way = world.way(sender.segment, packet.source, packet.destination)
+    receiver = world.holder(way or sender.segment, packet.destination)
     assert receiver is not None, "the step before has found it"
     for step in _judge(world, sender, str(packet.source), Direction.OUT, packet):
         yield step, "", ""
@@ -222,35 +219,11 @@ def _is_for_many(destination: Address) -> bool:
     return destination == LIMITED_BROADCAST or destination.is_multicast
 
 
-def _asked(world: World, sender: Port, router: Router | None, packet: Packet) -> Router | None:
-    """The router that a packet is for: one in the sender's segment, or the one that it is sent
-    by."""
-    if router is None:
-        return None
-    target = str(packet.destination)
-    for one in world.routers_of(sender.segment):
-        leg = world.legs_by_router.one(one.id, sender.segment)
-        if leg is not None and target in gateways([leg]):
-            return one
-    return router if target in world.gateways_of(router.id) else None
-
-
-def _segment_of(world: World, sender: Port, router: Router | None, packet: Packet) -> str | None:
-    """The segment in which the destination is looked for: the sender's own, if it is in a subnet of
-    it, without which no router is asked; else the one that the router leads to."""
-    target = packet.destination
-    is_alone = len(world.routers_of(sender.segment)) < 2
-    if router is not None and is_alone:
-        return world.segment_of(router.id, target)
-    if world.subnet_of(sender.segment, target) is not None:
-        return sender.segment
-    return None if router is None else world.segment_of(router.id, target)
-
-
-def _find(world: World, sender: Port, router: Router | None, packet: Packet) -> Step:
+def _find(world: World, sender: Port, packet: Packet) -> Step:
     """To which port the destination leads."""
     target = packet.destination
-    segment = _segment_of(world, sender, router, packet)
+    router = world.router_for(sender.segment, packet.source, target)
+    segment = world.way(sender.segment, packet.source, target)
     if segment is None:
         where = router.origin if router is not None else sender.segment
         prefixes = ", ".join(router.prefixes) if router is not None else "its segment"

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 from operator import attrgetter
 from typing import Self
 
-from isthmus.addresses import Address, parse_prefix
+from isthmus.addresses import Address
 from isthmus.policy.observed import believable
 from isthmus.policy.placement import holder
 from isthmus.policy.rows import (
@@ -28,18 +28,9 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.topology import domain_of as routers_joined
-from isthmus.policy.topology import (
-    gateways,
-    in_order,
-    is_peer,
-    next_hop,
-    own_legs,
-    routers_of,
-    routing,
-)
 from isthmus.policy.values import PortState
 from isthmus.reach.indexes import Grouped, Layer, Names
+from isthmus.reach.topology import Topology
 
 RowPair = tuple[Row | None, Row | None]
 """A row before and after; None is absent."""
@@ -58,7 +49,7 @@ _FOUND_OTHERWISE = (Port, Rule, HostStatus, LearnedAddress)
 that a new one takes the place of the old."""
 
 
-class World:
+class World(Topology):
     """Kept row by row (`change`, O(1) each). Every look-up is O(1) or O(result).
 
     What hosts say is believed as far as `policy.observed` has it. Which rows it was given decides
@@ -66,9 +57,8 @@ class World:
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
+        super().__init__()
         self.physical_networks: MutableMapping[str, PhysicalNetwork] = {}
-        self.segments: MutableMapping[str, Segment] = {}
-        self.routers: MutableMapping[str, Router] = {}
         self.rule_sets: MutableMapping[str, RuleSet] = {}
         self.hosts: MutableMapping[str, Host] = {}
         self.host_statuses: MutableMapping[str, HostStatus] = {}
@@ -79,11 +69,6 @@ class World:
         self.wrong: MutableMapping[tuple[str, str], PortStatus] = {}
         """By port and host: the statuses that say that a port is in error."""
 
-        self.legs_by_segment: Grouped[str, RouterPort] = Grouped(attrgetter("router"))
-        self.legs_by_router: Grouped[str, RouterPort] = Grouped(attrgetter("segment"))
-        self.junctions: Names[str] = Names()
-        """By router: the segments in which others have legs too."""
-        self.subnets_by_segment: Grouped[str, Subnet] = Grouped(attrgetter("prefix"))
         self.rules_by_set: Grouped[str, Rule] = Grouped(attrgetter("id"))
         self.rules_by_group: Grouped[str, Rule] = Grouped(attrgetter("rule_set", "id"))
         self.claims_by_port: Grouped[str, Claim] = Grouped(attrgetter("host"))
@@ -151,9 +136,7 @@ class World:
                 self.learned_rows[row.address, row.port] = row
                 self.learned.add((row.segment, row.address), row)
             case RouterPort():
-                self.legs_by_segment.add(row.segment, row)
-                self.legs_by_router.add(row.router, row)
-                self._join(row)
+                self.add_leg(row)
             case Subnet():
                 self.subnets_by_segment.add(row.segment, row)
             case Rule():
@@ -185,9 +168,7 @@ class World:
                 if learned is not None:
                     self.learned.remove((learned.segment, learned.address), learned.port)
             case RouterPort():
-                self.legs_by_segment.remove(row.segment, row.router)
-                self.legs_by_router.remove(row.router, row.segment)
-                self._join(row)
+                self.remove_leg(row)
             case Subnet():
                 self.subnets_by_segment.remove(row.segment, row.prefix)
             case Rule():
@@ -196,16 +177,6 @@ class World:
                     self.rules_by_group.remove(group, (row.rule_set, row.id))
             case _ if (name := _PLAIN.get(type(row))) is not None:
                 getattr(self, name).pop(row.key, None)
-
-    def _join(self, changed: RouterPort) -> None:
-        """Note anew the segment of a changed leg, if several routers have legs in it."""
-        self.junctions.remove(changed.router, changed.segment)
-        names = routers_of(self.legs_by_segment.get(changed.segment))
-        for name in names:
-            if len(names) > 1:
-                self.junctions.add(name, changed.segment)
-            else:
-                self.junctions.remove(name, changed.segment)
 
     def _learn_port(self, port: Port) -> None:
         self.ports[port.id] = port
@@ -228,105 +199,6 @@ class World:
         for name in _rule_sets(port):
             self.ports_by_rule_set.remove(name, port.id)
         self.ports_by_profile.remove(port.profile_id, port.id)
-
-    # -- topology ----------------------------------------------------------------------------------
-
-    def domain_of(self, segment: str) -> str:
-        """The routing domain of a segment: the first of its routers, or itself where it has none.
-        O(segments in which several of these have legs)."""
-        name = next((leg.router for leg in self._known_legs(segment)), None)
-        return f"{_LONE}{segment}" if name is None else self.routers_in(name)[0].id
-
-    def domain_of_router(self, router: str) -> str:
-        """The routing domain that a router is in, or its own name where it is not known."""
-        return self.routers_in(router)[0].id if router in self.routers else router
-
-    def routers_in(self, domain: str) -> list[Router]:
-        """The routers of a routing domain, in order; any of them may name it. None of a segment's
-        that has none."""
-        if domain not in self.routers:
-            return []
-        if domain not in self.junctions:
-            return [self.routers[domain]]
-        return in_order(self.routers[name] for name in routers_joined(domain, self._neighbours))
-
-    def _neighbours(self, router: str) -> Iterator[str]:
-        for segment in self.junctions.get(router):
-            yield from (leg.router for leg in self._known_legs(segment))
-
-    def _known_legs(self, segment: str) -> list[RouterPort]:
-        legs = self.legs_by_segment.get(segment)
-        return own_legs(leg for leg in legs if leg.router in self.routers)
-
-    def segments_of(self, domain: str) -> Iterator[str]:
-        """The segments of a routing domain, each once."""
-        routers = self.routers_in(domain)
-        if not routers:
-            yield domain.removeprefix(_LONE)
-        elif len(routers) == 1:
-            yield from (leg.segment for leg in own_legs(self.legs_by_router.get(domain)))
-        else:
-            legs = (leg for one in routers for leg in self.legs_by_router.get(one.id))
-            yield from dict.fromkeys(leg.segment for leg in own_legs(legs))
-
-    def routers_of(self, segment: str) -> list[Router]:
-        """The routers that route in a segment, the first one first."""
-        found, _ = routing(self.legs_by_segment.get(segment), self.routers)
-        return [self.routers[leg.router] for leg in found]
-
-    def router_for(self, segment: str, source: Address, destination: Address) -> Router | None:
-        """The router by which what a guest sends from an address leaves its segment: the only one,
-        or of several the one that it is told, or the first."""
-        found = self.routers_of(segment)
-        if len(found) < 2:
-            return found[0] if found else None
-        hop = next_hop(self.subnets_by_segment.get(segment), source, destination)
-        for router in found:
-            leg = self.legs_by_router.one(router.id, segment)
-            if leg is not None and str(hop) in gateways([leg]):
-                return router
-        return found[0]
-
-    def subnet_of(self, segment: str, address: Address) -> Subnet | None:
-        """The subnet of the segment that the address is in."""
-        inside = (
-            subnet
-            for subnet in self.subnets_by_segment.get(segment)
-            if address in parse_prefix(subnet.prefix)
-        )
-        return min(inside, key=lambda subnet: subnet.prefix, default=None)
-
-    def segment_of(self, router: str, address: Address) -> str | None:
-        """The segment that a router routes to for an address."""
-        inside = (
-            leg.segment
-            for leg in self.legs_by_router.get(router)
-            for text in leg.addresses
-            if address in ip_interface(text).network and self._routes_by(leg)
-        )
-        return min(inside, default=None)
-
-    def _routes_by(self, leg: RouterPort) -> bool:
-        """Whether a router routes by one of its legs."""
-        if is_peer(leg) or leg.router not in self.junctions:
-            return True
-        return any(router.id == leg.router for router in self.routers_of(leg.segment))
-
-    def gateways(self, domain: str) -> list[str]:
-        """The addresses of the routers of a routing domain."""
-        return gateways(
-            leg for one in self.routers_in(domain) for leg in self.legs_by_router.get(one.id)
-        )
-
-    def gateways_of(self, router: str) -> list[str]:
-        """The addresses at which one router answers."""
-        legs = self.legs_by_router.get(router)
-        return gateways(leg for leg in legs if not is_peer(leg) and self._routes_by(leg))
-
-    def prefixes(self, domain: str) -> tuple[str, ...]:
-        """The address space of a routing domain."""
-        routers = self.routers_in(domain)
-        return tuple(dict.fromkeys(prefix for one in routers for prefix in one.prefixes))
 
     # -- ports and addresses -----------------------------------------------------------------------
 
@@ -416,11 +288,6 @@ class World:
         """The host that says that a provider address is its own; of several the first by name."""
         name = min(self.hosts_by_address.get(address), default=None)
         return None if name is None else self.host_statuses[name]
-
-
-_LONE = "segment "
-"""How the routing domain of a segment without a router is called. Names of segments hold a slash,
-which those of routers cannot, so the two are never taken for one another."""
 
 
 def _groups(rule: Rule) -> set[str]:

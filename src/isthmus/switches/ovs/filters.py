@@ -86,8 +86,7 @@ class ProfileKey(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A list of rule sets, and the routers of its domain, which have the addresses that rules call
-    by words."""
+    """A list of rule sets, and the routers of its domain, whose addresses rules call by words."""
 
     key: ProfileKey
     routers: tuple[str, ...]
@@ -226,7 +225,7 @@ def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
         return
     for family in (4, 6):
         for position, address in enumerate(of_family(port, family) or ("",)):
-            found = Filter(*_profiles(port, domain, address, read))
+            found = Filter(*_profiles(port, domain.domain, address, read))
             for key in found:
                 if key is not None:
                     yield Item(Profile, key, Profile(key, domain.routers))
@@ -242,9 +241,7 @@ def port_filter_key(port: Port, address: str, family: int) -> Key:
     return port.id, family, address
 
 
-def _profiles(
-    port: Port, domain: DomainFacts, address: str, read: Read
-) -> Iterator[ProfileKey | None]:
+def _profiles(port: Port, domain: int, address: str, read: Read) -> Iterator[ProfileKey | None]:
     sets: dict[RuleLevel, list[str]] = {level: [] for level in RuleLevel}
     for one in port.rule_sets:
         if one.holds_for(address):
@@ -253,7 +250,7 @@ def _profiles(
     plain = any(read.get(StatelessSet, name) is not None for name in used)
     for direction, level in LEVELS:
         names = tuple(sorted(set(sets[level])))
-        yield ProfileKey(domain.domain, direction, names, plain) if names else None
+        yield ProfileKey(domain, direction, names, plain) if names else None
 
 
 def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
@@ -301,8 +298,7 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
                 f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of"
                 f" {called(profile.routers, 'its segment')} that rules on one host can speak of,"
                 " each once as a source and once as a destination, and once more for stateless"
-                " rules: let"
-                " rules name fewer groups, or prefixes, or move ports to other hosts",
+                " rules: let rules name fewer groups, or prefixes, or move ports to other hosts",
             )
     yield Item(Compiled, profile.key, Compiled(profile, level, number, tuple(unknown)))
 
