@@ -16,7 +16,7 @@ import pytest
 
 from isthmus.addresses import parse_mac
 from isthmus.policy.rows import Port, Router, RouterPort, Row, RuleSet, Segment, Subnet
-from isthmus.policy.values import Action
+from isthmus.policy.values import Action, LegKind
 from isthmus.reach.trace import DELIVERED, Question, trace
 from isthmus.reach.world import World
 from tests.proof.checker import Checker
@@ -193,7 +193,46 @@ def test_a_trace_says_which_router_routes() -> None:
     assert answers == "the router edge answers at 10.0.2.2"
 
 
-def test_a_port_of_another_level_is_under_rules_of_all_routers_spaces() -> None:
+GREEN = Port(
+    id="green-4",
+    segment="green/a",
+    mac="02:00:00:00:00:44",
+    addresses=("10.8.1.4",),
+    dhcp_address="10.8.1.4",
+)
+
+
+@pytest.mark.parametrize("hosts", [ALONE, APART])
+def test_a_peering_is_that_of_the_router_which_has_it(hosts: tuple[str, ...]) -> None:
+    """`green` and `red` are peered: what b sends by red passes, and by edge not."""
+    rows: list[Row] = [
+        *base(),
+        Segment(id="green/a", physical_network="underlay", vsid=5021),
+        Router(id="green", rdid=4, mac=ROUTER_MAC),
+        RouterPort(router="green", segment="green/a", addresses=("10.8.1.1/24",)),
+        RouterPort(router="red", segment="green/a", addresses=("10.8.1.1/24",), kind=LegKind.PEER),
+        *(
+            RouterPort(router="green", segment=name, addresses=(address,), kind=LegKind.PEER)
+            for (router, name), address in LEGS.items()
+            if router == "red"
+        ),
+    ]
+    places = Place(B.id, hosts[0], 1), Place(GREEN.id, hosts[-1], 2)
+    deployment = Deployment((B, GREEN), (), places, tuple(rows))
+    network, world = deployment.network(), World(deployment.rows())
+
+    def got(sender: Port, mac: str, target: Port) -> list[str]:
+        sent = network.send(sender.id, frame(sender, mac, target.addresses[0]))
+        return [one.port for one in sent]
+
+    assert got(B, ROUTER_MAC, GREEN) == [GREEN.id]
+    assert got(GREEN, ROUTER_MAC, B) == [B.id]
+    assert got(B, EDGE_MAC, GREEN) == []
+    assert trace(world, Question(B.id, GREEN.id, 6, 80)).verdict == DELIVERED
+    assert trace(world, Question(GREEN.id, B.id, 6, 80)).verdict == DELIVERED
+
+
+def test_the_space_of_a_network_in_rules_is_that_of_all_routers_of_the_domain() -> None:
     """VIRTUALNETWORK is what all routers of the domain have."""
     ruled = msgspec.structs.replace(B, rule_sets=applied("interface * s"))
     deployment = cloud(APART).with_port(ruled)

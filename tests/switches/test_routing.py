@@ -112,6 +112,21 @@ def test_a_router_elsewhere_changes_no_flow_of_a_domain_with_one() -> None:
     assert any("ROUTER=0x9" in text for text in both)
 
 
+def test_routers_that_peer_as_well_dispute_no_flow() -> None:
+    """Two of one domain lead to the same segments of another, and that one back."""
+    core = Router(id="core", rdid=12, mac="02:00:00:00:ee:02")
+    engine = program(
+        *(EDGE, AT_RED, core, leg("core", "red/b", "10.0.2.3/24")),
+        *(leg("red", "blue/a", "10.7.1.1/24", peer=True),),
+        *(leg("edge", "blue/a", "10.7.1.1/24", peer=True),),
+        *(leg("edge", "red/b", "10.0.2.2/24", peer=True),),
+        *(leg("blue", "red/a", "10.6.1.1/24", peer=True),),
+    )
+    assert not engine.conflicts()
+    zones = [need.name for need in engine.rows(Wanted).values() if need.kind == ZONES]
+    assert sorted(zones) == [(1,), (1, 2), (2,)]
+
+
 def test_the_second_router_with_a_mac_address_does_not_route_and_ports_there_say_so() -> None:
     alike = msgspec.structs.replace(EDGE, mac=ROUTER_MAC)
     engine = program(alike, AT_RED)
