@@ -129,7 +129,7 @@ class Network:
             mark = KEPT | (initiator not in here) * NotFollowed.INITIATOR
             mark |= (responder not in here) * NotFollowed.RESPONDER
             port = host.engine.rows(Port)[name]
-            domain = host.engine.rows(SegmentFacts)[port.segment].domain
+            domain = host.engine.rows(SegmentFacts)[port.segment].domain_key
             host.connections.commit(host.engine.rows(DomainFacts)[domain].zone, packet, mark)
 
     def send(self, port: str, frame: Frame) -> tuple[Delivered, ...]:

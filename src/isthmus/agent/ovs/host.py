@@ -141,7 +141,7 @@ class OvsHost(HostState):
 
     def _zone_of(self, segment: str) -> int | None:
         facts = self.engine.rows(SegmentFacts).get(segment)
-        domain = None if facts is None else self.engine.rows(DomainFacts).get(facts.domain)
+        domain = None if facts is None else self.engine.rows(DomainFacts).get(facts.domain_key)
         return None if domain is None else domain.zone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:

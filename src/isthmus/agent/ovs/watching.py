@@ -262,7 +262,7 @@ class Watches:
         rows = self._state.engine.rows
         port = rows(Port).get(peer)
         facts = rows(SegmentFacts).get(port.segment) if port is not None else None
-        domain = rows(DomainFacts).get(facts.domain) if facts is not None else None
+        domain = rows(DomainFacts).get(facts.domain_key) if facts is not None else None
         if domain is None:
             return False
         if shown.domain in (0, domain.domain):

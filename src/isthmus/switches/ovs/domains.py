@@ -52,15 +52,15 @@ def router_domain(router: Router, read: Read) -> Iterator[Item]:
     number = ordered[0].rdid
     yield Item(RouterDomain, router.id, RouterDomain(number, routers))
     if routers[0] == router.id:
-        yield from _domain_facts(number, routers, read)
+        yield from _domain_facts(number, router.id, routers, read)
 
 
-def _domain_facts(domain: int, routers: tuple[str, ...], read: Read) -> Iterator[Item]:
+def _domain_facts(domain: int, first: str, routers: tuple[str, ...], read: Read) -> Iterator[Item]:
     need = _zone_of(domain)
     yield Item(Wanted, need, need)
     zone = read.get(Assigned, need)
     if zone is not None and zone.number is not None:
-        yield Item(DomainFacts, domain, DomainFacts(domain, zone.number, routers))
+        yield Item(DomainFacts, (domain, first), DomainFacts(domain, zone.number, routers))
 
 
 def segment_facts(segment: Segment, read: Read) -> Iterator[Item]:
@@ -80,10 +80,11 @@ def segment_facts(segment: Segment, read: Read) -> Iterator[Item]:
             return
     else:
         its = RouterDomain(ISOLATED | segment.vsid, ())
-        yield from _domain_facts(*its, read)
+        yield from _domain_facts(its.domain, segment.id, (), read)
     zone = read.get(Assigned, _zone_of(its.domain))
     if zone is not None and zone.number is not None:
-        value = SegmentFacts(segment.id, segment.vsid, its.domain)
+        first = its.routers[0] if its.routers else segment.id
+        value = SegmentFacts(segment.id, segment.vsid, its.domain, first)
         yield Item(SegmentFacts, segment.id, value)
     elif zone is not None:
         no_zone = NoZone(segment.id, no_zone_left(called(its.routers, segment.id)))

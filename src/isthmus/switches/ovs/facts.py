@@ -40,16 +40,24 @@ class ThisBridge(NamedTuple):
 
 
 class SegmentFacts(NamedTuple):
-    """A segment as the data plane knows it. It is known once its routing domain is."""
+    """A segment as the data plane knows it. It is known once its routing domain is. `first` is the
+    first router of that, or the segment itself: it tells domains apart that were given one number,
+    by mistake."""
 
     segment: str
     vsid: int
     domain: int
+    first: str
+
+    @property
+    def domain_key(self) -> tuple[int, str]:
+        """Of its `DomainFacts`."""
+        return self.domain, self.first
 
 
 class DomainFacts(NamedTuple):
     """A routing domain, in which addresses are unique and whose connections have one zone. Key: its
-    number. `routers` are its routers in order; none of a segment that has none."""
+    number and its first router, or its segment that has none. `routers` are in order."""
 
     domain: int
     zone: int

@@ -220,7 +220,7 @@ def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: the filters of a local port's addresses, and the profiles that they need."""
     port = read.get(Port, plugged.port)
     facts = read.get(SegmentFacts, port.segment) if port is not None else None
-    domain = read.get(DomainFacts, facts.domain) if facts is not None else None
+    domain = read.get(DomainFacts, facts.domain_key) if facts is not None else None
     if port is None or domain is None:
         return
     for family in (4, 6):

@@ -77,7 +77,7 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     if not may_have(port, this.host):
         return  # told by `host.location`
     facts = read.get(SegmentFacts, port.segment)
-    domain = None if facts is None else read.get(DomainFacts, facts.domain)
+    domain = None if facts is None else read.get(DomainFacts, facts.domain_key)
     if facts is None or domain is None:
         no_zone = read.get(NoZone, port.segment)
         detail = f"segment {port.segment} is not known here"

@@ -134,7 +134,7 @@ def leg_flows(leg: RouterPort, read: Read) -> Iterator[Item]:
         zone = yield from peer_zone(its.domain, facts.domain, read)
         if zone is None:
             if read.get(Assigned, of_peers(its.domain, facts.domain)) is not None:
-                other = read.get(DomainFacts, facts.domain)
+                other = read.get(DomainFacts, facts.domain_key)
                 names = other.routers if other is not None else ()
                 pair = f"{called(its.routers, '')} and {called(names, facts.segment)}"
                 no_zone = NoPeerZone(its.domain, facts.domain, no_zone_left(pair))

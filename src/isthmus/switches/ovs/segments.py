@@ -47,7 +47,7 @@ REMOTE_MEMBERS = Index(RemoteMember, "segment", _segment_of)
 
 def segment_flows(facts: SegmentFacts, read: Read) -> Iterator[Item]:
     """Over SegmentFacts: where tunnel packets of the segment enter, and its broadcasts leave."""
-    this, domain = read.get(ThisBridge, THIS), read.get(DomainFacts, facts.domain)
+    this, domain = read.get(ThisBridge, THIS), read.get(DomainFacts, facts.domain_key)
     if this is None or domain is None:
         return
     flows = Flows("segment_flows", facts.segment)
