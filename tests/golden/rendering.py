@@ -16,7 +16,7 @@ from typing import NamedTuple
 from isthmus.addresses import Mac, mac_text
 from isthmus.switches.ovs import pipeline
 from isthmus.switches.ovs import registers as reg
-from isthmus.switches.ovs.ground import NO_CONNECTIONS
+from isthmus.switches.ovs.domains import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import SOME_RECEIVER, FlowKey, Out, Programmed, Stage, flow
 from tests.flow_texts import named_flow
 

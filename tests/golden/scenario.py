@@ -35,9 +35,9 @@ from isthmus.policy.values import Preference
 from isthmus.reach.trace import Question, trace
 from isthmus.reach.world import World
 from isthmus.store.south_rows import shown as shown_row
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import ThisBridge
 from isthmus.switches.ovs.filters import FILTER_NUMBERS
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import ISOLATED, FlowKey, Programmed
 from isthmus.switches.ovs.profiles import PROFILE_NUMBERS

@@ -2,8 +2,9 @@
 """Where ports are and how frames find them, from policy rows alone, without asking rules.
 
 A guest speaks from its own addresses (and its pairs) only. Within its segment a frame goes to the
-port with its destination MAC, or to all; one to the router's MAC goes to the port that has its
-destination address, in any segment of the routing domain.
+port with its destination MAC, or to all; one to the MAC of a router there goes to the port that has
+its destination address, in any segment that this router has a leg in. What routers join is one
+routing domain.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class Layout:
         self.legs = rows_of(RouterPort, rows)
         self._subnets = rows_of(Subnet, rows)
         self._segments = {segment.vsid: segment.id for segment in rows_of(Segment, rows)}
-        self._router_of = {leg.segment: leg.router for leg in self.legs}
+        self._routers_of = self._by_segment()
+        self._domain_of = self._joined()
         self._gateways_of: dict[str, list[tuple[RouterPort, Interface]]] = {}
-        for leg in self.legs:
+        for leg in filter(self._routes, self.legs):
             own = [(leg, ip_interface(text)) for text in leg.addresses]
             self._gateways_of.setdefault(leg.router, []).extend(own)
         self._claims = {
@@ -63,9 +65,39 @@ class Layout:
         port = self.ports.get(claim.port)
         return port is not None and (not port.hosts or claim.host in port.hosts)
 
+    def _by_segment(self) -> dict[str, list[Router]]:
+        """The routers of each segment, in the order of their numbers."""
+        found: dict[str, list[Router]] = {}
+        for leg in self.legs:
+            if leg.router in self.routers:
+                found.setdefault(leg.segment, []).append(self.routers[leg.router])
+        return {name: sorted(here, key=_by_number) for name, here in found.items()}
+
+    def _joined(self) -> dict[str, str]:
+        """By router: the first one of those that it comes to by segments."""
+        found = dict(self.routers)
+        is_done = False
+        while not is_done:
+            is_done = True
+            for here in self._routers_of.values():
+                first = min((found[one.id] for one in here), key=_by_number)
+                is_done &= all(found[one.id] is first for one in here)
+                found.update((one.id, first) for one in here)
+        return {name: first.id for name, first in found.items()}
+
+    def _routes(self, leg: RouterPort) -> bool:
+        """Whether a router is the one there that its MAC address leads to."""
+        router = self.routers.get(leg.router)
+        return router is not None and self._asked(leg.segment, mac_number(router.mac)) is router
+
     def domain(self, segment: str) -> str:
-        """The router of a segment, else the segment itself."""
-        return self._router_of.get(segment, segment)
+        """The first router that the segment's come to, else the segment itself."""
+        here = self._routers_of.get(segment)
+        return self._domain_of[here[0].id] if here else segment
+
+    def routers_in(self, domain: str) -> list[Router]:
+        """The routers of a routing domain."""
+        return [self.routers[name] for name, first in self._domain_of.items() if first == domain]
 
     def tenant(self, port: str) -> list[Port]:
         """All ports of the domain of a port."""
@@ -83,8 +115,10 @@ class Layout:
             return True
         return any(_is_inside(family, address, str(pair.network)) for pair in port.pairs)
 
-    def _router(self, port: Port) -> Router | None:
-        return self.routers.get(self.domain(port.segment))
+    def _asked(self, segment: str, mac: int) -> Router | None:
+        """The router of a segment that has a MAC address; the first, if others have it too."""
+        here = self._routers_of.get(segment, ())
+        return next((one for one in here if mac_number(one.mac) == mac), None)
 
     # -- from a guest ------------------------------------------------------------------------------
 
@@ -125,18 +159,17 @@ class Layout:
     def asks_router(self, sender: Port, frame: Frame) -> bool:
         """Whether it is an echo request to an address of the router."""
         its = frame.tuple
-        router = self._router(sender)
+        router = self._asked(sender.segment, frame.eth_dst)
         return (
             router is not None
-            and frame.eth_dst == mac_number(router.mac)
             and (its.family, its.protocol, its.source_port, its.destination_port) in _ECHO
             and any(one.ip == _destination(its) for _, one in self._gateways(router.id))
         )
 
     def ways(self, sender: Port, frame: Frame) -> Iterator[Way]:
         """To all who would get it if no rule forbade it."""
-        router = self._router(sender)
-        if router is not None and frame.eth_dst == mac_number(router.mac):
+        router = self._asked(sender.segment, frame.eth_dst)
+        if router is not None:
             yield from self._routed(sender, router, frame)
             return
         for port in self._placed(sender.segment):
@@ -198,13 +231,16 @@ class Layout:
 
     def _believed(self, segment: str, claims: Iterable[Claim], frame: Frame) -> int | None:
         """The source MAC address of what comes in a tunnel: within a segment that of the port whose
-        source it has, else the router's, so that a forged one reaches nobody."""
+        source it has, else a router's: the one that it shows, or the first of the segment. So a
+        forged one reaches nobody."""
         source = self._source(segment, claims, frame)
         if source is None:
             return None
-        router = self.routers.get(self.domain(segment))
         own, mac = source
-        return mac if own == segment or router is None else mac_number(router.mac)
+        here = self._routers_of.get(segment)
+        if own == segment or not here:
+            return mac
+        return mac_number((self._asked(segment, frame.eth_src) or here[0]).mac)
 
     def _source(
         self, segment: str, claims: Iterable[Claim], frame: Frame
@@ -218,9 +254,9 @@ class Layout:
             if holds(port, its.family, its.source):
                 return port.segment, mac_number(port.mac)
         for port in ports:
-            router = self._router(port)
+            routers = self._routers_of.get(port.segment, ())
             for network, mac in port.pairs:
-                senders = {mac_number(router.mac)} if router else set()
+                senders = {mac_number(router.mac) for router in routers}
                 if port.segment == segment:
                     senders.add(mac)
                 if _is_inside(its.family, its.source, str(network)) and frame.eth_src in senders:
@@ -230,6 +266,10 @@ class Layout:
 
 def rows_of(table: type[_Row], rows: Iterable[Row]) -> list[_Row]:
     return [row for row in rows if isinstance(row, table)]
+
+
+def _by_number(router: Router) -> tuple[int, str]:
+    return router.rdid, router.id
 
 
 def _is_meant(port: Port, frame: Frame) -> bool:

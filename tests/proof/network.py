@@ -13,7 +13,7 @@ from isthmus.host.facts import THIS, LocalPort, ThisHost
 from isthmus.policy.rows import Port, Row
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.declared import broken
-from isthmus.switches.ovs.facts import Ground, ThisBridge
+from isthmus.switches.ovs.facts import DomainFacts, SegmentFacts, ThisBridge
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import KEPT, FlowKey, NotFollowed, Programmed
 from isthmus.wire import oxm
@@ -129,8 +129,8 @@ class Network:
             mark = KEPT | (initiator not in here) * NotFollowed.INITIATOR
             mark |= (responder not in here) * NotFollowed.RESPONDER
             port = host.engine.rows(Port)[name]
-            ground = host.engine.rows(Ground)[port.segment]
-            host.connections.commit(ground.zone, packet, mark)
+            domain = host.engine.rows(SegmentFacts)[port.segment].domain_key
+            host.connections.commit(host.engine.rows(DomainFacts)[domain].zone, packet, mark)
 
     def send(self, port: str, frame: Frame) -> tuple[Delivered, ...]:
         """Who gets what a guest sends, in order of names."""

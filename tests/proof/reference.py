@@ -223,9 +223,10 @@ class Reference:
         name = self.layout.domain(port.segment)
         found = self._domains.get(name)
         if found is None:
-            legs = [leg for leg in self.layout.legs if leg.router == name]
-            router, ports = self.layout.routers.get(name), self.layout.by_domain[name]
-            found = self._domains[name] = Domain(router, legs, ports)
+            routers, ports = self.layout.routers_in(name), self.layout.by_domain[name]
+            names = {router.id for router in routers}
+            legs = [leg for leg in self.layout.legs if leg.router in names]
+            found = self._domains[name] = Domain(routers, legs, ports)
         return found
 
 

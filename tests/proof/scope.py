@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from isthmus.switches.ovs import registers as reg
-from isthmus.switches.ovs.facts import Ground
+from isthmus.switches.ovs.facts import SegmentFacts
 from isthmus.switches.ovs.pipeline import Out, Stage
 from isthmus.switches.ovs.placing import Place, Register
 from isthmus.switches.ovs.rule_stages import PLAIN_STAGES, STAGES
@@ -39,10 +39,10 @@ class Scope:
     def __init__(self, host: Host, ports: dict[str, Ports]) -> None:
         self._host, self._ports = host, ports
         self._port_of = {**host.port_was, **host.port_of}
-        grounds = list(host.engine.rows(Ground).values())
-        self._of_vsid = {one.vsid: ports.get(one.segment, frozenset()) for one in grounds}
+        segments = list(host.engine.rows(SegmentFacts).values())
+        self._of_vsid = {one.vsid: ports.get(one.segment, frozenset()) for one in segments}
         self._of_domain: dict[int, Ports] = {}
-        for one in grounds:
+        for one in segments:
             found = self._of_domain.get(one.domain, frozenset())
             self._of_domain[one.domain] = found | ports.get(one.segment, frozenset())
         self._of_filter = self._filters()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from isthmus.switches.ovs.ground import NO_CONNECTIONS
+from isthmus.switches.ovs.domains import NO_CONNECTIONS
 from isthmus.wire import oxm
 from tests.proof import operations as op
 from tests.proof.connections import ICMP_REPLY_OF

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from isthmus.addresses import MULTICAST_BIT
-from isthmus.switches.ovs.ground import NO_CONNECTIONS
+from isthmus.switches.ovs.domains import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import FlowKey, Stage
 from isthmus.wire import oxm
 from tests.proof.checker import Checker

@@ -31,8 +31,10 @@ class Verdict(Enum):
 class Domain:
     """One routing domain as rules see it: its address space, its routers, its groups."""
 
-    def __init__(self, router: Router | None, legs: Iterable[RouterPort], ports: Iterable[Port]):
-        self.space = [ip_network(text) for text in router.prefixes] if router else []
+    def __init__(
+        self, routers: Iterable[Router], legs: Iterable[RouterPort], ports: Iterable[Port]
+    ):
+        self.space = [ip_network(text) for router in routers for text in router.prefixes]
         self.routers = {ip_interface(text).ip for leg in legs for text in leg.addresses}
         self.members: dict[str, set[tuple[int, int]]] = {}
         for port in ports:

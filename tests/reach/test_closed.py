@@ -18,8 +18,8 @@ from isthmus.policy.rows import Port, PortStatus, Row, Rule, RuleSet
 from isthmus.policy.values import Action, PortState
 from isthmus.reach.trace import DELIVERED, Question, Trace, trace
 from isthmus.reach.world import World
+from isthmus.switches.ovs.domains import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.filters import FILTER_NUMBERS
-from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, FlowKey, Programmed, flow
 from isthmus.switches.ovs.profiles import HIGHEST_NUMBER, PROFILE_NUMBERS
 from isthmus.wire import oxm

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, ip_address
 
 import msgspec
 
-from isthmus.policy.rows import Claim, Port, Row, Segment
+from isthmus.policy.rows import Claim, Port, Router, RouterPort, Row, Segment, Subnet
 from isthmus.reach.trace import DELIVERED, Question, trace
 from isthmus.reach.world import World
 from tests.reach.cloud import contents, port, red, rule, rule_set, world
@@ -47,7 +47,7 @@ def test_who_has_an_address_is_a_port_or_the_router_or_nobody() -> None:
 def test_a_segment_of_no_router_is_a_domain_of_its_own() -> None:
     found = world(Segment(id="lone", physical_network="underlay"))
     assert (found.domain_of("red/a"), found.domain_of("lone")) == ("red", "segment lone")
-    assert found.router_of("lone") is None
+    assert found.routers_of("lone") == []
     assert found.segment_of("red", ip_address("10.0.2.77")) == "red/b"
     assert found.segment_of("red", ip_address("10.0.3.77")) is None
 
@@ -89,6 +89,45 @@ def _many() -> Iterator[Row]:
             provider_address=IPv4Address("192.0.2.1"),
             sequence=1,
         )
+
+
+EDGE = Router(id="edge", rdid=9, mac="02:00:00:00:ee:01", prefixes=("10.9.0.0/16",))
+JOINED = (
+    EDGE,
+    RouterPort(router="edge", segment="red/b", addresses=("10.0.2.2/24",)),
+    RouterPort(router="edge", segment="c", addresses=("10.9.0.1/24",)),
+)
+
+
+def test_routers_with_a_segment_in_common_are_one_domain() -> None:
+    found = world(*JOINED)
+    assert {found.domain_of(name) for name in ("red/a", "red/b", "c")} == {"red"}
+    assert found.domain_of_router("edge") == "red"
+    assert sorted(found.segments_of("red")) == ["c", "red/a", "red/b"]
+    assert [one.id for one in found.routers_of("red/b")] == ["red", "edge"]
+    assert found.prefixes("red") == ("10.0.0.0/16", "fd00::/16", "10.9.0.0/16")
+    assert {"10.0.1.1", "10.0.2.2", "10.9.0.1"} <= {*found.gateways("red")}
+    assert found.gateways_of("edge") == ["10.0.2.2", "10.9.0.1"]
+
+
+def test_a_router_s_leg_that_goes_takes_its_domain_apart() -> None:
+    found = world(*JOINED)
+    found.change(JOINED[1], None)
+    assert (found.domain_of("red/b"), found.domain_of("c")) == ("red", "edge")
+    assert contents(found) == contents(world(JOINED[0], JOINED[2]))
+    changed = found.changed([(None, JOINED[1])])
+    assert changed.domain_of("c") == "red"
+    assert found.domain_of("c") == "edge"
+
+
+def test_guests_leave_a_segment_by_the_router_that_dhcp_tells_them() -> None:
+    told = Subnet(segment="red/b", prefix="10.0.2.0/24", gateway="10.0.2.2")
+    away = ip_address("10.0.2.5"), ip_address("10.9.0.7")
+    by_default, by_edge = world(*JOINED), world(*JOINED, told)
+    for found, router in ((by_default, "red"), (by_edge, "edge")):
+        chosen = found.router_for("red/b", *away)
+        assert chosen is not None
+        assert chosen.id == router
 
 
 class CountedWorld(World):

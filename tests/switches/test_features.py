@@ -42,7 +42,7 @@ def test_a_feature_speaks_of_its_own_units_and_of_stages_as_they_are_declared(
 def test_a_program_has_the_units_of_its_features_in_their_order() -> None:
     assert [unit.name for unit in program_of(FEATURES[:3]).units] == [
         *("fixed_flows", "probe_flows", "tunnel"),
-        *("ground", "router_flows", "leg_flows"),
+        *("router_domain", "segment_facts", "router_flows", "leg_flows"),
     ]
     assert program_of() == program_of(FEATURES)
     assert program_of(()) == ((), (), ())

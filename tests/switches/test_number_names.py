@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.policy.values import Direction
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, Filter
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.groups import GROUPS, GroupEnd, GroupUse
 from isthmus.switches.ovs.number_names import text_of, wanted_of
 from isthmus.switches.ovs.profiles import PROFILE_NUMBERS, ProfileKey

@@ -14,9 +14,9 @@ from isthmus.derive.engine import Engine
 from isthmus.host.facts import LocalPort, Problem
 from isthmus.policy.rows import RouterPort, Row, Rule, RuleSet
 from isthmus.policy.values import Action, Direction, LegKind
+from isthmus.switches.ovs.domains import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
 from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS
-from isthmus.switches.ovs.ground import HIGHEST_ZONE, NO_CONNECTIONS, ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import MOST_GROUPS, Stage
 from isthmus.switches.ovs.profiles import HIGHEST_NUMBER, PROFILE_NUMBERS

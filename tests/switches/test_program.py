@@ -30,7 +30,7 @@ from isthmus.policy.rows import (
     Segment,
 )
 from isthmus.policy.values import Action, Direction, PortGuard, Preference
-from isthmus.switches.ovs.facts import Ground, Meter
+from isthmus.switches.ovs.facts import Meter, SegmentFacts
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
@@ -398,7 +398,7 @@ def test_a_segment_whose_router_has_not_come_yet_waits_for_it() -> None:
     own = port("red", "a", 4)
     router = next(row for row in _GROUND if isinstance(row, Router) and row.id == "red")
     engine = compiled("h1", [*(row for row in _GROUND if row != router), own, local(own, 3)])
-    assert "red/a" not in engine.rows(Ground)
+    assert "red/a" not in engine.rows(SegmentFacts)
     assert "red/a" in next(iter(engine.rows(Problem).values())).detail
     engine.changes(Programmed)
     put(engine, router)

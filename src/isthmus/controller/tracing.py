@@ -143,13 +143,14 @@ def first_hop(world: World, found: Trace) -> str:
     packet, sender = found.packet, world.ports[found.sender]
     if packet.destination == LIMITED_BROADCAST:
         return mac_text(BROADCAST)
-    domain = world.domain_of(sender.segment)
-    router = world.routers.get(domain)
+    asked = world.router_asked(sender.segment, packet.source, packet.destination)
+    if asked is not None:
+        return asked.mac
+    router = world.router_for(sender.segment, packet.source, packet.destination)
     on_link = world.subnet_of(sender.segment, packet.destination) is not None
-    is_gateway = str(packet.destination) in world.gateways(domain)
     neighbour = world.holder(sender.segment, packet.destination)
     target = neighbour.mac if neighbour is not None else NOBODY
-    return router.mac if (not on_link or is_gateway) and router is not None else target
+    return router.mac if not on_link and router is not None else target
 
 
 def _onward(world: World, passage: Passage) -> Asked | None:

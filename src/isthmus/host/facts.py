@@ -60,6 +60,13 @@ class Reach(NamedTuple):
     detail: str
 
 
+class Adjacent(NamedTuple):
+    """Routers that have legs in one segment with a router. Key: that router and the segment."""
+
+    router: str
+    others: tuple[str, ...]
+
+
 class Location(NamedTuple):
     """Which of the hosts that claim a port has it, and the provider addresses of all the others."""
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As whom a host speaks with its guests: as the router of their segment, or where there is none as
-itself.
+"""As whom a host speaks with its guests: as the first of the routers that route in their segment,
+or where there is none as itself.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ from isthmus.addresses import Mac, parse_mac
 from isthmus.derive.engine import Engine
 from isthmus.host.indexes import LEGS_BY_SEGMENT
 from isthmus.policy.rows import Router, RouterPort
-from isthmus.policy.topology import gateway, router_of
+from isthmus.policy.topology import gateway, routers_of, routing
 
 SERVER_MAC = Mac(0x020000000001)
 """The MAC address that a host has for its guests on a segment without a router."""
 
 
 def speaking_mac(engine: Engine, segment: str) -> Mac | None:
-    """The MAC address of what a host sends to guests in a segment; None while the segment's router
-    is not known."""
-    name = router_of(_legs(engine, segment))
-    if name is None:
+    """The MAC address of what a host sends to guests in a segment; None while a router of the
+    segment is not known."""
+    if not routers_of(_legs(engine, segment)):
         return SERVER_MAC
-    router = engine.rows(Router).get(name)
-    return None if router is None else parse_mac(router.mac)
+    leg = _first(engine, segment)
+    return None if leg is None else parse_mac(engine.rows(Router)[leg.router].mac)
 
 
 def speaking_address(engine: Engine, segment: str) -> IPv4Address | None:
-    """The router's IPv4 address in a segment; None where there is none."""
-    return gateway(_legs(engine, segment))
+    """That router's IPv4 address in the segment; None where there is none."""
+    leg = _first(engine, segment)
+    return None if leg is None else gateway(leg)
+
+
+def _first(engine: Engine, segment: str) -> RouterPort | None:
+    """The leg of the router that a host speaks as, once all of the segment's are known."""
+    legs, routers = _legs(engine, segment), engine.rows(Router)
+    names = routers_of(legs)
+    known = {name: routers[name] for name in names if name in routers}
+    found = routing(legs, known)[0] if len(known) == len(names) else []
+    return found[0] if found else None
 
 
 def _legs(engine: Engine, segment: str) -> list[RouterPort]:

@@ -2,7 +2,9 @@
 """What a host reads of the south store: what its own ports need, and nothing else.
 
 In scope are the segments of the local ports, every segment that a router joins to one of them, and
-the rule sets that local ports are under.
+the rule sets that local ports are under. What routing domain a segment is in follows from all its
+routers: where several have legs in one segment, further ones are read with their legs, and not what
+else is in the segments of these.
 The scope grows with what has been read: a port names its segment, the segment's leg its router, the
 router's other legs further segments. It is derived by units like everything else, so following it
 costs O(change).
@@ -14,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from isthmus.derive.engine import Engine, Item, Read, unit
-from isthmus.host.facts import LocalPort
+from isthmus.host.domains import adjacent, routers_joined_to
+from isthmus.host.facts import Adjacent, LocalPort
 from isthmus.host.indexes import LEGS_BY_ROUTER, LEGS_BY_SEGMENT
 from isthmus.host.interfaces import port_read
 from isthmus.policy.rows import (
@@ -68,6 +71,18 @@ class PeerRouter(NamedTuple):
     router: str
 
 
+class DomainRouter(NamedTuple):
+    """A router of a routing domain with several."""
+
+    router: str
+
+
+class LegsInScope(NamedTuple):
+    """A segment of such a router, of which legs are read."""
+
+    segment: str
+
+
 class RulesInScope(NamedTuple):
     """A rule set that a local port is under."""
 
@@ -109,13 +124,34 @@ def widen(joined: RouterInScope, read: Read) -> Iterator[Item]:
                     yield Item(PeerRouter, other.router, PeerRouter(other.router))
 
 
-UNITS = (unit(LocalPort, resolve), unit(LocalSegment, join), unit(RouterInScope, widen))
+def follow(joined: RouterInScope, read: Read) -> Iterator[Item]:
+    """Over RouterInScope: the routers of its routing domain, where there are several, and all
+    segments that these have legs in. Cost: their legs."""
+    routers = routers_joined_to(joined.router, read)
+    for name in sorted(routers) if len(routers) > 1 else ():
+        yield Item(DomainRouter, name, DomainRouter(name))
+        for key in read.find(LEGS_BY_ROUTER, name):
+            leg = read.get(RouterPort, key)
+            if leg is not None and not is_peer(leg):
+                yield Item(LegsInScope, leg.segment, LegsInScope(leg.segment))
+
+
+UNITS = (
+    unit(LocalPort, resolve),
+    unit(LocalSegment, join),
+    unit(RouterInScope, widen),
+    unit(RouterPort, adjacent),
+    unit(RouterInScope, follow),
+)
 TABLES: tuple[type, ...] = (
     Unresolved,
     LocalSegment,
     InScope,
     RouterInScope,
     PeerRouter,
+    Adjacent,
+    DomainRouter,
+    LegsInScope,
     RulesInScope,
 )
 
@@ -126,14 +162,19 @@ def conditions(engine: Engine, host: str, second_name: str) -> Conditions:
     segments = sorted(row.segment for row in engine.rows(InScope).values())
     routers = sorted(row.router for row in engine.rows(RouterInScope).values())
     peers = {row.router for row in engine.rows(PeerRouter).values()}
+    others = {row.router for row in engine.rows(DomainRouter).values()}
+    legs = {row.segment for row in engine.rows(LegsInScope).values()}
     rule_sets = sorted(row.rule_set for row in engine.rows(RulesInScope).values())
     names = sorted(row.iface_id for row in engine.rows(Unresolved).values())
     of_segment: tuple[Clause, ...] = tuple(("segment", "==", name) for name in segments)
     return {
         Segment: tuple(("id", "==", name) for name in segments),
         Subnet: of_segment,
-        Router: tuple(("id", "==", name) for name in sorted({*routers, *peers})),
-        RouterPort: (*of_segment, *(("router", "==", name) for name in routers)),
+        Router: tuple(("id", "==", name) for name in sorted({*routers, *peers, *others})),
+        RouterPort: (
+            *(("segment", "==", name) for name in sorted({*segments, *legs})),
+            *(("router", "==", name) for name in sorted({*routers, *others})),
+        ),
         Port: (
             *of_segment,
             *((column, "==", name) for name in names for column in ("id", "profile_id")),

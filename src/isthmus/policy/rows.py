@@ -114,8 +114,9 @@ class Subnet(Row, frozen=True, kw_only=True):
 
 
 class Router(Row, frozen=True, kw_only=True):
-    """Desired. A routing domain: `rdid` is its number (1 .. 2^24 - 1), `mac` that of its ports
-    everywhere. `prefixes` are its address space, which rules call VIRTUALNETWORK.
+    """Desired. `rdid` is its number (1 .. 2^24 - 1); the routing domain that it is in has that of
+    its first router (`policy.topology`). `mac` is that of its legs everywhere. `prefixes` are its
+    address space, which rules call VIRTUALNETWORK.
     """
 
     TABLE = "Router"

@@ -80,8 +80,7 @@ class AddressClasses:
         if found is None:
             per_world = []
             for world, routers in zip(self._worlds, self._routers, strict=True):
-                router = world.routers.get(self._domain)
-                space = router.prefixes if router is not None else ()
+                space = world.prefixes(self._domain)
                 per_world.append(_merged(networks(name, family, space, routers)))
             found = self._spans[name, family] = tuple(per_world)
         return found

@@ -130,8 +130,7 @@ def _meaning_otherwise(
 
 def _space(world: World, domain: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What keywords are made of."""
-    router = world.routers.get(domain)
-    return (() if router is None else tuple(router.prefixes)), tuple(world.gateways(domain))
+    return world.prefixes(domain), tuple(world.gateways(domain))
 
 
 def shadowed(world: World, level: Level, domain: str) -> list[Shadowed]:

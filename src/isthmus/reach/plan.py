@@ -152,9 +152,9 @@ def _touched(before: World, after: World, changes: Sequence[RowChange]) -> _Touc
             case Rule():
                 found.sets.add(row.rule_set)
             case Router():
-                found.domains.add(row.id)
+                found.domains |= {world.domain_of_router(row.id) for world in found.worlds}
             case RouterPort():
-                found.domains.add(row.router)
+                found.domains |= {world.domain_of_router(row.router) for world in found.worlds}
             case Port():
                 was, now = _memberships(before, old), _memberships(after, new)
                 groups |= {group for group, _, _ in was ^ now}

@@ -161,7 +161,6 @@ def _is_end(world: World, domain: str, end: str, groups: tuple[str, ...], addres
         return any(world.has_member(domain, group, text) for group in groups)
     if not end:
         return True
-    router = world.routers.get(domain)
-    space = router.prefixes if router is not None else ()
+    space = world.prefixes(domain) if end.isalpha() else ()
     gateways = world.gateways(domain) if end.isalpha() else ()
     return any(address in one for one in networks(end, address.version, space, gateways))

@@ -24,7 +24,7 @@ from isthmus.policy.dhcp import (
 )
 from isthmus.policy.host_kinds import plugging
 from isthmus.policy.placement import encapsulation
-from isthmus.policy.rows import Claim, Port
+from isthmus.policy.rows import Claim, Port, Router
 from isthmus.policy.rules import default_of
 from isthmus.policy.values import Action, Direction, PortState, Preference
 from isthmus.reach.rulings import (
@@ -169,17 +169,16 @@ def _follow(world: World, sender: Port, packet: Packet) -> Followed:
         yield trouble, "", ""
         if not trouble.passes:
             return
-    domain = world.domain_of(sender.segment)
-    if str(packet.destination) in world.gateways(domain):
-        yield from _to_gateway(world, sender, packet)
+    asked = world.router_asked(sender.segment, packet.source, packet.destination)
+    if asked is not None:
+        yield from _to_gateway(world, sender, asked, packet)
         return
     found = _find(world, sender, packet)
     yield found, "", ""
     if not found.passes:
         return
-    receiver = world.holder(
-        world.segment_of(domain, packet.destination) or sender.segment, packet.destination
-    )
+    way = world.way(sender.segment, packet.source, packet.destination)
+    receiver = world.holder(way or sender.segment, packet.destination)
     assert receiver is not None, "the step before has found it"
     for step in _judge(world, sender, str(packet.source), Direction.OUT, packet):
         yield step, "", ""
@@ -222,11 +221,9 @@ def _is_for_many(destination: Address) -> bool:
 
 def _find(world: World, sender: Port, packet: Packet) -> Step:
     """To which port the destination leads."""
-    domain, target = world.domain_of(sender.segment), packet.destination
-    router = world.routers.get(domain)
-    segment = world.segment_of(domain, target) if router is not None else None
-    if router is None and world.subnet_of(sender.segment, target) is not None:
-        segment = sender.segment
+    target = packet.destination
+    router = world.router_for(sender.segment, packet.source, target)
+    segment = world.way(sender.segment, packet.source, target)
     if segment is None:
         where = router.origin if router is not None else sender.segment
         prefixes = ", ".join(router.prefixes) if router is not None else "its segment"
@@ -237,6 +234,9 @@ def _find(world: World, sender: Port, packet: Packet) -> Step:
             router.origin if router is not None else "",
         )
     how = "on the same segment" if segment == sender.segment else f"routed to {segment}"
+    if router is not None and segment != sender.segment:
+        is_alone = len(world.routers_in(router.id)) < 2
+        how = how if is_alone else f"{how} by {router.id}"
     holder = world.holder(segment, target)
     if holder is None:
         return _drop(
@@ -314,17 +314,19 @@ def _encapsulations(world: World, host: str) -> Preference:
     return Preference(()) if status is None else status.encapsulations
 
 
-def _to_gateway(world: World, sender: Port, packet: Packet) -> Followed:
+def _to_gateway(world: World, sender: Port, router: Router, packet: Packet) -> Followed:
+    is_alone = len(world.routers_in(router.id)) < 2
+    named = "the router" if is_alone else f"the router {router.id}"
     if (packet.protocol, packet.source_port) not in ((ICMP, 8), (ICMPV6, 128)):
         # Before any rule, as switches do: a routing table has no other way to it.
-        text = f"{packet.destination} is the router, which answers echo requests only"
+        text = f"{packet.destination} is {named}, which answers echo requests only"
         yield _drop(sender.id, text, "no port has that address"), "", ""
         return
     for step in _judge(world, sender, str(packet.source), Direction.OUT, packet):
         yield step, "", ""
         if not step.passes:
             return
-    yield Step(sender.id, True, f"the router answers at {packet.destination}"), "", ""
+    yield Step(sender.id, True, f"{named} answers at {packet.destination}"), "", ""
 
 
 def _answer(world: World, sender: Port, receiver: Port, packet: Packet) -> Iterator[Step]:
@@ -362,10 +364,13 @@ def _troubles(world: World, port: Port, address: Address, other: Address) -> Ite
         return
     own = ruled_as(port, str(address))
     domain = world.domain_of(port.segment)
-    peer = world.router_of(world.segment_of(domain, other) or port.segment)
     words = {PORT, address_word(own, address.version)}
-    if peer is not None and peer.id != domain:
-        words.add(domain_word(peer.rdid))
+    router = world.router_for(port.segment, address, other)
+    segment = None if router is None else world.segment_of(router.id, other)
+    peer = domain if segment is None else world.domain_of(segment)
+    if peer != domain:
+        # A host may know of some of a peered domain's routers only, and names one.
+        words |= {domain_word(one.rdid) for one in world.routers_in(peer)}
     passes = words.isdisjoint(status.closed)
     text = f"{status.host} says: {status.detail}"
     yield Step(port.id, passes, text, status.code, port.origin)

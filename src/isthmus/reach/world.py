@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 from operator import attrgetter
 from typing import Self
 
-from isthmus.addresses import Address, parse_prefix
+from isthmus.addresses import Address
 from isthmus.policy.observed import believable
 from isthmus.policy.placement import holder
 from isthmus.policy.rows import (
@@ -28,9 +28,9 @@ from isthmus.policy.rows import (
     Segment,
     Subnet,
 )
-from isthmus.policy.topology import gateways, router_of
 from isthmus.policy.values import PortState
 from isthmus.reach.indexes import Grouped, Layer, Names
+from isthmus.reach.topology import Topology
 
 RowPair = tuple[Row | None, Row | None]
 """A row before and after; None is absent."""
@@ -49,7 +49,7 @@ _FOUND_OTHERWISE = (Port, Rule, HostStatus, LearnedAddress)
 that a new one takes the place of the old."""
 
 
-class World:
+class World(Topology):
     """Kept row by row (`change`, O(1) each). Every look-up is O(1) or O(result).
 
     What hosts say is believed as far as `policy.observed` has it. Which rows it was given decides
@@ -57,9 +57,8 @@ class World:
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
+        super().__init__()
         self.physical_networks: MutableMapping[str, PhysicalNetwork] = {}
-        self.segments: MutableMapping[str, Segment] = {}
-        self.routers: MutableMapping[str, Router] = {}
         self.rule_sets: MutableMapping[str, RuleSet] = {}
         self.hosts: MutableMapping[str, Host] = {}
         self.host_statuses: MutableMapping[str, HostStatus] = {}
@@ -70,9 +69,6 @@ class World:
         self.wrong: MutableMapping[tuple[str, str], PortStatus] = {}
         """By port and host: the statuses that say that a port is in error."""
 
-        self.legs_by_segment: Grouped[str, RouterPort] = Grouped(attrgetter("router"))
-        self.legs_by_router: Grouped[str, RouterPort] = Grouped(attrgetter("segment"))
-        self.subnets_by_segment: Grouped[str, Subnet] = Grouped(attrgetter("prefix"))
         self.rules_by_set: Grouped[str, Rule] = Grouped(attrgetter("id"))
         self.rules_by_group: Grouped[str, Rule] = Grouped(attrgetter("rule_set", "id"))
         self.claims_by_port: Grouped[str, Claim] = Grouped(attrgetter("host"))
@@ -140,8 +136,7 @@ class World:
                 self.learned_rows[row.address, row.port] = row
                 self.learned.add((row.segment, row.address), row)
             case RouterPort():
-                self.legs_by_segment.add(row.segment, row)
-                self.legs_by_router.add(row.router, row)
+                self.add_leg(row)
             case Subnet():
                 self.subnets_by_segment.add(row.segment, row)
             case Rule():
@@ -173,8 +168,7 @@ class World:
                 if learned is not None:
                     self.learned.remove((learned.segment, learned.address), learned.port)
             case RouterPort():
-                self.legs_by_segment.remove(row.segment, row.router)
-                self.legs_by_router.remove(row.router, row.segment)
+                self.remove_leg(row)
             case Subnet():
                 self.subnets_by_segment.remove(row.segment, row.prefix)
             case Rule():
@@ -205,49 +199,6 @@ class World:
         for name in _rule_sets(port):
             self.ports_by_rule_set.remove(name, port.id)
         self.ports_by_profile.remove(port.profile_id, port.id)
-
-    # -- topology ----------------------------------------------------------------------------------
-
-    def domain_of(self, segment: str) -> str:
-        """The routing domain of a segment: its router, or itself where it has none."""
-        legs = self.legs_by_segment.get(segment)
-        known = router_of(leg for leg in legs if leg.router in self.routers)
-        return f"{_LONE}{segment}" if known is None else known
-
-    def segments_of(self, domain: str) -> Iterator[str]:
-        """The segments of a routing domain."""
-        if domain not in self.routers:
-            yield domain.removeprefix(_LONE)
-            return
-        for leg in self.legs_by_router.get(domain):
-            if self.domain_of(leg.segment) == domain:
-                yield leg.segment
-
-    def router_of(self, segment: str) -> Router | None:
-        return self.routers.get(self.domain_of(segment))
-
-    def subnet_of(self, segment: str, address: Address) -> Subnet | None:
-        """The subnet of the segment that the address is in."""
-        inside = (
-            subnet
-            for subnet in self.subnets_by_segment.get(segment)
-            if address in parse_prefix(subnet.prefix)
-        )
-        return min(inside, key=lambda subnet: subnet.prefix, default=None)
-
-    def segment_of(self, domain: str, address: Address) -> str | None:
-        """The segment of a routing domain that the address is in."""
-        inside = (
-            leg.segment
-            for leg in self.legs_by_router.get(domain)
-            for text in leg.addresses
-            if address in ip_interface(text).network
-        )
-        return min(inside, default=None)
-
-    def gateways(self, domain: str) -> list[str]:
-        """The router's addresses."""
-        return gateways(self.legs_by_router.get(domain))
 
     # -- ports and addresses -----------------------------------------------------------------------
 
@@ -337,11 +288,6 @@ class World:
         """The host that says that a provider address is its own; of several the first by name."""
         name = min(self.hosts_by_address.get(address), default=None)
         return None if name is None else self.host_statuses[name]
-
-
-_LONE = "segment "
-"""How the routing domain of a segment without a router is called. Names of segments hold a slash,
-which those of routers cannot, so the two are never taken for one another."""
 
 
 def _groups(rule: Rule) -> set[str]:

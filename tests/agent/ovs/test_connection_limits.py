@@ -28,8 +28,8 @@ from isthmus.agent.ovs.connection_limits import (
 from isthmus.agent.ovs.host import OvsHost
 from isthmus.agent.ovs.metrics import limited_families
 from isthmus.policy.host_problems import read
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Limits
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
     ARRIVING_METERS,

@@ -7,12 +7,12 @@ import msgspec
 
 from isthmus.agent.ovs.forgetting import AT_ONCE, Forgetting, with_connections
 from isthmus.agent.ovs.host import OvsHost
-from isthmus.derive.engine import Change, Key
+from isthmus.derive.engine import Change
 from isthmus.host.ours import SouthChange
 from isthmus.policy.rows import Port, RouterPort, RuleSet
 from isthmus.policy.values import Action, LegKind
-from isthmus.switches.ovs.facts import Ground, TrackedAddress
-from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.domains import ZONES
+from isthmus.switches.ovs.facts import TrackedAddress
 from tests.agent.ovs.hosts import forget, host, learn, plug, row_id
 from tests.switches.policy_rows import claim, network_rows, port
 from tests.texts import applied
@@ -221,10 +221,10 @@ def test_what_is_known_in_a_zone_is_forgotten_when_the_segment_has_another() -> 
     one = TrackedAddress(7, WEB.addresses[0], WEB.id)
     forgetting = Forgetting()
     gone = [Change(one, None, None)]
-    there: dict[Key, Ground] = {WEB.segment: Ground(WEB.segment, 5001, 1, 7, None, None)}
+    there = {WEB.segment: 7}.get
     assert forgetting.step(gone, {WEB.id: WEB}, there) == []
     assert forgetting.step([], {WEB.id: WEB}, there) == []
-    elsewhere: dict[Key, Ground] = {WEB.segment: there[WEB.segment]._replace(zone=8)}
+    elsewhere = {WEB.segment: 8}.get
     assert forgetting.step([], {WEB.id: WEB}, elsewhere) == [one]
     assert forgetting.step([], {WEB.id: WEB}, elsewhere) == []
 
@@ -233,7 +233,7 @@ def test_an_address_in_one_zone_is_no_heir_of_the_same_in_another() -> None:
     """Tenants have the same addresses."""
     left, other = (TrackedAddress(zone, WEB.addresses[0], WEB.id) for zone in (7, 8))
     forgetting = Forgetting()
-    there: dict[Key, Ground] = {WEB.segment: Ground(WEB.segment, 5001, 1, 7, None, None)}
+    there = {WEB.segment: 7}.get
     assert forgetting.step([Change(left, None, None)], {WEB.id: WEB}, there) == []
     follows = Change(other._replace(port=DB.id), None, other)
     assert forgetting.step([follows], {WEB.id: WEB}, there) == []

@@ -23,8 +23,8 @@ from isthmus.host.facts import THIS
 from isthmus.policy.host_problems import HostProblem
 from isthmus.policy.rows import Router
 from isthmus.switches.ovs import control
-from isthmus.switches.ovs.facts import Ground, Limits, ThisBridge
-from isthmus.switches.ovs.ground import ZONES
+from isthmus.switches.ovs.domains import ZONES
+from isthmus.switches.ovs.facts import DomainFacts, Limits, SegmentFacts, ThisBridge
 from isthmus.switches.ovs.pipeline import (
     ARRIVING_METERS,
     FRAGMENT_METERS,
@@ -320,8 +320,11 @@ class ConnectionLimits:
     def _names(self) -> Iterator[tuple[int, str]]:
         """Zones by the names of their networks."""
         rows = self._state.engine.rows
-        of_domain = {g.domain: g.router or g.segment for g in rows(Ground).values()}
-        of_domain |= {r.rdid: r.id for r in rows(Router).values()}
+        of_domain = {one.domain: one.segment for one in rows(SegmentFacts).values()}
+        of_domain |= {router.rdid: router.id for router in rows(Router).values()}
+        of_domain |= {
+            one.domain: ", ".join(one.routers) for one in rows(DomainFacts).values() if one.routers
+        }
         for name, zone in self._state.numbers.of(ZONES).items():
             domains = [int(part) for part in name.split() if part.isdecimal()]
             known = [of_domain[domain] for domain in domains if domain in of_domain]

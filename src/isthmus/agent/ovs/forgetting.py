@@ -24,7 +24,7 @@ from functools import cache
 
 from isthmus.derive.engine import Change, Engine, Key
 from isthmus.policy.rows import Port
-from isthmus.switches.ovs.facts import Ground, TrackedAddress
+from isthmus.switches.ovs.facts import SegmentFacts, TrackedAddress
 
 AT_ONCE = 500
 """Of how many addresses that nobody has any more the switch is asked at once,"""
@@ -72,9 +72,13 @@ class Forgetting:
                         self._inherited.append(before)
 
     def step(
-        self, changes: Iterable[Change], ports: Mapping[Key, Port], grounds: Mapping[Key, Ground]
+        self,
+        changes: Iterable[Change],
+        ports: Mapping[Key, Port],
+        zone_of: Callable[[str], int | None],
     ) -> list[TrackedAddress]:
-        """What is to be forgotten now, after these changes of what is followed."""
+        """What is to be forgotten now, after these changes of what is followed. `zone_of` gives the
+        zone of a segment, None where it has none."""
         changes = list(changes)
         self._has_followed |= bool(changes)
         found, self._inherited = self._inherited, []
@@ -86,9 +90,8 @@ class Forgetting:
                 found.append(before)
         for place, one in list(self._left.items()):
             port = ports.get(one.port)
-            ground = grounds.get(port.segment) if port is not None else None
             has_address = port is not None and one.address in port.addresses
-            if not has_address or ground is None or ground.zone != one.zone:
+            if port is None or not has_address or zone_of(port.segment) != one.zone:
                 found.append(self._left.pop(place))
         found += [self._given_up.pop(place) for place in list(self._given_up)[:AT_ONCE]]
         return list(dict.fromkeys(found))
@@ -109,15 +112,15 @@ _ADDRESS = re.compile(r"(?:src|dst)=([0-9a-f.:]+)")
 def zones_of(engine: Engine, numbers: Mapping[str, int]) -> Zones:
     """That of a segment's routing domain, and those between it and peered ones; `numbers` are those
     of all zones. A segment that has just gone is still known."""
-    gone = {change.key: change.old for change in engine.changes(Ground)}
-    grounds = engine.rows(Ground)
+    gone = {change.key: change.old for change in engine.changes(SegmentFacts)}
+    segments = engine.rows(SegmentFacts)
 
     @cache
     def zones(segment: str) -> Collection[int]:
-        ground = grounds.get(segment) or gone.get(segment)
-        if not isinstance(ground, Ground):
+        facts = segments.get(segment) or gone.get(segment)
+        if not isinstance(facts, SegmentFacts):
             return ()
-        domain = str(ground.domain)
+        domain = str(facts.domain)
         return tuple(number for name, number in numbers.items() if domain in name.split())
 
     return zones

@@ -17,10 +17,17 @@ from isthmus.host.facts import THIS, Identity, LocalPort, Problem
 from isthmus.host.ours import SouthChange
 from isthmus.host.state import HostState
 from isthmus.policy.rows import Port
-from isthmus.switches.ovs.facts import Ground, Limits, Meter, ThisBridge, TrackedAddress
+from isthmus.switches.ovs.domains import ZONES
+from isthmus.switches.ovs.facts import (
+    DomainFacts,
+    Limits,
+    Meter,
+    SegmentFacts,
+    ThisBridge,
+    TrackedAddress,
+)
 from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.features import FEATURES
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.numbers import Numbers
 from isthmus.switches.ovs.pipeline import FlowKey, Programmed, flow
 from isthmus.switches.ovs.program import program_of
@@ -133,9 +140,14 @@ class OvsHost(HostState):
 
     def forgotten(self) -> tuple[list[int], list[TrackedAddress]]:
         """Zones and addresses of which connections are to be forgotten since the last call."""
-        rows = self.engine.rows
-        gone = self.forgetting.step(self.engine.changes(TrackedAddress), rows(Port), rows(Ground))
+        changes = self.engine.changes(TrackedAddress)
+        gone = self.forgetting.step(changes, self.engine.rows(Port), self._zone_of)
         return [n for kind, n in self.numbers.given_up if kind == ZONES], gone
+
+    def _zone_of(self, segment: str) -> int | None:
+        facts = self.engine.rows(SegmentFacts).get(segment)
+        domain = None if facts is None else self.engine.rows(DomainFacts).get(facts.domain_key)
+        return None if domain is None else domain.zone
 
     def refused(self, refusals: Iterable[tuple[Flow, str]]) -> bool:
         """Flows that the switch did not take: the port that each belongs to shows it. True if

@@ -28,7 +28,13 @@ from isthmus.policy.rows import Answer, Port, RouterPort
 from isthmus.policy.rules import Network
 from isthmus.policy.topology import is_peer
 from isthmus.switches.ovs import registers as reg
-from isthmus.switches.ovs.facts import Ground, Interest, Watching, WatchingAllowed
+from isthmus.switches.ovs.facts import (
+    DomainFacts,
+    Interest,
+    SegmentFacts,
+    Watching,
+    WatchingAllowed,
+)
 from isthmus.switches.ovs.pipeline import (
     ALLOWED_METER,
     PASSED_METER,
@@ -256,12 +262,17 @@ class Watches:
             return True
         rows = self._state.engine.rows
         port = rows(Port).get(peer)
-        ground = rows(Ground).get(port.segment) if port is not None else None
-        if ground is None:
+        facts = rows(SegmentFacts).get(port.segment) if port is not None else None
+        domain = rows(DomainFacts).get(facts.domain_key) if facts is not None else None
+        if domain is None:
             return False
-        if shown.domain in (0, ground.domain):
+        if shown.domain in (0, domain.domain):
             return True
-        keys = self._state.engine.entry(LEGS_BY_ROUTER, ground.router or "")
+        keys = [
+            key
+            for router in domain.routers
+            for key in self._state.engine.entry(LEGS_BY_ROUTER, router)
+        ]
         legs = [leg for key in keys if (leg := rows(RouterPort).get(key)) is not None]
         return any(map(is_peer, legs))
 

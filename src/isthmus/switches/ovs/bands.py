@@ -33,6 +33,8 @@ class Classify(Band):
     MALFORMED = 200
     BROADCAST = 110
     """From a port whose broadcasts are limited."""
+    ROUTED = 105
+    """From a tunnel, with the MAC address of one of several routers."""
     ENTRY = 100
 
 
@@ -64,6 +66,8 @@ class Source(Band):
 
 class SourceMac(Band):
     SAME_SEGMENT = 100
+    ROUTED_BY = 60
+    """One of several routers."""
     ROUTED = 50
 
 

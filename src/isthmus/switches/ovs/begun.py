@@ -31,7 +31,7 @@ from isthmus.policy.rows import Port
 from isthmus.switches.ovs import bands
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Answer, Begun, Commit, Judge, Return, Unknown
-from isthmus.switches.ovs.facts import Ground, PeerZone, ThisBridge
+from isthmus.switches.ovs.facts import PeerZone, ThisBridge
 from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.filters import end, unfollowed_version
 from isthmus.switches.ovs.flows import Flows
@@ -82,7 +82,7 @@ def port_begins(
     flows: Flows,
     port: Port,
     local: Plugged,
-    ground: Ground,
+    zone: int,
     numbers: Iterable[tuple[int, str, int | None]],
     read: Read,
 ) -> Iterator[Item]:
@@ -91,7 +91,7 @@ def port_begins(
     this = read.get(ThisBridge, THIS)
     forwarding = this.forwarding if this is not None else ""
     state = "standing by" if stands_by(port, read) else "here"
-    where = f"{forwarding} {ground.zone} {state}"
+    where = f"{forwarding} {zone} {state}"
     versions = []
     for family, address, _ in numbers:
         unfollowed = unfollowed_version(port, address, family, read)

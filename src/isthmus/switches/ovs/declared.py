@@ -62,7 +62,7 @@ def _plain(lists: Register, end: Register, allowed: Register) -> Declared:
 STAGES: dict[Stage, Declared] = {
     Stage.CLASSIFY: _declared(
         (*_ETHERNET, oxm.IN_PORT, oxm.TUNNEL_ID, oxm.VLAN_VID),
-        (*_SEGMENT, reg.ORIGIN, oxm.ETH_SRC, oxm.ETH_DST, oxm.TUN_DST),
+        (*_SEGMENT, reg.ORIGIN, reg.ROUTER, oxm.ETH_SRC, oxm.ETH_DST, oxm.TUN_DST),
     ),
     Stage.ADMISSION: _declared(
         (*_ETHERNET, *_ARP, *_DISCOVERY, *_PACKET, oxm.IN_PORT), (reg.SENDER,)
@@ -71,12 +71,15 @@ STAGES: dict[Stage, Declared] = {
         (*_ETHERNET, *_ARP, *_DISCOVERY, *_SOURCES, oxm.TUN_SRC, reg.VSID, reg.DOMAIN),
         (oxm.ETH_SRC, reg.SOURCE_VSID, reg.ZONE),
     ),
-    Stage.SOURCE_MAC: _declared((reg.DOMAIN, reg.VSID, reg.SOURCE_VSID), (oxm.ETH_SRC,)),
+    Stage.SOURCE_MAC: _declared(
+        (reg.DOMAIN, reg.VSID, reg.SOURCE_VSID, reg.ROUTER), (oxm.ETH_SRC,)
+    ),
     Stage.DISPATCH: _declared(
-        (*_ETHERNET, *_DISCOVERY, oxm.ARP_OP, oxm.IN_PORT, reg.DOMAIN), _LOOKED_FOR
+        (*_ETHERNET, *_DISCOVERY, oxm.ARP_OP, oxm.IN_PORT, reg.DOMAIN, reg.VSID),
+        (*_LOOKED_FOR, reg.ROUTER),
     ),
     Stage.ROUTE: _declared(
-        (*_PACKET, reg.DOMAIN),
+        (*_PACKET, reg.DOMAIN, reg.ROUTER),
         (*_LOOKED_FOR, oxm.ETH_SRC, oxm.IP_TTL, reg.VSID, reg.ZONE, reg.OUT),
     ),
     Stage.NEIGHBOUR: _declared(
@@ -116,7 +119,7 @@ STAGES: dict[Stage, Declared] = {
         (reg.RESPONDER,),
     ),
     Stage.TRACKED: _declared((oxm.ETH_TYPE, oxm.CT_STATE, oxm.CT_ZONE, oxm.IP_FRAG, reg.ZONE)),
-    Stage.FRAGMENT: _declared((oxm.ETH_DST, reg.OUT, reg.DOMAIN)),
+    Stage.FRAGMENT: _declared((oxm.ETH_DST, reg.OUT, reg.DOMAIN, reg.VSID)),
     Stage.JUDGE: _declared(
         (
             *(oxm.ETH_DST, oxm.ETH_TYPE, oxm.CT_STATE, oxm.CT_ZONE, oxm.CT_MARK, oxm.PKT_MARK),

@@ -14,14 +14,14 @@ from isthmus.derive.engine import Item
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Commit, Deliver
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import LATER_FRAGMENTS
 from isthmus.switches.ovs.pipeline import Out, Stage
+from isthmus.switches.ovs.routing import LATER_FRAGMENTS
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 
 
 def echo_flows(flows: Flows) -> Iterator[Item]:
-    """What is led to `Out.GATEWAY` was asked of the router (`ground.leg_flows`)."""
+    """What is led to `Out.GATEWAY` was asked of the router (`routing.leg_flows`)."""
     asked = reg.OUT.match(Out.GATEWAY)
     to_sender = (*reg.exchange(oxm.ETH_SRC, oxm.ETH_DST), act.set_field(oxm.ip_ttl(64)))
     turned4 = reg.exchange(oxm.IPV4_SRC, oxm.IPV4_DST)

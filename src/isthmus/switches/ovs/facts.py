@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from isthmus.addresses import Mac
 from isthmus.derive.tables import Key
 
 
@@ -40,20 +39,52 @@ class ThisBridge(NamedTuple):
     limits: Limits = Limits()
 
 
-class Ground(NamedTuple):
-    """A segment as the data plane knows it. `router` and `router_mac` are None where none is
-    attached."""
+class SegmentFacts(NamedTuple):
+    """A segment as the data plane knows it. It is known once its routing domain is. `first` is the
+    first router of that, or the segment itself: it tells domains apart that were given one number,
+    by mistake."""
 
     segment: str
     vsid: int
     domain: int
+    first: str
+
+    @property
+    def domain_key(self) -> tuple[int, str]:
+        """Of its `DomainFacts`."""
+        return self.domain, self.first
+
+
+class DomainFacts(NamedTuple):
+    """A routing domain, in which addresses are unique and whose connections have one zone. Key: its
+    number and its first router, or its segment that has none. `routers` are in order."""
+
+    domain: int
     zone: int
-    router_mac: Mac | None
-    router: str | None
+    routers: tuple[str, ...]
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a packet in it must say by which router it goes."""
+        return len(self.routers) > 1
+
+
+class RouterDomain(NamedTuple):
+    """The routing domain that a router is in. Key: the router."""
+
+    domain: int
+    routers: tuple[str, ...]
+
+
+class NotRouting(NamedTuple):
+    """That a router does not route in a segment, because of another. Key: segment and router."""
+
+    segment: str
+    detail: str
 
 
 class NoZone(NamedTuple):
-    """That this host has no connection tracking zone left for a segment, whose ground is missing
+    """That this host has no connection tracking zone left for a segment, whose facts are missing
     for that."""
 
     segment: str

@@ -21,7 +21,7 @@ from isthmus.policy.values import Direction, RuleLevel
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.allowed import LEVELS
 from isthmus.switches.ovs.bands import Filters
-from isthmus.switches.ovs.facts import Assigned, Ground, Wanted
+from isthmus.switches.ovs.facts import Assigned, DomainFacts, SegmentFacts, Wanted
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import Stage
 from isthmus.switches.ovs.placing import Register
@@ -83,15 +83,16 @@ class FilterNumber(NamedTuple):
 def port_filters(plugged: Plugged, read: Read) -> Iterator[Item]:
     """Over Plugged: the filters of a local port's addresses, and the profiles that they need."""
     port = read.get(Port, plugged.port)
-    ground = read.get(Ground, port.segment) if port is not None else None
-    if port is None or ground is None:
+    facts = read.get(SegmentFacts, port.segment) if port is not None else None
+    domain = read.get(DomainFacts, facts.domain_key) if facts is not None else None
+    if port is None or domain is None:
         return
     for family in (4, 6):
         for position, address in enumerate(of_family(port, family) or ("",)):
-            found = Filter(*_profiles(port, ground, address, read))
+            found = Filter(*_profiles(port, domain.domain, address, read))
             for key in found:
                 if key is not None:
-                    yield Item(Profile, key, Profile(key, ground.router or ""))
+                    yield Item(Profile, key, Profile(key, domain.routers))
             if found != NO_FILTER:
                 yield Item(Filter, found, found)
             value = PortFilter(port.id, address, family, position == 0, found)
@@ -104,7 +105,7 @@ def port_filter_key(port: Port, address: str, family: int) -> Key:
     return port.id, family, address
 
 
-def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[ProfileKey | None]:
+def _profiles(port: Port, domain: int, address: str, read: Read) -> Iterator[ProfileKey | None]:
     sets: dict[RuleLevel, list[str]] = {level: [] for level in RuleLevel}
     for one in port.rule_sets:
         if one.holds_for(address):
@@ -113,7 +114,7 @@ def _profiles(port: Port, ground: Ground, address: str, read: Read) -> Iterator[
     plain = any(read.get(StatelessSet, name) is not None for name in used)
     for direction, level in LEVELS:
         names = tuple(sorted(set(sets[level])))
-        yield ProfileKey(ground.domain, direction, names, plain) if names else None
+        yield ProfileKey(domain, direction, names, plain) if names else None
 
 
 def filter_flows(wanted: Filter, read: Read) -> Iterator[Item]:

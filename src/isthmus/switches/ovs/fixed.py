@@ -14,9 +14,9 @@ from isthmus.switches.ovs.echo import echo_flows
 from isthmus.switches.ovs.facts import Assigned, Meter, Refused, ThisBridge, Wanted, Watching
 from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.neighbours import neighbour_flows
 from isthmus.switches.ovs.pipeline import WATCH_METER, Programmed, Stage, unit_cookie
+from isthmus.switches.ovs.routing import SOLICITATION
 from isthmus.switches.ovs.tracking import tracking_flows
 from isthmus.wire import oxm
 

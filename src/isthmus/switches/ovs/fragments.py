@@ -27,10 +27,10 @@ from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import THIS
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Commit, Fragment, Judge, Track, Tracked
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Assigned, Limits, Meter, ThisBridge, Wanted
 from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.pipeline import (
     ALL_METERS,
     ARRIVING_METERS,

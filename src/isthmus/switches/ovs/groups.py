@@ -17,7 +17,7 @@ from isthmus.derive.engine import Index, Item, Key, Read
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Groups
-from isthmus.switches.ovs.facts import Assigned, Ground, Wanted
+from isthmus.switches.ovs.facts import Assigned, SegmentFacts, Wanted
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.pipeline import Stage
 from isthmus.switches.ovs.tuple_fields import ETHERNET, FOLLOWED, ORIGINAL, PACKET
@@ -98,19 +98,19 @@ _MEMBERS = {
 def membership(port: Port, read: Read) -> Iterator[Item]:
     """Over Port: the bits of the groups that its addresses are in, for each end that rules on this
     host look at."""
-    ground = read.get(Ground, port.segment) if port.groups else None
-    if ground is None:
+    facts = read.get(SegmentFacts, port.segment) if port.groups else None
+    if facts is None:
         return
     loads: dict[GroupEnd, list[bytes]] = {}
     for group in port.groups:
-        for use in read.find(USES_BY_GROUP, (ground.domain, group)):
+        for use in read.find(USES_BY_GROUP, (facts.domain, group)):
             assert isinstance(use, GroupUse), "it is its own key"
             bit = group_bit(use, read)
             if bit is not None:
                 loads.setdefault(use.end, []).append(reg.GROUP_BITS[bit].load(1))
     if not loads:
         return
-    flows, domain = Flows("membership", port.id), reg.DOMAIN.match(ground.domain)
+    flows, domain = Flows("membership", port.id), reg.DOMAIN.match(facts.domain)
     for end, bits in loads.items():
         stage, following, fields, followed = _MEMBERS[end]
         for text in port.addresses:

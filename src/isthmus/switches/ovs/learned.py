@@ -19,12 +19,12 @@ from isthmus.policy.joined import joined
 from isthmus.policy.rows import LearnedAddress, Port
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Forward, Neighbour
-from isthmus.switches.ovs.facts import Ground
+from isthmus.switches.ovs.facts import SegmentFacts
 from isthmus.switches.ovs.feature import Feature, Hands
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import to_port
-from isthmus.switches.ovs.ground import looked_for
 from isthmus.switches.ovs.pipeline import PAIR_SEEN, Stage
+from isthmus.switches.ovs.routing import looked_for
 from isthmus.wire import oxm
 from isthmus.wire.openflow_packets import PacketIn
 
@@ -33,13 +33,13 @@ def learned_flows(learned: LearnedAddress, read: Read) -> Iterator[Item]:
     """Over LearnedAddress: how an address pair in use is found, where it is."""
     if not _believed(learned, read) or not _wins(learned, read):
         return
-    ground, this = read.get(Ground, learned.segment), read.get(ThisHost, THIS)
+    facts, this = read.get(SegmentFacts, learned.segment), read.get(ThisHost, THIS)
     port = read.get(Port, learned.port)
     location = read.get(Location, learned.port)
-    if ground is None or this is None or port is None or location is None:
+    if facts is None or this is None or port is None or location is None:
         return
     flows = Flows("learned_flows", joined(learned.segment, learned.address))
-    mac, vsid = parse_mac(learned.mac), reg.VSID.match(ground.vsid)
+    mac, vsid = parse_mac(learned.mac), reg.VSID.match(facts.vsid)
     yield flows.add(
         Stage.NEIGHBOUR,
         Neighbour.PAIR,

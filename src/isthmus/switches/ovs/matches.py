@@ -18,7 +18,7 @@ from isthmus.policy.rules import Network, networks, protocols, span
 from isthmus.policy.topology import gateways
 from isthmus.policy.values import PortRange
 from isthmus.switches.ovs import registers as reg
-from isthmus.switches.ovs.ground import legs_of
+from isthmus.switches.ovs.domains import legs_of
 from isthmus.switches.ovs.groups import ENDS, PLAIN_ENDS, GroupEnd, GroupUse, group_bit
 from isthmus.switches.ovs.profiles import Profile
 from isthmus.switches.ovs.tuple_fields import ETHERNET, Fields
@@ -85,10 +85,15 @@ def _end(
         return [reg.GROUP_BITS[bit].match(1) for bit in bits if bit is not None]
     text = rule.source if is_source else rule.destination
     field = (fields.source if is_source else fields.destination)[family]
-    router = read.get(Router, profile.router)
-    space = router.prefixes if router is not None else ()
-    routers = gateways(legs_of(LEGS_BY_ROUTER, profile.router, read)) if text.isalpha() else ()
-    return [_prefix(field, one) for one in networks(text, family, space, routers)]
+    known = [row for name in profile.routers if (row := read.get(Router, name)) is not None]
+    space = [prefix for router in known for prefix in router.prefixes]
+    routers = [
+        address
+        for name in (profile.routers if text.isalpha() else ())
+        for address in gateways(legs_of(LEGS_BY_ROUTER, name, read))
+    ]
+    found = networks(text, family, list(dict.fromkeys(space)), list(dict.fromkeys(routers)))
+    return [_prefix(field, one) for one in found]
 
 
 def _prefix(field: oxm.Field, one: Network) -> bytes:

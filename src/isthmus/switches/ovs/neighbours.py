@@ -9,8 +9,8 @@ from isthmus.derive.engine import Item
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Advertise, Resolved
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.routing import SOLICITATION
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from isthmus.policy.joined import joined, parted
 from isthmus.policy.values import Direction
+from isthmus.switches.ovs.domains import ZONES
 from isthmus.switches.ovs.facts import Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS, Filter
-from isthmus.switches.ovs.ground import ZONES
 from isthmus.switches.ovs.groups import GroupEnd, GroupUse
 from isthmus.switches.ovs.profiles import PROFILE_NUMBERS, ProfileKey
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import msgspec
 
 from isthmus.derive.engine import Engine
+from isthmus.switches.ovs.domains import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.facts import Assigned, Wanted
 from isthmus.switches.ovs.filters import FILTER_NUMBERS
-from isthmus.switches.ovs.ground import HIGHEST_ZONE, ZONES
 from isthmus.switches.ovs.number_names import text_of, wanted_of
 from isthmus.switches.ovs.pipeline import MOST_GROUPS
 from isthmus.switches.ovs.profiles import HIGHEST_NUMBER, PROFILE_NUMBERS

@@ -19,9 +19,9 @@ from isthmus.addresses import MULTICAST_BIT
 from isthmus.derive.engine import Item
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Opening
+from isthmus.switches.ovs.domains import NO_CONNECTIONS
 from isthmus.switches.ovs.facts import Limits, Meter
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import (
     KEPT,
     OPENED_METERS,

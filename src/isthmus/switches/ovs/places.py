@@ -13,11 +13,12 @@ from isthmus.host.facts import THIS, Location, Plugged, ThisHost
 from isthmus.policy.rows import Port
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Forward, Neighbour, Source
-from isthmus.switches.ovs.facts import Ground, RemoteMember
+from isthmus.switches.ovs.domains import routing_in
+from isthmus.switches.ovs.facts import RemoteMember, SegmentFacts
 from isthmus.switches.ovs.flows import Flows
 from isthmus.switches.ovs.fragments import to_port
-from isthmus.switches.ovs.ground import looked_for
 from isthmus.switches.ovs.pipeline import Stage
+from isthmus.switches.ovs.routing import looked_for
 from isthmus.switches.ovs.sources import further_sources, peer_sources, source
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm
@@ -28,11 +29,11 @@ def place(port: Port, read: Read) -> Iterator[Item]:
     location = read.get(Location, port.id)
     if location is None:
         return
-    ground, this = read.get(Ground, port.segment), read.get(ThisHost, THIS)
-    if ground is None or this is None:
+    facts, this = read.get(SegmentFacts, port.segment), read.get(ThisHost, THIS)
+    if facts is None or this is None:
         return
     flows = Flows("place", port.id)
-    mac, vsid = parse_mac(port.mac), reg.VSID.match(ground.vsid)
+    mac, vsid = parse_mac(port.mac), reg.VSID.match(facts.vsid)
     for text in port.addresses:
         yield flows.add(
             Stage.NEIGHBOUR,
@@ -46,6 +47,10 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield from _deliver(flows, location, mac, vsid, local.ofport)
     else:
         yield from _send(flows, port, location, mac, vsid)
+    routers: tuple[Mac, ...] = ()
+    if port.pairs:
+        its = routing_in(port.segment, read)[0]
+        routers = tuple(parse_mac(router.mac) for _, router in its)
     foreign = location.others
     if location.host != this.host:
         foreign = (location.provider_address, *foreign)
@@ -53,13 +58,13 @@ def place(port: Port, read: Read) -> Iterator[Item]:
         yield Item(
             RemoteMember,
             (port.segment, provider_address),
-            RemoteMember(port.segment, provider_address, ground.domain),
+            RemoteMember(port.segment, provider_address, facts.domain),
         )
         for text in port.addresses:
-            known = (reg.SOURCE_VSID.load(ground.vsid),)
-            yield source(flows, ground.domain, mac, text, provider_address, known)
-        yield from peer_sources(flows, ground, port, provider_address, read)
-        yield from further_sources(flows, ground, port, provider_address)
+            known = (reg.SOURCE_VSID.load(facts.vsid),)
+            yield source(flows, facts.domain, mac, text, provider_address, known)
+        yield from peer_sources(flows, facts, port, provider_address, read)
+        yield from further_sources(flows, facts, port, provider_address, routers)
 
 
 def _deliver(

@@ -25,11 +25,12 @@ from isthmus.switches.ovs.bands import Admission, Classify, Receiver
 from isthmus.switches.ovs.begun import port_begins, stands_by
 from isthmus.switches.ovs.dhcp import dhcp_server
 from isthmus.switches.ovs.facts import (
-    Ground,
+    DomainFacts,
     LocalMember,
     Meter,
     NoZone,
     Refused,
+    SegmentFacts,
     ThisBridge,
     TrackedAddress,
     Whole,
@@ -61,8 +62,9 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         return
     if not may_have(port, this.host):
         return  # told by `host.location`
-    ground = read.get(Ground, port.segment)
-    if ground is None:
+    facts = read.get(SegmentFacts, port.segment)
+    domain = None if facts is None else read.get(DomainFacts, facts.domain_key)
+    if facts is None or domain is None:
         no_zone = read.get(NoZone, port.segment)
         detail = f"segment {port.segment} is not known here"
         if no_zone is not None:
@@ -86,13 +88,13 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
     yield Item(
         LocalMember,
         (port.segment, port.id),
-        LocalMember(port.segment, port.id, local.ofport, ground.domain, filtered),
+        LocalMember(port.segment, port.id, local.ofport, facts.domain, filtered),
     )
     for meter in (local.ofport, local.ofport + PAIR_METERS) if port.pairs else (local.ofport,):
         yield Item(Meter, meter, Meter(meter, SPOKEN_PPS, SPOKEN_BURST))
     yield from port_openings(flows, local.ofport, bridge.limits, filtered=filtered)
     yield from port_fragments(flows, local.ofport, bridge.limits, filtered=filtered)
-    yield from _classify(flows, port, local, ground, read)
+    yield from _classify(flows, port, local, facts, domain.zone, read)
     yield from admission(flows, port, local.ofport, numbers, dhcp_server(port, read))
     # What port security drops, counted by port.
     yield flows.drop(Stage.ADMISSION, Admission.BLOCKED, oxm.match(oxm.in_port(local.ofport)), read)
@@ -100,9 +102,9 @@ def local_flows(local: Plugged, read: Read) -> Iterator[Item]:
         yield from _receive(flows, port, local.ofport, numbers)
         yield from _returned(flows, local.ofport, read)
         for address in port.addresses:
-            tracked = TrackedAddress(ground.zone, address, port.id)
+            tracked = TrackedAddress(domain.zone, address, port.id)
             yield Item(TrackedAddress, tracked, tracked)
-        yield from port_begins(flows, port, local, ground, numbers, read)
+        yield from port_begins(flows, port, local, domain.zone, numbers, read)
 
 
 def _problem(port: Port, code: str, detail: str) -> Item:
@@ -111,12 +113,12 @@ def _problem(port: Port, code: str, detail: str) -> Item:
 
 
 def _classify(
-    flows: Flows, port: Port, local: Plugged, ground: Ground, read: Read
+    flows: Flows, port: Port, local: Plugged, facts: SegmentFacts, zone: int, read: Read
 ) -> Iterator[Item]:
     actions: tuple[bytes, ...] = (
-        reg.VSID.load(ground.vsid),
-        reg.DOMAIN.load(ground.domain),
-        reg.ZONE.load(ground.zone),
+        reg.VSID.load(facts.vsid),
+        reg.DOMAIN.load(facts.domain),
+        reg.ZONE.load(zone),
     )
     if stands_by(port, read):
         # Another host has the port: the guest's first frame here shows that it has arrived.

@@ -21,6 +21,7 @@ from isthmus.policy.joined import joined
 from isthmus.policy.rows import Rule, RuleSet
 from isthmus.policy.rules import CLOSED, Level, merged
 from isthmus.policy.values import Action, Direction
+from isthmus.switches.ovs.domains import called
 from isthmus.switches.ovs.facts import Assigned, Refused, Wanted, Whole
 from isthmus.switches.ovs.groups import ENDS, PLAIN_ENDS, GroupUse
 from isthmus.switches.ovs.pipeline import MOST_GROUPS
@@ -53,11 +54,10 @@ class ProfileKey(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A list of rule sets, and the router of its domain, which has the addresses that rules call by
-    words."""
+    """A list of rule sets, and the routers of its domain, whose addresses rules call by words."""
 
     key: ProfileKey
-    router: str
+    routers: tuple[str, ...]
 
     @property
     def domain(self) -> int:
@@ -167,9 +167,9 @@ def compile_profile(profile: Profile, read: Read) -> Iterator[Item]:
             yield _inexpressible(
                 profile,
                 f"its rules speak of {use.group}, one group more than the {MOST_GROUPS} of"
-                f" {profile.router or 'its segment'} that rules on one host can speak of, each once"
-                " as a source and once as a destination, and once more for stateless rules: let"
-                " rules name fewer groups, or prefixes, or move ports to other hosts",
+                f" {called(profile.routers, 'its segment')} that rules on one host can speak of,"
+                " each once as a source and once as a destination, and once more for stateless"
+                " rules: let rules name fewer groups, or prefixes, or move ports to other hosts",
             )
     yield Item(Compiled, profile.key, Compiled(profile, level, number, tuple(unknown)))
 

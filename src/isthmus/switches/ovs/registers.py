@@ -58,6 +58,12 @@ SOURCE_VSID = Register(
     lives=((Stage.SOURCE_MAC, Stage.SOURCE_MAC),),
     written_at=(Stage.SOURCE,),
 )
+ROUTER = Register(
+    *(32, "ROUTER", "in a domain with several routers, the one that routes or has routed; else 0"),
+    lives=((Stage.SOURCE_MAC, Stage.SOURCE_MAC), (Stage.ROUTE, Stage.ROUTE)),
+    written_at=(Stage.CLASSIFY, Stage.DISPATCH),
+    starts_at_zero=True,
+)
 TARGET = Register(
     *(32, "TARGET", "IPv4 address that is looked for: an ARP question's or a routed packet's"),
     lives=((Stage.NEIGHBOUR, Stage.ADVERTISE),),
@@ -168,7 +174,7 @@ REGISTERS = (
     *(OUT, ORIGIN, PEER, VSID, DOMAIN, ZONE, SOURCE_VSID, TARGET, TARGET6, RESOLVED_MAC),
     *(SENDER, RECEIVER, GROUPS, PLAIN_OUT_LISTS, PLAIN_IN_LISTS, PLAIN_SENDER, PLAIN_RECEIVER),
     *(INITIATOR, RESPONDER, OUT_LISTS, IN_LISTS),
-    *(ASKED, ALLOWED, TURNED, JUDGED, SHOWN, SWAP),
+    *(ASKED, ALLOWED, TURNED, JUDGED, SHOWN, SWAP, ROUTER),
 )
 
 place(REGISTERS, reached())

@@ -5,20 +5,20 @@ that claims a port that has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from isthmus.addresses import Mac, ipv4_number, parse_mac
 from isthmus.derive.engine import Item, Read
 from isthmus.host.indexes import LEGS_BY_SEGMENT
-from isthmus.policy.rows import Port, Router
+from isthmus.policy.rows import Port
 from isthmus.policy.topology import peer_legs
 from isthmus.policy.values import PortGuard
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.address_pairs import Pair
 from isthmus.switches.ovs.bands import Source
-from isthmus.switches.ovs.facts import Ground
+from isthmus.switches.ovs.domains import legs_of, peer_zone
+from isthmus.switches.ovs.facts import RouterDomain, SegmentFacts
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import legs_of, peer_zone
 from isthmus.switches.ovs.packet_kinds import LINK_LOCAL, ROUTER_ADVERTISEMENT
 from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import openflow_actions as act
@@ -26,23 +26,23 @@ from isthmus.wire import oxm
 
 
 def peer_sources(
-    flows: Flows, ground: Ground, port: Port, provider_address: int, read: Read
+    flows: Flows, facts: SegmentFacts, port: Port, provider_address: int, read: Read
 ) -> Iterator[Item]:
     """Into the routing domains of peered networks too, whose connections have a zone of their
     own."""
-    for leg in peer_legs(legs_of(LEGS_BY_SEGMENT, port.segment, read)):
-        router = read.get(Router, leg.router)
-        if router is None:
-            continue
-        zone = yield from peer_zone(router.rdid, ground.domain, read)
+    peers = peer_legs(legs_of(LEGS_BY_SEGMENT, port.segment, read))
+    found = (read.get(RouterDomain, leg.router) for leg in peers)
+    domains = {its.domain for its in found if its is not None} - {facts.domain}
+    for domain in sorted(domains):
+        zone = yield from peer_zone(domain, facts.domain, read)
         if zone is None:
             continue
         known = (
-            reg.SOURCE_VSID.load(ground.vsid),
+            reg.SOURCE_VSID.load(facts.vsid),
             reg.ZONE.load(zone),
         )
         for text in port.addresses:
-            yield source(flows, router.rdid, parse_mac(port.mac), text, provider_address, known)
+            yield source(flows, domain, parse_mac(port.mac), text, provider_address, known)
 
 
 def source(
@@ -76,22 +76,24 @@ def source(
 
 
 def further_sources(
-    flows: Flows, ground: Ground, port: Port, provider_address: int
+    flows: Flows,
+    facts: SegmentFacts,
+    port: Port,
+    provider_address: int,
+    routers: Iterable[Mac],
 ) -> Iterator[Item]:
     """What a port may send beside its own addresses, from the host that claims it: its address
     pairs, and router advertisements."""
-    domain = reg.DOMAIN.match(ground.domain)
-    own = reg.VSID.match(ground.vsid)
-    known = (reg.SOURCE_VSID.load(ground.vsid),)
+    domain = reg.DOMAIN.match(facts.domain)
+    own = reg.VSID.match(facts.vsid)
+    known = (reg.SOURCE_VSID.load(facts.vsid),)
     for pair in map(Pair._make, port.pairs):
         # Pairs of several segments may overlap: one's MAC address speaks in its segment alone, and
         # of what has the router's it need not be known whose it was.
         entries = [(Source.PAIR, oxm.eth_src(pair.mac), (own, *pair.sources), known)]
-        if ground.router_mac is not None:
-            routed = (reg.SOURCE_VSID.load(0),)
-            entries.append(
-                (Source.ROUTED_PAIR, oxm.eth_src(ground.router_mac), pair.sources, routed)
-            )
+        routed = (reg.SOURCE_VSID.load(0),)
+        for router in routers:
+            entries.append((Source.ROUTED_PAIR, oxm.eth_src(router), pair.sources, routed))
         if pair.is_address:
             entries.append(
                 (Source.ANNOUNCEMENT, oxm.eth_src(pair.mac), (own, *pair.announcement), known)

@@ -20,9 +20,9 @@ from isthmus.switches.ovs.bands import Admission, Dispatch
 from isthmus.switches.ovs.dhcp import dhcp_flows
 from isthmus.switches.ovs.feature import Feature
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import SOLICITATION
 from isthmus.switches.ovs.packet_kinds import ARP, IPV4, IPV6, LINK_LOCAL, ROUTER_ADVERTISEMENT
 from isthmus.switches.ovs.pipeline import PAIR_METERS, Stage
+from isthmus.switches.ovs.routing import SOLICITATION
 from isthmus.wire import oxm
 
 

@@ -24,8 +24,8 @@ from isthmus.derive.engine import Item, Read
 from isthmus.switches.ovs import registers as reg
 from isthmus.switches.ovs.bands import Commit, Judge
 from isthmus.switches.ovs.begun import QUESTION
+from isthmus.switches.ovs.domains import NO_CONNECTIONS
 from isthmus.switches.ovs.flows import Flows
-from isthmus.switches.ovs.ground import NO_CONNECTIONS
 from isthmus.switches.ovs.pipeline import Stage
 from isthmus.wire import openflow_actions as act
 from isthmus.wire import oxm

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from isthmus.derive.engine import Item, Read, unit
 from isthmus.host.facts import Problem, Reach
 from isthmus.policy import closed
-from isthmus.switches.ovs.facts import LocalMember, NoPeerZone, RemoteMember
+from isthmus.switches.ovs.facts import LocalMember, NoPeerZone, NotRouting, RemoteMember
 from isthmus.switches.ovs.feature import Feature
-from isthmus.switches.ovs.ground import LOCAL_BY_DOMAIN
+from isthmus.switches.ovs.routing import not_routing
+from isthmus.switches.ovs.segments import LOCAL_BY_DOMAIN
 
 
 def mismatch(member: RemoteMember, read: Read) -> Iterator[Item]:
@@ -42,5 +43,10 @@ def unpeered(no_zone: NoPeerZone, read: Read) -> Iterator[Item]:
 
 FEATURE = Feature(
     "unreached peers",
-    units=(unit(RemoteMember, mismatch), unit(NoPeerZone, unpeered)),
+    units=(
+        unit(RemoteMember, mismatch),
+        unit(NoPeerZone, unpeered),
+        unit(NotRouting, not_routing),
+    ),
+    tables=(NotRouting,),
 )
