@@ -7,7 +7,7 @@ neighbour discovery or take DHCP out, those that look at TCP's flags, and those 
 the model sends none of these; what spares the copies of a broadcast a second look at their sender;
 hashes and meters, which have no say; what a switch would refuse (`Refused`), for that shows itself;
 and bits of an end's register that say nothing: those above its flags, a flag without a filter, and
-`Flag.ALONE` where it is not.
+`registers.ALONE` where it is not.
 """
 
 from __future__ import annotations

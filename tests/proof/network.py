@@ -97,7 +97,7 @@ class Host:
 
 
 class Network:
-    """`watch` is told of every lookup, by host."""
+    """`watches` are told of every lookup, by host."""
 
     def __init__(self, hosts: Iterable[Host]) -> None:
         self.hosts = {host.name: host for host in hosts}

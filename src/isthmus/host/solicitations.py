@@ -24,7 +24,7 @@ from isthmus.wire.malformed import Malformed
 from isthmus.wire.neighbours import is_answer, solicitation, who_has
 
 MOST_ADDRESSES = 8
-"""Of one port in one round: what a guest answers is limited as what it announces is (`ports`)."""
+"""Of one port in one round: what a guest announces and answers is limited by its switch."""
 
 
 class Asked(NamedTuple):

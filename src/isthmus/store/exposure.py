@@ -2,9 +2,9 @@
 """Where a server of ours may be reached: beyond this machine by TLS alone, by whom our authority
 knows.
 
-The same rule as that of the REST API (`api.listening`), for both of a server's ports: the one for
-clients and the one for the other servers of its cluster. Whoever gets through either can write the
-whole store.
+The same rule as that of the REST API (`api.http.listening`), for both of a server's ports: the one
+for clients and the one for the other servers of its cluster. Whoever gets through either can write
+the whole store.
 """
 
 from __future__ import annotations

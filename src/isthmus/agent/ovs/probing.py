@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from isthmus.addresses import Address, parse_mac
@@ -36,8 +35,6 @@ by another packet.
 
 DEFAULT = Segment(id="", physical_network="")
 """Until the port's own has come."""
-
-Expected = Callable[[PacketIn], None]
 
 
 class Probing:

@@ -113,7 +113,8 @@ class Watches:
         self._watches: dict[str, _Watch] = {}
         self._noted = Noted(state)
         self._asked: dict[tuple[object, ...], tuple[PacketIn, int]] = {}
-        """Packets that may not open a connection, and are yet looked at as answers (`begun`)."""
+        """Packets that may not open a connection, and are yet looked at as answers
+        (`switches.ovs.begun`)."""
         self._unshown: dict[str, int] = {}
         """By verdict, how many packets since the beginning the switch has not sent up."""
         self._metered: dict[int, int] = {}

@@ -10,9 +10,9 @@ priority and match), flows deleted, meters deleted. Applying the same again chan
 counters.
 
 Open vSwitch 3.1 commits a bundle although it has refused a member when that was added, and reports
-success (measured: reference/ovs-prototypes.md, 8). So members are sent first, a barrier tells
-whether all were taken, and only then is the bundle committed, else discarded. One change is atomic
-as it is: it goes without a bundle, and the switch is waited for once and not twice.
+success (measured). So members are sent first, a barrier tells whether all were taken, and only then
+is the bundle committed, else discarded. One change is atomic as it is: it goes without a bundle,
+and the switch is waited for once and not twice.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _receive(
     flows: Flows, port: Port, ofport: int, numbers: Sequence[tuple[int, str, int | None]]
 ) -> Iterator[Item]:
     """Which rules hold for what comes to the port: for an address of its own those of that address;
-    for its address pairs, and for what has gone astray, those of the address that leads. What has
+    for its address pairs, and for what is misdirected, those of the address that leads. What has
     no number yet gets nothing.
     """
     leading: dict[int, int | None] = {}
