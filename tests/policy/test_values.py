@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import permutations
 
 from isthmus.policy.values import (
     AppliedSet,
+    HostRoute,
     RuleLevel,
     address_order,
     applied_to_all,
@@ -41,3 +42,9 @@ def test_values_of_both_families_have_one_order() -> None:
         assert tuple(sorted(routed, key=route_order)) == led
     for there in permutations(addresses):
         assert sorted(there, key=address_order) == addresses
+
+
+def test_no_two_host_routes_have_one_place_in_their_order() -> None:
+    network = ip_network("10.1.0.0/16")
+    routes = [HostRoute(network, ip_address(text)) for text in ("::", "0.0.0.0")]
+    assert sorted(routes, key=route_order) == sorted(reversed(routes), key=route_order)

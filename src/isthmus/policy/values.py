@@ -116,10 +116,11 @@ def pair_order(pair: AddressPair) -> tuple[int, int, int, int]:
     return network.version, int(network.network_address), network.prefixlen, mac
 
 
-def route_order(route: HostRoute) -> tuple[int, int, int, int]:
-    """What host routes are sorted by."""
+def route_order(route: HostRoute) -> tuple[int, int, int, int, int]:
+    """What host routes are sorted by. No two have the same place: 0.0.0.0 and :: are both 0."""
     network, next_hop = route
-    return network.version, int(network.network_address), network.prefixlen, int(next_hop)
+    prefix = network.version, int(network.network_address), network.prefixlen
+    return *prefix, *address_order(next_hop)
 
 
 def address_order(address: Address) -> tuple[int, int]:
