@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+E = TypeVar("E")
 
 
 class Layer(MutableMapping[K, V]):
@@ -56,6 +57,22 @@ class Layer(MutableMapping[K, V]):
         return len(self._below) - len(self._gone) + new
 
 
+class _Keyed(Generic[K, E]):
+    """What an index is as a collection: its keys."""
+
+    def __init__(self, below: MutableMapping[K, E] | None = None) -> None:
+        self._entries: MutableMapping[K, E] = {} if below is None else Layer(below)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 class _Several(dict[Hashable, V]):
     """The values of one entry by what tells them apart, where there is not one alone. `index` is
     the one that may change it."""
@@ -67,7 +84,7 @@ class _Several(dict[Hashable, V]):
         self.index = index
 
 
-class Grouped(Generic[K, V]):
+class Grouped(_Keyed[K, V | _Several[V]], Generic[K, V]):
     """Values by a key that several may have. `inner` says what tells the values of one key
     apart."""
 
@@ -76,22 +93,12 @@ class Grouped(Generic[K, V]):
         inner: Callable[[V], Hashable],
         below: MutableMapping[K, V | _Several[V]] | None = None,
     ) -> None:
+        super().__init__(below)
         self._inner = inner
-        self._entries: MutableMapping[K, V | _Several[V]] = {} if below is None else Layer(below)
 
     def over(self) -> Self:
         """Another one, laid over this one."""
         return type(self)(self._inner, self._entries)
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._entries)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._entries
-
-    def __len__(self) -> int:
-        """Of keys."""
-        return len(self._entries)
 
     def get(self, key: K) -> Collection[V]:
         """The values of a key, in no order that means anything; none for a key that nobody has."""
@@ -150,25 +157,12 @@ class _Members(set[str]):
         self.index = index
 
 
-class Names(Generic[K]):
+class Names(_Keyed[K, str | _Members]):
     """Names by a key that several may have."""
-
-    def __init__(self, below: MutableMapping[K, str | _Members] | None = None) -> None:
-        self._entries: MutableMapping[K, str | _Members] = {} if below is None else Layer(below)
 
     def over(self) -> Self:
         """Another one, laid over this one."""
         return type(self)(self._entries)
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._entries)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._entries
-
-    def __len__(self) -> int:
-        """Of keys."""
-        return len(self._entries)
 
     def get(self, key: K) -> Collection[str]:
         """The names of a key, in no order that means anything; none for one that nobody has."""

@@ -138,10 +138,6 @@ class PolicyWriter:
         self._fence = None
         return True
 
-    def give_up(self) -> None:
-        """Stop being the deriver."""
-        self._fence = None
-
     async def write_all(self, wanted: Iterable[Row]) -> int:
         """Make the desired tables hold exactly `wanted`; the number of rows changed."""
         rows: dict[Place, Row] = {(type(row), row.key): row for row in wanted}

@@ -84,11 +84,10 @@ class _Words(dict[str, Any]):
         return text or ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A string that is one of some words."""
+class _String:
+    """A column of one string."""
 
-    words: _Words
+    __slots__ = ()
 
     @property
     def wire_type(self) -> Any:
@@ -99,12 +98,19 @@ class _Word:
         return "scalar", "string", ""
 
     @property
-    def empty(self) -> str:
-        return ""
-
-    @property
     def is_read(self) -> bool:
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Word(_String):
+    """A string that is one of some words."""
+
+    words: _Words
+
+    @property
+    def empty(self) -> str:
+        return ""
 
     @property
     def read(self) -> Callable[[Any], Any]:
@@ -118,26 +124,14 @@ class _Word:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(_String):
     """A string that has a form."""
 
     form: TextForm
 
     @property
-    def wire_type(self) -> Any:
-        return str
-
-    @property
-    def shape(self) -> Shape:
-        return "scalar", "string", ""
-
-    @property
     def empty(self) -> Any:
         return self.form.empty
-
-    @property
-    def is_read(self) -> bool:
-        return True
 
     def read(self, wire: Any) -> Any:
         return self.form.read(wire) if wire else self.form.empty
